@@ -1,0 +1,1 @@
+"""Turns saved Keras models into spectrally normalised ones."""

@@ -1,0 +1,137 @@
+"""The errors that users see, and where they happened.
+
+    SnconvertError
+    |-- OptionError        an option has a value that cannot work
+    |-- SourceError        the input is missing, of another kind, or damaged
+    |   |-- UnsafeError    the input holds a reference that no model needs
+    |   `-- WeightsError   the stored weights do not fit the configuration
+    |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow)
+    |-- SelectionError     a pattern matches nothing, or nothing is left to convert
+    |-- UnsupportedError   this version cannot do it
+    `-- OutputError        the output cannot be written
+
+Every message reads `{file}: {layer path} ({class}): {what}. {how to fix}.`; the parts stay on the
+object. Code deep down raises with `what` and `fix` only; `located` adds *where* on the way up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LONGEST_NAME = 200
+
+
+class SnconvertError(Exception):
+    """Base of all errors that snconvert raises on purpose.
+
+    Args:
+        what: What is wrong, without a full stop at the end.
+        fix: What to do about it, without a full stop at the end.
+        file: The file it is about, if any.
+        path: The layer's path (`encoder/block_1/dense`), if it is about a layer.
+        class_name: The layer's class name.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        fix: str = "",
+        *,
+        file: str | None = None,
+        path: str | None = None,
+        class_name: str | None = None,
+    ) -> None:
+        super().__init__(what, fix)
+        self.what = what
+        self.fix = fix
+        self.file = file
+        self.path = path
+        self.class_name = class_name
+
+    def __str__(self) -> str:
+        where = ""
+        if self.file is not None:
+            where += f"{printable(self.file)}: "
+        if self.path is not None:
+            kind = f" ({printable(self.class_name)})" if self.class_name else ""
+            where += f"{printable(self.path)}{kind}: "
+        sentences = [sentence.rstrip(".") + "." for sentence in (self.what, self.fix) if sentence]
+        return where + " ".join(sentences)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross the pipe from the guarded process; keyword fields travel as state.
+        return (type(self), (self.what, self.fix), self.__dict__)
+
+
+class OptionError(SnconvertError):
+    """An option has a value that cannot work."""
+
+
+class SourceError(SnconvertError):
+    """The input is missing, of another kind, or damaged."""
+
+
+class UnsafeError(SourceError):
+    """The input holds a reference that no model needs."""
+
+
+class WeightsError(SourceError):
+    """The stored weights do not fit the configuration."""
+
+
+class KernelError(SnconvertError):
+    """A kernel that was to be converted cannot be."""
+
+
+class SelectionError(SnconvertError):
+    """A pattern matches nothing, or nothing is left to convert."""
+
+
+class UnsupportedError(SnconvertError):
+    """This version cannot do it."""
+
+
+class OutputError(SnconvertError):
+    """The output cannot be written."""
+
+
+def printable(text: object) -> str:
+    r"""Returns `text` as one line that is safe to print: escaped and cut to 200 characters.
+
+    Names come out of untrusted files; a newline or a terminal escape in one must not reach
+    the user's screen.
+
+    Example:
+        >>> printable("a\nb")
+        'a\\nb'
+    """
+    line = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in str(text)[: _LONGEST_NAME + 1]
+    )
+    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 3] + "..."
+
+
+@contextmanager
+def located(
+    *, file: str | None = None, path: str | None = None, class_name: str | None = None
+) -> Iterator[None]:
+    """Adds where it happened to any `SnconvertError` that passes; what is set already stays.
+
+    Example:
+        >>> try:
+        ...     with located(file="m.keras", path="head", class_name="Dense"):
+        ...         raise KernelError("the kernel holds 3 NaN", "Train or repair it first")
+        ... except SnconvertError as error:
+        ...     print(error)
+        m.keras: head (Dense): the kernel holds 3 NaN. Train or repair it first.
+    """
+    try:
+        yield
+    except SnconvertError as error:
+        if error.file is None:
+            error.file = file
+        if error.path is None:
+            error.path, error.class_name = path, class_name
+        raise

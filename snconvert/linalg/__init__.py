@@ -1,0 +1,1 @@
+"""Linear algebra in numpy: no keras, no backend."""
