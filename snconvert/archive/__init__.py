@@ -1,0 +1,1 @@
+"""Saved models as files: reading them safely, editing their weights, writing them atomically."""

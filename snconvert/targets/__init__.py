@@ -1,0 +1,1 @@
+"""What a converted layer becomes: one module per `--target`."""

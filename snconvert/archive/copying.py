@@ -1,0 +1,165 @@
+"""One pass over the input: hash it, check the weights, and write them with their changes.
+
+The input's bytes are read once. Two more threads compute the SHA-256 of the input and the CRC-32 of
+the old weights while this one writes; the CRC-32 of the new weights follows from the old one and
+the changed blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from snconvert.archive.crc import crc_of_changed
+from snconvert.archive.extent import Extent
+from snconvert.archive.members import damaged
+from snconvert.archive.overlay import Overlay
+from snconvert.archive.source import WEIGHTS, Source
+
+_CHUNK = 2 << 20
+_BUFFERS = 3
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What is known once all bytes have passed.
+
+    Attributes:
+        sha256: The SHA-256 of the input in hexadecimal: of the archive, or of the folder's files
+            joined in the order of their names.
+        crc: The CRC-32 of the weights as they were written.
+    """
+
+    sha256: str
+    crc: int
+
+
+@dataclass
+class _Checksum:
+    """The CRC-32 of the old weights; updated in a thread, one chunk after the other."""
+
+    common: int
+    crc: int = 0
+    crc_common: int = 0  # of the first `common` bytes of the weights
+
+    def update(self, chunk: memoryview, at: int) -> None:
+        if at < self.common:
+            part = chunk[: self.common - at]
+            self.crc = self.crc_common = zlib.crc32(part, self.crc)
+            chunk = chunk[len(part) :]
+        self.crc = zlib.crc32(chunk, self.crc)
+
+
+class _Blocks:
+    """Hands out the changed blocks of a range; each block is asked of the mapping once."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+        self._indices = sorted(overlay.blocks)
+        self._next = 0
+        self._last: tuple[int, bytes] = (-1, b"")
+
+    def between(self, low: int, high: int) -> Iterator[tuple[int, bytes]]:
+        """Yields position and bytes of what changed from `low` to `high`, ascending."""
+        start, data = self._last
+        if 0 <= start < low < start + len(data):
+            yield low, data[low - start : high - start]
+        while self._next < len(self._indices):
+            index = self._indices[self._next]
+            start = index * self._overlay.block
+            if start >= high:
+                return
+            self._next += 1
+            data = self._overlay.blocks[index]
+            self._last = start, data
+            yield start, data[: high - start]
+
+
+def copy_weights(
+    source: Source, overlay: Overlay, descriptor: int, progress: Progress | None = None
+) -> Copied:
+    """Writes the weights with their changes to a file, and hashes the whole input on the way.
+
+    Args:
+        source: The input.
+        overlay: The changes of its weights.
+        descriptor: Open for writing, at the position where the weights belong.
+        progress: Called with the number of input bytes of each chunk.
+
+    Raises:
+        SourceError: The input cannot be read, or the CRC of its weights is not that of its header.
+        OSError: The output cannot be written.
+    """
+    common = min(source.weights.size, overlay.size)
+    digest, checksum = hashlib.sha256(), _Checksum(common)
+    blocks = _Blocks(overlay)
+    changes: list[int] = []
+    tails: list[int] = []
+    chunk = max(1, _CHUNK // overlay.block) * overlay.block
+    buffers = [memoryview(bytearray(chunk)) for _ in range(_BUFFERS)]
+    jobs: list[list[Future[None]]] = [[] for _ in buffers]
+    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as checking:
+        for turn, (extent, start, size, at, hashed) in enumerate(_spans(source, chunk)):
+            pending = jobs[turn % _BUFFERS]
+            while pending:
+                pending.pop().result()
+            data = buffers[turn % _BUFFERS][:size]
+            extent.pread_into(data, start)
+            if hashed:
+                pending.append(hashing.submit(digest.update, data))
+            if at is not None:
+                pending.append(checking.submit(checksum.update, data, at))
+            if at is not None and at < common:
+                new = data[: common - at]
+                for place, changed in blocks.between(at, at + len(new)):
+                    if new.obj is data.obj:
+                        new = memoryview(bytearray(new))
+                    low, high = place - at, place - at + len(changed)
+                    changes.append(zlib.crc32(data[low:high]) ^ zlib.crc32(changed))
+                    tails.append(common - at - high)
+                    new[low:high] = changed
+                _write(descriptor, new)
+            if progress is not None and hashed:
+                progress(size)
+        for job in itertools.chain.from_iterable(jobs):
+            job.result()
+    if source.members[WEIGHTS].crc not in (None, checksum.crc):
+        raise damaged(WEIGHTS)
+    crc = crc_of_changed(
+        checksum.crc_common, np.array(changes, np.uint32), np.array(tails, np.uint64)
+    )
+    for at in range(common, overlay.size, chunk):
+        grown = bytearray(min(chunk, overlay.size - at))
+        for place, changed in blocks.between(at, at + len(grown)):
+            grown[place - at : place - at + len(changed)] = changed
+        crc = zlib.crc32(grown, crc)
+        _write(descriptor, memoryview(grown))
+    return Copied(digest.hexdigest(), crc)
+
+
+def _spans(source: Source, chunk: int) -> Iterator[tuple[Extent, int, int, int | None, bool]]:
+    """Yields the pieces to be read: extent, start, size, place in the weights, whether hashed."""
+    for name, part in source.parts():
+        inside = source.verbatim and (not name or name == WEIGHTS)
+        start = source.weights.offset - part.offset if inside else part.size
+        end = start + source.weights.size if inside else part.size
+        for low, high, weights in ((0, start, False), (start, end, True), (end, part.size, False)):
+            for at in range(low, high, chunk):
+                yield part, at, min(chunk, high - at), at - low if weights else None, True
+    if not source.verbatim:
+        for at in range(0, source.weights.size, chunk):
+            yield source.weights, at, min(chunk, source.weights.size - at), at, False
+
+
+def _write(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,146 @@
+"""What a file that is no Keras archive really is, told by its first bytes.
+
+The extension says nothing: Keras 2.12 wrote HDF5 under the name `.keras`, downloads end as HTML
+pages. Nothing is parsed here, so nothing can go wrong in a parser: signatures and a plain search
+for the names that legacy files hold.
+"""
+
+from __future__ import annotations
+
+from snconvert.errors import SourceError
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
+
+_HEAD = 1 << 20
+_RESAVE = "Load it with Keras and save it as .keras"
+_NEEDED = "A .keras file made by keras.Model.save is needed"
+_SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
+    (b"\x1f\x8b", 0, "a gzip file, not a zip archive", "Unpack it with gunzip first"),
+    (b"BZh", 0, "a bzip2 file, not a zip archive", "Unpack it first"),
+    (b"\xfd7zXZ\x00", 0, "an xz file, not a zip archive", "Unpack it first"),
+    (b"\x28\xb5\x2f\xfd", 0, "a zstandard file, not a zip archive", "Unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", 0, "a 7-Zip file, not a zip archive", "Unpack it first"),
+    (b"Rar!", 0, "a RAR file, not a zip archive", "Unpack it first"),
+    (b"ustar", 257, "a tar file, not a zip archive", "Unpack it first"),
+    (b"\x93NUMPY", 0, "a numpy array, not a model", _NEEDED),
+    (b"TFL3", 4, "a TensorFlow Lite model, not a .keras archive", _NEEDED),
+    (b"version https://git-lfs", 0, "a Git LFS pointer, not the model", "Run `git lfs pull`"),
+    (b"%PDF", 0, "a PDF document, not a model", _NEEDED),
+)
+
+
+def unknown_file(head: bytes, size: int) -> SourceError:
+    """Returns the error that says what a file is which does not begin as a zip archive does.
+
+    Args:
+        head: The first bytes of the file, a mebibyte at most.
+        size: The size of the file in bytes.
+    """
+    if size == 0:
+        return SourceError("the file is empty, not a .keras archive (zip)", "Save the model again")
+    if any(head[start : start + 8] == HDF5 for start in (0, 512, 1024, 2048)):
+        return _hdf5(head)
+    for signature, start, what, fix in _SIGNATURES:
+        if head[start : start + len(signature)] == signature:
+            return SourceError(f"this is {what}", fix)
+    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # noqa: PLR2004 - pickle protocols
+        return SourceError(
+            "this is a pickle, not a zip archive; it is not opened, since that could run code",
+            _NEEDED,
+        )
+    if ZIP.startswith(head[:4]) or head[:4] in (b"PK\x05\x06", b"PK\x07\x08"):
+        return SourceError(
+            "this is not a complete zip archive: it is truncated or empty",
+            "Copy or download it again",
+        )
+    return _text(head)
+
+
+def _hdf5(head: bytes) -> SourceError:
+    if b"model_weights\x00" in head or b"model_config\x00" in head:
+        return SourceError(
+            "this is a legacy HDF5 file of a whole model (.h5, or .keras of Keras 2.12), "
+            "not a .keras archive (zip)",
+            _RESAVE,
+        )
+    kind = "Keras 3, .weights.h5" if b"vars\x00" in head or b"layers\x00" in head else "or others"
+    return SourceError(
+        f"this is an HDF5 file of weights only ({kind}), not a .keras archive (zip): "
+        "it does not hold the model's configuration",
+        "Build the model, load_weights into it and save it as .keras",
+    )
+
+
+def _text(head: bytes) -> SourceError:
+    text = head[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        return SourceError(
+            "this is an HTML page, not a zip archive", "Download the file again, without the page"
+        )
+    if text.startswith((b"{", b"[")):
+        if b'"weight_map"' in head:
+            return SourceError(
+                "this is the map of sharded weights, not a model",
+                "Build the model, load_weights from the map and save it as .keras",
+            )
+        if b'"class_name"' in head:
+            return SourceError(
+                "this is a model's configuration (JSON) without weights, not a .keras archive",
+                _NEEDED,
+            )
+        return SourceError("this is a JSON file, not a zip archive", _NEEDED)
+    return SourceError("this is not a zip archive, which every .keras file is", _NEEDED)
+
+
+def unknown_members(names: list[str]) -> SourceError | None:
+    """Returns the error for an archive or folder of another kind, None if it may be Keras' own.
+
+    Args:
+        names: The members' names: paths with `/`, relative to the archive's or folder's root.
+    """
+    found = set(names)
+    if "model.weights.npz" in found:
+        return SourceError(
+            "the weights are stored as npz (model.weights.npz), which Keras cannot load back",
+            "Save the model again with zipped=True, or with HDF5 weights",
+        )
+    if "model.weights.json" in found:
+        return SourceError(
+            "the weights are sharded (model.weights.json)",
+            "Load the model with Keras and save it without max_shard_size",
+        )
+    if "saved_model.pb" in found or "saved_model.pbtxt" in found:
+        return SourceError("this is a TensorFlow SavedModel, not a Keras model file", _RESAVE)
+    orbax = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint.orbax")
+    if found & set(orbax) or any("orbax" in name for name in found):
+        return SourceError(
+            "this is an Orbax checkpoint, not a Keras model file",
+            "Restore it into the model with Keras and save that as .keras",
+        )
+    if "checkpoint" in found or any(name.endswith(".index") for name in found):
+        return SourceError(
+            "this is a TensorFlow checkpoint: weights only, not a Keras model file",
+            "Build the model, load_weights into it and save it as .keras",
+        )
+    if "config.json" in found:
+        return None
+    if names and all(name.endswith(".npy") for name in names):
+        return SourceError("this is an npz file of arrays, not a Keras model file", _NEEDED)
+    if any(name.endswith("/data.pkl") for name in found):
+        return SourceError("this is a PyTorch file, not a Keras model file", _NEEDED)
+    return None
+
+
+def unknown_weights(head: bytes) -> SourceError | None:
+    """Returns the error for weights that are not HDF5, None if they begin as HDF5 does.
+
+    Args:
+        head: The first bytes of `model.weights.h5`.
+    """
+    if head.startswith(HDF5):
+        return None
+    kind = "empty" if not head else "npz or another zip" if head.startswith(b"PK") else "other data"
+    return SourceError(
+        f"model.weights.h5 is not an HDF5 file but {kind}", "Save the model again with Keras"
+    )

@@ -1,0 +1,304 @@
+"""The command line: one function per verb, one place where errors become messages."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+# One BLAS thread each: kernels are worked on side by side, and the same file gives the same bits
+# whatever the machine's number of cores. To be set before numpy is imported.
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import typer
+
+from snconvert import __version__
+from snconvert.errors import OptionError, SnconvertError
+
+if TYPE_CHECKING:
+    from snconvert.convert import Progress
+    from snconvert.report import Report
+
+app = typer.Typer(
+    name="snconvert",
+    help="Rewrite the layers of a saved Keras model into spectrally normalised ones, weights and"
+    " all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Models = Annotated[
+    list[str],
+    typer.Argument(metavar="MODEL...", help="Files, folders or globs.", show_default=False),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="PATH", help="Default: MODEL with -sn before the suffix."
+    ),
+]
+Conv = Annotated[bool, typer.Option("--conv", help="Convolutions too.")]
+Kinds = Annotated[
+    str | None,
+    typer.Option(metavar="LIST|all", help="Of dense, conv, attention, recurrent, embedding."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Only layers whose path matches (glob, or re:REGEX)."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="PATTERN", help="Leave these layers as they are.")
+]
+Target = Annotated[str | None, typer.Option(metavar="layer|keras|constraint")]
+Mode = Annotated[str | None, typer.Option(metavar="hard|cap|gain")]
+Bound = Annotated[float | None, typer.Option(metavar="C", help="The norm to set or allow.")]
+Iterations = Annotated[
+    int | None, typer.Option("--power-iterations", metavar="N", help="Rounds per training step.")
+]
+Norm = Annotated[str | None, typer.Option(metavar="matrix|operator")]
+RecipeFile = Annotated[
+    str | None, typer.Option("--recipe", metavar="FILE.toml", help="Options from a file.")
+]
+Import = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Registers the file's custom classes."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Models worked on at once.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="List every layer.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"snconvert {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def apply(
+    models: Models,
+    output: Output = None,
+    conv: Conv = False,
+    kinds: Kinds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    target: Target = None,
+    mode: Mode = None,
+    bound: Bound = None,
+    power_iterations: Iterations = None,
+    norm: Norm = None,
+    recipe: RecipeFile = None,
+    imports: Import = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
+    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODEL itself.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Convert: every selected layer becomes spectrally normalised, all weights are carried over."""
+    if in_place and output is not None:
+        raise typer.BadParameter("--in-place and --output exclude each other")
+    if in_place and force:
+        raise typer.BadParameter("--in-place and --force exclude each other")
+    if verify:
+        _fail(OptionError("--verify is not in this version", "Leave it out"), code=1)
+    options = {
+        "recipe_file": recipe,
+        "conv": conv or None,
+        "kinds": kinds,
+        "only": only or None,
+        "exclude": exclude or None,
+        "target": target,
+        "mode": mode,
+        "bound": bound,
+        "power_iterations": power_iterations,
+        "norm": norm,
+        "imports": imports or None,
+        "dry_run": dry_run,
+        "force": force,
+        "in_place": in_place,
+    }
+    _run("apply_file", models, output, options, jobs, as_json, quiet, verbose)
+
+
+@app.command()
+def inspect(
+    models: Models,
+    conv: Conv = False,
+    kinds: Kinds = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    target: Target = None,
+    mode: Mode = None,
+    bound: Bound = None,
+    norm: Norm = None,
+    recipe: RecipeFile = None,
+    imports: Import = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show every layer: class, kernel, sigma, and whether it can be converted or why not."""
+    options = {
+        "recipe_file": recipe,
+        "conv": conv or None,
+        "kinds": kinds or ("dense" if conv else None),
+        "only": only or None,
+        "exclude": exclude or None,
+        "target": target,
+        "mode": mode,
+        "bound": bound,
+        "norm": norm,
+        "imports": imports or None,
+    }
+    options = {key: value for key, value in options.items() if value is not None}
+    _run("inspect", models, None, options, jobs, as_json, quiet, verbose)
+
+
+@app.command()
+def rules(as_json: Json = False) -> None:
+    """List the layer kinds that this version knows."""
+    from snconvert import render
+    from snconvert.rules import RULES
+
+    if as_json:
+        print(json.dumps(render.rules_json()))
+    else:
+        render.print_rules(list(RULES.values()), sys.stdout)
+
+
+def _run(
+    verb: str,
+    models: list[str],
+    output: str | None,
+    options: dict[str, Any],
+    jobs: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    # numpy and h5py cost more than the rest together: --help and typing errors need neither.
+    from snconvert import api, batch, render
+
+    reports: dict[int, Report] = {}
+    failed = False
+    with _handled():
+        several = len(models) > 1 or batch.means_several(models[0])
+        sources = batch.expand(models) if several else models
+        targets: list[str | None] = [output] * len(sources)
+        if several and verb == "apply_file" and not options["in_place"] and not options["dry_run"]:
+            targets = list(batch.outputs(sources, output))
+        show_progress = not quiet and len(sources) == 1
+        with _progress_bar() if show_progress else contextlib.nullcontext() as progress:
+            job = functools.partial(_job, getattr(api, verb), options, progress)
+            for index, outcome in batch.run(job, sources, targets, jobs):
+                if isinstance(outcome, SnconvertError):
+                    failed = True
+                    _complain(outcome)
+                    if isinstance(outcome, OptionError) and outcome.file is None:
+                        _fail_silently(2)
+                else:
+                    reports[index] = outcome
+        done = [reports[index] for index in sorted(reports)]
+        for report in done:
+            for warning in report.warnings if not quiet else ():
+                print(f"warning: {report.source}: {warning}", file=sys.stderr)
+        if as_json and (done or several):
+            shapes = [report.as_json() for report in done]
+            print(json.dumps(shapes if several else shapes[0]))
+        elif not quiet:
+            for report in done:
+                render.print_report(report, sys.stdout, verbose=verbose)
+    if failed:
+        _fail_silently(1)
+
+
+def _job(
+    function: Callable[..., Report],
+    options: dict[str, Any],
+    progress: Callable[[Progress], None] | None,
+    source: str,
+    target: str | None,
+) -> Report:
+    outputs = {} if target is None else {"output": target}
+    return function(source, **outputs, **options, progress=progress)
+
+
+@contextlib.contextmanager
+def _handled() -> Iterator[None]:
+    """Turns errors into one line and an exit code; nothing a user did ends in a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OptionError as error:
+        # A wrong flag is wrong usage; a wrong recipe file is an error in a file.
+        _fail(error, code=1 if error.file else 2)
+    except SnconvertError as error:
+        _fail(error, code=1)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail_silently(1)
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        _fail_silently(128 + signal.SIGINT)
+    except MemoryError:
+        print("error: out of memory; nothing was written", file=sys.stderr)
+        _fail_silently(1)
+
+
+def _complain(error: SnconvertError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _fail(error: SnconvertError, *, code: int) -> NoReturn:
+    _complain(error)
+    _fail_silently(code)
+
+
+def _fail_silently(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+    """Shows layer, bytes and time left on a terminal, once the work lasts half a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from snconvert.progress import ProgressBar
+
+    with ProgressBar() as bar:
+        yield bar.update
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Runs the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

@@ -1,0 +1,139 @@
+"""The spectrally normalised convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from snconvert.layers.power import times
+from snconvert.layers.spectral import Spectral, register
+from snconvert.rules import RULES
+
+
+class SpectralConv(Spectral):
+    """What the convolutions of all ranks share; listed before the Keras class.
+
+    Computes `activation(s(sigma) * conv(x, W) + b)`. The kernel is read as the matrices `(groups,
+    k * in / groups, out / groups)`, `k` being the product of the kernel sizes; `sigma` is the
+    largest singular value over the groups, and `u` has shape `(groups, out / groups)`. The norm of
+    the convolution as a map lies between `sigma` and `sqrt(k) * sigma`.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
+        kernel, factor = self.kernel, self.kernel_scale("kernel", training)
+        # The kernel is smaller than the outputs; but in half precision it would be rounded anew.
+        full = keras.backend.standardize_dtype(kernel.dtype) in {"float32", "float64"}
+        kernel = times(kernel, factor) if full else kernel
+        padding = self.padding
+        if padding == "causal":
+            before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
+            spatial = 1 if self.data_format == "channels_last" else 2
+            inputs = ops.pad(inputs, [(before if axis == spatial else 0, 0) for axis in range(3)])
+            padding = "valid"
+        outputs = ops.conv(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        outputs = outputs if full else times(outputs, factor)
+        if self.use_bias:
+            shape = [1] * (self.rank + 2)
+            shape[-1 if self.data_format == "channels_last" else 1] = self.filters
+            outputs = ops.add(outputs, ops.reshape(self.bias, shape))
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+@register
+class SpectralConv1D(SpectralConv, keras.layers.Conv1D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.Conv1D` whose kernel is spectrally normalised.
+
+    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
+    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
+    starts at sigma. The kernel `(k, in / groups, out)` is read as the matrices `(groups, k * in /
+    groups, out / groups)`, and `u` has shape `(groups, out / groups)`. See
+    `snconvert.layers.Spectral` for what training and inference do.
+
+    Args:
+        *args: Those of `keras.layers.Conv1D`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.Conv1D`.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConv1D(4, 3, padding="causal")
+        >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
+        (2, 9, 4)
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["Conv1D"]
+
+
+@register
+class SpectralConv2D(SpectralConv, keras.layers.Conv2D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.Conv2D` whose kernel is spectrally normalised.
+
+    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
+    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
+    starts at sigma. The kernel `(height, width, in / groups, out)` is read as the matrices
+    `(groups, height * width * in / groups, out / groups)`, and `u` has shape `(groups, out /
+    groups)`. See `snconvert.layers.Spectral` for what training and inference do.
+
+    Args:
+        *args: Those of `keras.layers.Conv2D`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.Conv2D`.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConv2D(6, 3, groups=3, mode="cap", bound=2.0)
+        >>> tuple(layer(np.ones((1, 8, 8, 9), "float32")).shape), tuple(layer.u.shape)
+        ((1, 6, 6, 6), (3, 2))
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["Conv2D"]
+
+
+@register
+class SpectralConv3D(SpectralConv, keras.layers.Conv3D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.Conv3D` whose kernel is spectrally normalised.
+
+    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
+    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
+    starts at sigma. The kernel `(*k, in / groups, out)` is read as the matrices `(groups, k * in /
+    groups, out / groups)`, `k` being the product of the kernel sizes, and `u` has shape `(groups,
+    out / groups)`. See `snconvert.layers.Spectral` for what training and inference do.
+
+    Args:
+        *args: Those of `keras.layers.Conv3D`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.Conv3D`.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConv3D(2, 2, mode="gain")
+        >>> tuple(layer(np.ones((1, 4, 4, 4, 3), "float32")).shape)
+        (1, 3, 3, 3, 2)
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["Conv3D"]

@@ -1,0 +1,53 @@
+"""The spectrally normalised `Dense`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from snconvert.layers.power import times
+from snconvert.layers.spectral import Spectral, register
+from snconvert.rules import RULES
+
+
+@register
+class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.Dense` whose kernel is spectrally normalised.
+
+    Computes `activation(s(sigma) * (x W) + b)`, with `sigma` the largest singular value of the
+    kernel `W` of shape `(in, out)`, and `s` by `mode`: `hard` is `bound / sigma`, `cap` is `min(1,
+    bound / sigma)`, and `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at
+    sigma. `u` has shape `(1, out)`. See `snconvert.layers.Spectral` for what training and inference
+    do.
+
+    Args:
+        *args: Those of `keras.layers.Dense`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.Dense`, without LoRA and quantisation.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralDense(2, mode="hard", bound=1.0)
+        >>> layer.build((None, 2))
+        >>> layer.set_weights([np.diag([3.0, 4.0]), np.zeros(2), np.ones((1, 2))])
+        >>> layer.converge()
+        >>> np.asarray(layer.effective_kernel()).tolist()
+        [[0.75, 0.0], [0.0, 1.0]]
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["Dense"]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Applies the layer to inputs of shape `(batch, ..., in)`."""
+        outputs = ops.matmul(inputs, self.kernel)
+        outputs = times(outputs, self.kernel_scale("kernel", training))
+        if self.bias is not None:
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)

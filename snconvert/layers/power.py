@@ -1,0 +1,134 @@
+"""The mathematics of the layers: power iteration, sigma and the scale of a kernel.
+
+For a stack of matrices `W` of shape `(b, m, n)` and `u` of shape `(b, n)`, one round is
+
+    t = W u,  v = t / |t|,  z = v W,  sigma = max over blocks of |z|,  u' = z / |z|
+
+with `v` and `u'` held constant, so that the gradient is `d sigma / d W = v u'` in the largest block
+(Miyato et al. 2018, arXiv:1802.05957, eq. 12). All of it runs in float32.
+
+A norm is kept as `length * unit`, where the constant `unit` is the largest entry, so that kernels
+of 1e-30 and 1e30 neither underflow nor overflow, nor do their gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from snconvert.matrix import MatrixView
+
+
+class Norm(NamedTuple):
+    """A norm as the product of two float32 scalars.
+
+    Attributes:
+        length: The part that carries the gradient; 0 for a kernel of zeros.
+        unit: A constant above 0.
+    """
+
+    length: Any
+    unit: Any
+
+    @property
+    def sigma(self) -> Any:
+        """The norm itself, a float32 scalar."""
+        return ops.multiply(self.length, self.unit)
+
+
+def stacked(kernel: Any, view: MatrixView) -> Any:
+    """Returns the stack of a kernel: `(b, m, n)`, or `(m, n)` if `b` is 1."""
+    if not view.in_order:
+        kernel = ops.transpose(ops.reshape(kernel, view.split), view.axes)
+    return ops.reshape(kernel, view.shape if view.shape[0] > 1 else view.shape[1:])
+
+
+def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
+    """Does rounds of power iteration from `u`.
+
+    Args:
+        matrix: float32 `(b, m, n)` or `(m, n)`.
+        u: float32 `(b, n)`, unit rows.
+        rounds: How many, at least 1.
+
+    Returns:
+        The norm `max |v W|`, differentiable in the matrix, and the next `u`, a constant. The row
+        of a block of zeros stays as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> kernel = np.diag([3.0, 4.0]).astype("float32")
+        >>> norm, u = power_iteration(kernel, np.full((1, 2), 0.5**0.5), 9)
+        >>> round(float(norm.sigma), 2)
+        4.0
+    """
+    v = u = ops.convert_to_tensor(u, "float32")
+    norm = Norm(0.0, 1.0)
+    for _ in range(rounds):
+        v, _ = _directions(_onto_rows(matrix, u), matrix.shape[-2] ** -0.5)
+        u, norm = _directions(_onto_columns(matrix, v), u)
+    return norm, u
+
+
+def current_norm(matrix: Any, u: Any) -> Norm:
+    """Returns `max |W u|`, which equals sigma when `u` is the leading singular vector."""
+    _, norm = _directions(_onto_rows(matrix, ops.convert_to_tensor(u, "float32")), 0.0)
+    return norm
+
+
+def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
+    """Returns `s(sigma)`, a float32 scalar; 1 for a kernel of zeros, which so can leave zero.
+
+    Args:
+        norm: The kernel's sigma.
+        mode: `hard` (`bound / sigma`), `cap` (`min(1, bound / sigma)`) or `gain` (`gamma / sigma`).
+        bound: Used by `hard` and `cap`.
+        gamma: Float32 scalar, used by `gain`.
+    """
+    positive = ops.greater(norm.length, 0.0)
+    length = ops.where(positive, norm.length, 1.0)
+    # One after the other: the product may leave the range of float32, the quotients do not.
+    factor = ops.divide(ops.divide(bound if mode != "gain" else gamma, length), norm.unit)
+    if mode == "cap":
+        factor = ops.minimum(factor, 1.0)
+    return ops.where(positive, factor, 1.0)
+
+
+def times(tensor: Any, factor: Any) -> Any:
+    """Returns `tensor * factor` in the tensor's dtype, multiplied in float32 at least.
+
+    A factor rounded to bfloat16 would be wrong by up to 0.2 %; one within 1e-6 of 1 leaves a half
+    precision tensor as it is, bit by bit.
+    """
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    wide = keras.backend.result_type(dtype, "float32")
+    return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
+
+
+def _onto_rows(matrix: Any, u: Any) -> Any:
+    """`W u` of shape `(b, m)`; without a batch axis it is up to three times as fast."""
+    if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
+        return ops.transpose(ops.matmul(matrix, ops.transpose(u)))
+    return ops.squeeze(ops.matmul(matrix, ops.expand_dims(u, -1)), -1)
+
+
+def _onto_columns(matrix: Any, v: Any) -> Any:
+    """`v W` of shape `(b, n)`."""
+    if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
+        return ops.matmul(v, matrix)
+    return ops.squeeze(ops.matmul(ops.expand_dims(v, -2), matrix), -2)
+
+
+def _directions(rows: Any, otherwise: Any) -> tuple[Any, Norm]:
+    """Returns the unit rows (`otherwise` for rows of zeros or NaN) and the largest norm."""
+    largest = ops.stop_gradient(ops.max(ops.abs(rows)))
+    unit = ops.where(ops.greater(largest, 0.0), largest, 1.0)
+    rows = ops.divide(rows, unit)
+    square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
+    positive = ops.greater(square, 0.0)
+    # The root of 1 in place of that of 0, whose gradient is infinite.
+    root = ops.sqrt(ops.where(positive, square, 1.0))
+    directions = ops.stop_gradient(ops.where(positive, ops.divide(rows, root), otherwise))
+    return directions, Norm(ops.max(ops.where(positive, root, 0.0)), unit)

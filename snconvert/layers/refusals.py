@@ -1,0 +1,56 @@
+"""What a spectral layer refuses, with errors that Keras' callers catch as their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from snconvert.errors import OptionError, UnsupportedError
+from snconvert.settings import Settings
+
+_BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
+
+
+class LayerOptionError(OptionError, ValueError):
+    """A constructor argument has a value that cannot work; Keras users catch `ValueError`."""
+
+
+class LayerUnsupportedError(UnsupportedError, NotImplementedError):
+    """A spectral layer cannot do it.
+
+    Being a `NotImplementedError`, it lets `keras.Model.quantize` pass over the layer with a warning
+    instead of stopping half-way.
+    """
+
+
+def check_options(layer: type, name: Any, mode: Any, bound: Any, power_iterations: Any) -> Settings:
+    """Returns the validated options of a layer.
+
+    Raises:
+        LayerOptionError: One of them has a value that cannot work.
+    """
+    try:
+        return Settings(mode=mode, bound=bound, power_iterations=power_iterations)
+    except OptionError as error:
+        path = name or layer.__name__
+        raise LayerOptionError(
+            error.what, error.fix, path=path, class_name=layer.__name__
+        ) from error
+
+
+def refuse_adapters(layer: keras.layers.Layer) -> None:
+    """Raises if the layer was given LoRA or a quantised dtype.
+
+    Raises:
+        LayerUnsupportedError: It was.
+    """
+    if getattr(layer, "lora_rank", None):
+        raise unsupported(layer, "`lora_rank` needs a plain kernel, but this one is normalised")
+    if getattr(layer, "quantization_config", None) is not None or layer.quantization_mode:
+        raise unsupported(layer, "quantisation needs a plain kernel, but this one is normalised")
+
+
+def unsupported(layer: keras.layers.Layer, what: str) -> LayerUnsupportedError:
+    """Returns the error that says how to get a plain layer first."""
+    return LayerUnsupportedError(what, _BAKE, path=layer.name, class_name=type(layer).__name__)

@@ -1,0 +1,219 @@
+"""What all spectral layers share: options, state, sigma, saving."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.backend import AutocastScope
+
+from snconvert.errors import KernelError
+from snconvert.layers.power import (
+    Norm,
+    current_norm,
+    power_iteration,
+    scale,
+    stacked,
+    times,
+)
+from snconvert.layers.refusals import check_options, refuse_adapters, unsupported
+from snconvert.linalg.triplet import leading_triplet
+from snconvert.matrix import MatrixView
+from snconvert.rules import Kernel, KernelRule
+
+_EXACT = 1 << 18  # numbers of a kernel up to which a fresh `u` is exact
+_ROUNDS = 30  # of power iteration for a fresh `u` of a larger kernel
+
+Class = TypeVar("Class", bound=type)
+
+
+def register(cls: Class) -> Class:
+    """Registers a layer of this package with Keras as `snconvert>{name}`.
+
+    Files name the module `snconvert.layers`, whatever file of it defines the class.
+    """
+    cls.__module__ = "snconvert.layers"
+    registered: Class = keras.saving.register_keras_serializable("snconvert")(cls)
+    return registered
+
+
+class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
+    """Gives a Keras layer spectrally normalised kernels; listed before the Keras class.
+
+    The layer computes with `s(sigma) * W`, where `sigma` is the largest singular value of the
+    matrix view of the kernel `W`, the largest over its blocks, and `c` the bound:
+
+    - `hard`: `s = c / sigma` (Miyato et al. 2018, arXiv:1802.05957);
+    - `cap`: `s = min(1, c / sigma)` (Gouk et al. 2018, arXiv:1804.04368; SNGP, Liu et al. 2020,
+      arXiv:2006.10108);
+    - `gain`: `s = gamma / sigma` with a trainable `gamma` that starts at sigma (sigma-reparam, Zhai
+      et al. 2023, arXiv:2303.06296).
+
+    A training call (`training=True` on a layer that is not frozen) does `power_iterations` rounds
+    from `u`, stores the new `u`, and lets the gradient flow through sigma. A layer called twice in
+    a step moves `u` twice, each time from where it is. Any other call takes `sigma = |W u|` and
+    changes nothing. `W` itself, on which regularizers and constraints act, is written by the
+    optimizer only. A kernel of zeros stays zero.
+
+    Variables: those of the Keras layer, then for `gain` `gamma`, float32 `()`, and `u`, float32
+    `(b, n)`, not trainable, under every dtype policy. With several kernels they are called
+    `{kernel}_gamma` and `{kernel}_u`. A fresh layer's `u` is found when it is built.
+
+    A class of one's own sets `rule` and multiplies by `kernel_scale` in its `call`:
+
+        class SpectralMine(Spectral, Mine):
+            rule = KernelRule(...)
+
+            def call(self, inputs, training=None):
+                return times(super().call(inputs), self.kernel_scale("kernel", training))
+
+    Args:
+        *args: Those of the Keras layer.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound `c` of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of the Keras layer.
+
+    Raises:
+        LayerOptionError: An option has a value that cannot work; also a `ValueError`.
+        LayerUnsupportedError: LoRA or quantisation is asked for; also a `NotImplementedError`.
+    """
+
+    rule: ClassVar[KernelRule]
+
+    def __init__(
+        self,
+        *args: Any,
+        mode: str = "hard",
+        bound: float = 1.0,
+        power_iterations: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        options = check_options(type(self), kwargs.get("name"), mode, bound, power_iterations)
+        super().__init__(*args, **kwargs)
+        self.mode = options.mode
+        self.bound = options.bound
+        self.power_iterations = options.power_iterations
+        refuse_adapters(self)
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the variables of the Keras layer, then `gamma` and `u`."""
+        refuse_adapters(self)
+        super().build(input_shape)
+        config = self.get_config()
+        for kernel in self.rule.kernels:
+            self._add_state(kernel, config)
+
+    def kernel_scale(self, name: str, training: bool | None = False) -> Any:
+        """Returns `s(sigma)` of a kernel, a float32 scalar; a training call moves `u`."""
+        u = getattr(self, self._prefix(name) + "u")
+        if training and self.trainable:
+            norm, new = power_iteration(self._matrix(name), u, self.power_iterations)
+            u.assign(new)
+        else:
+            norm = current_norm(self._matrix(name), u)
+        gamma = getattr(self, self._prefix(name) + "gamma") if self.mode == "gain" else None
+        return scale(norm, self.mode, self.bound, gamma)
+
+    def spectral_norms(self) -> dict[str, Any]:
+        """Returns sigma of each raw kernel by the current `u`, float32 scalars by kernel name."""
+        return {kernel.name: self._norm(kernel.name).sigma for kernel in self.rule.kernels}
+
+    def effective_kernel(self, name: str = "kernel") -> Any:
+        """Returns `s(sigma) * W` as inference uses it, in the shape and dtype of the kernel."""
+        return times(self._raw(name), self.kernel_scale(name))
+
+    def converge(self) -> None:
+        """Finds `u` anew, to be called after a kernel was assigned by hand."""
+        for kernel in self.rule.kernels:
+            u = getattr(self, self._prefix(kernel.name) + "u")
+            u.assign(self._fresh_u(kernel.name))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the configuration of the Keras layer, then the three options."""
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "bound": self.bound,
+            "power_iterations": self.power_iterations,
+        }
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves all variables; the Keras layers would save their own ones only."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads all variables; the Keras layers would load their own ones only."""
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def quantize(self, *_: Any, **__: Any) -> None:
+        """Is refused.
+
+        Raises:
+            LayerUnsupportedError: Always.
+        """
+        raise unsupported(self, "quantisation needs a plain kernel, but this one is normalised")
+
+    def enable_lora(self, *_: Any, **__: Any) -> None:
+        """Is refused.
+
+        Raises:
+            LayerUnsupportedError: Always.
+        """
+        raise unsupported(self, "LoRA needs a plain kernel, but this one is normalised")
+
+    def _prefix(self, name: str) -> str:
+        return "" if len(self.rule.kernels) == 1 else f"{name}_"
+
+    def _add_state(self, kernel: Kernel, config: dict[str, Any]) -> None:
+        name = kernel.name
+        view = kernel.view(tuple(getattr(self, name).shape), config)
+        setattr(self, f"_{name}_view", view)
+        # As initializers, which Keras calls when the kernel has its value: at once, or at the end
+        # of the scope in which a subclassed model is built.
+        u = self.add_weight(
+            name=self._prefix(name) + "u",
+            shape=(view.shape[0], view.shape[2]),
+            initializer=lambda *_, **__: self._fresh_u(name),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",  # all of them compute the same
+        )
+        setattr(self, self._prefix(name) + "u", u)
+        if self.mode == "gain":
+            gamma = self.add_weight(
+                name=self._prefix(name) + "gamma",
+                shape=(),
+                initializer=lambda *_, **__: self._norm(name).sigma,
+                dtype="float32",
+                autocast=False,
+            )
+            setattr(self, self._prefix(name) + "gamma", gamma)
+
+    def _raw(self, name: str) -> Any:
+        """The kernel as it is stored, whatever the scope would cast it to."""
+        with AutocastScope(None):
+            return ops.convert_to_tensor(getattr(self, name))
+
+    def _matrix(self, name: str) -> Any:
+        return stacked(ops.cast(self._raw(name), "float32"), getattr(self, f"_{name}_view"))
+
+    def _norm(self, name: str) -> Norm:
+        return current_norm(self._matrix(name), getattr(self, self._prefix(name) + "u"))
+
+    def _fresh_u(self, name: str) -> Any:
+        view: MatrixView = getattr(self, f"_{name}_view")
+        count, m, n = view.shape
+        u = np.random.default_rng(0).normal(size=(count, n))
+        u = (u / np.linalg.norm(u, axis=-1, keepdims=True)).astype("float32")
+        try:
+            if count * m * n > _EXACT:
+                return power_iteration(self._matrix(name), u, _ROUNDS)[1]
+            kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
+            return leading_triplet(kernel, view).u
+        except (KernelError, NotImplementedError, TypeError):
+            # Not finite, or no value while a function is traced: training finds it.
+            return u

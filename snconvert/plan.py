@@ -1,0 +1,209 @@
+"""What will be done to each layer, and why not: the plan that every command speaks of."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
+from snconvert.recipe import Recipe
+from snconvert.rules import SPECTRAL, KernelRule
+from snconvert.settings import Settings
+from snconvert.tree import CONTAINERS, Node
+
+_LISTED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A layer that will be converted, by which rule and how."""
+
+    node: Node
+    rule: KernelRule
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A layer that stays as it is.
+
+    Attributes:
+        node: The layer.
+        reason: Why.
+        rule: The rule that covers it, if its kernel is known all the same.
+        spectral: Whether it is converted already.
+        obstacle: Whether it was selected, but cannot be converted.
+    """
+
+    node: Node
+    reason: str
+    rule: KernelRule | None = None
+    spectral: bool = False
+    obstacle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One outcome per layer, in the order of the file; containers are not listed."""
+
+    outcomes: tuple[Step | Skip, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The layers to convert."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Step))
+
+
+def make_plan(
+    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, lenient: bool = False
+) -> Plan:
+    """Returns the plan for a model.
+
+    Args:
+        root: The model.
+        recipe: The options.
+        rules: The rows to use, by class name.
+        lenient: Skip selected layers that cannot be converted, with the reason, instead of raising.
+
+    Raises:
+        SelectionError: A pattern matches no layer.
+        UnsupportedError: A selected layer is quantised or has LoRA adapters.
+    """
+    leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
+    selection = _Selection(recipe, [node for node in root.walk() if node.path])
+    outcomes = [_outcome(node, recipe, rules, selection) for node in leaves]
+    if not lenient:
+        for outcome in outcomes:
+            if isinstance(outcome, Skip) and outcome.obstacle:
+                raise UnsupportedError(
+                    outcome.reason,
+                    "Merge or undo it in Keras first, or leave the layer out with --exclude"
+                    f" {printable(outcome.node.path)!r}",
+                    path=outcome.node.path,
+                    class_name=outcome.node.class_name,
+                )
+    return Plan(tuple(outcomes))
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether the plan lists the node: everything but the containers that were opened."""
+    if node.spectral:
+        return True
+    return node.builtin not in CONTAINERS
+
+
+def _outcome(
+    node: Node, recipe: Recipe, rules: Mapping[str, KernelRule], selection: _Selection
+) -> Step | Skip:
+    if node.spectral:
+        return Skip(node, "spectral already", SPECTRAL.get(node.spectral), spectral=True)
+    parent = node.parent
+    if parent is not None and parent.builtin == "SpectralNormalization":
+        return Skip(node, "normalised already by keras' SpectralNormalization", spectral=True)
+    rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
+    if rule is None:
+        return Skip(node, _no_rule(node))
+    excluded = selection.why_excluded(node)
+    if excluded:
+        return Skip(node, excluded, rule)
+    if rule.kind not in recipe.kinds:
+        flag = "--conv" if rule.kind == "conv" else f"--kinds {rule.kind}"
+        return Skip(node, f"kind {rule.kind} is not selected ({flag})", rule)
+    obstacle = unsupported(node)
+    if obstacle:
+        return Skip(node, obstacle, rule, obstacle=True)
+    if node.first is not None:
+        return Skip(node, f"the same layer as {printable(node.first.path)}")
+    return Step(node, rule, selection.settings(node))
+
+
+def _no_rule(node: Node) -> str:
+    if node.opaque:
+        return "opaque: a custom class, carried over untouched"
+    return f"no rule for {node.class_name}"
+
+
+def unsupported(node: Node) -> str | None:
+    """Returns why the layer's kernel is none that can be normalised, or `None`.
+
+    Keras spells quantisation as the class of the dtype policy, and up to 3.3 as a string.
+    """
+    config = node.config
+    if config.get("lora_rank"):
+        return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
+    policy = config.get("dtype")
+    kind = policy.get("class_name") if isinstance(policy, dict) else None
+    name = policy if isinstance(policy, str) else None
+    if isinstance(kind, str) and kind not in {"DTypePolicy", "DTypePolicyMap"}:
+        mode = (
+            policy["config"].get("mode", kind) if isinstance(policy.get("config"), dict) else kind
+        )
+        return f"quantized layers ({mode}) are not supported"
+    if kind == "DTypePolicyMap":
+        return "a DTypePolicyMap as the layer's own dtype is not supported"
+    if name and "_from_" in name:
+        return f"quantized layers ({name}) are not supported"
+    if config.get("quantization_config"):
+        return "quantized layers are not supported"
+    return None
+
+
+class _Selection:
+    """Patterns of a recipe, each of which must match something."""
+
+    def __init__(self, recipe: Recipe, nodes: Sequence[Node]) -> None:
+        self._recipe = recipe
+        self._matchers: dict[str, Callable[[str], bool]] = {}
+        patterns = (*recipe.only, *recipe.exclude, *(item.match for item in recipe.overrides))
+        for pattern in patterns:
+            matches = self._matchers[pattern] = _matcher(pattern)
+            if not any(matches(node.path) for node in nodes):
+                paths = [printable(node.path) for node in nodes if is_leaf(node)]
+                more = f", ... ({len(paths)} in all)" if len(paths) > _LISTED else ""
+                raise SelectionError(
+                    f"the pattern {pattern!r} matches no layer",
+                    f"The layers are {', '.join(paths[:_LISTED])}{more}",
+                )
+
+    def _matches(self, pattern: str, node: Node) -> bool:
+        """A pattern that matches a container holds for everything inside."""
+        matches, at = self._matchers[pattern], node
+        while at is not None and at.path:
+            if matches(at.path):
+                return True
+            at = at.parent  # type: ignore[assignment]
+        return False
+
+    def why_excluded(self, node: Node) -> str | None:
+        recipe = self._recipe
+        for pattern in recipe.exclude:
+            if self._matches(pattern, node):
+                return f"excluded by {pattern!r}"
+        if recipe.only and not any(self._matches(pattern, node) for pattern in recipe.only):
+            return "not matched by --only"
+        if recipe.select is not None and not recipe.select(node.path, node.class_name):
+            return "not selected"
+        return None
+
+    def settings(self, node: Node) -> Settings:
+        settings = self._recipe.settings
+        for override in self._recipe.overrides:
+            if self._matches(override.match, node):
+                settings = replace(settings, **override.changes)
+        return settings
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Globs as in a shell, where `*` also crosses `/`; `re:` starts a regular expression."""
+    expression = pattern[3:] if pattern.startswith("re:") else fnmatch.translate(pattern)
+    try:
+        compiled = re.compile(expression)
+    except re.error as error:
+        raise OptionError(
+            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
+        ) from error
+    if pattern.startswith("re:"):
+        return lambda path: compiled.search(path) is not None
+    return lambda path: compiled.match(path) is not None

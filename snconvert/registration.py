@@ -1,0 +1,109 @@
+"""Registers the layers with Keras as soon as it is there, without importing it.
+
+Keras opens a file's custom class only when it is registered by name. `import snconvert` must be
+enough for that, before or after `import keras`, and yet import neither keras nor a backend. So, if
+keras is not there yet, a finder waits at the front of `sys.meta_path`; it lets the other finders
+find keras, has the layers imported right after keras' own code has run, and goes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_LAYERS = "snconvert.layers"
+
+
+def install() -> None:
+    """Registers the layers now if keras is imported, else as soon as it is."""
+    if _keras_is_ready():
+        _register()
+    elif _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+
+
+def load_layers() -> ModuleType:
+    """Imports keras, then the layers.
+
+    In this order: a thread that held the layers' import lock while it waits for keras would stop
+    another one, which has just imported keras, from registering them.
+    """
+    importlib.import_module("keras")
+    return importlib.import_module(_LAYERS)
+
+
+def _keras_is_ready() -> bool:
+    """Whether keras is imported, and not just being imported."""
+    keras = sys.modules.get("keras")
+    spec = getattr(keras, "__spec__", None)
+    return keras is not None and not getattr(spec, "_initializing", False)
+
+
+def _register() -> None:
+    try:
+        importlib.import_module(_LAYERS)
+    except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
+        warnings.warn(
+            f"snconvert could not register its layers with keras: {error!r}. Import"
+            " snconvert.layers to see where it fails.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+class _Finder(MetaPathFinder):
+    """Waits for keras."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if _keras_is_ready():
+            # It was being imported already when `install` was called, or came in another way.
+            self.leave()
+            _register()
+        elif fullname == "keras":
+            for finder in sys.meta_path:
+                if isinstance(finder, _Finder) or not hasattr(finder, "find_spec"):
+                    continue
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None:
+                    if spec.loader is not None:
+                        spec.loader = _Loader(spec.loader)
+                    return spec
+        return None
+
+    def leave(self) -> None:
+        """Goes from the list; a new list, as the import that asks is iterating over the old one."""
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
+
+
+class _Loader(Loader):
+    """Loads keras with the loader it stands for, then registers the layers."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Whoever asks keras for its loader, as importlib.resources does, gets the real one.
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        _FINDER.leave()
+        _register()
+
+
+_FINDER = _Finder()

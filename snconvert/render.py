@@ -1,0 +1,136 @@
+"""Reports as tables for people: with rich on a terminal, as plain columns where piped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO, Any
+
+from snconvert.errors import printable
+from snconvert.report import LayerReport, Report
+from snconvert.rules import RULES, KernelRule
+
+_THOUSAND = 1000
+_HEADINGS = ("layer", "class", "kernel", "sigma", "after", "result")
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes for people.
+
+    Example:
+        >>> size(553_000_000)
+        '553.0 MB'
+    """
+    amount = float(count)
+    units = ["B", "kB", "MB", "GB"]
+    while amount >= _THOUSAND and len(units) > 1:
+        amount /= _THOUSAND
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> None:
+    """Prints the table of layers and a closing line.
+
+    Args:
+        report: What was done.
+        stream: Where to; a table with lines if it is a terminal, else plain columns.
+        verbose: List the layers without a kernel too.
+    """
+    shown = [layer for layer in report.layers if verbose or _interesting(layer)]
+    rows = [_row(layer) for layer in shown]
+    if rows:
+        _table(_HEADINGS, rows, stream)
+    hidden = len(report.layers) - len(shown)
+    if hidden:
+        print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
+    for line in closing(report):
+        print(line, file=stream)
+
+
+def closing(report: Report) -> list[str]:
+    """Returns the sentences below the table: how many, where to, how long."""
+    took = f"{report.seconds:.2f} s, {report.seconds_sigma:.2f} s of it for sigma and u"
+    count = f"{report.converted} {_plural(report.converted, 'layer')}"
+    if report.output is None:
+        return [f"{printable(report.source)}: {count} convertible; nothing was written ({took})"]
+    lines = [
+        f"{printable(report.source)}: {count} converted, {report.skipped} left as they were",
+        f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
+    ]
+    if report.target == "layer":
+        lines.append("load it with `import snconvert` and keras.saving.load_model")
+    return lines
+
+
+def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
+    """Prints the table of the layer kinds."""
+    rows = [(rule.kind, rule.class_name, rule.spectral_class, rule.title) for rule in rules]
+    _table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
+
+
+def rules_json() -> list[dict[str, Any]]:
+    """Returns the layer kinds as `rules --json` prints them."""
+    return [
+        {
+            "kind": rule.kind,
+            "class": rule.class_name,
+            "new_class": rule.spectral_class,
+            "kernels": [kernel.name for kernel in rule.kernels],
+            "matrix": rule.title,
+        }
+        for rule in RULES.values()
+    ]
+
+
+def _interesting(layer: LayerReport) -> bool:
+    return layer.status != "skipped" or layer.kernel is not None or "opaque" in (layer.reason or "")
+
+
+def _row(layer: LayerReport) -> tuple[str, ...]:
+    kernel = "" if layer.kernel is None else "x".join(map(str, layer.kernel))
+    result = layer.new_class or layer.status
+    if layer.reason:
+        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+    return (
+        printable(layer.path),
+        printable(layer.class_name),
+        kernel,
+        _number(layer.sigma),
+        _number(layer.sigma_after),
+        printable(result),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
+    if stream.isatty():
+        _rich_table(headings, rows, stream)
+        return
+    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
+    for row in (headings, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip(), file=stream)
+
+
+def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
+    # rich costs a twentieth of a second, which a piped run need not pay.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        numeric = heading in {"sigma", "after"}
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        # Names come from the file: as Text they are never read as markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=stream).print(table)

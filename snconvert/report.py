@@ -1,0 +1,98 @@
+"""What was done to each layer, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer.
+
+    Attributes:
+        path: The layer's names from the root, joined by `/`.
+        class_name: Its class before.
+        kernel: The kernel's shape, or `None` without a kernel.
+        status: `converted`, `skipped`, `spectral` (it was before) or `convertible` (nothing was
+            written).
+        reason: Why it was skipped, or what is special.
+        new_class: Its class after, where it changes.
+        sigma: The largest singular value of the raw kernel.
+        sigma_after: That of the effective kernel.
+        residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma`.
+    """
+
+    path: str
+    class_name: str
+    kernel: tuple[int, ...] | None
+    status: str
+    reason: str | None = None
+    new_class: str | None = None
+    sigma: float | None = None
+    sigma_after: float | None = None
+    residual: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the layer as `--json` prints it."""
+        fields = asdict(self)
+        fields["class"] = fields.pop("class_name")
+        fields["kernel"] = None if self.kernel is None else list(self.kernel)
+        order = ("path", "class", "kernel", "status", "reason", "new_class")
+        return {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One conversion, dry run or inspection.
+
+    Attributes:
+        source: The input.
+        output: The output, or `None` when nothing was written.
+        target: What converted layers become.
+        mode: How they are normalised.
+        bound: The bound.
+        norm: Which norm.
+        layers: The layers in the order of the model.
+        bytes: Size of the output, or of the input when nothing was written.
+        seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
+        warnings: What the user should know.
+    """
+
+    source: str
+    output: str | None
+    target: str
+    mode: str
+    bound: float
+    norm: str
+    layers: tuple[LayerReport, ...]
+    bytes: int
+    seconds: float
+    seconds_sigma: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def converted(self) -> int:
+        """How many layers were converted (in a dry run: would be)."""
+        return sum(layer.status in {"converted", "convertible"} for layer in self.layers)
+
+    @property
+    def skipped(self) -> int:
+        """How many layers stay as they are."""
+        return sum(layer.status == "skipped" for layer in self.layers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the one shape that `--json` prints."""
+        return {
+            "source": self.source,
+            "output": self.output,
+            "target": self.target,
+            "mode": self.mode,
+            "bound": self.bound,
+            "norm": self.norm,
+            "converted": self.converted,
+            "skipped": self.skipped,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "layers": [layer.as_json() for layer in self.layers],
+        }

@@ -1,0 +1,57 @@
+"""Target `layer`: a Keras layer becomes its spectral subclass of this package.
+
+The kernel stays as it is; behind the variables that the layer had come, for `gain`, one trainable
+scalar `gamma` per kernel, and then one `u` per kernel, as `snconvert.layers` creates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from snconvert.inventory import Stored
+from snconvert.linalg.triplet import Triplet
+from snconvert.rules import KernelRule
+from snconvert.settings import Settings
+from snconvert.tree import PACKAGE, Node
+
+FIELDS = ("mode", "bound", "power_iterations")
+"""The entries that a spectral layer adds to the configuration, in this order."""
+
+
+def wrap(node: Node, rule: KernelRule, settings: Settings) -> None:
+    """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
+    node.entry["module"] = "snconvert.layers"
+    node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
+    node.entry["registered_name"] = (
+        rule.spectral_class if ">" in rule.spectral_class else PACKAGE + rule.spectral_class
+    )
+    node.config.update({name: getattr(settings, name) for name in FIELDS})
+
+
+def arrays(
+    group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings
+) -> list[tuple[str, np.ndarray]]:
+    """Returns the datasets to add: paths and values.
+
+    Args:
+        group: The layer's group.
+        stored: What the file holds for it.
+        triplets: The leading singular triplet of each of its kernels.
+        settings: How it is normalised.
+    """
+    added: list[tuple[str, np.ndarray]] = []
+    for part, count in stored.counts.items():
+        own = [
+            triplet
+            for kernel, triplet in zip(stored.kernels, triplets, strict=True)
+            if kernel.kernel.group == part
+        ]
+        values: list[np.ndarray] = []
+        if settings.mode == "gain":
+            values += [np.asarray(triplet.sigma, np.float32) for triplet in own]
+        values += [triplet.u for triplet in own]
+        owner = f"{group}/{part}" if part else group
+        added += [(f"{owner}/vars/{count + i}", value) for i, value in enumerate(values)]
+    return added

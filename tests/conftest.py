@@ -1,0 +1,36 @@
+"""What several tests share: where the data lies, and a zoo of Keras models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+DATA = Path(__file__).parent / "data"
+MODELS = DATA / "models"
+CASES = DATA / "corpus" / "cases"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """Genuine files from many Keras versions."""
+    return MODELS
+
+
+@pytest.fixture
+def snconvert() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snconvert", *map(str, arguments)]
+        settings = {"capture_output": True, "text": True, "timeout": 120, **options}
+        return subprocess.run(command, check=False, **settings)
+
+    return run

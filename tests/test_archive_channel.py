@@ -1,0 +1,52 @@
+import os
+import socket
+import tempfile
+
+import pytest
+
+from snconvert.archive.channel import Channel
+from snconvert.archive.extent import Extent
+
+
+@pytest.fixture
+def ends():
+    first, second = (Channel(end) for end in socket.socketpair())
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_messages_arrive_as_they_were_sent(ends):
+    """Whatever pickles arrives, in order."""
+    for message in ("a", {"b": [1, None]}, b"c" * 50_000):
+        ends[0].send(message)
+        assert ends[1].receive() == message
+
+
+def test_extents_take_their_file_along(ends):
+    """An extent of a file without a name can be read at the other end, as long as it is used."""
+    before = len(os.listdir("/proc/self/fd"))
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(b"0123456789")
+        extents = [Extent(file.fileno(), 0, 3), Extent(file.fileno(), 4, 2)]
+        ends[0].send(extents)
+        received = ends[1].receive()
+    assert [extent.pread(9, 0) for extent in received] == [b"012", b"45"]
+    assert received[0].descriptor == received[1].descriptor
+    ends[1].release()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_closed_end_is_an_error(ends):
+    """Nobody waits for a message that cannot come."""
+    ends[0].close()
+    with pytest.raises(EOFError):
+        ends[1].receive()
+    with pytest.raises(ConnectionError):
+        ends[1].send("x" * 1_000_000)
+
+
+def test_too_many_files_are_refused(ends):
+    """A message that could not arrive whole is not sent."""
+    with pytest.raises(ValueError, match="70 files"):
+        ends[0].send([Extent(number, 0, 1) for number in range(70)])

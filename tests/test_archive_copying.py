@@ -1,0 +1,124 @@
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snconvert.archive import copying
+from snconvert.archive.copying import copy_weights
+from snconvert.archive.overlay import Overlay, OverlayFile
+from snconvert.archive.source import open_source
+from snconvert.errors import SourceError
+
+DATA = Path(__file__).parent / "data"
+MODEL = DATA / "models" / "a01_seq_plain.keras"
+FOLDER = DATA / "models" / "a16_dir_h5dir"
+
+
+def copy(source, overlay, progress=None):
+    """Returns what was written and what is known of it."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        copied = copy_weights(source, overlay, file.fileno(), progress)
+        return os.pread(file.fileno(), 1 << 24, 0), copied
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    monkeypatch.setattr(copying, "_CHUNK", 1000)
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_bytes_and_checksums_are_those_of_the_edited_weights(data):
+    """Whatever is written over, cut off or appended: bytes, CRC and hash are right."""
+    with open_source(MODEL) as source:
+        file = OverlayFile(source.weights, data.draw(st.sampled_from([64, 1000, 1024, 5000])))
+        expected = bytearray(source.weights.map())
+        for _ in range(data.draw(st.integers(0, 4))):
+            if data.draw(st.integers(0, 5)) == 0:
+                size = data.draw(st.integers(0, len(expected) + 3000))
+                file.truncate(size)
+                expected = expected[:size].ljust(size, b"\0")
+            at = data.draw(st.integers(0, len(expected) + 2500))
+            new = data.draw(st.binary(min_size=1, max_size=300))
+            file.seek(at)
+            file.write(new)
+            expected.extend(bytes(max(0, at + len(new) - len(expected))))
+            expected[at : at + len(new)] = new
+        written, copied = copy(source, file.overlay())
+    assert written == expected
+    assert copied.crc == zlib.crc32(expected)
+    assert copied.sha256 == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+
+
+def test_blocks_are_asked_for_once_and_in_order():
+    """A mapping may compute its blocks: each is needed once, from the first to the last."""
+    asked = []
+
+    class Lazy(dict):
+        def __getitem__(self, index):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    with open_source(MODEL) as source:
+        size = source.weights.size + 1500
+        count = -(-size // 512)
+        blocks = Lazy({i: b"x" * min(512, size - 512 * i) for i in reversed(range(count))})
+        written, copied = copy(source, Overlay(blocks, size, 512))
+    assert asked == list(range(count))
+    assert written == b"x" * size
+    assert copied.crc == zlib.crc32(written)
+
+
+def test_a_compressed_input_is_hashed_as_it_is(tmp_path):
+    """The hash is that of the archive, the bytes are those of the unpacked weights."""
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(MODEL) as plain, zipfile.ZipFile(path, "w", 8) as packed:
+        weights = plain.read("model.weights.h5")
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with open_source(path) as source:
+        seen = []
+        written, copied = copy(source, Overlay.empty(source.weights), seen.append)
+        assert sum(seen) == source.size
+    assert written == weights
+    assert copied.crc == zlib.crc32(weights)
+    assert copied.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_folder_is_hashed_as_its_files_joined(tmp_path):
+    """The hash is that of `cat` over the model's files in the order of their names."""
+    folder = tmp_path / "m"
+    shutil.copytree(FOLDER, folder)
+    (folder / "assets").mkdir()
+    (folder / "assets" / "words.txt").write_text("a b")
+    names = ("assets/words.txt", "config.json", "metadata.json", "model.weights.h5")
+    with open_source(folder) as source:
+        seen = []
+        written, copied = copy(source, Overlay.empty(source.weights), seen.append)
+        assert sum(seen) == source.size
+    assert written == (folder / "model.weights.h5").read_bytes()
+    joined = b"".join((folder / name).read_bytes() for name in names)
+    assert copied.sha256 == hashlib.sha256(joined).hexdigest()
+
+
+def test_damaged_weights_are_noticed():
+    """A flipped bit in the stored weights is an error that names the member."""
+    path = DATA / "corpus" / "cases" / "zip_flip_weights.keras"
+    with open_source(path) as source, pytest.raises(SourceError, match=r"model\.weights\.h5.*CRC"):
+        copy(source, Overlay.empty(source.weights))
+
+
+def test_an_input_that_shrinks_is_an_error(tmp_path):
+    """A file cut while it is copied is an error, no crash and no endless loop."""
+    path = shutil.copy(MODEL, tmp_path / "m.keras")
+    with open_source(path) as source:
+        os.truncate(path, 5000)
+        with pytest.raises(SourceError, match="ends at byte 5000"):
+            copy(source, Overlay.empty(source.weights))

@@ -1,0 +1,144 @@
+"""What is converted, what is not, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from snconvert.errors import OptionError, SelectionError, UnsupportedError
+from snconvert.plan import Skip, Step, make_plan
+from snconvert.recipe import recipe
+from snconvert.rules import RULES
+from snconvert.tree import Node, parse
+
+
+def layer(name: str, class_name: str = "Dense", **config: Any) -> dict[str, Any]:
+    sizes = {"units": 3} if class_name == "Dense" else {}
+    return {
+        "module": "keras.layers",
+        "class_name": class_name,
+        "config": {"name": name, **sizes, **config},
+        "registered_name": None,
+    }
+
+
+def tree(*layers: Any) -> Node:
+    def model(name: str, entries: tuple[Any, ...]) -> dict[str, Any]:
+        config = {"name": name, "layers": list(entries)}
+        return {
+            "module": "keras",
+            "class_name": "Sequential",
+            "config": config,
+            "registered_name": None,
+        }
+
+    encoder = model("encoder", (layer("dense"), layer("conv", "Conv2D"), layer("bn", "ReLU")))
+    return parse(model("root", (encoder, *layers)))
+
+
+def converted(root: Node, **options: Any) -> list[str]:
+    return [step.node.path for step in make_plan(root, recipe(**options), RULES).steps]
+
+
+@pytest.mark.parametrize(
+    ("options", "paths"),
+    [
+        ({}, ["encoder/dense", "head", "dense_2"]),
+        ({"conv": True}, ["encoder/dense", "encoder/conv", "head", "dense_2"]),
+        ({"only": "encoder"}, ["encoder/dense"]),
+        ({"only": "*dense*"}, ["encoder/dense", "dense_2"]),
+        ({"only": "re:^dense"}, ["dense_2"]),
+        ({"exclude": ["head", "encoder/*"]}, ["dense_2"]),
+        ({"only": "*dense*", "exclude": "dense_?"}, ["encoder/dense"]),
+        ({"select": lambda path, kind: kind == "Dense" and path < "e"}, ["dense_2"]),
+    ],
+)
+def test_selection(options: dict[str, Any], paths: list[str]) -> None:
+    """Kinds, patterns and callables select; a pattern on a container holds for what is inside."""
+    assert converted(tree(layer("head"), layer("dense_2")), **options) == paths
+
+
+def test_every_skip_has_a_reason() -> None:
+    """What is not converted says why."""
+    spectral = layer("done", "SpectralDense") | {"registered_name": "snconvert>SpectralDense"}
+    custom = layer("mine", "Block") | {"module": "my", "registered_name": "my>Block"}
+    root = tree(layer("head"), spectral, custom)
+    plan = make_plan(root, recipe(exclude=["head"]), RULES)
+    reasons = {o.node.path: o.reason for o in plan.outcomes if isinstance(o, Skip)}
+    assert reasons == {
+        "encoder/conv": "kind conv is not selected (--conv)",
+        "encoder/bn": "no rule for ReLU",
+        "head": "excluded by 'head'",
+        "done": "spectral already",
+        "mine": "opaque: a custom class, carried over untouched",
+    }
+
+
+def test_inside_the_builtin_wrapper() -> None:
+    """A layer that keras' own SpectralNormalization wraps counts as normalised already."""
+    wrapper = layer("sn", "SpectralNormalization", layer=layer("dense"))
+    plan = make_plan(tree(wrapper), recipe(), RULES)
+    (outcome,) = (o for o in plan.outcomes if o.node.path == "sn/dense")
+    assert isinstance(outcome, Skip)
+    assert outcome.spectral
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"lora_rank": 2}, "LoRA"),
+        ({"dtype": "int8_from_float32"}, "quantized"),
+        ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "int8"),
+        ({"dtype": {"class_name": "GPTQDTypePolicy", "config": None}}, "GPTQ"),
+        ({"quantization_config": {"class_name": "Int4"}}, "quantized"),
+    ],
+)
+def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
+    """A selected layer that cannot be normalised is an error, or a skip where one only looks."""
+    root = tree(layer("head", **config))
+    with pytest.raises(UnsupportedError, match=f"head .*{says}"):
+        make_plan(root, recipe(), RULES)
+    assert converted(root, exclude="head") == ["encoder/dense"]
+    lenient = make_plan(root, recipe(), RULES, lenient=True).outcomes[-1]
+    assert isinstance(lenient, Skip)
+    assert says in lenient.reason
+
+
+def test_a_pattern_must_match_something() -> None:
+    """A pattern that matches nothing lists the layers there are."""
+    with pytest.raises(SelectionError, match=r"'hed' matches no layer.*encoder/dense.*head"):
+        converted(tree(layer("head")), only="hed")
+
+
+def test_a_bad_expression() -> None:
+    """A broken regular expression is an error of the option."""
+    with pytest.raises(OptionError, match="regular expression"):
+        converted(tree(), only="re:(")
+
+
+def test_overrides() -> None:
+    """Settings of their own; where several match, the later one wins."""
+    root = tree(layer("head"), layer("tail"))
+    made = recipe(overrides={"*": {"bound": 2}, "encoder": {"bound": 3, "mode": "cap"}})
+    steps = make_plan(root, made, RULES).steps
+    assert {s.node.path: (s.settings.bound, s.settings.mode) for s in steps} == {
+        "encoder/dense": (3.0, "cap"),
+        "head": (2.0, "hard"),
+        "tail": (2.0, "hard"),
+    }
+
+
+def test_shared_layers_are_converted_once() -> None:
+    """The second place of a shared layer is listed, but it is no second step."""
+    tied = {**layer("tied"), "shared_object_id": 5}
+    inner = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "inner", "layers": [dict(tied)]},
+        "registered_name": None,
+    }
+    plan = make_plan(tree(tied, inner), recipe(), RULES)
+    assert [s.node.path for s in plan.steps] == ["encoder/dense", "tied"]
+    assert isinstance(plan.outcomes[-1], Skip)
+    assert isinstance(plan.outcomes[0], Step)

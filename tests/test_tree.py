@@ -1,0 +1,144 @@
+"""The tree of layers that `config.json` describes."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snconvert.errors import SourceError
+from snconvert.tree import model_root, parse
+
+
+def dense(name: str, **config: Any) -> dict[str, Any]:
+    return {
+        "module": "keras.layers",
+        "class_name": "Dense",
+        "config": {"name": name, "units": 3, **config},
+        "registered_name": None,
+    }
+
+
+def model(*layers: Any, class_name: str = "Sequential", **entry: Any) -> dict[str, Any]:
+    return {
+        "module": "keras",
+        "class_name": class_name,
+        "config": {"name": "root", "layers": list(layers)},
+        "registered_name": None,
+        **entry,
+    }
+
+
+def nested(name: str, *layers: Any) -> dict[str, Any]:
+    entry = model(*layers)
+    entry["config"]["name"] = name
+    return entry
+
+
+def test_paths_join_the_names_below_the_root() -> None:
+    """A path is the names from the root, the root's own name left out."""
+    root = parse(model(nested("encoder", nested("block_1", dense("dense")))))
+    assert [node.path for node in root.walk()] == [
+        "",
+        "encoder",
+        "encoder/block_1",
+        "encoder/block_1/dense",
+    ]
+
+
+def test_frozen_parents_freeze_their_children() -> None:
+    """A node is trainable only if everything around it is."""
+    inner = nested("inner", dense("a"))
+    inner["config"]["trainable"] = False
+    root = parse(model(inner, dense("b"), dense("c", trainable=False)))
+    assert {n.path: n.trainable for n in root.walk()} == {
+        "": True,
+        "inner": False,
+        "inner/a": False,
+        "b": True,
+        "c": False,
+    }
+
+
+def test_shared_objects_are_found() -> None:
+    """Entries with one `shared_object_id` are one live layer; the first is named."""
+    tied = dense("tied") | {"shared_object_id": 1}
+    root = parse(model(nested("one", dict(tied)), nested("two", dict(tied))))
+    first, second = (node for node in root.walk() if node.name == "tied")
+    assert first.first is None
+    assert second.first is first
+
+
+def test_operations_are_no_layers() -> None:
+    """`x * 2` in the graph stands among the layers, but is none."""
+    multiply = {"module": "keras.src.ops.numpy", "class_name": "Multiply", "config": {}}
+    functional = {"class_name": "Functional", "module": "keras.src.models.functional"}
+    root = parse(model(dense("a"), multiply, **functional))
+    assert [node.name for node in root.children] == ["a"]
+
+
+def test_custom_classes_stay_closed() -> None:
+    """A custom class is a leaf even when its configuration looks like a model's."""
+    custom = model(dense("a"), module="my", registered_name="my>Net", class_name="Net")
+    custom["config"]["name"] = "net"
+    root = parse(model(custom))
+    assert [node.path for node in root.walk()] == ["", "net"]
+    assert root.children[0].opaque
+    assert root.children[0].title == "my>Net"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ([], "list"),
+        ("{}", "str"),
+        ({"config": {}}, "class_name"),
+        ({"class_name": "Sequential", "config": []}, "config"),
+        (model(dense("a"), dense("a")), "twice"),
+        (model(dense("../x")), "name"),
+        (model(dense(7)), "name"),
+        (model(dense("")), "name"),
+        (model("dense"), "not an object"),
+    ],
+)
+def test_what_is_no_model_is_refused(config: Any, says: str) -> None:
+    """Each mistake gets a message that names it."""
+    with pytest.raises(SourceError, match=says):
+        parse(config)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"module": None, "class_name": "Net", "registered_name": "my>Net"}, "subclassed"),
+        ({"module": "keras.layers", "class_name": "Dense", "registered_name": None}, "not a model"),
+    ],
+)
+def test_the_root_must_be_a_model_that_can_be_opened(entry: dict[str, Any], says: str) -> None:
+    """Subclassed models and single layers are refused by what they are."""
+    with pytest.raises(SourceError, match=says):
+        model_root(parse(entry | {"config": {"name": "n"}}))
+
+
+def test_depth_is_no_limit() -> None:
+    """A thousand models in each other are walked without recursion."""
+    entry: dict[str, Any] = dense("leaf")
+    for level in range(1000):
+        entry = nested(f"m{level}", entry)
+    assert sum(1 for _ in parse(model(entry)).walk()) == 1002
+
+
+def test_genuine_files_parse(models: Path) -> None:
+    """Every genuine archive's configuration gives a tree with the layers of the file."""
+    seen = 0
+    for path in sorted(models.glob("*.keras")):
+        if not zipfile.is_zipfile(path) or path.name.startswith(("k21", "tfk")):
+            continue
+        config = json.loads(zipfile.ZipFile(path).read("config.json"))
+        root = parse(config)
+        assert root.children, path.name
+        seen += 1
+    assert seen > 20
