@@ -1,53 +1,78 @@
 """Turns saved Keras models into spectrally normalised ones, weights and all.
 
-`import snconvert` is light: neither keras nor numpy is loaded before it is needed. What it does at once
-is to see to it that Keras knows the layers of this package, whichever of the two is imported first.
+`import snconvert` is light: neither keras nor numpy is loaded before it is needed. What it does at
+once is to see to it that Keras knows the layers of this package, whichever is imported first.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snconvert.registration import install as _install
-from snconvert.registration import load_layers as _load_layers
+
+if TYPE_CHECKING:
+    from snconvert.api import apply_file, inspect
+    from snconvert.convert import Progress
+    from snconvert.errors import SnconvertError
+    from snconvert.layers import (
+        SpectralConv1D,
+        SpectralConv2D,
+        SpectralConv3D,
+        SpectralDense,
+        SpectralEinsumDense,
+    )
+    from snconvert.matrix import MatrixView
+    from snconvert.recipe import Recipe
+    from snconvert.report import LayerReport, Report
+    from snconvert.rules import RULES, Kernel, KernelRule
+    from snconvert.settings import Settings
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "apply_file": "api",
-    "inspect": "api",
-    "recipe": "recipe",
-    "Recipe": "recipe",
-    "Report": "report",
-    "LayerReport": "report",
-    "Progress": "convert",
-    "KernelRule": "rules",
-    "Kernel": "rules",
-    "RULES": "rules",
-    "MatrixView": "matrix",
-    "Settings": "settings",
-    "SnconvertError": "errors",
-    "SpectralDense": "layers",
-    "SpectralEinsumDense": "layers",
-    "SpectralConv1D": "layers",
-    "SpectralConv2D": "layers",
-    "SpectralConv3D": "layers",
-}
+__all__ = [
+    "RULES",
+    "Kernel",
+    "KernelRule",
+    "LayerReport",
+    "MatrixView",
+    "Progress",
+    "Recipe",
+    "Report",
+    "Settings",
+    "SnconvertError",
+    "SpectralConv1D",
+    "SpectralConv2D",
+    "SpectralConv3D",
+    "SpectralDense",
+    "SpectralEinsumDense",
+    "__version__",
+    "apply_file",
+    "inspect",
+]
 
-__all__ = ["__version__", *_HOME]
+_MODULES = {
+    "api": ("apply_file", "inspect"),
+    "convert": ("Progress",),
+    "errors": ("SnconvertError",),
+    "matrix": ("MatrixView",),
+    "recipe": ("Recipe",),
+    "report": ("LayerReport", "Report"),
+    "rules": ("RULES", "Kernel", "KernelRule"),
+    "settings": ("Settings",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")
-    if _HOME[name] == "layers":
-        return getattr(_load_layers(), name)
-    return getattr(import_module(f"snconvert.{_HOME[name]}"), name)
+    # What no other module has is a layer.
+    return getattr(import_module(f"snconvert.{_MODULE_OF.get(name, 'layers')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})
 
 
 _install()

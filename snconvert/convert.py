@@ -452,9 +452,7 @@ def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
     return variables
 
 
-def _metadata(
-    metadata: Any, recipe: Recipe, layers: Sequence[LayerReport], digest: str
-) -> bytes:
+def _metadata(metadata: Any, recipe: Recipe, layers: Sequence[LayerReport], digest: str) -> bytes:
     """Adds how the file was made under the key `snconvert`; Keras ignores it."""
     record: dict[str, Any] = {
         "version": __version__,

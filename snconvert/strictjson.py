@@ -26,7 +26,7 @@ MAX_BYTES = 256 * 2**20
 """The largest text that is read: hundreds of times the configuration of any known model."""
 
 MAX_DEPTH = 4_000
-"""The deepest nesting that is read. A model inside a model costs four levels, so this is about a
+"""The deepest nesting that is read. A model inside a model costs three levels, so this is over a
 thousand of them; the C stack that `json` needs for it stays below 2 MiB."""
 
 MAX_VALUES = 8_000_000

@@ -217,6 +217,17 @@ def test_without_locks_the_process_number_decides(out, monkeypatch):
     write(out)
 
 
+def test_a_held_lock_is_seen(out):
+    """Two openings of one file do not both get its lock, even within one process."""
+    write(out)
+    first, second = os.open(out, os.O_RDWR), os.open(out, os.O_RDWR)
+    assert atomic._lock(first)
+    assert not atomic._lock(second)
+    os.close(first)
+    assert atomic._lock(second)
+    os.close(second)
+
+
 def test_a_neighbour_that_takes_the_new_file_for_stale_does_no_harm(out, monkeypatch):
     """A temporary file that was removed before it was locked is made anew."""
     lock, calls = atomic._lock, []

@@ -321,6 +321,7 @@ EDITS = {
     "unwrap": ([(NAMES[0] + "/inner", NAMES[0])], [NAMES[0]]),
     "datasets": ([(NAMES[0] + "/vars/1", NAMES[0] + "/vars/2")], [NAMES[1] + "/vars/0"]),
     "inside": ([(NAMES[0], "layers/x"), (NAMES[0] + "/inner", "layers/x/y")], []),
+    "inside first": ([(NAMES[0] + "/inner", "layers/x/y"), (NAMES[0], "layers/x")], []),
     "stays": ([(NAMES[0], "layers/x"), (NAMES[0] + "/inner", NAMES[0] + "/inner")], []),
     "same": ([(NAMES[0], NAMES[0])], []),
     "nothing": ([], []),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snconvert.archive.extent import Extent
-from snconvert.archive.members import read_bytes, read_members
+from snconvert.archive.members import CHUNK, read_bytes, read_members
 from snconvert.errors import SourceError
 
 CONTENT = {"config.json": b"{}", "model.weights.h5": b"weights " * 400, "assets/ü v.txt": b"a\nb"}
@@ -133,6 +133,21 @@ def test_bytes_between_members_are_refused():
     (start,) = struct.unpack_from("<I", data, data.index(END) + 16)
     with pytest.raises(SourceError, match="belong to no member"):
         read(patched(data, END, 16, struct.pack("<I", start + 4)))
+
+
+def test_bytes_before_the_directory_are_refused():
+    """Nothing hides between the last member and the directory either."""
+    data = PLAIN.replace(CENTRAL, b"hide" + CENTRAL, 1)
+    start = struct.pack("<I", PLAIN.index(CENTRAL) + 4)
+    with pytest.raises(SourceError, match="up to its directory"):
+        read(patched(data, END, 16, start))
+
+
+@pytest.mark.parametrize("extra", [0, 1, 100, 257, 258, 259])
+def test_decompression_in_chunks_loses_nothing(extra):
+    """The end of a deflated member arrives wherever the chunks end."""
+    content = {"a": b"\1" * (2 * CHUNK + extra)}
+    assert read(archive(content, zipfile.ZIP_DEFLATED)) == content
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_links_in_a_folder_are_not_followed(tmp_path, name):
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
-    with pytest.raises(SourceError, match="link"):
+    with pytest.raises(SourceError, match="is a link"):
         open_source(folder)
 
 

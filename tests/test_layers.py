@@ -31,7 +31,8 @@ from spectral_cases import (
 
 from snconvert import layers
 from snconvert.errors import OptionError, UnsupportedError
-from snconvert.layers.spectral import _EXACT
+from snconvert.layers.start import _EXACT, warm_u
+from snconvert.matrix import MatrixView
 from snconvert.rules import RULES
 
 # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
@@ -268,16 +269,35 @@ def test_bound_of_every_kind(example: Example) -> None:
     np.testing.assert_allclose(sigma_of(layer, layer.effective_kernel()), 3.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(40, 30), (_EXACT // 256 + 1, 256)])
-def test_a_fresh_layer_is_normalised(shape: tuple[int, int]) -> None:
-    """A layer built by hand has sigma right to 1 % before its first call, and gain starts as the
-    plain layer."""
+@pytest.mark.parametrize(
+    ("shape", "tolerance"), [((40, 30), 1e-6), ((_EXACT // 256 + 1, 256), 2e-2)]
+)
+def test_a_fresh_layer_is_normalised(shape: tuple[int, int], tolerance: float) -> None:
+    """A layer built by hand has the sigma of its kernel before its first call, a large one to 2 %,
+    and gain starts as the plain layer."""
     layer = layers.SpectralDense(shape[1], mode="gain")
     layer.build((None, shape[0]))
     sigma = sigma_of(layer, layer.kernel)
-    np.testing.assert_allclose(layer.spectral_norms()["kernel"], sigma, rtol=1e-2)
+    np.testing.assert_allclose(layer.spectral_norms()["kernel"], sigma, rtol=tolerance)
     np.testing.assert_allclose(layer.kernel_scale("kernel"), 1.0, rtol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(layer.u.numpy()), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 1e30, float("nan")])
+@pytest.mark.parametrize("shape", [(3, 8, 5), (3, _EXACT // 90, 31)])
+def test_a_warm_u_at_every_scale(shape: tuple[int, int, int], size: float) -> None:
+    """Unit rows for kernels of zeros, NaN, 1e-30 and 1e30, small and large; right ones if there
+    are any."""
+    rng = np.random.default_rng(3)
+    decay = np.linspace(1.0, 0.1, shape[2])
+    kernel = (rng.normal(size=shape) * decay * size).astype("float32")
+    u = warm_u(kernel, MatrixView(shape, (0, 1, 2), shape))
+    assert u.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(u, axis=-1), 1.0, rtol=1e-5)
+    if size > 0:
+        image = np.einsum("bmn,bn->bm", kernel.astype("float64"), u)
+        sigma = np.sqrt(np.linalg.eigvalsh(np.einsum("bmi,bmj->bij", *[kernel.astype("f8")] * 2)))
+        np.testing.assert_allclose(np.linalg.norm(image, axis=-1), sigma[:, -1], rtol=2e-2)
 
 
 def test_a_subclassed_model_is_normalised_from_the_start() -> None:

@@ -150,6 +150,18 @@ def test_deep_texts_need_little_stack():
     assert results == [True] * 4
 
 
+def test_deep_texts_wait_for_each_other():
+    """The recursion limit belongs to all threads: one deep text at a time moves it."""
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (loads(nested(1000), "x"), done.set()))
+    with strictjson._recursion_limit:
+        assert loads(nested(100), "x")
+        thread.start()
+        assert not done.wait(0.2)
+    assert done.wait(10)
+    thread.join()
+
+
 def test_brackets_in_strings_do_not_count():
     """Depth is that of the structure, whatever strings hold."""
     data = json.dumps(['[{"' * 5000, "\\" * 7 + '"[', {"[[": "\\\\"}]).encode()
@@ -169,23 +181,25 @@ def test_depth_is_measured_across_chunks(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "message"),
     [
-        b"[" * 2**22,
-        b'"' * 2**22,
-        b'"' + b"\\\\" * 2**21,
-        b'{"a":0,"a":"' + b'\\"' * 2**21,
-        b"1" * 2**22,
-        b"0." + b"1" * 2**22,
-        b"[" + b"{}," * 2**20,
-        b"[" + b"{}," * strictjson.MAX_VALUES,
+        (b"[" * 2**22, "levels deep"),
+        (b'"' * 2**22, "not valid JSON"),
+        (b'"' + b"\\\\" * 2**21, "not valid JSON"),
+        (b'{"a":0,"a":"' + b'\\"' * 2**21, "not valid JSON"),
+        (b'{"a":{"b":0,"b":0},"' + b'\\"' * 2**21, "'b' is a duplicate.*character 17"),
+        (b"1" * 2**22, "4194304 digits"),
+        (b"0." + b"1" * 2**22, "4194306 characters long"),
+        (b"[0." + b"1" * 900 + b"," + b"1" * 2**22, "digits at character 904"),
+        (b"[" + b"{}," * 2**20, "not valid JSON"),
+        (b"[" + b"{}," * (strictjson.MAX_VALUES // 2), "about 8000001 JSON values"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
-def test_hostile_texts_are_refused_in_linear_time(data):
+def test_hostile_texts_are_refused_in_linear_time(data, message):
     """Megabytes that would recurse, backtrack or explode are refused within seconds."""
     start = time.perf_counter()
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match=message):
         loads(data, "config.json")
     assert time.perf_counter() - start < 10
 

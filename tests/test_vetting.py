@@ -490,6 +490,13 @@ def test_layers_that_run_code_are_found_once(name):
         assert str(findings[0]).endswith("carried over untouched")
 
 
+def test_findings_come_in_the_order_of_the_file():
+    """Warnings read as the model does."""
+    names = ["c", "a", "b"]
+    model = keras.Sequential([layers.Lambda(keras.ops.abs, name=name) for name in names])
+    assert [f.path for f in vet(stored(model))] == names
+
+
 def test_lambdas_elsewhere_are_found():
     """A lambda as an activation or a loss is told with its place."""
     dump = {"class_name": "__lambda__", "config": {"value": ["4wEAAA==", None, None]}}

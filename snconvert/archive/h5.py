@@ -25,6 +25,8 @@ from snconvert.archive.kinds import unknown_weights
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.errors import SnconvertError, SourceError, printable
 
+__all__ = ["Contents", "Dataset", "edit", "read_dataset", "scan"]
+
 _MOST_OBJECTS = 1_000_000
 _DEEPEST = 512
 _EDIT_BLOCK = 4096  # of 10 000 scattered edits, less is kept than with larger blocks

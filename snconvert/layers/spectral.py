@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, TypeVar
 
 import keras
-import numpy as np
 from keras import ops
 from keras.src.backend import AutocastScope
 
-from snconvert.errors import KernelError
 from snconvert.layers.power import (
     Norm,
     current_norm,
@@ -19,12 +17,9 @@ from snconvert.layers.power import (
     times,
 )
 from snconvert.layers.refusals import check_options, refuse_adapters, unsupported
-from snconvert.linalg.triplet import leading_triplet
+from snconvert.layers.start import random_u, warm_u
 from snconvert.matrix import MatrixView
 from snconvert.rules import Kernel, KernelRule
-
-_EXACT = 1 << 18  # numbers of a kernel up to which a fresh `u` is exact
-_ROUNDS = 30  # of power iteration for a fresh `u` of a larger kernel
 
 Class = TypeVar("Class", bound=type)
 
@@ -206,14 +201,8 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def _fresh_u(self, name: str) -> Any:
         view: MatrixView = getattr(self, f"_{name}_view")
-        count, m, n = view.shape
-        u = np.random.default_rng(0).normal(size=(count, n))
-        u = (u / np.linalg.norm(u, axis=-1, keepdims=True)).astype("float32")
         try:
-            if count * m * n > _EXACT:
-                return power_iteration(self._matrix(name), u, _ROUNDS)[1]
             kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
-            return leading_triplet(kernel, view).u
-        except (KernelError, NotImplementedError, TypeError):
-            # Not finite, or no value while a function is traced: training finds it.
-            return u
+        except (NotImplementedError, TypeError):
+            return random_u(view)  # no value while a function is traced; training finds it
+        return warm_u(kernel, view)

@@ -84,12 +84,15 @@ class Block:
         self.zero = found.zero
         self.exponent = found.exponent if abs(found.exponent) > _CALM else 0
 
-    def pieces(self, side: int, dtype: str) -> Iterator[tuple[slice, Array]]:
+    def pieces(
+        self, side: int, dtype: str, within: slice | None = None
+    ) -> Iterator[tuple[slice, Array]]:
         """Yields slices of the rows (`side` 0) or columns (1) and what they hold.
 
         Args:
             side: The axis that is cut.
             dtype: `"f4"` or `"f8"`.
+            within: The part of that axis to be read, all of it by default.
 
         Returns:
             Pieces `(slice, n)` of `W`, or `(slice, m)` of `W'`, each valid until the next.
@@ -98,13 +101,14 @@ class Block:
         cut = side != self.lines  # a piece holds parts of all lines of the memory
         count = min(length, max(_STRIP if cut else 1, _PIECE // width))
         buffer = np.empty(count * width, dtype)
-        for start in range(0, length, count):
-            part = slice(start, min(start + count, length))
+        first, end = (within.start, within.stop) if within else (0, length)
+        for start in range(first, end, count):
+            part = slice(start, min(start + count, end))
             piece = self.array[self._index(part, side)]
             piece = piece.reshape((-1, width) if side == 0 else (width, -1))
             room = buffer[: piece.size]
             out = room.reshape(piece.shape[::-1]).T if self.lines else room.reshape(piece.shape)
-            read(piece, self.exponent, out, bfloat16=self.bfloat16)
+            out = read(piece, self.exponent, out, bfloat16=self.bfloat16)
             yield part, out.T if side else out
 
     def _index(self, part: slice, side: int) -> tuple[Any, ...]:
@@ -117,10 +121,12 @@ class Block:
 
 
 def read(piece: Array, exponent: int, out: Array, *, bfloat16: bool) -> Array:
-    """Writes `piece * 2**-exponent` into `out`, float32 or float64, and returns it.
+    """Returns `piece * 2**-exponent` as float32 or float64, in `out` or where it lies already.
 
     Exact but for float64 read as float32, and numbers `2**-126` below the largest.
     """
+    if piece.dtype == out.dtype and not exponent and piece.flags.aligned and piece.flags.forc:
+        return piece
     if out.dtype.itemsize == 8 and piece.dtype.itemsize < 8:  # noqa: PLR2004
         single = np.empty_like(out, "f4")
         np.copyto(out, read(piece, exponent, single, bfloat16=bfloat16))

@@ -1,0 +1,191 @@
+"""Turning a live layer into its spectral subclass, where it is, by giving it another class.
+
+Everything that knows the layer (graphs, lists, other layers, optimizers) goes on knowing the same
+object, with the same name and the same variables. What `__init__` and `build` of the spectral class
+would have set is added: the options, `gamma` and `u`.
+"""
+
+# ruff: noqa: SLF001 -- Keras has no public way to change a layer that is built
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import keras
+import numpy as np
+
+from snconvert.errors import UnsupportedError
+from snconvert.layers.spectral import Spectral
+from snconvert.linalg.triplet import Triplet
+from snconvert.live.walk import Layer
+from snconvert.settings import Settings
+
+_PLAIN = "_snconvert_plain_class"
+_WRAPPED = ("build", "quantize")  # methods that Keras wraps for each object, when it is made
+
+
+def spectral_class(name: str) -> type:
+    """Returns the spectral class of that name, ours or one that the user has registered.
+
+    Raises:
+        UnsupportedError: There is none.
+    """
+    registered = name if ">" in name else f"snconvert>{name}"
+    found = keras.saving.get_registered_object(registered)
+    if not (isinstance(found, type) and issubclass(found, Spectral)):
+        raise UnsupportedError(
+            f"no spectral class is registered as {registered!r}",
+            "Import the module that defines it, as a subclass of snconvert.layers.Spectral under"
+            " keras.saving.register_keras_serializable",
+        )
+    return found
+
+
+def adopt(
+    layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None = None
+) -> None:
+    """Turns a layer into one of class `spectral`.
+
+    Args:
+        layer: Built or not.
+        spectral: A subclass of `Spectral` and of the layer's class.
+        settings: How it is to be normalised.
+        triplets: The leading singular triplet of each kernel. Without them, or if the layer is not
+            built yet, `u` is found as in a layer that is made anew.
+
+    Raises:
+        UnsupportedError: The class does not fit.
+    """
+    plain = type(layer)
+    if not issubclass(spectral, plain):
+        raise UnsupportedError(
+            f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
+            f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
+        )
+    vars(layer)[_PLAIN] = plain
+    give_class(layer, spectral)
+    layer.mode = settings.mode
+    layer.bound = settings.bound
+    layer.power_iterations = settings.power_iterations
+    if layer.built:
+        _add_state(layer, triplets)
+
+
+def is_adopted(layer: Layer) -> bool:
+    """Whether the layer was turned into a spectral one in this process, not made or loaded so."""
+    return _PLAIN in vars(layer)
+
+
+def plain_class(layer: Layer) -> type:
+    """Returns the class that a spectral layer had, or would have, without normalisation."""
+    found: type | None = vars(layer).get(_PLAIN)
+    return found or next(cls for cls in type(layer).__mro__ if not issubclass(cls, Spectral))
+
+
+def give_class(layer: Layer, cls: type) -> None:
+    """Gives a layer another class, and updates what Keras keeps of a class for each object."""
+    object.__setattr__(layer, "__class__", cls)
+    for name in _WRAPPED:
+        wrapper = vars(layer).get(name)
+        if isinstance(wrapper, FunctionType):
+            _rewrap(wrapper, MethodType(getattr(cls, name), layer))
+    signature = inspect.signature(layer.call)
+    names = [parameter.name for parameter in signature.parameters.values()]
+    known = {
+        "_call_signature": signature,
+        "call_signature_parameters": names,
+        "_call_has_training_arg": "training" in names,
+        "_call_has_mask_arg": "mask" in names,
+        "_call_has_context_arg": {
+            name: name in names for name in getattr(layer, "_call_context_args", ())
+        },
+    }
+    for name, value in known.items():
+        if hasattr(layer, name):
+            object.__setattr__(layer, name, value)
+
+
+@contextmanager
+def without_state(layers: Sequence[Layer]) -> Iterator[None]:
+    """Hides `gamma` and `u` of spectral layers and gives them their plain classes for a while.
+
+    Args:
+        layers: Spectral layers.
+    """
+    kept = [
+        (layer, type(layer), layer._trainable_variables[:], layer._non_trainable_variables[:])
+        for layer in layers
+    ]
+    try:
+        for layer, _, trainable, others in kept:
+            own = {id(variable) for variable in state_of(layer)}
+            layer._trainable_variables[:] = [v for v in trainable if id(v) not in own]
+            layer._non_trainable_variables[:] = [v for v in others if id(v) not in own]
+            object.__setattr__(layer, "__class__", plain_class(layer))
+        yield
+    finally:
+        for layer, cls, trainable, others in kept:
+            object.__setattr__(layer, "__class__", cls)
+            layer._trainable_variables[:] = trainable
+            layer._non_trainable_variables[:] = others
+
+
+def state_of(layer: Layer) -> list[Any]:
+    """Returns the variables that a built spectral layer has beyond those of its plain class."""
+    names = [
+        layer._prefix(kernel.name) + part
+        for kernel in layer.rule.kernels
+        for part in ("gamma", "u")
+    ]
+    return [vars(layer)[name] for name in names if name in vars(layer)]
+
+
+def set_state(layer: Layer, triplets: Sequence[Triplet]) -> None:
+    """Sets `u`, and `gamma` to sigma, as a conversion does.
+
+    Args:
+        layer: A built spectral layer.
+        triplets: The leading singular triplet of each kernel.
+    """
+    for kernel, triplet in zip(layer.rule.kernels, triplets, strict=True):
+        prefix = layer._prefix(kernel.name)
+        getattr(layer, f"{prefix}u").assign(triplet.u)
+        if layer.mode == "gain":
+            getattr(layer, f"{prefix}gamma").assign(np.asarray(triplet.sigma, np.float32))
+
+
+def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
+    config = layer.get_config()
+    tracker, locked = layer._tracker, layer._tracker.locked
+    known = {}
+    if triplets is not None:
+        known = {k.name: t.u for k, t in zip(layer.rule.kernels, triplets, strict=True)}
+        # For the time of the call, the layer need not look for what is known.
+        vars(layer)["_fresh_u"] = known.__getitem__
+    tracker.unlock()
+    try:
+        for kernel in layer.rule.kernels:
+            layer._add_state(kernel, config)
+    finally:
+        vars(layer).pop("_fresh_u", None)
+        if locked:
+            tracker.lock()
+    if triplets is not None:
+        set_state(layer, triplets)
+    for kernel in layer.rule.kernels:
+        if layer.mode == "gain":
+            gamma = getattr(layer, layer._prefix(kernel.name) + "gamma")
+            gamma.trainable = getattr(layer, kernel.name).trainable
+
+
+def _rewrap(wrapper: FunctionType, method: MethodType) -> None:
+    """Makes Keras' wrapper around a method of the former class call that of the new one."""
+    names, cells = wrapper.__code__.co_freevars, wrapper.__closure__ or ()
+    for name, cell in zip(names, cells, strict=True):
+        if name.startswith("original_") and isinstance(cell, CellType):
+            cell.cell_contents = method
+    wrapper.__dict__["__wrapped__"] = method

@@ -1,0 +1,336 @@
+"""A true copy of a live model: its whole object graph, with variables of its own.
+
+Keras copies a model by its configuration, which custom code may leave out or get wrong, and which
+forgets what was set by hand. Here the objects themselves are copied: layers, graphs, lists,
+optimizer, metrics, the closures that Keras puts into every layer. Shared are functions, constants
+and whatever reaches no state of the model.
+"""
+
+# ruff: noqa: SLF001 -- Keras has no public way to copy an object as it is
+
+from __future__ import annotations
+
+import copy
+import enum
+import functools
+import importlib
+import types
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional
+from keras.src.ops.function import make_node_key
+from keras.src.ops.node import KerasHistory, Node
+from keras.src.ops.operation import Operation
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils.tracking import Tracker
+
+from snconvert.errors import UnsupportedError
+from snconvert.live.walk import Layer, descendants
+
+_OURS = (KerasSaveable, keras.KerasTensor, Node, Tracker, keras.random.SeedGenerator)
+_ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
+_BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
+_WRAPPERS = "tensorflow.python.trackable.data_structures"
+_BOOKS = (  # how TensorFlow keeps its own account of the objects in an object
+    "_self_unconditional_checkpoint_dependencies",
+    "_self_unconditional_dependency_names",
+    "_self_unconditional_deferred_dependencies",
+    "_self_name_based_restores",
+    "_self_saveable_object_factories",
+    "_self_update_uid",
+)
+_COMPILED = ("train_function", "test_function", "predict_function")
+
+
+class Copies:
+    """The copy of a model, and which object of it stands for which of the original.
+
+    Args:
+        model: The model; it is not changed.
+
+    Raises:
+        UnsupportedError: It holds something that cannot be copied.
+    """
+
+    def __init__(self, model: Layer) -> None:
+        self._done: dict[int, Any] = {}
+        self._kept: list[Any] = []  # so that no `id` is used twice
+        self._todo: list[tuple[Any, Any, str]] = []
+        self._nodes = _own_nodes(model)
+        self.model = self._copy(model, model.name)
+        while self._todo:
+            old, new, where = self._todo.pop()
+            self._fill(old, new, where)
+        self._renew_keys()
+        self._renew_books()
+        _check(model, self)
+
+    def of(self, layer: Layer) -> Layer:
+        """Returns the copy of a layer of the original."""
+        return self._done[id(layer)]
+
+    def _copy(self, old: Any, where: str) -> Any:
+        if old is None or isinstance(old, _ATOMS):
+            return old
+        if id(old) in self._done:
+            return self._done[id(old)]
+        if type(old).__module__ == _WRAPPERS:
+            new = self._copy(_unwrapped(old), where)
+        elif isinstance(old, keras.Variable):
+            new = self._variable(old, where)
+        elif isinstance(old, KerasHistory):
+            new = self._history(old, where)
+        elif isinstance(old, tuple):
+            new = self._tuple(old, where)
+        elif isinstance(old, (list, dict, set, *_OURS)):
+            new = _shell(old, where)
+            self._todo.append((old, new, where))
+        elif isinstance(old, np.ndarray):
+            new = old.copy()
+        elif isinstance(old, types.MethodType):
+            new = types.MethodType(old.__func__, self._copy(old.__self__, where))
+        elif not _reaches_state(old):
+            new = old
+        elif isinstance(old, types.FunctionType):
+            new = self._function(old, where)
+        elif isinstance(old, functools.partial):
+            parts = (self._copy(part, where) for part in (old.func, old.args, old.keywords))
+            function, arguments, keywords = parts
+            new = functools.partial(function, *arguments, **keywords)
+        elif isinstance(old, weakref.ref):
+            new = weakref.ref(self._copy(old(), where))
+        elif _is_backend_variable(old):
+            new = copy.deepcopy(old)
+        else:
+            new = _shell(old, where)
+            self._todo.append((old, new, where))
+        self._remember(old, new)
+        return new
+
+    def _remember(self, old: Any, new: Any) -> None:
+        self._done[id(old)] = new
+        self._kept.append(old)
+
+    def _fill(self, old: Any, new: Any, where: str) -> None:
+        if isinstance(old, list):
+            list.extend(new, [self._copy(item, f"{where}[{i}]") for i, item in enumerate(old)])
+        elif isinstance(old, dict):
+            put = OrderedDict.__setitem__ if isinstance(old, OrderedDict) else dict.__setitem__
+            for key, value in old.items():
+                put(new, self._copy(key, where), self._copy(value, f"{where}[{key!r}]"))
+        elif isinstance(old, set):
+            set.update(new, {self._copy(item, where) for item in old})
+        for name, value in _state(old):
+            if name in _BOOKS:
+                continue
+            if name in _COMPILED:
+                value = None
+            elif name in {"_inbound_nodes", "_outbound_nodes"} and isinstance(old, Operation):
+                value = [node for node in value if id(node) in self._nodes]
+            object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
+
+    def _tuple(self, old: Any, where: str) -> Any:
+        items = [self._copy(item, f"{where}[{index}]") for index, item in enumerate(old)]
+        if all(mine is item for mine, item in zip(items, old, strict=True)):
+            return old
+        return type(old)(*items) if hasattr(old, "_fields") else type(old)(items)
+
+    def _history(self, old: Any, where: str) -> Any:
+        """Nodes of other models are left behind, so that the index of a node may change."""
+        operation, index, tensor = old
+        if operation is not None:
+            nodes = operation._inbound_nodes
+            index = sum(id(node) in self._nodes for node in nodes[:index])
+        return KerasHistory(self._copy(operation, where), index, tensor)
+
+    def _variable(self, old: Any, where: str) -> Any:
+        if old._value is None:
+            raise _cannot(where, old)
+        new = keras.Variable(
+            np.array(keras.ops.convert_to_numpy(old)),
+            dtype=old.dtype,
+            trainable=old.trainable,
+            autocast=old._autocast,
+            aggregation=old.aggregation,
+            name=old.name,
+        )
+        for name, value in _state(old):
+            if name not in {"_value", "_initializer"}:
+                object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
+        self._remember(old._value, new._value)
+        return new
+
+    def _function(self, old: Any, where: str) -> Any:
+        cells = tuple(types.CellType() for _ in old.__closure__ or ())
+        new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells or None)
+        self._remember(old, new)
+        for cell, before in zip(cells, old.__closure__ or (), strict=True):
+            cell.cell_contents = self._copy(before.cell_contents, where)
+        new.__defaults__ = self._copy(old.__defaults__, where)
+        new.__kwdefaults__ = self._copy(old.__kwdefaults__, where)
+        new.__qualname__, new.__module__ = old.__qualname__, old.__module__
+        new.__dict__.update({k: self._copy(v, where) for k, v in old.__dict__.items()})
+        return new
+
+    def _renew_keys(self) -> None:
+        """Renews what Keras keys by the `id` of an object."""
+        for old, new in [(old, self._done[id(old)]) for old in self._kept]:
+            if new is old:
+                continue
+            if isinstance(new, Tracker):
+                new.stored_ids = {
+                    name: {id(item) for item in store} for name, (_, store) in new.config.items()
+                }
+            elif isinstance(new, Functional):
+                nodes = [node for level in new._nodes_by_depth.values() for node in level]
+                keys = {_key(node) for node in nodes}
+                object.__setattr__(new, "_nodes", keys)
+            elif isinstance(new, keras.optimizers.Optimizer):
+                self._renew_optimizer(old, new)
+
+    def _renew_books(self) -> None:
+        """Sets anew, by TensorFlow's own `__setattr__`, the attributes that it keeps books of."""
+        if keras.backend.backend() != "tensorflow":
+            return
+        trackable = importlib.import_module("tensorflow").__internal__.tracking.AutoTrackable
+        for old, new in [(old, self._done[id(old)]) for old in self._kept]:
+            if new is old or not isinstance(new, trackable):
+                continue
+            tracked = vars(old).get("_self_unconditional_dependency_names", {})
+            for name, value in vars(old).items():
+                if name in tracked or type(value).__module__ == _WRAPPERS:
+                    trackable.__setattr__(new, name, getattr(new, name))
+
+    def _renew_optimizer(self, old: Any, new: Any) -> None:
+        keys = {
+            old._var_key(before): new._var_key(after)
+            for before in self._kept
+            if isinstance(before, keras.Variable) and (after := self._done[id(before)]) is not None
+        }
+        for name, value in _state(new):
+            if isinstance(value, dict) and value and value.keys() <= keys.keys():
+                renewed: Any = {keys[key]: item for key, item in value.items()}
+            elif isinstance(value, set) and value and value <= keys.keys():
+                renewed = {keys[key] for key in value}
+            else:
+                continue
+            object.__setattr__(new, name, renewed)
+
+
+def _own_nodes(model: Layer) -> set[int]:
+    """Returns the `id`s of the nodes of the graphs inside; a layer may be in other graphs too."""
+    layers = [model, *(layer for _, layer in descendants(model))]
+    layers += [layer._functional for layer in layers if getattr(layer, "_functional", None)]
+    graphs = [layer for layer in layers if isinstance(layer, Functional)]
+    return {id(n) for graph in graphs for level in graph._nodes_by_depth.values() for n in level}
+
+
+def _key(node: Node) -> str:
+    key: str = make_node_key(node.operation, node.operation._inbound_nodes.index(node))
+    return key
+
+
+def _shell(old: Any, where: str) -> Any:
+    """Returns an object of the same class that is yet to be filled."""
+    cls = type(old)
+    base = next((c for c in (OrderedDict, dict, list, set) if isinstance(old, c)), object)
+    try:
+        new = base.__new__(cls)
+    except TypeError as error:
+        raise _cannot(where, old) from error
+    if isinstance(old, defaultdict):
+        new.default_factory = old.default_factory
+    return new
+
+
+def _unwrapped(old: Any) -> Any:
+    """Returns the list, dict or tuple in the wrapper that TensorFlow puts around some."""
+    return old.__wrapped__ if hasattr(old, "__wrapped__") else list(old)
+
+
+def _cannot(where: str, old: Any) -> UnsupportedError:
+    return UnsupportedError(
+        f"{where} is a {type(old).__module__}.{type(old).__name__}, which cannot be copied",
+        "Give in_place=True, and load the original once more where both are needed",
+    )
+
+
+def _state(old: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the attributes of an object, those in slots too."""
+    yield from list(getattr(old, "__dict__", {}).items())
+    for cls in type(old).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in {"__dict__", "__weakref__"} and hasattr(old, name):
+                yield name, getattr(old, name)
+
+
+def _is_backend_variable(old: Any) -> bool:
+    return type(old).__module__.partition(".")[0] in _BACKENDS and hasattr(old, "assign")
+
+
+def _reaches_state(start: Any) -> bool:
+    """Whether anything of a model can be reached from an object."""
+    seen: set[int] = set()
+    stack = [start]
+    while stack:
+        old = stack.pop()
+        if old is None or isinstance(old, _ATOMS) or id(old) in seen:
+            continue
+        seen.add(id(old))
+        if isinstance(old, (*_OURS, keras.Variable)) or _is_backend_variable(old):
+            return True
+        stack.extend(_parts(old))
+    return False
+
+
+def _parts(old: Any) -> list[Any]:
+    if isinstance(old, dict):
+        return [*old.keys(), *old.values(), *getattr(old, "__dict__", {}).values()]
+    if isinstance(old, list | tuple | set | frozenset):
+        return [*old, *getattr(old, "__dict__", {}).values()]
+    if isinstance(old, types.MethodType):
+        return [old.__self__]
+    if isinstance(old, types.FunctionType):
+        cells = [cell.cell_contents for cell in old.__closure__ or () if _is_filled(cell)]
+        return [*cells, old.__defaults__, old.__kwdefaults__, old.__dict__]
+    if isinstance(old, functools.partial):
+        return [old.func, old.args, old.keywords]
+    if isinstance(old, weakref.ref):
+        return [old()]
+    if type(old).__module__.partition(".")[0] in _BACKENDS and not hasattr(old, "python_function"):
+        return []
+    return [value for _, value in _state(old)]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _check(model: Layer, copies: Copies) -> None:
+    """Makes sure that the copy has the same variables, bit for bit, and none of the original's."""
+    before, after = model.variables, copies.model.variables
+    shared = {id(variable) for variable in before} & {id(variable) for variable in after}
+    same = len(before) == len(after) and all(
+        old.path == new.path and old.trainable == new.trainable and _same(old, new)
+        for old, new in zip(before, after, strict=True)
+    )
+    if shared or not same:
+        raise UnsupportedError(
+            "the model cannot be copied faithfully: its variables came out"
+            f" {'shared' if shared else 'different'}",
+            "Give in_place=True, and load the original once more where both are needed",
+        )
+
+
+def _same(old: Any, new: Any) -> bool:
+    one, two = (np.asarray(keras.ops.convert_to_numpy(variable)) for variable in (old, new))
+    return one.dtype == two.dtype and one.tobytes() == two.tobytes()

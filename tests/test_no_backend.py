@@ -1,0 +1,59 @@
+"""The file carrier imports neither keras nor a backend, nor does `import snconvert`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("keras", "tensorflow", "jax", "torch")
+CODE = f"""
+import sys
+import snconvert
+{{}}
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+
+
+def loaded_after(statement: str, folder: Path) -> str:
+    """Returns what of HEAVY a fresh interpreter holds after a statement."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CODE.format(statement)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+    )
+    return result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "",
+        "snconvert.apply_file('in.keras', 'out.keras')",
+        "snconvert.inspect('in.keras')",
+        "from snconvert.cli import app; app(['apply', 'in.keras'], standalone_mode=False)",
+        "snconvert.RULES; snconvert.SnconvertError; dir(snconvert)",
+    ],
+)
+def test_light(statement: str, models: Path, tmp_path: Path) -> None:
+    """Neither importing nor converting nor inspecting loads keras or a backend."""
+    (tmp_path / "in.keras").write_bytes((models / "a02_seq_adam.keras").read_bytes())
+    assert loaded_after(statement, tmp_path) == "[]"
+
+
+def test_this_test_can_fail(tmp_path: Path) -> None:
+    """The layers do need keras, and the check sees it."""
+    assert "keras" in loaded_after("snconvert.SpectralDense", tmp_path)
+
+
+def test_numpy_comes_late(tmp_path: Path) -> None:
+    """`import snconvert` does not even load numpy."""
+    code = "import sys, snconvert; print('numpy' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout == "False\n"

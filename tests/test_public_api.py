@@ -1,0 +1,57 @@
+"""The names that users rely on."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import snconvert
+from snconvert.rules import RULES
+
+
+def test_names() -> None:
+    """The public names, neither more nor fewer."""
+    assert sorted(snconvert.__all__) == [
+        "Kernel",
+        "KernelRule",
+        "LayerReport",
+        "MatrixView",
+        "Progress",
+        "RULES",
+        "Recipe",
+        "Report",
+        "Settings",
+        "SnconvertError",
+        "SpectralConv1D",
+        "SpectralConv2D",
+        "SpectralConv3D",
+        "SpectralDense",
+        "SpectralEinsumDense",
+        "__version__",
+        "apply_file",
+        "inspect",
+    ]
+
+
+@pytest.mark.parametrize("name", snconvert.__all__)
+def test_every_name_is_there(name: str) -> None:
+    """Every public name resolves, and what can have a docstring has one."""
+    value = getattr(snconvert, name)
+    assert name in dir(snconvert)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+
+
+def test_every_rule_has_its_layer() -> None:
+    """A new row needs its class in `snconvert.layers` and its name in `snconvert`."""
+    for rule in RULES.values():
+        assert hasattr(snconvert, rule.spectral_class), (
+            f"add {rule.spectral_class} to snconvert/layers/__init__.py and snconvert/__init__.py"
+        )
+
+
+def test_unknown_names() -> None:
+    """A name that is not there is an AttributeError."""
+    with pytest.raises(AttributeError, match="has no attribute 'aply'"):
+        _ = snconvert.aply
