@@ -115,6 +115,8 @@ def convert_file(
         size = opened.size
         if output is not None and not dry_run:
             size = _write(model, recipe, layers, output, worker, progress, force=force or in_place)
+        else:
+            opened.check_weights()  # writing does so on its way
     return Report(
         source=source,
         output=None if dry_run else output,
@@ -149,6 +151,7 @@ def inspect_file(
     with located(file=source), open_source(source) as opened, Worker() as worker:
         model = _open(opened, recipe, table(rules), worker, lenient=True)
         _measure(model, worker, progress)
+        opened.check_weights()
         layers = _layer_reports(model, "convertible")
         size = opened.size
     return Report(
@@ -352,7 +355,11 @@ def _write(
         seconds=_deadline(model.source),
     )
 
-    def tell(done: int) -> None:
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
         if progress is not None:
             progress(Progress("writing", "", done, model.source.size))
 

@@ -134,17 +134,12 @@ def unsupported(node: Node) -> str | None:
     if config.get("lora_rank"):
         return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
     policy = config.get("dtype")
-    kind = policy.get("class_name") if isinstance(policy, dict) else None
-    name = policy if isinstance(policy, str) else None
-    if isinstance(kind, str) and kind not in {"DTypePolicy", "DTypePolicyMap"}:
-        mode = (
-            policy["config"].get("mode", kind) if isinstance(policy.get("config"), dict) else kind
-        )
-        return f"quantized layers ({mode}) are not supported"
-    if kind == "DTypePolicyMap":
-        return "a DTypePolicyMap as the layer's own dtype is not supported"
-    if name and "_from_" in name:
-        return f"quantized layers ({name}) are not supported"
+    if isinstance(policy, dict) and policy.get("class_name") != "DTypePolicy":
+        inner = policy.get("config")
+        mode = inner.get("mode") if isinstance(inner, dict) else None
+        return f"quantized layers ({mode or policy.get('class_name')}) are not supported"
+    if isinstance(policy, str) and "_from_" in policy:
+        return f"quantized layers ({policy}) are not supported"
     if config.get("quantization_config"):
         return "quantized layers are not supported"
     return None

@@ -110,7 +110,11 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
     kinds = _kinds(merged.pop("kinds", None), conv=bool(merged.pop("conv", False)))
     settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
-    return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **lists, **merged)
+    unknown = sorted(merged.keys() - {"target", "select"})
+    if unknown:
+        raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
+    fields: dict[str, Any] = {**lists, **merged}
+    return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **fields)
 
 
 def _read(path: Path) -> dict[str, Any]:

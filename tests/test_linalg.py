@@ -469,11 +469,17 @@ def test_memory_does_not_grow_with_the_kernel(tmp_path, order: str) -> None:
     assert int(grown) < 24 * 1024
 
 
-def test_a_map_is_only_read(tmp_path) -> None:
-    """A kernel in a read-only memory map is measured where it lies."""
-    kernel = gaussian((300, 280))
-    (tmp_path / "kernel").write_bytes(b"odd" + kernel.tobytes())
+@pytest.mark.parametrize("shape", [(30, 20), (150, 140), (300, 280)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("offset", [3, 8])
+def test_a_map_is_only_read(tmp_path, shape: tuple[int, int], dtype: str, offset: int) -> None:
+    """A kernel in a read-only memory map is measured where it lies, and left as it is."""
+    kernel = gaussian(shape).astype(dtype)
+    kernel *= 0.75 / np.abs(kernel).max()  # needs no scaling, so that it may be used in place
+    (tmp_path / "kernel").write_bytes(bytes(offset) + kernel.tobytes())
     with (tmp_path / "kernel").open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    array = np.frombuffer(mapped, "<f4", kernel.size, 3).reshape(kernel.shape)
+    array = np.frombuffer(mapped, dtype, kernel.size, offset).reshape(shape)
+    before = kernel.tobytes()
     assert same(plain(array), plain(kernel))
+    assert kernel.tobytes() == before

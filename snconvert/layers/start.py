@@ -1,5 +1,6 @@
-"""The `u` that a fresh layer starts from, in numpy: before training, many small steps on the host
-take a tenth of the time that they take as single operations of a backend.
+"""The `u` that a fresh layer starts from.
+
+In numpy, as small steps on the host take a tenth of the time of single operations of a backend.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def random_u(view: MatrixView) -> Array:
     """Returns float32 unit rows `(b, n)`, the same at every call."""
     count, _, n = view.shape
     u = np.random.default_rng(0).normal(size=(count, n))
-    return (u / np.linalg.norm(u, axis=-1, keepdims=True)).astype("float32")
+    unit: Array = (u / np.linalg.norm(u, axis=-1, keepdims=True)).astype("float32")
+    return unit
 
 
 def warm_u(kernel: Array, view: MatrixView) -> Array:
@@ -38,7 +40,8 @@ def warm_u(kernel: Array, view: MatrixView) -> Array:
         float32 unit rows `(b, n)`; random ones for a kernel that is not finite.
 
     Example:
-        >>> warm_u(np.diag([3.0, 4.0]).astype("float32"), MatrixView.of((2, 2))).tolist()
+        >>> u = warm_u(np.diag([3.0, 4.0]).astype("float32"), MatrixView.of((2, 2)))
+        >>> np.abs(u).round(6).tolist()
         [[0.0, 1.0]]
     """
     if kernel.size <= _EXACT:

@@ -84,15 +84,12 @@ class Block:
         self.zero = found.zero
         self.exponent = found.exponent if abs(found.exponent) > _CALM else 0
 
-    def pieces(
-        self, side: int, dtype: str, within: slice | None = None
-    ) -> Iterator[tuple[slice, Array]]:
+    def pieces(self, side: int, dtype: str) -> Iterator[tuple[slice, Array]]:
         """Yields slices of the rows (`side` 0) or columns (1) and what they hold.
 
         Args:
             side: The axis that is cut.
             dtype: `"f4"` or `"f8"`.
-            within: The part of that axis to be read, all of it by default.
 
         Returns:
             Pieces `(slice, n)` of `W`, or `(slice, m)` of `W'`, each valid until the next.
@@ -101,9 +98,8 @@ class Block:
         cut = side != self.lines  # a piece holds parts of all lines of the memory
         count = min(length, max(_STRIP if cut else 1, _PIECE // width))
         buffer = np.empty(count * width, dtype)
-        first, end = (within.start, within.stop) if within else (0, length)
-        for start in range(first, end, count):
-            part = slice(start, min(start + count, end))
+        for start in range(0, length, count):
+            part = slice(start, min(start + count, length))
             piece = self.array[self._index(part, side)]
             piece = piece.reshape((-1, width) if side == 0 else (width, -1))
             room = buffer[: piece.size]

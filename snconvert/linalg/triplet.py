@@ -14,11 +14,8 @@ The last two multiply in float32. A pass in float64 then takes sigma as the Rayl
 
 from __future__ import annotations
 
-import itertools
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +29,6 @@ from snconvert.matrix import MatrixView
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
 _GRAM = {True: 256, False: 512}  # and the Gram matrix less than passes, over kept pieces or not
 _KEPT = 1 << 22  # numbers of a kernel that are kept as float32 between the passes
-_LANES = 4  # threads that read a large kernel
 _TINY = 1 << 13  # numbers of a block up to which many blocks are worked on at once
 _BATCH = 1 << 18  # numbers that are worked on at once
 
@@ -129,7 +125,7 @@ def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, 
     matrix = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)
     # Each block by itself: beside a large one, the squares of a small one would vanish.
     lift = np.frexp(np.abs(matrix).max(axis=(1, 2)))[1]
-    matrix *= np.ldexp(1.0, -lift)[:, None, None]
+    matrix = matrix * np.ldexp(1.0, -lift)[:, None, None]
     across = matrix.transpose(0, 2, 1)
     if matrix.shape[1] < matrix.shape[2]:
         _, v = top_pair(matrix @ across)
@@ -193,29 +189,16 @@ def _vector(block: Block, progress: Progress) -> tuple[int, Array]:
     if block.shape[1 - block.lines] <= 2 * block.shape[block.lines]:
         side = block.lines  # whole lines are read twice as fast as strips
 
-    return side, _streamed(block, side, progress)
+    def read_again() -> Iterator[Array]:
+        return (piece for _, piece in block.pieces(side, "f4"))
 
-
-def _streamed(block: Block, side: int, progress: Progress) -> Array:
-    """Runs Lanczos on a kernel that is read again in each round.
-
-    The lanes are always the same and are added in the same order, so that the bytes of `u` do not
-    depend on how many of them ran at once.
-    """
-    length, size = block.shape[side], block.shape[1 - side]
-    edges = [length * lane // _LANES for lane in range(_LANES + 1)]
-    lanes = [slice(*ends) for ends in itertools.pairwise(edges)]
-
-    def read_again(lane: slice) -> Iterator[Array]:
-        return (piece for _, piece in block.pieces(side, "f4", lane))
-
-    with ThreadPoolExecutor(min(_LANES, os.cpu_count() or 1)) as pool:
-        return leading_vector(
-            lambda rows: sum(pool.map(lambda lane: _round_trip(rows, read_again(lane)), lanes)),
-            size,
-            _seed(next(read_again(lanes[0]))),
-            progress,
-        )
+    vector = leading_vector(
+        lambda rows: _round_trip(rows, read_again()),
+        block.shape[1 - side],
+        _seed(next(read_again())),
+        progress,
+    )
+    return side, vector
 
 
 def _round_trip(rows: Array, pieces: Iterable[Array]) -> Array:
