@@ -27,8 +27,8 @@ from snconvert.optimizer_slots import Gamma, SlotEdits, insert_slots
 from snconvert.optimizer_slots import Stored as StoredVariables
 from snconvert.plan import Plan, Skip, Step, is_leaf, make_plan
 from snconvert.recipe import Recipe
-from snconvert.report import LayerReport, Report
-from snconvert.rules import KernelRule, table
+from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.rules import SPECTRAL, KernelRule, table
 from snconvert.settings import Settings
 from snconvert.sigmas import Task, measure
 from snconvert.targets import layer as layer_target
@@ -40,6 +40,9 @@ from snconvert.vetting import vet
 SCAN_SECONDS = 10.0
 """How long HDF5 may take over a file's table of contents before it counts as damaged; models with
 more layers get more, by `_deadline`."""
+
+
+_Shapes = dict[Node, list[tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +261,22 @@ def _measure(model: _Model, worker: Worker, progress: Callable[[Progress], None]
 
 
 def _layer_reports(model: _Model, status: str) -> tuple[LayerReport, ...]:
-    return tuple(_layer_report(outcome, model, status) for outcome in model.plan.outcomes)
+    own, inner = _stored_shapes(model)
+    with_matrices = {
+        node
+        for shapes_of in (own, inner)
+        for node, shapes in shapes_of.items()
+        if any(len(shape) > 1 for shape in shapes)
+    }
+    return tuple(
+        _layer_report(outcome, model, status, has_matrix=outcome.node in with_matrices)
+        for outcome in model.plan.outcomes
+    )
 
 
-def _layer_report(outcome: Step | Skip, model: _Model, status: str) -> LayerReport:
+def _layer_report(
+    outcome: Step | Skip, model: _Model, status: str, *, has_matrix: bool
+) -> LayerReport:
     node = outcome.node
     stored = model.inventory.get(node)
     shape = stored.kernels[0].dataset.shape if stored and stored.kernels else None
@@ -282,6 +297,7 @@ def _layer_report(outcome: Step | Skip, model: _Model, status: str) -> LayerRepo
             None if sigma is None else outcome.settings.sigma_after(sigma),
             max((triplet.residual for triplet in triplets), default=None),
         )
+    nothing = outcome.rule is None and not has_matrix and not node.opaque
     after = sigma
     if sigma is not None and node.spectral:
         settings = _settings_of(node)
@@ -292,7 +308,7 @@ def _layer_report(outcome: Step | Skip, model: _Model, status: str) -> LayerRepo
         node.title,
         shape,
         "spectral" if outcome.spectral else "skipped",
-        outcome.reason,
+        NO_KERNEL if nothing and node.first is None else outcome.reason,
         None,
         sigma,
         after,
@@ -413,7 +429,7 @@ def _optimizer_edits(model: _Model) -> SlotEdits:
     }
     gains = any(step.settings.mode == "gain" for step in model.plan.steps)
     if not gains or not slots or is_keras_2(model.root, model.metadata):
-        return SlotEdits([], [])
+        return SlotEdits()
     if isinstance(optimizer, str):
         # Keras up to 3.5 writes what `compile` was given.
         optimizer = {"module": "keras.optimizers", "class_name": optimizer, "config": {}}
@@ -426,28 +442,35 @@ def _optimizer_edits(model: _Model) -> SlotEdits:
     return insert_slots(optimizer, slots, _trainable_variables(model))
 
 
-def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
-    """Returns stored variables and new gammas in the order of Keras' trainable variables."""
-    steps = {step.node: step for step in model.plan.steps}
+def _stored_shapes(model: _Model) -> tuple[_Shapes, _Shapes]:
+    """Returns the shapes that each leaf stores itself, and those that layers inside it store."""
     leaves = {path: node for node, path in model.paths.items() if is_leaf(node)}
-    own: dict[Node, list[tuple[int, ...]]] = {}
-    inner: dict[Node, list[tuple[int, ...]]] = {}
+    own: _Shapes = {}
+    inner: _Shapes = {}
     for path, dataset in model.contents.datasets.items():
         owner = path.rpartition("/vars/")[0]
         for group in _with_parents(owner):
             if group in leaves:
-                (own if group == owner else inner).setdefault(leaves[group], []).append(
-                    dataset.shape
-                )
+                shapes = own if group == owner else inner
+                shapes.setdefault(leaves[group], []).append(dataset.shape)
                 break
+    return own, inner
+
+
+def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
+    """Returns stored variables and new gammas in the order of Keras' trainable variables."""
+    steps = {step.node: step for step in model.plan.steps}
+    own, inner = _stored_shapes(model)
     variables: list[StoredVariables | Gamma] = []
-    for node in leaves.values():
-        if not node.trainable or node.first is not None:
+    for node in model.paths:
+        if not is_leaf(node) or not node.trainable or node.first is not None:
             continue
         shapes, step = own.get(node, []), steps.get(node)
         count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
         if step is not None:
             count = len(shapes)
+        elif node.spectral is not None and node.spectral in SPECTRAL:
+            count = len(shapes) - len(SPECTRAL[node.spectral].kernels)
         if node in inner or count is None:
             unsure = (*shapes, *inner.get(node, []))
             variables.append(StoredVariables(unsure, exact=False))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from snconvert.errors import printable
-from snconvert.report import LayerReport, Report
+from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
 
 _THOUSAND = 1000
@@ -36,7 +36,7 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
         stream: Where to; a table with lines if it is a terminal, else plain columns.
         verbose: List the layers without a kernel too.
     """
-    shown = [layer for layer in report.layers if verbose or _interesting(layer)]
+    shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
     rows = [_row(layer) for layer in shown]
     if rows:
         _table(_HEADINGS, rows, stream)
@@ -80,10 +80,6 @@ def rules_json() -> list[dict[str, Any]]:
         }
         for rule in RULES.values()
     ]
-
-
-def _interesting(layer: LayerReport) -> bool:
-    return layer.status != "skipped" or layer.kernel is not None or "opaque" in (layer.reason or "")
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+NO_KERNEL = "no kernel"
+"""The reason of layers that nobody expects to be converted."""
+
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:

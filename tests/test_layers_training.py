@@ -218,6 +218,24 @@ def test_half_precision(example: Example, policy: str) -> None:
     assert cosine(tf.cast(ours, "float32"), theirs) > 0.999
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])
+def test_mixed_precision_iterates_on_the_stored_kernel(example: Example, policy: str) -> None:
+    """Under mixed precision a training call moves u as in float32, to 1e-6, and inference in hard
+    mode takes the float32 sigma, even of a kernel that half precision could not hold."""
+    mixed, full, x = make(example, dtype=policy), make(example), inputs_for(example)
+    for layer in (mixed, full):
+        layer.u.assign(np.ones(layer.u.shape) / layer.u.shape[-1] ** 0.5)
+        layer(x, training=True)
+    np.testing.assert_allclose(mixed.u, full.u, atol=1e-6)
+    if example is DENSE:
+        mixed.kernel.assign(mixed.kernel * 1e-9)
+        seen = []
+        mixed.activation = lambda y: seen.append(float(mixed.kernel_scale("kernel"))) or y
+        mixed(x)
+        assert seen == [pytest.approx(1 / float(mixed.spectral_norms()["kernel"]), rel=1e-6)]
+
+
 @pytest.mark.parametrize("policy", ["float32", "float64"])
 @pytest.mark.parametrize("example", RUNNABLE)
 def test_gain_changes_no_output(example: Example, policy: str) -> None:

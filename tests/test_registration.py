@@ -147,7 +147,8 @@ def test_without_keras(tmp_path: Path) -> None:
 
 
 def test_keras_half_imported(tmp_path: Path) -> None:
-    """snconvert imported by something that keras imports registers at the next import after."""
+    """snconvert imported by something that keras imports registers at the next import after, and
+    the finder behind ours is not passed over then."""
     fake(
         tmp_path,
         "import snconvert; from snconvert import registration\n"
@@ -155,6 +156,8 @@ def test_keras_half_imported(tmp_path: Path) -> None:
     )
     script = (
         "import keras; assert keras.saw == []\n"
+        "from importlib.machinery import PathFinder\n"
+        "sys.meta_path.remove(PathFinder); sys.meta_path.insert(1, PathFinder)\n"
         "import other_0; assert keras.saw == [1]\n"
         "import other_1, select; assert keras.saw == [1]\n"
         "assert not any(type(f).__module__ == 'snconvert.registration' for f in sys.meta_path)\n"

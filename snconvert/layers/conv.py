@@ -15,7 +15,7 @@ from snconvert.rules import RULES
 class SpectralConv(Spectral):
     """What the convolutions of all ranks share; listed before the Keras class.
 
-    Computes `activation(s(sigma) * conv(x, W) + b)`. The kernel is read as the matrices `(groups,
+    Computes `activation(conv(x, s(sigma) * W) + b)`. The kernel is read as the matrices `(groups,
     k * in / groups, out / groups)`, `k` being the product of the kernel sizes; `sigma` is the
     largest singular value over the groups, and `u` has shape `(groups, out / groups)`. The norm of
     the convolution as a map lies between `sigma` and `sqrt(k) * sigma`.
@@ -23,10 +23,8 @@ class SpectralConv(Spectral):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
-        kernel, factor = self.kernel, self.kernel_scale("kernel", training)
-        # The kernel is smaller than the outputs; but in half precision it would be rounded anew.
-        full = keras.backend.standardize_dtype(kernel.dtype) in {"float32", "float64"}
-        kernel = times(kernel, factor) if full else kernel
+        # The kernel is smaller than the outputs, which training would have to keep as well.
+        kernel = times(ops.convert_to_tensor(self.kernel), self.kernel_scale("kernel", training))
         padding = self.padding
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
@@ -41,7 +39,6 @@ class SpectralConv(Spectral):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        outputs = outputs if full else times(outputs, factor)
         if self.use_bias:
             shape = [1] * (self.rank + 2)
             shape[-1 if self.data_format == "channels_last" else 1] = self.filters

@@ -54,7 +54,8 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     Variables: those of the Keras layer, then for `gain` `gamma`, float32 `()`, and `u`, float32
     `(b, n)`, not trainable, under every dtype policy. With several kernels they are called
-    `{kernel}_gamma` and `{kernel}_u`. A fresh layer's `u` is found when it is built.
+    `{kernel}_gamma` and `{kernel}_u`. A fresh layer's `u` is found when it is built. Replicas hold
+    the same kernel and `u` and so compute the same next one.
 
     A class of one's own sets `rule` and multiplies by `kernel_scale` in its `call`:
 
@@ -175,7 +176,6 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             dtype="float32",
             trainable=False,
             autocast=False,
-            aggregation="only_first_replica",  # all of them compute the same
         )
         setattr(self, self._prefix(name) + "u", u)
         if self.mode == "gain":
@@ -191,7 +191,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     def _raw(self, name: str) -> Any:
         """The kernel as it is stored, whatever the scope would cast it to."""
         with AutocastScope(None):
-            return ops.convert_to_tensor(getattr(self, name))
+            return getattr(self, name).value  # a Keras variable would be read, and cast, later
 
     def _matrix(self, name: str) -> Any:
         return stacked(ops.cast(self._raw(name), "float32"), getattr(self, f"_{name}_view"))

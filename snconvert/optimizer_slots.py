@@ -1,0 +1,335 @@
+"""Gives the optimizer a slot for each trainable variable that `gain` adds.
+
+Keras stores an optimizer's state by position: first iteration and learning rate, then blocks, each
+of which goes through the model's trainable variables in order (keras/src/optimizers). When their
+number changes, Keras drops the state. So the new variables' slots are inserted where Keras would
+have them, holding what a fresh optimizer would hold.
+
+How many variables there were, and their shapes, is read from the slots themselves; where a new
+variable belongs follows by aligning these shapes with those that the layers store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from snconvert.errors import UnsupportedError, printable
+
+Shape = tuple[int, ...]
+_WAY_OUT = (
+    "Use --mode hard or cap, or save the model without its optimizer (include_optimizer=False)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The variables that one layer stores.
+
+    Attributes:
+        shapes: Their shapes.
+        exact: Whether exactly these are trainable, in this order; else an unknown part of them is,
+            in an unknown order.
+    """
+
+    shapes: tuple[Shape, ...]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gamma:
+    """A new trainable float32 scalar belongs here.
+
+    Attributes:
+        value: What it starts at.
+    """
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEdits:
+    """What to change in the weights file.
+
+    Attributes:
+        moves: Simultaneous renames of datasets.
+        additions: New datasets.
+    """
+
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    additions: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+Cell = Callable[[Sequence[Shape]], int]
+"""Tells how many of the next stored slots belong to one variable; 0 if they fit none."""
+
+Fresh = Callable[[float], list[np.ndarray]]
+"""Returns the slots of a new scalar of that value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A run through the trainable variables with some slots for each."""
+
+    cell: Cell
+    fresh: Fresh
+
+
+def _zero(_: float) -> np.ndarray:
+    return np.zeros((), np.float32)
+
+
+def _value(value: float) -> np.ndarray:
+    return np.asarray(value, np.float32)
+
+
+def _constant(value: Any) -> Callable[[float], np.ndarray]:
+    return lambda _: np.asarray(value, np.float32)
+
+
+def _alike(*fresh: Callable[[float], np.ndarray]) -> _Block:
+    """A block with slots of the variable's own shape, one for each initial value."""
+    count = len(fresh)
+
+    def cell(slots: Sequence[Shape]) -> int:
+        return count if len(slots) >= count and len(set(slots[:count])) == 1 else 0
+
+    return _Block(cell, lambda value: [make(value) for make in fresh])
+
+
+def _adafactor_cell(slots: Sequence[Shape]) -> int:
+    """Row and column factors, or two scalars below rank 2, then the second moment."""
+    rows, columns, own = (*slots[:3], (), (), ())[:3]
+    factored = len(own) > 1 and (rows, columns) == (own[:-1], (*own[:-2], own[-1]))
+    return 3 if len(slots) > 2 and (factored or (len(own) < 2 and rows == columns == ())) else 0  # noqa: PLR2004 -- ranks and counts of the scheme above
+
+
+def _muon_cell(slots: Sequence[Shape]) -> int:
+    """Adam's two slots for some variables, one momentum for the others.
+
+    Which of them a matrix has is Muon's choice by shape and name; two equal shapes in a row are
+    taken as one variable for what is no matrix, which Muon leaves to Adam.
+    """
+    if len(slots[0]) not in {2, 3, 4}:
+        return 2 if len(slots) > 1 and slots[0] == slots[1] else 0
+    return 1
+
+
+def _twice_zero(_: Mapping[str, Any]) -> list[_Block]:
+    return [_alike(_zero, _zero)]
+
+
+def _adam(config: Mapping[str, Any]) -> list[_Block]:
+    return _twice_zero(config) + ([_alike(_zero)] if config.get("amsgrad") else [])
+
+
+def _rmsprop(config: Mapping[str, Any]) -> list[_Block]:
+    more = bool(config.get("momentum")) + bool(config.get("centered"))
+    return [_alike(_zero) for _ in range(1 + more)]
+
+
+def _accumulator(config: Mapping[str, Any]) -> Callable[[float], np.ndarray]:
+    return _constant(config.get("initial_accumulator_value", 0.1))
+
+
+_BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
+    "sgd": lambda config: [_alike(_zero)] if config.get("momentum") else [],
+    "adam": _adam,
+    "adamw": _adam,
+    "nadam": _twice_zero,
+    "adamax": _twice_zero,
+    "lamb": _twice_zero,
+    "adadelta": _twice_zero,
+    "lion": lambda _: [_alike(_zero)],
+    "adagrad": lambda config: [_alike(_accumulator(config))],
+    "ftrl": lambda config: [_alike(_accumulator(config), _zero)],
+    "rmsprop": _rmsprop,
+    "adafactor": lambda _: [
+        _Block(_adafactor_cell, lambda _: [*[np.zeros((), np.int32)] * 2, np.zeros((), np.float32)])
+    ],
+    "muon": lambda _: [_Block(_muon_cell, lambda value: [_zero(value), _zero(value)])],
+    "schedulefreeadamw": lambda _: [_alike(_value, _zero)],
+}
+"""Keras optimizer, in lower case -> its blocks behind those that all optimizers have."""
+
+_TRAILING = {"nadam": 1}  # scalars behind the blocks
+
+
+def insert_slots(
+    optimizer: Mapping[str, Any],
+    slots: Mapping[str, tuple[Shape, str]],
+    variables: Sequence[Stored | Gamma],
+) -> SlotEdits:
+    """Returns the edits that give every `Gamma` its slots.
+
+    Args:
+        optimizer: The serialised optimizer of the file's `compile_config`.
+        slots: Shape and dtype of the datasets below `optimizer/`, by path.
+        variables: The model's variables in the order of `model.trainable_variables`.
+
+    Raises:
+        UnsupportedError: The optimizer is none of Keras' own, or its slots cannot be matched to
+            variables.
+    """
+    edits = SlotEdits()
+    name = str(optimizer.get("class_name"))
+    inner = _config(optimizer).get("inner_optimizer")
+    if name.lower() == "lossscaleoptimizer" and isinstance(inner, Mapping):
+        # Its own four scalars come first; the inner optimizer is also stored by itself.
+        for folder, skip in (("optimizer/vars", 4), ("optimizer/inner_optimizer/vars", 0)):
+            _edit(edits, inner, slots, folder, skip, variables)
+    else:
+        _edit(edits, optimizer, slots, "optimizer/vars", 0, variables)
+    return edits
+
+
+def _config(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = entry.get("config")
+    return config if isinstance(config, Mapping) else {}
+
+
+def _edit(
+    edits: SlotEdits,
+    optimizer: Mapping[str, Any],
+    slots: Mapping[str, tuple[Shape, str]],
+    folder: str,
+    skip: int,
+    variables: Sequence[Stored | Gamma],
+) -> None:
+    name, config = str(optimizer.get("class_name")), _config(optimizer)
+    own = [slots.get(f"{folder}/{i}") for i in range(len(slots))]
+    shapes = [slot[0] for slot in own[: own.index(None) if None in own else None] if slot]
+    scheduled = isinstance(config.get("learning_rate"), Mapping)
+    head = skip + (1 if scheduled else 2)
+    if len(shapes) <= head + _TRAILING.get(name.lower(), 0):
+        return  # nothing was trained yet
+    if not str(optimizer.get("module", "keras")).startswith("keras") or name.lower() not in _BLOCKS:
+        raise UnsupportedError(
+            f"the slots of the optimizer {printable(name)} are not known, and --mode gain must add"
+            " to them",
+            _WAY_OUT,
+        )
+    blocks = _BLOCKS[name.lower()](config)
+    if config.get("gradient_accumulation_steps"):
+        blocks = [_alike(_zero), *blocks]
+    if config.get("use_ema"):
+        blocks = [_alike(_value), *blocks]
+    end = len(shapes) - _TRAILING.get(name.lower(), 0)
+    cells = _cells(shapes[head:end], blocks)
+    places = _places(variables, [shape for shape, _ in cells[0]])
+    _renumber(edits, folder, head, len(shapes), blocks, cells, places)
+
+
+def _cells(slots: Sequence[Shape], blocks: Sequence[_Block]) -> list[list[tuple[Shape, int]]]:
+    """Returns, for each block, the shape of each variable and how many slots it has."""
+    found: list[list[tuple[Shape, int]]] = []
+    at = 0
+    for block in blocks:
+        cells: list[tuple[Shape, int]] = []
+        while at < len(slots) and (not found or len(cells) < len(found[0])):
+            if not found and len(blocks) > 1 and len(cells) * len(blocks) >= len(slots):
+                break
+            count = block.cell(slots[at:])
+            if not count:
+                raise _unmatched("they do not have the expected shapes")
+            cells.append((slots[at + count - 1], count))
+            at += count
+            if not found and len(blocks) > 1 and _rest_fits(cells, slots[at:], blocks[1:]):
+                break
+        found.append(cells)
+    if at != len(slots) or any(len(cells) != len(found[0]) for cells in found):
+        raise _unmatched("their number is not that of the trainable variables")
+    return found
+
+
+def _rest_fits(
+    cells: Sequence[tuple[Shape, int]], slots: Sequence[Shape], blocks: Sequence[_Block]
+) -> bool:
+    """Whether the slots left are exactly the other blocks of as many variables of these shapes."""
+    at = 0
+    for block in blocks:
+        for shape, _ in cells:
+            count = block.cell(slots[at:]) if at < len(slots) else 0
+            if not count or slots[at + count - 1] != shape:
+                return False
+            at += count
+    return at == len(slots)
+
+
+def _places(
+    variables: Sequence[Stored | Gamma], shapes: Sequence[Shape]
+) -> list[tuple[int, Gamma]]:
+    """Returns before which of the old trainable variables each new one stands."""
+    forward = [{0}]
+    for item in variables:
+        forward.append({end for start in forward[-1] for end in _ends(item, shapes, start)})
+    alive = {len(shapes)}
+    places: list[tuple[int, Gamma]] = []
+    for item, starts in zip(reversed(variables), reversed(forward[:-1]), strict=True):
+        alive = {start for start in starts if alive.intersection(_ends(item, shapes, start))}
+        if isinstance(item, Gamma):
+            if len(alive) != 1:
+                raise _unmatched(
+                    "they fit several orders of the layers' variables"
+                    if alive
+                    else "they fit no order of the layers' variables"
+                )
+            places.append((min(alive), item))
+    return places[::-1]
+
+
+def _ends(item: Stored | Gamma, shapes: Sequence[Shape], start: int) -> Iterator[int]:
+    if isinstance(item, Gamma):
+        yield start
+    elif item.exact:
+        if tuple(shapes[start : start + len(item.shapes)]) == item.shapes:
+            yield start + len(item.shapes)
+    else:
+        left = Counter(item.shapes)
+        yield start
+        for end in range(start, min(len(shapes), start + len(item.shapes))):
+            left[shapes[end]] -= 1
+            if left[shapes[end]] < 0:
+                return
+            yield end + 1
+
+
+def _renumber(
+    edits: SlotEdits,
+    folder: str,
+    head: int,
+    total: int,
+    blocks: Sequence[_Block],
+    cells: Sequence[Sequence[tuple[Shape, int]]],
+    places: Sequence[tuple[int, Gamma]],
+) -> None:
+    old = new = head
+    for block, own in zip(blocks, cells, strict=True):
+        for index in range(len(own) + 1):
+            for value in (gamma.value for place, gamma in places if place == index):
+                for array in block.fresh(value):
+                    edits.additions.append((f"{folder}/{new}", array))
+                    new += 1
+            for _ in range(own[index][1] if index < len(own) else 0):
+                _move(edits, folder, old, new)
+                old, new = old + 1, new + 1
+    for _ in range(total - old):
+        _move(edits, folder, old, new)
+        old, new = old + 1, new + 1
+
+
+def _move(edits: SlotEdits, folder: str, old: int, new: int) -> None:
+    if old != new:
+        edits.moves.append((f"{folder}/{old}", f"{folder}/{new}"))
+
+
+def _unmatched(why: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"the optimizer's slots cannot be matched to variables ({why}), and --mode gain must add"
+        " to them",
+        _WAY_OUT,
+    )

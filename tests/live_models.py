@@ -1,0 +1,273 @@
+"""Live models of the topologies that a configuration does not describe."""
+
+# ruff: noqa: D102 -- Keras says what call, build and get_config are
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+X = np.random.default_rng(5).normal(size=(8, 6)).astype("float32")
+
+register = keras.saving.register_keras_serializable("live_models")
+
+
+@register
+class Block(layers.Layer):
+    """Layers in a list, a dict and a list in a tuple, made in `__init__`."""
+
+    def __init__(self, units: int = 6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.stack = [layers.Dense(units, activation="tanh")]
+        self.heads = {"b": layers.Dense(units), "a": layers.Dense(units)}
+        self.pair = (layers.Dropout(0.1), [layers.Dense(units)])
+
+    def order(self):
+        return [*self.stack, *self.heads.values(), self.pair[1][0]]
+
+    def build(self, input_shape):
+        for layer in self.order():
+            layer.build(input_shape)
+
+    def call(self, inputs):
+        x = inputs
+        for layer in self.order():
+            x = layer(x)
+        return x + inputs
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@register
+class Lazy(layers.Layer):
+    """Layers that `build` makes, one of them an owner whose own `build` makes more."""
+
+    def __init__(self, depth: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.depth = depth
+
+    def build(self, input_shape):
+        self.dense = layers.Dense(input_shape[-1])
+        self.dense.build(input_shape)
+        if self.depth:
+            self.inner = Lazy(self.depth - 1)
+            self.inner.build(input_shape)
+
+    def call(self, inputs):
+        x = self.dense(inputs)
+        return self.inner(x) if self.depth else x
+
+    def get_config(self):
+        return {**super().get_config(), "depth": self.depth}
+
+
+@register
+class Residual(layers.Layer):
+    """A custom wrapper whose configuration holds its layer."""
+
+    def __init__(self, layer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def build(self, input_shape):
+        if not self.layer.built:
+            self.layer.build(input_shape)
+
+    def call(self, inputs):
+        return inputs + self.layer(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "layer": keras.saving.serialize_keras_object(self.layer)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config.pop("layer")), **config)
+
+
+@register
+class Careless(layers.Layer):
+    """Calls `get_config` and `from_config` of its layers itself, around Keras' serialisation."""
+
+    def __init__(self, block: Any = None, dense: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block = Block.from_config(block) if block else Block(6)
+        self.dense = layers.Dense.from_config(dense) if dense else layers.Dense(6)
+
+    def build(self, input_shape):
+        self.block.build(input_shape)
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(self.block(inputs))
+
+    def get_config(self):
+        own = {"block": self.block.get_config(), "dense": self.dense.get_config()}
+        return {**super().get_config(), **own}
+
+
+@register
+class Subclassed(keras.Model):
+    """A subclassed model with blocks, a graph of its own and an argument `training`."""
+
+    def __init__(self, units: int = 6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.blocks = [Block(units, name=f"block_{i}") for i in range(2)]
+        self.tower = keras.Sequential([layers.Dense(8), layers.Dense(units)])
+        self.dropout = layers.Dropout(0.0)
+        self.top = layers.Dense(3)
+
+    def call(self, inputs, training=False):
+        x = inputs
+        for block in self.blocks:
+            x = block(x)
+        return self.top(self.dropout(self.tower(x), training=training))
+
+    def generate(self, inputs):
+        return keras.ops.argmax(self(inputs), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@register
+class Backbone(keras.Model):
+    """A subclassed Functional model, as in keras-hub: the graph is made from the arguments."""
+
+    def __init__(self, units: int = 6, depth: int = 2, **kwargs: Any) -> None:
+        inputs = keras.Input((units,), name="features")
+        embedding = layers.Dense(units, name="embedding")
+        x = embedding(inputs)
+        blocks = [Block(units, name=f"transformer_{i}") for i in range(depth)]
+        for block in blocks:
+            x = block(x)
+        super().__init__(inputs, layers.LayerNormalization(name="norm")(x), **kwargs)
+        self.embedding, self.blocks = embedding, blocks
+        self.units, self.depth = units, depth
+
+    def get_config(self):
+        config = {"name": self.name, "trainable": self.trainable}
+        return {**config, "units": self.units, "depth": self.depth}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@register
+class Task(keras.Model):
+    """A subclassed Functional model around a backbone that its configuration holds."""
+
+    def __init__(self, backbone: Any, classes: int = 3, **kwargs: Any) -> None:
+        head = layers.Dense(classes, name="head")
+        super().__init__(backbone.input, head(backbone(backbone.input)), **kwargs)
+        self.backbone, self.head, self.classes = backbone, head, classes
+
+    def get_config(self):
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {"name": self.name, "backbone": backbone, "classes": self.classes}
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        return cls(backbone, **config)
+
+
+@register
+class Graph(keras.Model):
+    """A subclass that takes a graph, and whose configuration is that of the graph."""
+
+
+def _functional(*stack: Any) -> keras.Model:
+    inputs = x = keras.Input((6,))
+    for layer in stack:
+        x = layer(x)
+    return keras.Model(inputs, layers.Dense(3, name="out")(x))
+
+
+def in_functional() -> keras.Model:
+    return _functional(Block(6, name="block"), layers.Dense(6, name="mid"), Lazy(2, name="lazy"))
+
+
+def in_sequential() -> keras.Model:
+    return keras.Sequential([keras.Input((6,)), Block(6), layers.Dense(3)])
+
+
+def residual() -> keras.Model:
+    return _functional(Residual(layers.Dense(6)), Residual(Block(6)), Careless())
+
+
+def shared() -> keras.Model:
+    block = Block(6, name="twice")
+    return _functional(block, layers.Dense(6), block)
+
+
+def subclassed() -> keras.Model:
+    model = Subclassed(6)
+    model(X)
+    return model
+
+
+def nested_subclassed() -> keras.Model:
+    return _functional(Backbone(6, 1, name="body"), keras.Sequential([Block(6)], name="tail"))
+
+
+def backbone() -> keras.Model:
+    return Backbone(6, 1, name="backbone")
+
+
+def task() -> keras.Model:
+    return Task(Backbone(6, 1, name="backbone"), name="task")
+
+
+def graph() -> keras.Model:
+    inputs = keras.Input((6,))
+    return Graph(inputs, layers.Dense(3)(Block(6)(inputs)), name="graph")
+
+
+def attention() -> keras.Model:
+    inputs = keras.Input((6,))
+    x = layers.Reshape((3, 2))(inputs)
+    x = layers.MultiHeadAttention(2, 3, name="mha")(x, x)
+    x = layers.GroupQueryAttention(4, 4, 2, name="gqa")(x, x)
+    return keras.Model(inputs, layers.Dense(3, name="out")(layers.Flatten()(x)))
+
+
+TOPOLOGIES: dict[str, Callable[[], keras.Model]] = {
+    build.__name__: build
+    for build in (
+        in_functional,
+        in_sequential,
+        residual,
+        shared,
+        subclassed,
+        nested_subclassed,
+        backbone,
+        task,
+        graph,
+        attention,
+    )
+}
+"""Every model takes inputs of shape `(batch, 6)`."""
+
+
+def outputs(model: keras.Model) -> np.ndarray:
+    return np.asarray(model(X, training=False))
+
+
+def targets(model: keras.Model) -> np.ndarray:
+    return np.random.default_rng(6).normal(size=outputs(model).shape).astype("float32")
+
+
+def train(model: keras.Model, steps: int = 2) -> list[float]:
+    """Takes steps on the whole of the data, in order, and returns the losses."""
+    history = model.fit(
+        X, targets(model), batch_size=len(X), epochs=steps, shuffle=False, verbose=0
+    )
+    return history.history["loss"]

@@ -1,0 +1,152 @@
+"""The optimizer's state survives `gain`, which adds trainable variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import optimizers
+
+import snconvert
+from snconvert.errors import UnsupportedError
+from snconvert.optimizer_slots import Gamma, Stored, insert_slots
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "SGD": {"momentum": 0.9},
+    "RMSprop": {"momentum": 0.5, "centered": True},
+    "Adam": {"amsgrad": True},
+    "Nadam": {"use_ema": True},
+    "Adagrad": {"initial_accumulator_value": 0.25},
+    "Adafactor": {"gradient_accumulation_steps": 2},
+    "Ftrl": {"initial_accumulator_value": 0.5},
+    "Muon": {"use_ema": True},
+}
+NOT_STANDARD = {"Optimizer", "MultiOptimizer", "LossScaleOptimizer"}
+NAMES = sorted(
+    name
+    for name in dir(optimizers)
+    if isinstance(getattr(optimizers, name), type)
+    and issubclass(getattr(optimizers, name), optimizers.Optimizer)
+    and name not in NOT_STANDARD
+)
+
+
+def cases() -> list[Any]:
+    everything = {"use_ema": True, "gradient_accumulation_steps": 2}
+    made = [pytest.param(name, {}, id=name) for name in NAMES]
+    made += [pytest.param(n, o, id=f"{n}-options") for n, o in OPTIONS.items() if n in NAMES]
+    made += [pytest.param(n, everything, id=f"{n}-ema-accumulation") for n in NAMES]
+    return made
+
+
+def trained(optimizer: optimizers.Optimizer | str, path: Path) -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.Dense(4),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(4, trainable=False),
+            keras.layers.Dense(3, use_bias=False),
+        ]
+    )
+    model.compile(optimizer, "mse")
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(16, 5)), rng.normal(size=(16, 3)), batch_size=4, verbose=0)
+    model.save(path)
+    return model
+
+
+def by_block(optimizer: optimizers.Optimizer) -> list[tuple[str, np.ndarray]]:
+    return [(v.path, np.asarray(v.value)) for v in optimizer.variables]
+
+
+def without_gammas(patched: keras.Model, model: keras.Model) -> None:
+    """Every old slot is there, bit for bit and in order, once those of the gammas are left out."""
+    old = [value for _, value in by_block(model.optimizer)]
+    new = [value for _, value in by_block(patched.optimizer)]
+    added = len(new) - len(old)
+    at = 0
+    for value in new:
+        if at < len(old) and value.shape == old[at].shape and np.array_equal(value, old[at]):
+            at += 1
+        else:
+            assert value.shape == ()
+            added -= 1
+    assert at == len(old)
+    assert added == 0
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(("name", "options"), cases())
+def test_every_optimizer(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """For each of Keras' optimizers: the state is kept bit for bit, and training goes on."""
+    model = trained(getattr(optimizers, name)(**options), tmp_path / "in.keras")
+    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
+    patched = keras.saving.load_model(tmp_path / "out.keras")
+    assert int(patched.optimizer.iterations) == int(model.optimizer.iterations) > 0
+    without_gammas(patched, model)
+    rng = np.random.default_rng(1)
+    patched.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: "adam",
+        lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)),
+        lambda: optimizers.LossScaleOptimizer(optimizers.Adam(use_ema=True)),
+    ],
+    ids=["string", "schedule", "loss-scale"],
+)
+def test_other_layouts(make: Any, tmp_path: Path) -> None:
+    """Optimizers by name, with schedules, and around another optimizer."""
+    model = trained(make(), tmp_path / "in.keras")
+    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
+    patched = keras.saving.load_model(tmp_path / "out.keras")
+    assert int(patched.optimizer.iterations) == int(model.optimizer.iterations) > 0
+    without_gammas(patched, model)
+
+
+@pytest.mark.parametrize(("name", "options"), cases())
+def test_fresh_slots(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    """A gamma's slots hold what a fresh optimizer holds for it; averages start at its value."""
+    trained(getattr(optimizers, name)(**options), tmp_path / "in.keras")
+    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
+    patched = keras.saving.load_model(tmp_path / "out.keras")
+    gammas = [v for v in patched.trainable_variables if v.path.endswith("gamma")]
+    gammas = [v for v in gammas if v.shape == ()]
+    fresh = getattr(optimizers, name)(**options)
+    fresh.build(patched.trainable_variables)
+    ours = {v.path.split("/", 1)[-1]: v for v in patched.optimizer.variables}
+    seen = 0
+    for theirs in fresh.variables:
+        for gamma in gammas:
+            start = gamma.path.replace("/", "_")
+            if start in theirs.path and theirs.path.split("/", 1)[-1] in ours:
+                value = np.asarray(ours[theirs.path.split("/", 1)[-1]].value)
+                average = theirs.path.endswith("average")
+                expected = np.asarray(gamma.value if average else theirs.value)
+                np.testing.assert_array_equal(value, expected)
+                seen += 1
+    assert seen or name == "SGD"
+
+
+def test_it_says_so_when_it_cannot() -> None:
+    """An unknown optimizer, or slots that fit two orders, are refused with a way out."""
+    adam = {"module": "keras.optimizers", "class_name": "Adam", "config": {}}
+    slots = {f"optimizer/vars/{i}": ((), "float32") for i in range(2)}
+    slots |= {f"optimizer/vars/{i}": ((3,), "float32") for i in range(2, 6)}
+    bag = Stored(((3,), (3,)), exact=False)
+    with pytest.raises(UnsupportedError, match="several orders"):
+        insert_slots(adam, slots, [bag, Gamma(1.0), bag])
+    with pytest.raises(UnsupportedError, match="no order"):
+        insert_slots(adam, slots, [Stored(((4,),), exact=True), Gamma(1.0)])
+    mine = {"module": "mine", "class_name": "Mine", "config": {}}
+    with pytest.raises(UnsupportedError, match="Mine are not known"):
+        insert_slots(mine, slots, [bag, Gamma(1.0)])
+    plain = insert_slots(adam, {k: v for k, v in slots.items() if v[0] == ()}, [Gamma(1.0)])
+    assert (plain.moves, plain.additions) == ([], [])
