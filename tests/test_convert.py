@@ -70,6 +70,14 @@ def saved(name: str, folder: Path) -> Path:
     return path
 
 
+def largest_singular_value(block: np.ndarray) -> float:
+    """Returns it by a float64 SVD, or by the Gram matrix' eigenvalues where that takes minutes."""
+    if min(block.shape) < 128:
+        return float(np.linalg.svd(block, compute_uv=False)[0])
+    gram = block.T @ block if block.shape[1] < block.shape[0] else block @ block.T
+    return float(np.linalg.eigvalsh(gram)[-1]) ** 0.5
+
+
 def effective_norms(model: keras.Model) -> dict[str, tuple[float, float]]:
     """Returns, per spectral layer, the float64 norms of the raw and of the effective kernel."""
     norms = {}
@@ -80,7 +88,7 @@ def effective_norms(model: keras.Model) -> dict[str, tuple[float, float]]:
         view = rule.kernels[0].view(tuple(layer.kernel.shape), layer.get_config())
         raw, effective = (
             max(
-                np.linalg.svd(block, compute_uv=False)[0]
+                largest_singular_value(block)
                 for block in view.matrix(
                     np.asarray(keras.ops.cast(kernel, "float32")).astype("float64")
                 )
@@ -432,3 +440,23 @@ def test_a_rule_that_frees_no_time_on_slots() -> None:
     """Every spectral class of the table is a layer that Keras can find."""
     for name in SPECTRAL:
         assert keras.saving.get_registered_object(f"snconvert>{name}").__name__ == name
+
+
+@pytest.mark.parametrize("name", ["MobileNet", "EfficientNetB0", "MobileNetV3Small"])
+def test_applications(name: str, tmp_path: Path) -> None:
+    """On real architectures gain with convolutions changes no output, and hard sets every norm."""
+    shape = (64, 64, 3)
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=shape, include_top=name != "MobileNetV3Small")
+    model.save(tmp_path / "in.keras")
+    report = snconvert.apply_file(
+        tmp_path / "in.keras", tmp_path / "gain.keras", conv=True, mode="gain"
+    )
+    assert report.converted > 20
+    after = keras.saving.load_model(tmp_path / "gain.keras")
+    for old, new in zip(predict(model), predict(after), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5 * np.abs(old).max())
+    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "hard.keras", conv=True)
+    after = keras.saving.load_model(tmp_path / "hard.keras")
+    for _, effective in effective_norms(after).values():
+        assert effective == pytest.approx(1.0, rel=1e-5)
