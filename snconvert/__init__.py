@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from snconvert.registration import install as _install
+from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
     from snconvert.api import apply_file, inspect
@@ -67,8 +68,9 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")
-    # What no other module has is a layer.
-    return getattr(import_module(f"snconvert.{_MODULE_OF.get(name, 'layers')}"), name)
+    if name not in _MODULE_OF:
+        return getattr(_load_layers(), name)
+    return getattr(import_module(f"snconvert.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

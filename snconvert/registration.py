@@ -2,8 +2,8 @@
 
 Keras opens a file's custom class only when it is registered by name. `import snconvert` must be
 enough for that, before or after `import keras`, and yet import neither keras nor a backend. So, if
-keras is not there yet, a finder waits at the front of `sys.meta_path`; it lets the other finders
-find keras, has the layers imported right after keras' own code has run, and goes.
+keras is not there yet, a finder waits at the front of `sys.meta_path`; it lets the finders
+behind it find keras, has the layers imported right after keras' own code has run, and goes.
 """
 
 from __future__ import annotations
@@ -68,13 +68,12 @@ class _Finder(MetaPathFinder):
             self.leave()
             _register()
         elif fullname == "keras":
-            for finder in sys.meta_path:
-                if isinstance(finder, _Finder) or not hasattr(finder, "find_spec"):
-                    continue
+            finders = sys.meta_path
+            for finder in finders[finders.index(self) + 1 :] if self in finders else ():
                 spec = finder.find_spec(fullname, path, target)
                 if spec is not None:
                     if spec.loader is not None:
-                        spec.loader = _Loader(spec.loader)
+                        spec.loader = _Loader(spec.loader, self)
                     return spec
         return None
 
@@ -86,8 +85,9 @@ class _Finder(MetaPathFinder):
 class _Loader(Loader):
     """Loads keras with the loader it stands for, then registers the layers."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, finder: _Finder) -> None:
         self._loader = loader
+        self._finder = finder
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
@@ -102,7 +102,7 @@ class _Loader(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        _FINDER.leave()
+        self._finder.leave()
         _register()
 
 

@@ -49,7 +49,6 @@ def test_importing_is_light() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "import snconvert, keras; load = keras.saving.load_model",
         "import keras, snconvert; load = keras.saving.load_model",
         "import tensorflow as tf, snconvert; load = tf.keras.models.load_model",
         "import snconvert, tensorflow as tf; load = tf.keras.models.load_model",
@@ -57,7 +56,7 @@ def test_importing_is_light() -> None:
 )
 def test_a_file_loads(script: str, saved: Path) -> None:
     """A file loads after `import snconvert` in any order with keras and tensorflow, and the finder
-    has gone."""
+    has gone; `import snconvert, keras` is in test_layers."""
     run(
         script + "\n"
         "print(load(sys.argv[1]).layers[0])\n"
@@ -98,6 +97,19 @@ def test_right_after_keras(tmp_path: Path) -> None:
         "import keras.part; assert keras.saw == [True] and not waiting()\n"
         "import importlib; importlib.reload(snconvert); assert not waiting()\n"
         "importlib.reload(keras); import other_1; assert keras.saw == []\n"
+    )
+    run(FAKE + script, path=tmp_path)
+
+
+def test_two_finders(tmp_path: Path) -> None:
+    """Two copies of the module, each with its finder, do not ask each other for ever."""
+    fake(tmp_path, "")
+    script = (
+        "import importlib\n"
+        "importlib.reload(registration); registration._LAYERS = 'fake_layers'\n"
+        "registration.install(); registration.install()\n"
+        "assert sum('registration' in type(f).__module__ for f in sys.meta_path) == 2\n"
+        "import keras, other_0; assert keras.saw == [1] and not waiting()\n"
     )
     run(FAKE + script, path=tmp_path)
 

@@ -24,7 +24,7 @@ class SpectralConv(Spectral):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
         # The kernel is smaller than the outputs, which training would have to keep as well.
-        kernel = times(ops.convert_to_tensor(self.kernel), self.kernel_scale("kernel", training))
+        kernel = times(self.kernel, self.kernel_scale("kernel", training))
         padding = self.padding
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)

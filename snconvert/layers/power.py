@@ -74,7 +74,9 @@ def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
 
 def current_norm(matrix: Any, u: Any) -> Norm:
     """Returns `max |W u|`, which equals sigma when `u` is the leading singular vector."""
-    _, norm = _directions(_onto_rows(matrix, ops.convert_to_tensor(u, "float32")), 0.0)
+    # A copy, which torch's backward pass finds unchanged after a training call has moved `u`.
+    u = ops.copy(ops.convert_to_tensor(u, "float32"))
+    _, norm = _directions(_onto_rows(matrix, u), 0.0)
     return norm
 
 

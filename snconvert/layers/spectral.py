@@ -57,13 +57,14 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     `{kernel}_gamma` and `{kernel}_u`. A fresh layer's `u` is found when it is built. Replicas hold
     the same kernel and `u` and so compute the same next one.
 
-    A class of one's own sets `rule` and multiplies by `kernel_scale` in its `call`:
+    A class of one's own sets `rule`, and in its `call` multiplies the kernel, or what is linear in
+    it, by `kernel_scale`:
 
         class SpectralMine(Spectral, Mine):
             rule = KernelRule(...)
 
             def call(self, inputs, training=None):
-                return times(super().call(inputs), self.kernel_scale("kernel", training))
+                return inputs @ times(self.kernel, self.kernel_scale("kernel", training))
 
     Args:
         *args: Those of the Keras layer.
