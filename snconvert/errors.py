@@ -16,10 +16,13 @@ object. Code deep down raises with `what` and `fix` only; `located` adds *where*
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LONGEST_NAME = 200
+# Looked up now: the guarded process may open no file, such as the codec's, to report an error.
+_escape = codecs.getencoder("unicode_escape")
 
 
 class SnconvertError(Exception):
@@ -107,7 +110,7 @@ def printable(text: object) -> str:
         'a\\nb'
     """
     line = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
+        char if char.isprintable() else _escape(char)[0].decode()
         for char in str(text)[: _LONGEST_NAME + 1]
     )
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 3] + "..."
