@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SpectralDense,
         SpectralEinsumDense,
     )
+    from snconvert.live import apply, load_plain_weights, plan
     from snconvert.matrix import MatrixView
     from snconvert.recipe import Recipe
     from snconvert.report import LayerReport, Report
@@ -48,14 +49,18 @@ __all__ = [
     "SpectralDense",
     "SpectralEinsumDense",
     "__version__",
+    "apply",
     "apply_file",
     "inspect",
+    "load_plain_weights",
+    "plan",
 ]
 
 _MODULES = {
     "api": ("apply_file", "inspect"),
     "convert": ("Progress",),
     "errors": ("SnconvertError",),
+    "live": ("apply", "load_plain_weights", "plan"),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),
     "report": ("LayerReport", "Report"),

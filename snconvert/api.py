@@ -1,4 +1,4 @@
-"""The Python API: the same verbs as the command line, on files."""
+"""The Python API: the same verbs as the command line, on files and on live models."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 from snconvert.convert import Progress, convert_file, inspect_file
 from snconvert.errors import OptionError
-from snconvert.recipe import Recipe, recipe
+from snconvert.recipe import recipe
 from snconvert.report import Report
 from snconvert.rules import KernelRule
 
 StrPath = str | os.PathLike[str]
+_LEGACY = (".h5", ".hdf5")
 
 
 def default_output(source: StrPath) -> str:
@@ -24,7 +25,8 @@ def default_output(source: StrPath) -> str:
         'gan/critic-sn.keras'
     """
     path = Path(source)
-    return str(path.with_name(f"{path.stem}-sn{path.suffix}"))
+    suffix = ".keras" if path.suffix in _LEGACY else path.suffix
+    return str(path.with_name(f"{path.stem}-sn{suffix}"))
 
 
 def apply_file(
@@ -41,8 +43,12 @@ def apply_file(
 ) -> Report:
     """Converts a saved model, file to file, without importing keras or a backend.
 
+    With `imports`, and for legacy whole-model `.h5` files, the file goes through Keras (safe mode
+    on) and the memory carrier instead.
+
     Args:
-        source: A `.keras` file, or the folder that `model.save(..., zipped=False)` wrote.
+        source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, or a legacy
+            `.h5` file of a whole model.
         output: Where the result goes; by default `source` with `-sn` before the suffix.
         recipe_file: A TOML file with options; those given here win over it.
         dry_run: Report what would be done, write nothing.
@@ -51,7 +57,7 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, as in `snconvert.recipe.recipe`.
+            `exclude`, `select`, `overrides`, `imports`, as in `snconvert.recipe.recipe`.
 
     Returns:
         What was done to each layer.
@@ -64,10 +70,23 @@ def apply_file(
     if in_place and output is not None:
         raise OptionError("both an output and in_place are given", "Give one of them")
     target = source if in_place else default_output(source) if output is None else os.fspath(output)
+    made = recipe(recipe_file, **options)
+    if made.imports or _is_legacy(source):
+        from snconvert.live.files import apply_through_keras
+
+        return apply_through_keras(
+            source,
+            None if dry_run else target,
+            made,
+            rules=rules,
+            dry_run=dry_run,
+            force=force,
+            in_place=in_place,
+        )
     return convert_file(
         source,
         None if dry_run else target,
-        recipe(recipe_file, **options),
+        made,
         rules=rules,
         dry_run=dry_run,
         force=force,
@@ -76,25 +95,43 @@ def apply_file(
     )
 
 
+def _is_legacy(source: str) -> bool:
+    """Whether it is an HDF5 file under the name that Keras opens as a whole model."""
+    if Path(source).suffix not in _LEGACY or not os.path.isfile(source):
+        return False
+    with open(source, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
 def inspect(
-    source: StrPath,
+    source: StrPath | Any,
     *,
     recipe_file: StrPath | None = None,
     rules: Iterable[KernelRule] = (),
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Report:
-    """Reports every layer of a saved model: class, kernel, sigma, convertible or why not.
+    """Reports every layer of a model: class, kernel, sigma, convertible or why not.
 
     Args:
-        source: A `.keras` file or an unzipped folder.
+        source: A `.keras` file, an unzipped folder, a legacy `.h5` file, or a live `keras.Model`.
         recipe_file: A TOML file with options; those given here win over it.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
-        progress: Called with a `Progress` as it goes on.
+        progress: Called with a `Progress` as it goes on, for files.
         **options: As for `apply_file`; here `kinds` is `all` unless given.
 
     Raises:
         SnconvertError: The file cannot be read.
     """
-    made: Recipe = recipe(recipe_file, **{"kinds": "all", **options})
-    return inspect_file(os.fspath(source), made, rules=rules, progress=progress)
+    options = {"kinds": "all", **options}
+    if not isinstance(source, str | os.PathLike):
+        from snconvert.live.carrier import inspect as inspect_model
+
+        return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
+    made = recipe(recipe_file, **options)
+    path = os.fspath(source)
+    if made.imports or _is_legacy(path):
+        from snconvert.live.files import apply_through_keras
+
+        return apply_through_keras(path, None, made, rules=rules, dry_run=True, lenient=True)
+    return inspect_file(path, made, rules=rules, progress=progress)

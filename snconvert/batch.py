@@ -5,11 +5,15 @@ from __future__ import annotations
 import glob
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import sys
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NoReturn
 
+from snconvert import signals
 from snconvert.api import default_output
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.report import Report
@@ -92,7 +96,7 @@ def outputs(sources: Sequence[str], folder: str | None) -> list[str]:
 
 def run(
     job: Job, sources: Sequence[str], targets: Sequence[str | None], jobs: int
-) -> Iterator[tuple[int, Report | SnconvertError]]:
+) -> Generator[tuple[int, Report | SnconvertError], None, None]:
     """Runs `job` on each source, `jobs` at once, and yields each outcome as it comes.
 
     Each job has a process of its own, so a failure stops none of the others.
@@ -103,12 +107,15 @@ def run(
         return
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    with ProcessPoolExecutor(min(jobs, len(sources)), mp_context=context) as pool:
-        pending = {
-            pool.submit(_attempt, job, source, target): index
-            for index, (source, target) in enumerate(zip(sources, targets, strict=True))
-        }
+    with ProcessPoolExecutor(
+        min(jobs, len(sources)), mp_context=context, initializer=_obey
+    ) as pool:
         try:
+            with signals.put_off():
+                pending = {
+                    pool.submit(_attempt, job, source, target): index
+                    for index, (source, target) in enumerate(zip(sources, targets, strict=True))
+                }
             for future in as_completed(pending):
                 index = pending[future]
                 try:
@@ -122,8 +129,24 @@ def run(
                             file=sources[index],
                         ),
                     )
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _obey() -> None:
+    """Lets the parent alone decide when a job ends early; a job that is ended cleans up."""
+    signals.ignore()
+    signal.signal(signal.SIGTERM, _leave)
+    signals.admit()
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    signals.ignore()
+    sys.exit(128 + number)
 
 
 def _attempt(job: Job, source: str, target: str | None) -> Report | SnconvertError:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,7 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import typer
 
-from snconvert import __version__
+from snconvert import __version__, signals
 from snconvert.errors import OptionError, SnconvertError
 
 if TYPE_CHECKING:
@@ -183,10 +182,11 @@ def rules(as_json: Json = False) -> None:
     from snconvert import render
     from snconvert.rules import RULES
 
-    if as_json:
-        print(json.dumps(render.rules_json()))
-    else:
-        render.print_rules(list(RULES.values()), sys.stdout)
+    with _handled():
+        if as_json:
+            print(json.dumps(render.rules_json()))
+        else:
+            render.print_rules(list(RULES.values()), sys.stdout)
 
 
 def _run(
@@ -202,6 +202,7 @@ def _run(
     # numpy and h5py cost more than the rest together: --help and typing errors need neither.
     from snconvert import api, batch, render
 
+    signals.interrupt()
     reports: dict[int, Report] = {}
     failed = False
     with _handled():
@@ -213,14 +214,15 @@ def _run(
         show_progress = not quiet and len(sources) == 1
         with _progress_bar() if show_progress else contextlib.nullcontext() as progress:
             job = functools.partial(_job, getattr(api, verb), options, progress)
-            for index, outcome in batch.run(job, sources, targets, jobs):
-                if isinstance(outcome, SnconvertError):
-                    failed = True
-                    _complain(outcome)
-                    if isinstance(outcome, OptionError) and outcome.file is None:
-                        _fail_silently(2)
-                else:
-                    reports[index] = outcome
+            with contextlib.closing(batch.run(job, sources, targets, jobs)) as outcomes:
+                for index, outcome in outcomes:
+                    if isinstance(outcome, SnconvertError):
+                        failed = True
+                        _complain(outcome)
+                        if isinstance(outcome, OptionError) and outcome.file is None:
+                            _fail_silently(2)
+                    else:
+                        reports[index] = outcome
         done = [reports[index] for index in sorted(reports)]
         for report in done:
             for warning in report.warnings if not quiet else ():
@@ -259,17 +261,19 @@ def _handled() -> Iterator[None]:
         _fail(error, code=1)
     except BrokenPipeError:
         # The reader of our output (`| head`) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         _fail_silently(1)
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was written", file=sys.stderr)
-        _fail_silently(128 + signal.SIGINT)
     except MemoryError:
-        print("error: out of memory; nothing was written", file=sys.stderr)
+        _complain("out of memory. Free some and try again.")
         _fail_silently(1)
 
 
-def _complain(error: SnconvertError) -> None:
+def _drop_output() -> None:
+    """What is still buffered for stdout would only raise the same error again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(error: SnconvertError | str) -> None:
     print(f"error: {error}", file=sys.stderr)
 
 
@@ -294,11 +298,29 @@ def _progress_bar() -> Iterator[Callable[[Progress], None] | None]:
         yield bar.update
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _open_streams() -> None:
+    """Gives closed standard streams (`2>&-`) something, lest a model be opened in their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            while os.open(os.devnull, os.O_RDWR) < number:
+                pass
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
 
 
 def main() -> None:
     """Runs the command line."""
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
+    _open_streams()
+    signals.end_at_once()
+    try:
+        try:
+            app()
+        finally:
+            signals.ignore()
+    except OSError as error:
+        _drop_output()
+        reason = error.strerror or error
+        _complain(f"the system refused ({reason}). Check disk, memory and `ulimit -a`.")
+        sys.exit(1)
+    except signals.Interrupted as interruption:
+        _complain("interrupted. Outputs that are there are complete, the others are not there.")
+        sys.exit(128 + interruption.number)

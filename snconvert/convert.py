@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from snconvert import __version__, strictjson
+from snconvert import strictjson
 from snconvert.archive import h5
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output, write_archive, write_folder
@@ -25,7 +25,8 @@ from snconvert.inventory import Stored, take_inventory
 from snconvert.linalg.triplet import Triplet
 from snconvert.optimizer_slots import Gamma, SlotEdits, insert_slots
 from snconvert.optimizer_slots import Stored as StoredVariables
-from snconvert.plan import Plan, Skip, Step, is_leaf, make_plan
+from snconvert.plans import Plan, Skip, Step, is_leaf, make_plan
+from snconvert.provenance import record
 from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import SPECTRAL, KernelRule, table
@@ -119,7 +120,8 @@ def convert_file(
         if output is not None and not dry_run:
             size = _write(model, recipe, layers, output, worker, progress, force=force or in_place)
         else:
-            opened.check_weights()  # writing does so on its way
+            opened.check_weights()  # writing does both on its way
+            opened.check_unchanged()
     return Report(
         source=source,
         output=None if dry_run else output,
@@ -155,6 +157,7 @@ def inspect_file(
         model = _open(opened, recipe, table(rules), worker, lenient=True)
         _measure(model, worker, progress)
         opened.check_weights()
+        opened.check_unchanged()
         layers = _layer_reports(model, "convertible")
         size = opened.size
     return Report(
@@ -180,11 +183,6 @@ def _refuse_what_is_to_come(recipe: Recipe) -> None:
     settings = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
     if "operator" in settings:
         raise UnsupportedError("--norm operator is not in this version", "Use --norm matrix")
-    if recipe.imports:
-        raise UnsupportedError(
-            "--import is not in this version",
-            "Load the model in Python and save it with built-in layers only",
-        )
 
 
 def _open(
@@ -484,25 +482,9 @@ def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
 
 def _metadata(metadata: Any, recipe: Recipe, layers: Sequence[LayerReport], digest: str) -> bytes:
     """Adds how the file was made under the key `snconvert`; Keras ignores it."""
-    record: dict[str, Any] = {
-        "version": __version__,
-        "command": "apply",
-        "options": recipe.options(),
-        "source_sha256": digest,
-        "layers": {
-            layer.path: {
-                "class": layer.class_name,
-                "new_class": layer.new_class,
-                "sigma": layer.sigma,
-                "sigma_after": layer.sigma_after,
-                "residual": layer.residual,
-            }
-            for layer in layers
-            if layer.status == "converted"
-        },
-    }
+    made = record(recipe, layers, digest)
     if not isinstance(metadata, dict):
         metadata = {}
     if "snconvert" in metadata:
-        record["before"] = metadata["snconvert"]
-    return strictjson.dumps({**metadata, "snconvert": record})
+        made["before"] = metadata["snconvert"]
+    return strictjson.dumps({**metadata, "snconvert": made})

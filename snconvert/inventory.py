@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from snconvert.errors import WeightsError, located, printable
 from snconvert.matrix import MatrixView
-from snconvert.plan import unsupported
+from snconvert.plans import unsupported
 from snconvert.rules import SPECTRAL, Kernel, KernelRule, Shape, input_shape_of
 from snconvert.tree import Node
 

@@ -87,7 +87,7 @@ def functional_chain(path: str | os.PathLike[str], layers: int, units: int = 4) 
     ends = {"input_layers": [["in", 0, 0]], "output_layers": [[before, 0, 0]]}
     config = {"name": "chain", "trainable": True, "layers": entries, **ends}
     groups = [f"layers/{snake(index)}" for index in range(layers)]
-    write(path, entry("Functional", config, "keras"), _weights(groups, units))
+    write(path, entry("Functional", config, "keras.src.models.functional"), _weights(groups, units))
 
 
 def nested(path: str | os.PathLike[str], levels: int, units: int = 4) -> None:
@@ -103,7 +103,8 @@ def wide(path: str | os.PathLike[str], size: int, units: int = 4) -> None:
     """Writes a model whose `config.json` has about `size` bytes, most of it a vocabulary."""
     words = [f"word{index:012}" for index in range(size // 20)]
     lookup = entry(
-        "StringLookup", {"name": "lookup", "trainable": True, "vocabulary": words, "max_tokens": None}
+        "StringLookup",
+        {"name": "lookup", "trainable": True, "vocabulary": words, "max_tokens": None},
     )
     config = sequential("wide", [dense("d0", units)], units)
     config["config"]["layers"].append(lookup)

@@ -360,7 +360,7 @@ def test_in_place(tmp_path: Path) -> None:
         ({"target": "constraint"}, UnsupportedError, "not in this version"),
         ({"norm": "operator"}, UnsupportedError, "not in this version"),
         ({"overrides": {"*": {"norm": "operator"}}}, UnsupportedError, "not in this version"),
-        ({"imports": ["mine"]}, UnsupportedError, "not in this version"),
+        ({"imports": ["no_such_module"]}, OptionError, "cannot be imported"),
         ({"only": "dens_9"}, SelectionError, "matches no layer"),
         ({"kinds": "embedding"}, SelectionError, "nothing to convert"),
         ({"output": "none/out.keras"}, OutputError, "folder"),

@@ -55,6 +55,7 @@ def test_the_story_runs(checkout: Path) -> None:
         "moons-sn.keras",
         "moons-trained.keras",
         "moons-cap.keras",
+        "moons-live.keras",
     }
 
 

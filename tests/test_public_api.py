@@ -29,8 +29,11 @@ def test_names() -> None:
         "SpectralDense",
         "SpectralEinsumDense",
         "__version__",
+        "apply",
         "apply_file",
         "inspect",
+        "load_plain_weights",
+        "plan",
     ]
 
 

@@ -78,7 +78,7 @@ def new_file(out: str, force: bool) -> Iterator[int]:
                 os.replace(name, out)
             else:
                 _publish(name, out)
-            sync_folder(os.path.dirname(out))
+            _settle(out)
 
 
 @contextlib.contextmanager
@@ -109,19 +109,36 @@ def new_folder(out: str, force: bool) -> Iterator[str]:
                     _swap(name, out)
             else:
                 _publish(name, out)
-            sync_folder(os.path.dirname(out))
+            _settle(out)
 
 
 def sync_folder(folder: str) -> None:
     """Flushes a folder's entries to the disk, where its file system knows that."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:  # a folder that one may write to, but not list
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _settle(out: str) -> None:
+    """Flushes the rename; whatever comes of it, the output is there as a whole."""
+    try:
+        sync_folder(os.path.dirname(out))
+    except OSError as error:
+        raise OutputError(
+            "the output is complete, but it may not outlast a power failure: "
+            f"its folder cannot be flushed to the disk ({error.strerror})",
+            "Check the disk",
+            file=out,
+        ) from error
 
 
 def remove_stale(out: str) -> None:
@@ -165,7 +182,8 @@ def _temporary(out: str, mode: int, folder: bool) -> Iterator[tuple[str, int]]:
         # After a rename the name is gone; after an exchange it is the old folder.
         _remove(name)
         if descriptor >= 0:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # the data has been flushed, or is not wanted
+                os.close(descriptor)
 
 
 def _prefix(out: str) -> str:
@@ -208,7 +226,8 @@ def _held(path: str, rest: str) -> bool:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it does not ignore a failing close
+            shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -242,11 +261,12 @@ def _publish(name: str, out: str) -> None:
 
 def _swap(name: str, out: str) -> None:
     old = f"{name.removesuffix('.tmp')}.old"  # not a name that counts as stale
-    os.rename(out, old)
     try:
+        os.rename(out, old)
         os.rename(name, out)
     except BaseException:
-        os.rename(old, out)
+        if os.path.lexists(old) and not os.path.lexists(out):
+            os.rename(old, out)
         raise
     _remove(old)
 

@@ -27,6 +27,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, Self
 
+from snconvert import signals
 from snconvert.archive.channel import Channel
 from snconvert.errors import SnconvertError, SourceError
 
@@ -130,6 +131,11 @@ class Worker:
                 "the process that reads the weights was killed, perhaps for lack of memory",
                 "Free some memory and try again",
             )
+        if status == -signal.SIGBUS:
+            return SourceError(
+                "the file was cut while its weights were read, or the disk failed (SIGBUS)",
+                "Try again with an intact file when nothing writes to it",
+            )
         name = f"signal {-status}"
         with contextlib.suppress(ValueError):
             name = signal.Signals(-status).name
@@ -138,7 +144,7 @@ class Worker:
 
     def _start(self) -> Channel:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, signals.put_off():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
                 with warnings.catch_warnings():
@@ -237,6 +243,7 @@ def _confine(memory: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
+    signals.admit()
     limit = _allocated() + memory
     if sys.platform == "linux":
         library = ctypes.CDLL(None)

@@ -6,6 +6,7 @@ bytes. What is not: the meaning of the JSON and the inside of the weights.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -64,7 +65,8 @@ class Source:
     def close(self) -> None:
         """Closes the input; maps of the weights that are in use stay valid."""
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            with contextlib.suppress(OSError):  # what was read was read
+                os.close(self._descriptors.pop())
 
     @property
     def verbatim(self) -> bool:
@@ -344,7 +346,8 @@ class _opened:  # noqa: N801 - reads like a function
         return self._descriptor
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
 
 
 def _identity(status: os.stat_result) -> Identity:

@@ -66,7 +66,7 @@ def adopt(
             f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
             f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
         )
-    vars(layer)[_PLAIN] = plain
+    object.__setattr__(layer, _PLAIN, plain)
     give_class(layer, spectral)
     layer.mode = settings.mode
     layer.bound = settings.bound
@@ -165,13 +165,13 @@ def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
     if triplets is not None:
         known = {k.name: t.u for k, t in zip(layer.rule.kernels, triplets, strict=True)}
         # For the time of the call, the layer need not look for what is known.
-        vars(layer)["_fresh_u"] = known.__getitem__
+        object.__setattr__(layer, "_fresh_u", known.__getitem__)
     tracker.unlock()
     try:
         for kernel in layer.rule.kernels:
             layer._add_state(kernel, config)
     finally:
-        vars(layer).pop("_fresh_u", None)
+        layer.__dict__.pop("_fresh_u", None)
         if locked:
             tracker.lock()
     if triplets is not None:

@@ -11,13 +11,11 @@ and whatever reaches no state of the model.
 from __future__ import annotations
 
 import copy
-import enum
 import functools
 import importlib
 import types
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -26,15 +24,19 @@ from keras.src.models.functional import Functional
 from keras.src.ops.function import make_node_key
 from keras.src.ops.node import KerasHistory, Node
 from keras.src.ops.operation import Operation
-from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils.tracking import Tracker
 
 from snconvert.errors import UnsupportedError
-from snconvert.live.walk import Layer, descendants
+from snconvert.live.reach import (
+    ATOMS,
+    OURS,
+    is_backend_variable,
+    is_of_backend,
+    reaches_state,
+    state,
+)
+from snconvert.live.walk import COMPILED, Layer, descendants
 
-_OURS = (KerasSaveable, keras.KerasTensor, Node, Tracker, keras.random.SeedGenerator)
-_ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
-_BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
 _WRAPPERS = "tensorflow.python.trackable.data_structures"
 _BOOKS = (  # how TensorFlow keeps its own account of the objects in an object
     "_self_unconditional_checkpoint_dependencies",
@@ -44,7 +46,6 @@ _BOOKS = (  # how TensorFlow keeps its own account of the objects in an object
     "_self_saveable_object_factories",
     "_self_update_uid",
 )
-_COMPILED = ("train_function", "test_function", "predict_function")
 
 
 class Copies:
@@ -75,41 +76,49 @@ class Copies:
         return self._done[id(layer)]
 
     def _copy(self, old: Any, where: str) -> Any:
-        if old is None or isinstance(old, _ATOMS):
+        if old is None or isinstance(old, ATOMS):
             return old
-        if id(old) in self._done:
-            return self._done[id(old)]
+        if id(old) not in self._done:
+            self._remember(old, self._new(old, where))
+        return self._done[id(old)]
+
+    def _new(self, old: Any, where: str) -> Any:
         if type(old).__module__ == _WRAPPERS:
-            new = self._copy(_unwrapped(old), where)
-        elif isinstance(old, keras.Variable):
-            new = self._variable(old, where)
-        elif isinstance(old, KerasHistory):
-            new = self._history(old, where)
-        elif isinstance(old, tuple):
-            new = self._tuple(old, where)
-        elif isinstance(old, (list, dict, set, *_OURS)):
-            new = _shell(old, where)
-            self._todo.append((old, new, where))
-        elif isinstance(old, np.ndarray):
-            new = old.copy()
-        elif isinstance(old, types.MethodType):
-            new = types.MethodType(old.__func__, self._copy(old.__self__, where))
-        elif not _reaches_state(old):
-            new = old
-        elif isinstance(old, types.FunctionType):
-            new = self._function(old, where)
-        elif isinstance(old, functools.partial):
-            parts = (self._copy(part, where) for part in (old.func, old.args, old.keywords))
-            function, arguments, keywords = parts
-            new = functools.partial(function, *arguments, **keywords)
-        elif isinstance(old, weakref.ref):
-            new = weakref.ref(self._copy(old(), where))
-        elif _is_backend_variable(old):
-            new = copy.deepcopy(old)
-        else:
-            new = _shell(old, where)
-            self._todo.append((old, new, where))
-        self._remember(old, new)
+            return self._copy(_unwrapped(old), where)
+        if isinstance(old, keras.Variable):
+            return self._variable(old, where)
+        if isinstance(old, KerasHistory):
+            return self._history(old, where)
+        if isinstance(old, tuple):
+            return self._tuple(old, where)
+        if isinstance(old, (list, dict, set, *OURS)):
+            return self._later(old, where)
+        if isinstance(old, np.ndarray):
+            return old.copy()
+        return self._other(old, where) if reaches_state(old) else old
+
+    def _other(self, old: Any, where: str) -> Any:
+        """Copies what is not Keras' own, but holds something of the model."""
+        if isinstance(old, types.MethodType):
+            return types.MethodType(old.__func__, self._copy(old.__self__, where))
+        if isinstance(old, types.FunctionType):
+            return self._function(old, where)
+        if isinstance(old, functools.partial):
+            arguments = self._copy(old.args, where)
+            keywords = self._copy(old.keywords, where)
+            return functools.partial(self._copy(old.func, where), *arguments, **keywords)
+        if isinstance(old, weakref.ref):
+            return weakref.ref(self._copy(old(), where))
+        if is_backend_variable(old):
+            return copy.deepcopy(old)
+        if is_of_backend(old):
+            raise _cannot(where, old)
+        return self._later(old, where)
+
+    def _later(self, old: Any, where: str) -> Any:
+        """Returns an empty object, to be filled in its turn: graphs are too deep for recursion."""
+        new = _shell(old, where)
+        self._todo.append((old, new, where))
         return new
 
     def _remember(self, old: Any, new: Any) -> None:
@@ -125,14 +134,13 @@ class Copies:
                 put(new, self._copy(key, where), self._copy(value, f"{where}[{key!r}]"))
         elif isinstance(old, set):
             set.update(new, {self._copy(item, where) for item in old})
-        for name, value in _state(old):
+        for name, value in state(old):
             if name in _BOOKS:
                 continue
-            if name in _COMPILED:
-                value = None
-            elif name in {"_inbound_nodes", "_outbound_nodes"} and isinstance(old, Operation):
-                value = [node for node in value if id(node) in self._nodes]
-            object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
+            part = None if name in COMPILED else value
+            if name in {"_inbound_nodes", "_outbound_nodes"} and isinstance(old, Operation):
+                part = [node for node in value if id(node) in self._nodes]
+            object.__setattr__(new, name, self._copy(part, f"{where}.{name}"))
 
     def _tuple(self, old: Any, where: str) -> Any:
         items = [self._copy(item, f"{where}[{index}]") for index, item in enumerate(old)]
@@ -159,7 +167,7 @@ class Copies:
             aggregation=old.aggregation,
             name=old.name,
         )
-        for name, value in _state(old):
+        for name, value in state(old):
             if name not in {"_value", "_initializer"}:
                 object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
         self._remember(old._value, new._value)
@@ -188,7 +196,8 @@ class Copies:
                 }
             elif isinstance(new, Functional):
                 nodes = [node for level in new._nodes_by_depth.values() for node in level]
-                keys = {_key(node) for node in nodes}
+                # A Sequential also keeps the graphs that it had before its last layer was added.
+                keys = {_key(node) for node in nodes if node in node.operation._inbound_nodes}
                 object.__setattr__(new, "_nodes", keys)
             elif isinstance(new, keras.optimizers.Optimizer):
                 self._renew_optimizer(old, new)
@@ -212,7 +221,7 @@ class Copies:
             for before in self._kept
             if isinstance(before, keras.Variable) and (after := self._done[id(before)]) is not None
         }
-        for name, value in _state(new):
+        for name, value in state(new):
             if isinstance(value, dict) and value and value.keys() <= keys.keys():
                 renewed: Any = {keys[key]: item for key, item in value.items()}
             elif isinstance(value, set) and value and value <= keys.keys():
@@ -258,61 +267,6 @@ def _cannot(where: str, old: Any) -> UnsupportedError:
         f"{where} is a {type(old).__module__}.{type(old).__name__}, which cannot be copied",
         "Give in_place=True, and load the original once more where both are needed",
     )
-
-
-def _state(old: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the attributes of an object, those in slots too."""
-    yield from list(getattr(old, "__dict__", {}).items())
-    for cls in type(old).__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in {"__dict__", "__weakref__"} and hasattr(old, name):
-                yield name, getattr(old, name)
-
-
-def _is_backend_variable(old: Any) -> bool:
-    return type(old).__module__.partition(".")[0] in _BACKENDS and hasattr(old, "assign")
-
-
-def _reaches_state(start: Any) -> bool:
-    """Whether anything of a model can be reached from an object."""
-    seen: set[int] = set()
-    stack = [start]
-    while stack:
-        old = stack.pop()
-        if old is None or isinstance(old, _ATOMS) or id(old) in seen:
-            continue
-        seen.add(id(old))
-        if isinstance(old, (*_OURS, keras.Variable)) or _is_backend_variable(old):
-            return True
-        stack.extend(_parts(old))
-    return False
-
-
-def _parts(old: Any) -> list[Any]:
-    if isinstance(old, dict):
-        return [*old.keys(), *old.values(), *getattr(old, "__dict__", {}).values()]
-    if isinstance(old, list | tuple | set | frozenset):
-        return [*old, *getattr(old, "__dict__", {}).values()]
-    if isinstance(old, types.MethodType):
-        return [old.__self__]
-    if isinstance(old, types.FunctionType):
-        cells = [cell.cell_contents for cell in old.__closure__ or () if _is_filled(cell)]
-        return [*cells, old.__defaults__, old.__kwdefaults__, old.__dict__]
-    if isinstance(old, functools.partial):
-        return [old.func, old.args, old.keywords]
-    if isinstance(old, weakref.ref):
-        return [old()]
-    if type(old).__module__.partition(".")[0] in _BACKENDS and not hasattr(old, "python_function"):
-        return []
-    return [value for _, value in _state(old)]
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False
 
 
 def _check(model: Layer, copies: Copies) -> None:

@@ -41,7 +41,7 @@ _SETTINGS = ("mode", "bound", "power_iterations")
 Entry = dict[str, Any]
 
 
-class Patched:
+class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     """What a patched owner's class has beside the user's own; listed before it."""
 
     def get_config(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Patched:
         return owner
 
     def _post_build(self) -> None:
-        super()._post_build()  # type: ignore[misc] # of keras.layers.Layer
+        super()._post_build()
         _settle(self)
 
     def load_own_variables(self, store: Any) -> None:
@@ -90,7 +90,7 @@ class Patched:
                 f" {'/'.join(map(str, pending[0][0]))!r}, which was converted when it was saved",
                 "Load it with the code that it was saved with",
             )
-        super().load_own_variables(store)  # type: ignore[misc] # of keras.layers.Layer
+        super().load_own_variables(store)
 
 
 object_registration.GLOBAL_CUSTOM_OBJECTS[NAME] = Patched
@@ -124,11 +124,12 @@ def _owns_converted(layer: Layer) -> bool:
 
 def _mark(owner: Layer) -> None:
     if not isinstance(owner, Patched):
-        give_class(owner, _patched_class(type(owner)))
+        cls: Any = type(owner)
+        give_class(owner, _patched_class(cls))
 
 
 @functools.cache
-def _patched_class(cls: type) -> type:
+def _patched_class(cls: Any) -> type:
     made: type = type(cls)(cls.__name__, (Patched, cls), {"__module__": "snconvert.live"})
     made.__doc__, made.__qualname__ = cls.__doc__, cls.__qualname__
     object_registration.GLOBAL_CUSTOM_NAMES[made] = NAME

@@ -20,12 +20,17 @@ Layer = Any
 
 Route = tuple[str | int, ...]
 
+COMPILED = ("train_function", "test_function", "predict_function", "generate_function")
+"""Where models keep functions that were traced with the layers of that time; the last one is
+keras-hub's."""
+
 _GRAPH = ("layers",)
 _HIDDEN = {"_functional"}  # a Sequential's own graph of its layers
+_BOOKS = "_self_"  # TensorFlow's account of the objects in an object
 
 
 def has_graph(layer: Layer) -> bool:
-    """Whether the layer lists its layers itself: Sequential, Functional and what derives of them."""
+    """Whether the layer lists its layers itself, as Sequential and Functional models do."""
     return isinstance(layer, Functional | keras.Sequential)
 
 
@@ -36,13 +41,14 @@ def children(layer: Layer) -> Iterator[tuple[Route, Layer]]:
     ones, as Keras' own saving walks; then what Keras tracks but no attribute shows, such as sets.
     """
     if has_graph(layer):
-        for index, child in enumerate(keras.Model.layers.fget(layer)):
+        # Without the input layer of a Sequential, which comes with its first build.
+        for index, child in enumerate(layer.layers):
             yield (*_GRAPH, index), child
     for name, value in _attributes(layer):
         for route, child in _inside(value, (name,), set()):
             yield route, child
     for index, child in enumerate(layer._layers):  # noqa: SLF001 -- no public name has all of them
-        if not has_graph(layer):
+        if not has_graph(layer) or not isinstance(child, keras.layers.InputLayer):
             yield ("_layers", index), child
 
 
@@ -80,8 +86,8 @@ def follow(root: Layer, route: Route) -> tuple[Layer, Route]:
 def _step(at: Any, step: str | int) -> Any:
     if isinstance(at, keras.layers.Layer):
         if step in _GRAPH and has_graph(at):
-            return keras.Model.layers.fget(at)
-        return dict(_attributes(at)).get(step) if step != "_layers" else at._layers  # noqa: SLF001
+            return at.layers
+        return dict(_attributes(at)).get(str(step)) if step != "_layers" else at._layers  # noqa: SLF001
     if isinstance(at, dict):
         return at.get(step) if isinstance(step, str) else _item(list(at.values()), step)
     return _item(at, step) if isinstance(at, list | tuple) else None
@@ -95,7 +101,11 @@ def _attributes(layer: Layer) -> list[tuple[str, Any]]:
     """Returns the attributes of the object itself; properties would run the user's code."""
     own = vars(layer)
     values = {**own, **own.get("_modules", {})}  # where PyTorch's modules keep theirs
-    names = [name for name in values if name not in _base() and name not in _HIDDEN]
+    names = [
+        name
+        for name in values
+        if name not in _base() and name not in _HIDDEN and not name.startswith(_BOOKS)
+    ]
     return [(name, values[name]) for name in sorted(names, key=lambda name: (name[0] == "_", name))]
 
 

@@ -140,7 +140,7 @@ def unsupported(node: Node) -> str | None:
         return f"quantized layers ({mode or policy.get('class_name')}) are not supported"
     if isinstance(policy, str) and "_from_" in policy:
         return f"quantized layers ({policy}) are not supported"
-    if config.get("quantization_config"):
+    if config.get("quantization_config") is not None:
         return "quantized layers are not supported"
     return None
 

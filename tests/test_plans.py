@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
-from snconvert.plan import Skip, Step, make_plan
+from snconvert.plans import Skip, Step, make_plan
 from snconvert.recipe import recipe
 from snconvert.rules import RULES
 from snconvert.tree import Node, parse

@@ -1,0 +1,242 @@
+"""Converting live models: survey, plan, measure, copy, adopt."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
+from snconvert.live.adoption import adopt, spectral_class, state_of
+from snconvert.live.copying import Copies
+from snconvert.live.kernels import Triplets, layer_reports, measure
+from snconvert.live.optimizers import add_slots, optimizers_of
+from snconvert.live.patched import mark_owners
+from snconvert.live.survey import layer_of, plan_for, survey
+from snconvert.live.walk import COMPILED, Layer, descendants
+from snconvert.plans import Plan, Skip
+from snconvert.recipe import Recipe, recipe
+from snconvert.report import Report
+from snconvert.rules import KernelRule, table
+
+StrPath = str | os.PathLike[str]
+
+
+def apply(
+    model: Layer,
+    *,
+    in_place: bool = False,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Layer:
+    """Converts the layers of a live model, whatever its topology.
+
+    Names, identity of the layers in graphs, lists and attributes, `isinstance`, losses, metrics and
+    the state of optimizers stay. What comes back saves, loads, trains and exports like any model.
+
+    Args:
+        model: A `keras.Model`, or any layer that holds layers.
+        in_place: Convert `model` itself; otherwise it is left untouched, and shares no variable
+            with what comes back.
+        rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
+        recipe_file: A TOML file with options; those given here win over it.
+        **options: `mode`, `bound`, `power_iterations`, `kinds`, `conv`, `only`, `exclude`,
+            `select`, `overrides`, as in `snconvert.recipe.recipe`.
+
+    Returns:
+        The converted model.
+
+    Raises:
+        SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
+            changed.
+    """
+    made = recipe(recipe_file, **options)
+    return convert(model, made, rules=rules, in_place=in_place)[0]
+
+
+def plan(
+    model: Layer,
+    *,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Report:
+    """Reports what `apply` with the same options would do, and does not do it.
+
+    Args:
+        model: A live model.
+        rules: As for `apply`.
+        recipe_file: As for `apply`.
+        **options: As for `apply`.
+
+    Returns:
+        The report; `as_json()` has the shape of `--json`, `snconvert.render` prints it.
+
+    Raises:
+        SnconvertError: `apply` would raise it.
+    """
+    return plan_of(model, recipe(recipe_file, **options), rules)
+
+
+def inspect(
+    model: Layer,
+    *,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Report:
+    """Reports every layer of a live model: kernel, sigma, convertible or why not.
+
+    Args:
+        model: A live model.
+        rules: As for `apply`.
+        recipe_file: As for `apply`.
+        **options: As for `apply`; here `kinds` is `all` unless given.
+    """
+    made = recipe(recipe_file, **{"kinds": "all", **options})
+    return plan_of(model, made, rules, lenient=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    plan: Plan
+    measured: Triplets
+    seconds: float
+
+
+def convert(
+    model: Layer, made: Recipe, *, rules: Iterable[KernelRule] = (), in_place: bool = False
+) -> tuple[Layer, Report]:
+    """Converts a live model by a recipe, and says what was done.
+
+    Args:
+        model: A live model.
+        made: What to convert and how.
+        rules: Rows to use beside `RULES`.
+        in_place: Convert `model` itself.
+    """
+    started = time.perf_counter()
+    found = _find(model, made, rules, everything=False)
+    classes = [spectral_class(step.rule.spectral_class) for step in found.plan.steps]
+    reports = layer_reports(found.plan, found.measured, "converted")
+    layers = [layer_of(step.node) for step in found.plan.steps]
+    result = model
+    if not in_place:
+        copies = Copies(model)
+        result = copies.model
+        layers = [copies.of(layer) for layer in layers]
+    positions = [
+        i for i, outcome in enumerate(found.plan.outcomes) if not isinstance(outcome, Skip)
+    ]
+    followers: dict[int, list[Any]] = {}
+    for position, step, layer, cls in zip(
+        positions, found.plan.steps, layers, classes, strict=True
+    ):
+        before = layer.trainable_variables
+        adopt(layer, cls, step.settings, found.measured.get(position))
+        if before:
+            followers[id(before[-1])] = [v for v in state_of(layer) if v.trainable]
+    _refresh(result, followers)
+    mark_owners(result)
+    report = _as_report(model, made, reports, found, started)
+    return result, report
+
+
+def plan_of(
+    model: Layer, made: Recipe, rules: Iterable[KernelRule] = (), *, lenient: bool = False
+) -> Report:
+    """Reports what `convert` would do by a recipe.
+
+    Args:
+        model: A live model.
+        made: What to convert and how.
+        rules: Rows to use beside `RULES`.
+        lenient: Take layers that cannot be converted, and having nothing to convert, as they are.
+    """
+    started = time.perf_counter()
+    found = _find(model, made, rules, lenient=lenient)
+    reports = layer_reports(found.plan, found.measured, "convertible")
+    return _as_report(model, made, reports, found, started)
+
+
+def _find(
+    model: Layer,
+    made: Recipe,
+    rules: Iterable[KernelRule],
+    *,
+    lenient: bool = False,
+    everything: bool = True,
+) -> _Found:
+    if not isinstance(model, keras.layers.Layer):
+        raise OptionError(
+            f"a {type(model).__name__} is no Keras model",
+            "Give a keras.Model, or a path to apply_file",
+        )
+    _refuse_what_is_to_come(made)
+    rows = table(rules)
+    wanted = plan_for(survey(model, rows), made, rows, lenient=lenient)
+    if not lenient and not wanted.steps:
+        raise SelectionError(*_nothing(wanted))
+    started = time.perf_counter()
+    measured = measure(wanted, everything=everything)
+    return _Found(wanted, measured, time.perf_counter() - started)
+
+
+def _refuse_what_is_to_come(made: Recipe) -> None:
+    if made.target != "layer":
+        raise UnsupportedError(
+            f"target {made.target} is not in this version", "Use the target layer"
+        )
+    if "operator" in {made.settings.norm, *(o.changes.get("norm") for o in made.overrides)}:
+        raise UnsupportedError("norm operator is not in this version", "Use the norm matrix")
+
+
+def _nothing(wanted: Plan) -> tuple[str, str]:
+    reasons: dict[str, str] = {}
+    for outcome in wanted.outcomes:
+        if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral):
+            reasons.setdefault(outcome.reason, printable(outcome.node.path))
+    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
+    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
+    return what, "See snconvert.inspect for every layer, and kinds, only and exclude"
+
+
+def _refresh(model: Layer, followers: dict[int, list[Any]]) -> None:
+    """Gives optimizers the new variables, and drops functions that were compiled before."""
+    layers = [model, *(layer for _, layer in descendants(model))]
+    for optimizer in optimizers_of(layers):
+        add_slots(optimizer, followers)
+    for layer in layers:
+        for name in COMPILED:
+            if getattr(layer, name, None) is not None:
+                setattr(layer, name, None)
+
+
+def _as_report(
+    model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
+) -> Report:
+    size = sum(
+        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
+    )
+    return Report(
+        source=model.name,
+        output=None,
+        target=made.target,
+        mode=made.settings.mode,
+        bound=made.settings.bound,
+        norm=made.settings.norm,
+        layers=tuple(reports),
+        bytes=size,
+        seconds=time.perf_counter() - started,
+        seconds_sigma=found.seconds,
+    )
+
+
+def _bytes_of(dtype: str) -> int:
+    bits = {"bool": 8, "bfloat16": 16}.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8)
+    return max(1, bits // 8)

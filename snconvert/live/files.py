@@ -1,0 +1,263 @@
+"""Files that only Python code can open: through Keras into memory, converted there, and saved."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, Any
+
+import keras
+from keras.src.saving import saving_lib
+
+from snconvert.archive.atomic import new_file, new_folder, writing
+from snconvert.archive.output import check_output
+from snconvert.errors import OptionError, OutputError, SourceError, located, printable
+from snconvert.live.carrier import convert, plan_of
+from snconvert.live.walk import Layer
+from snconvert.provenance import record
+from snconvert.recipe import Recipe
+from snconvert.report import Report
+from snconvert.rules import KernelRule
+
+_CHUNK = 1 << 20
+_DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
+_CONFIG, _METADATA = "config.json", "metadata.json"
+_NOISE = "compiled metrics have yet to be built"  # Keras says so of every legacy file
+
+
+def apply_through_keras(
+    source: str,
+    output: str | None,
+    made: Recipe,
+    imports: Iterable[str] = (),
+    *,
+    rules: Iterable[KernelRule] = (),
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+    lenient: bool = False,
+) -> Report:
+    """Converts a file by loading it with Keras, converting the live model, and saving that.
+
+    Args:
+        source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
+        output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
+            `dry_run`.
+        made: What to convert and how.
+        imports: Modules that register the file's custom classes, beside those of `made`.
+        rules: Rows to use beside `RULES`.
+        dry_run: Measure and report, write nothing.
+        force: Replace an existing output.
+        in_place: `output` is the source itself.
+        lenient: With `dry_run`: take layers that cannot be converted as they are.
+
+    Returns:
+        The report; its warnings say what could not be carried over.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    started = time.perf_counter()
+    folder = os.path.isdir(source)
+    for name in (*made.imports, *imports):
+        _import(name)
+    with located(file=source):
+        if output is not None and not dry_run:
+            if not folder and not output.endswith(".keras"):
+                raise OptionError(
+                    f"the output is {printable(output)!r}, but Keras writes .keras files",
+                    "Give an output that ends in .keras",
+                )
+            check_output(source, output, force=force, in_place=in_place)
+        digest = None if folder else _digest(source)
+        model, told = _load(source)
+        if dry_run or output is None:
+            report = plan_of(model, made, rules, lenient=lenient)
+        else:
+            model, report = convert(model, made, rules=rules, in_place=True)
+            _save(model, output, record(made, report.layers, digest), folder, force or in_place)
+    written = None if dry_run or output is None else output
+    return replace(
+        report,
+        source=source,
+        output=written,
+        bytes=report.bytes if written is None else _size(written),
+        seconds=time.perf_counter() - started,
+        warnings=(*told, *report.warnings),
+    )
+
+
+def _import(name: str) -> None:
+    here = os.getcwd()
+    if here not in sys.path:
+        # A command that is installed has its own folder there, not the user's.
+        sys.path.append(here)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise OptionError(
+            f"the module {printable(name)!r} cannot be imported: {printable(error)}",
+            "Check --import; the module is looked for in the current folder too",
+        ) from error
+
+
+def _load(source: str) -> tuple[Layer, list[str]]:
+    """Returns the model, and what could not be carried over."""
+    if not os.path.exists(source):
+        raise SourceError("there is no such file or folder", "Check the path")
+    with _listening() as told:
+        try:
+            return keras.saving.load_model(source, safe_mode=True), told
+        except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
+            first = error
+    with _listening() as told:
+        try:
+            model = keras.saving.load_model(source, compile=False, safe_mode=True)
+        except Exception as error:
+            raise SourceError(
+                f"Keras cannot load it: {_summary(error)}",
+                "Name the modules that register its custom classes with --import, or load it in"
+                " Python and use snconvert.apply",
+            ) from error
+    lost = "the loss, the metrics and the optimizer could not be carried over"
+    return model, [f"{lost}: {_summary(first)}", *told]
+
+
+def _summary(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable(lines[0] if lines else type(error).__name__)
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collects what Keras warns of, and what it only logs."""
+    told: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                told.append(record.getMessage())
+
+    handler, logger = Handler(), logging.getLogger("absl")
+    propagate, others = logger.propagate, logger.handlers[:]
+    logger.handlers[:], logger.propagate = [handler], False
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield told
+    finally:
+        logger.handlers[:], logger.propagate = others, propagate
+    told += [str(item.message) for item in caught]
+    told[:] = [printable(" ".join(line.split())) for line in told if _NOISE not in line]
+
+
+def _save(model: Layer, output: str, made: dict[str, Any], folder: bool, force: bool) -> None:
+    with writing(output):
+        real = os.path.realpath(output)
+    if folder:
+        with new_folder(real, force) as place, _saving():
+            saving_lib.save_model(model, place, zipped=False)
+            _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
+            _change(os.path.join(place, _CONFIG), _numbered)
+            for path, _, names in os.walk(place):
+                for name in names:
+                    _change(os.path.join(path, name), None)
+        return
+    # Keras' file has no name, so that nothing of it can be left behind.
+    with (
+        writing(output),
+        tempfile.TemporaryFile(dir=os.path.dirname(real)) as plain,
+        new_file(real, force) as descriptor,
+        os.fdopen(os.dup(descriptor), "w+b") as target,
+    ):
+        with _saving():
+            saving_lib.save_model(model, plain)
+        _rewrite(plain, target, made)
+
+
+def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
+    """Changes a file, if that is wanted, and flushes it to the disk."""
+    with open(path, "r+b") as file:
+        if change is not None:
+            content = change(file.read())
+            file.seek(0)
+            file.truncate()
+            file.write(content)
+            file.flush()
+        os.fsync(file.fileno())
+
+
+def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any]) -> None:
+    """Copies the archive, with what is added to its metadata and without the times."""
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.infolist():
+            info = zipfile.ZipInfo(member.filename, _DATE)
+            info.external_attr = 0o600 << 16
+            if member.filename == _METADATA:
+                new.writestr(info, _with_record(old.read(member), record))
+                continue
+            if member.filename == _CONFIG:
+                new.writestr(info, _numbered(old.read(member)))
+                continue
+            info.file_size = member.file_size
+            with old.open(member) as reader, new.open(info, "w") as writer:
+                while chunk := reader.read(_CHUNK):
+                    writer.write(chunk)
+
+
+def _with_record(metadata: bytes, record: dict[str, Any]) -> bytes:
+    kept = json.loads(metadata)
+    kept.pop("date_saved", None)
+    return json.dumps({**kept, "snconvert": record}).encode()
+
+
+def _numbered(config: bytes) -> bytes:
+    """Numbers shared objects in their order, where Keras writes their addresses in memory."""
+    numbers: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
+
+    return re.sub(r'("shared_object_id": )(\d+)', number, config.decode()).encode()
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OutputError(
+            f"Keras cannot save the converted model: {_summary(error)}",
+            "Give its custom classes a get_config, as Keras needs it to save them",
+        ) from error
+
+
+def _digest(source: str) -> str | None:
+    if not os.path.isfile(source):
+        return None
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(output: str) -> int:
+    if not os.path.isdir(output):
+        return os.path.getsize(output)
+    return sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(output)
+        for name in names
+    )

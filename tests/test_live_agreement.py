@@ -1,0 +1,119 @@
+"""The memory carrier and the file carrier give the same model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import zoo
+
+from snconvert import live
+from snconvert.api import apply_file
+from snconvert.recipe import recipe
+
+CURRENT = [
+    "a01_seq_plain",
+    "a02_seq_adam",
+    "a03_func_counter",
+    "a04_shared_layer",
+    "a10_mixed_float16",
+    "a11_bfloat16",
+    "a19_optimizers_adafactor",
+    "a19_optimizers_adam",
+    "a19_optimizers_adamw",
+    "a19_optimizers_muon",
+    "a19_optimizers_nadam",
+    "a19_optimizers_sched",
+    "a19_optimizers_sgdm",
+    "a20_nonascii",
+    "a27_dense_all_args",
+]
+
+
+def config(path: Path) -> Any:
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: stripped(v) for k, v in value.items() if k != "shared_object_id"}
+        return [stripped(v) for v in value] if isinstance(value, list) else value
+
+    with zipfile.ZipFile(path) as archive:
+        return stripped(json.loads(archive.read("config.json")))
+
+
+def weights(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = (item.dtype.str, item.shape, item[()].tobytes())
+
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as file:
+        h5py.File(file).visititems(visit)
+    return found
+
+
+def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
+    apply_file(source, tmp_path / "file.keras", **options)
+    live.apply(keras.saving.load_model(source), **options).save(tmp_path / "live.keras")
+    assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
+    assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
+
+
+@pytest.mark.parametrize("mode", ["hard", "gain"])
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_models_of_every_topology(name, mode, tmp_path):
+    """Converting the file, and loading, converting and saving, give the same file."""
+    zoo.randomize(zoo.ZOO[name]()).save(tmp_path / "plain.keras")
+    assert_agree(tmp_path / "plain.keras", tmp_path, conv=True, mode=mode)
+
+
+@pytest.mark.parametrize("name", CURRENT)
+def test_genuine_files(name, models, tmp_path):
+    """So they do on genuine files, saved again by this Keras, with their optimizers."""
+    model = keras.saving.load_model(models / f"{name}.keras")
+    model.save(tmp_path / "plain.keras")
+    for mode in ("hard", "gain"):
+        assert_agree(tmp_path / "plain.keras", tmp_path, conv=True, mode=mode)
+        for path in ("file", "live"):
+            (tmp_path / f"{path}.keras").unlink()
+
+
+@pytest.mark.parametrize("name", ["nested", "wrapped", "convolutional"])
+def test_reports_agree(name, tmp_path):
+    """Both say the same of every layer."""
+    model = zoo.ZOO[name]()
+    model.save(tmp_path / "plain.keras")
+    file = apply_file(tmp_path / "plain.keras", dry_run=True, conv=True).as_json()
+    memory = live.plan(keras.saving.load_model(tmp_path / "plain.keras"), conv=True).as_json()
+    assert file["layers"] == memory["layers"]
+    keys = ("converted", "skipped", "target", "mode", "bound", "norm")
+    assert {key: file[key] for key in keys} == {key: memory[key] for key in keys}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["DenseNet121", "EfficientNetB0", "MobileNetV3Small", "ResNet50", "Xception", "ConvNeXtTiny"],
+)
+def test_applications(name, tmp_path):
+    """So they do on architectures of keras.applications with random weights."""
+    model = getattr(keras.applications, name)(weights=None)
+    model.save(tmp_path / "plain.keras")
+    assert_agree(tmp_path / "plain.keras", tmp_path, conv=True)
+
+
+def test_through_keras_gives_the_file_carriers_model(tmp_path):
+    """`apply_through_keras` writes what the file carrier writes."""
+    zoo.randomize(zoo.functional()).save(tmp_path / "plain.keras")
+    source, output = str(tmp_path / "plain.keras"), str(tmp_path / "live.keras")
+    live.apply_through_keras(source, output, recipe())
+    apply_file(source, tmp_path / "file.keras")
+    assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
+    assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
+    assert np.all([Path(source).exists(), Path(output).exists()])

@@ -1,0 +1,145 @@
+"""Files that only Python code can open: through Keras, converted in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import live_models
+import numpy as np
+import pytest
+import zoo
+from live_models import outputs, train
+
+from snconvert import live
+from snconvert.errors import OptionError, OutputError, SelectionError, SourceError
+from snconvert.layers import Spectral
+from snconvert.live.walk import descendants
+from snconvert.recipe import recipe
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = zoo.randomize(live_models.task())
+    model.compile("adam", "mse", run_eagerly=True)
+    train(model, steps=1)
+    model.save(tmp_path / "task.keras")
+    return model, str(tmp_path / "task.keras"), str(tmp_path / "out.keras")
+
+
+def test_custom_classes(saved):
+    """A file with custom classes is converted inside them, and says how it was made."""
+    model, source, output = saved
+    before = Path(source).read_bytes()
+    report = live.apply_through_keras(source, output, recipe(mode="gain"), ["live_models"])
+    loaded = keras.saving.load_model(output)
+    np.testing.assert_allclose(outputs(model), outputs(loaded), rtol=2e-5)
+    assert int(loaded.optimizer.iterations) == 1
+    assert report.converted == sum(isinstance(x, Spectral) for _, x in descendants(loaded)) == 6
+    assert (report.source, report.output) == (source, output)
+    assert report.bytes == Path(output).stat().st_size
+    assert report.warnings == ()
+    assert Path(source).read_bytes() == before
+    with zipfile.ZipFile(output) as archive:
+        assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        record = json.loads(archive.read("metadata.json"))["snconvert"]
+    assert record["layers"]["head"]["new_class"] == "SpectralDense"
+    assert record["options"]["mode"] == "gain"
+    assert sorted(path.name for path in Path(output).parent.iterdir()) == [
+        "out.keras",
+        "task.keras",
+    ]
+
+
+def test_dry_run_and_existing_output(saved):
+    """A dry run writes nothing; an existing output stays unless it is forced."""
+    _, source, output = saved
+    report = live.apply_through_keras(source, None, recipe(), dry_run=True)
+    assert {layer.status for layer in report.layers} <= {"convertible", "skipped"}
+    Path(output).write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        live.apply_through_keras(source, output, recipe())
+    assert Path(output).read_text() == "mine"
+    live.apply_through_keras(source, output, recipe(), force=True)
+    live.apply_through_keras(source, source, recipe(), in_place=True)
+    assert len(Path(source).read_bytes()) == len(Path(output).read_bytes())
+
+
+def test_folders(saved):
+    """An unzipped model gives an unzipped model."""
+    model, source, _ = saved
+    folder = Path(source).parent / "folder"
+    model.save(folder, zipped=False)
+    out = folder.with_name("folder-sn")
+    live.apply_through_keras(str(folder), str(out), recipe(mode="gain"))
+    np.testing.assert_allclose(
+        outputs(model), outputs(keras.saving.load_model(str(out))), rtol=2e-5
+    )
+    assert "snconvert" in json.loads((out / "metadata.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("a02_seq_adam_k3legacy", "optimizer"),
+        ("k215_seq", "optimizer"),
+        ("tfk221_seq", "optimizer"),
+    ],
+)
+def test_legacy_files(name, lost, models, tmp_path):
+    """Legacy whole-model files give a .keras file, and what was lost is said."""
+    source, output = str(models / f"{name}.h5"), str(tmp_path / "out.keras")
+    report = live.apply_through_keras(source, output, recipe())
+    assert report.converted
+    assert keras.saving.load_model(output).built
+    assert all(lost in warning.lower() for warning in report.warnings)
+    assert report.warnings
+    with pytest.raises(OptionError, match=r"ends in \.keras"):
+        live.apply_through_keras(source, str(tmp_path / "out.h5"), recipe())
+
+
+def test_errors_leave_nothing_behind(models, tmp_path):
+    """What cannot be opened is refused in one line, and leaves no file."""
+    output = str(tmp_path / "out.keras")
+    with pytest.raises(OptionError, match=r"'no_such_module' cannot be imported"):
+        live.apply_through_keras("x.keras", output, recipe(), ["no_such_module"])
+    with pytest.raises(SourceError, match="Lambda"):
+        live.apply_through_keras(str(models / "a24_lambda.keras"), output, recipe())
+    with pytest.raises(SourceError, match="--import"):
+        live.apply_through_keras(str(models / "a09_custom_dense_subclass.keras"), output, recipe())
+    with pytest.raises(SourceError, match="no such file"):
+        live.apply_through_keras(str(tmp_path / "none.keras"), output, recipe())
+    with pytest.raises(SelectionError, match=r"a01_seq_plain.keras: the pattern"):
+        live.apply_through_keras(
+            str(models / "a01_seq_plain.keras"), output, recipe(only="nothing")
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_same_bytes_for_the_same_model(tmp_path):
+    """Converting a file twice gives the same bytes, shared objects included."""
+    source, output = str(tmp_path / "plain.keras"), str(tmp_path / "out.keras")
+    zoo.frozen().save(source)
+    with zipfile.ZipFile(source) as archive:
+        assert b"shared_object_id" in archive.read("config.json")
+    live.apply_through_keras(source, output, recipe())
+    first = Path(output).read_bytes()
+    live.apply_through_keras(source, output, recipe(), force=True)
+    assert Path(output).read_bytes() == first
+
+
+def test_own_kind_sample():
+    """The sample with a layer class of one's own runs, in memory as on a file."""
+    done = subprocess.run(
+        [sys.executable, SAMPLES / "own_kind.py"], capture_output=True, text=True, check=True
+    )
+    assert "Affine -> own_kind>SpectralAffine" in done.stdout
+    assert done.stdout.count("now 1.0000") == 2
+    assert "the same outputs: True" in done.stdout

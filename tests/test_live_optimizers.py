@@ -1,0 +1,198 @@
+"""Compiled models stay compiled, and optimizers keep their state."""
+
+from __future__ import annotations
+
+import keras
+import live_models
+import numpy as np
+import pytest
+from keras import optimizers
+from live_models import X, outputs, targets, train
+
+from snconvert import live
+from snconvert.errors import UnsupportedError
+from snconvert.layers import SpectralDense
+
+MAKE = {
+    "sgd": lambda: optimizers.SGD(0.01),
+    "momentum": lambda: optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+    "adam": lambda: optimizers.Adam(0.01, amsgrad=True, clipnorm=1.0),
+    "ema": lambda: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=3),
+    "accumulation": lambda: optimizers.AdamW(0.01, gradient_accumulation_steps=2),
+    "adadelta": lambda: optimizers.Adadelta(0.1),
+    "adafactor": lambda: optimizers.Adafactor(0.01),
+    "adagrad": lambda: optimizers.Adagrad(0.01),
+    "adamax": lambda: optimizers.Adamax(0.01),
+    "ftrl": lambda: optimizers.Ftrl(0.01),
+    "lamb": lambda: optimizers.Lamb(0.01),
+    "lion": lambda: optimizers.Lion(0.01),
+    "muon": lambda: optimizers.Muon(0.01),
+    "nadam": lambda: optimizers.Nadam(0.01),
+    "rmsprop": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.1),
+    "loss scale": lambda: optimizers.LossScaleOptimizer(optimizers.Adam(0.01)),
+    "schedule": lambda: optimizers.Adam(optimizers.schedules.CosineDecay(0.1, 9)),
+}
+
+
+def plain(**frozen: bool) -> keras.Model:
+    """A model with a frozen layer in the middle."""
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(5, activation="tanh", name="a"),
+            keras.layers.Dense(4, name="b", trainable=frozen.get("b", False)),
+            keras.layers.Dense(3, name="c"),
+        ]
+    )
+    rng = np.random.default_rng(2)
+    model.set_weights([rng.normal(size=w.shape) for w in model.weights])
+    return model
+
+
+def state(optimizer) -> list[np.ndarray]:
+    return [np.asarray(variable) for variable in optimizer.variables]
+
+
+def reference(model: keras.Model, mode: str) -> keras.Model:
+    """The same conversion by hand: a new model, weights and slots put in one by one."""
+    made = keras.Sequential([keras.Input((6,))])
+    for layer in model.layers:
+        made.add(SpectralDense.from_config({**layer.get_config(), "mode": mode}))
+        made.layers[-1].kernel.assign(layer.kernel)
+        made.layers[-1].bias.assign(layer.bias)
+        made.layers[-1].converge()
+        if mode == "gain":
+            sigma = np.linalg.norm(np.asarray(layer.kernel, "float64"), 2)
+            made.layers[-1].gamma.assign(sigma)
+    return made
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_state_is_carried_over_exactly(name):
+    """Hard conversion keeps every slot; with gain, each variable keeps its own."""
+    model = plain()
+    model.compile(MAKE[name](), "mse", run_eagerly=True)
+    train(model, steps=3)
+    before = state(model.optimizer)
+    hard = live.apply(model)
+    assert all(map(np.array_equal, before, state(hard.optimizer)))
+    gain = live.apply(model, mode="gain")
+    slots = {v.path.rpartition("/")[2]: np.asarray(v) for v in model.optimizer.variables}
+    after = {v.path.rpartition("/")[2]: np.asarray(v) for v in gain.optimizer.variables}
+    named = {key: value for key, value in slots.items() if key.startswith(("a_", "c_"))}
+    assert all(np.array_equal(value, after[key]) for key, value in named.items())
+    assert "gamma" not in " ".join(key for key in after if key.startswith("b_"))
+    assert int(gain.optimizer.iterations) == int(model.optimizer.iterations)
+    assert len(gain.optimizer._trainable_variables) == 6
+    fresh = type(model.optimizer).from_config(model.optimizer.get_config())
+    fresh.build(gain.trainable_variables)
+    assert [v.shape for v in fresh.variables] == [v.shape for v in gain.optimizer.variables]
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam", "ema", "muon", "nadam", "loss scale"])
+@pytest.mark.parametrize("mode", ["hard", "gain"])
+def test_the_next_step_is_the_step_the_variables_would_have_made(name, mode):
+    """A step after the conversion equals that of the model converted by hand."""
+    model = plain()
+    model.compile(MAKE[name](), "mse", run_eagerly=True)
+    train(model, steps=3)
+    converted = live.apply(model, mode=mode)
+    made = reference(model, mode)
+    other = type(model.optimizer).from_config(model.optimizer.get_config())
+    other.build(made.trainable_variables)
+    for mine, theirs in zip(other.variables, converted.optimizer.variables, strict=True):
+        mine.assign(theirs)
+    made.compile(other, "mse", run_eagerly=True)
+    np.testing.assert_allclose(outputs(made), outputs(converted), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(train(made, steps=2), train(converted, steps=2), rtol=1e-5)
+    for mine, theirs in zip(made.weights, converted.weights, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_moving_averages_of_gamma_start_at_gamma():
+    """With EMA, overwriting the weights with their averages does not throw gamma away."""
+    model = plain()
+    model.compile(MAKE["ema"](), "mse", run_eagerly=True)
+    train(model, steps=2)
+    converted = live.apply(model, mode="gain")
+    gamma = float(converted.get_layer("a").gamma)
+    converted.optimizer.finalize_variable_values(converted.trainable_variables)
+    assert float(converted.get_layer("a").gamma) == pytest.approx(gamma)
+
+
+def test_compiled_stays_compiled():
+    """Loss, metrics, flags and a custom loop's optimizer are those of the original."""
+    model = plain()
+    model.compile("adam", "mae", metrics=["mse"], jit_compile=True, steps_per_execution=2)
+    converted = live.apply(model)
+    assert converted.compiled
+    assert converted.jit_compile == model.jit_compile
+    assert converted.get_compile_config() == model.get_compile_config()
+    assert converted.optimizer is not model.optimizer
+    converted = live.apply(plain())
+    assert not converted.compiled
+
+
+def test_functions_compiled_before_are_dropped():
+    """A model that has trained and predicted does so with its new layers afterwards."""
+    model = plain()
+    model.compile("sgd", "mse")
+    model.fit(X, targets(model), verbose=0)
+    before = model.predict(X, verbose=0)
+    live.apply(model, in_place=True, bound=0.01)
+    assert np.abs(model.predict(X, verbose=0)).max() < np.abs(before).max()
+    u = np.asarray(model.get_layer("a").u)
+    model.fit(X, targets(model), verbose=0)
+    assert not np.array_equal(u, model.get_layer("a").u)
+    assert len(model.get_layer("a").weights) == 3
+
+
+def test_the_optimizer_stays_the_same_object():
+    """In place, whoever holds the optimizer holds the one that trains."""
+    model = plain()
+    optimizer = optimizers.Adam()
+    model.compile(optimizer, "mse", run_eagerly=True)
+    train(model, steps=1)
+    live.apply(model, in_place=True, mode="gain")
+    assert model.optimizer is optimizer
+    train(model, steps=1)
+    assert int(optimizer.iterations) == 2
+
+
+def test_an_optimizer_that_cannot_be_made_anew():
+    """An optimizer that its configuration does not describe is refused for gain alone."""
+
+    class Mine(optimizers.SGD):
+        def __init__(self, secret, **options):
+            super().__init__(**options)
+            self.secret = secret
+
+    model = plain()
+    model.compile(Mine(3, momentum=0.9), "mse", run_eagerly=True)
+    train(model, steps=1)
+    assert live.apply(model).optimizer.secret == 3
+    with pytest.raises(UnsupportedError, match="mode hard or cap"):
+        live.apply(model, mode="gain")
+
+
+def test_several_optimizers():
+    """Optimizers of a custom training loop, as a GAN has, get their slots too."""
+
+    class Gan(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.critic, self.maker = plain(b=True), live_models.in_sequential()
+
+        def call(self, inputs):
+            return self.critic(inputs) + self.maker(inputs)
+
+    model = Gan()
+    model(X)
+    model.critic_optimizer, model.maker_optimizer = optimizers.Adam(), optimizers.SGD()
+    model.critic_optimizer.build(model.critic.trainable_variables)
+    converted = live.apply(model, mode="gain", only="critic/*")
+    assert converted.critic_optimizer is not model.critic_optimizer
+    trained = converted.critic_optimizer._trainable_variables
+    assert [v.path for v in trained] == [v.path for v in converted.critic.trainable_variables]
+    assert len(trained) == 9
+    assert not converted.maker_optimizer.built
