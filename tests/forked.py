@@ -78,9 +78,7 @@ def run(
         )
 
 
-def _child(
-    arguments: list[str], prepare: Callable[[], object] | None, out: int, err: int
-) -> None:
+def _child(arguments: list[str], prepare: Callable[[], object] | None, out: int, err: int) -> None:
     code: object = 70
     try:
         os.setsid()

@@ -23,7 +23,9 @@ AT_ONCE = 2
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Runs `job["command"]`, in `job["cwd"]` with `job["env"]`, for `job["seconds"]` at most.
+    """Runs `job["command"]` for `job["seconds"]` at most, in `job["cwd"]`.
+
+    `job["env"]` adds to the environment; `None` takes out.
 
     Returns:
         `code` (negative for a signal), `stdout`, `stderr`, `seconds`, `timeout`, and `megabytes`:
@@ -34,7 +36,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         process = subprocess.Popen(
             job["command"],
             cwd=job.get("cwd"),
-            env=os.environ | job.get("env", {}),
+            env={
+                name: value
+                for name, value in (os.environ | job.get("env", {})).items()
+                if value is not None
+            },
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -54,7 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
             {
                 "command": [*command, "-o", str(folder / "out" / "out.keras"), *case["flags"]],
                 "cwd": str(cases),
-                "env": {"TMPDIR": str(folder / "tmp")},
+                "env": {"TMPDIR": str(folder / "tmp"), "TF_CPP_MIN_LOG_LEVEL": None},
                 "seconds": case["limits"]["secs"],
             }
         )
@@ -88,8 +88,10 @@ def test_case(case: dict[str, Any], runs: dict[str, Run], judge: Judge) -> None:
     run = runs[case["id"]]
     outcome = run.outcome
     assert not outcome["timeout"]
-    # Parent and guarded child live at the same time; neither is larger than this.
-    assert 2 * outcome["megabytes"] < case["limits"]["rss_mb"]
+    # Parent and guarded child live at the same time, and neither is larger than this; legacy files
+    # are opened by Keras, in one process.
+    processes = 1 if case["id"].endswith(".h5") else 2
+    assert processes * outcome["megabytes"] < case["limits"]["rss_mb"]
     said = outcome["stdout"] + outcome["stderr"]
     assert not BAIT.search(said)
     assert "Traceback" not in said
