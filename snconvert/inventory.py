@@ -186,6 +186,8 @@ def _variable_dtype(node: Node) -> str | None:
     if isinstance(policy, dict):
         inner = policy.get("config")
         policy = inner.get("name") if isinstance(inner, dict) else None
+    if not isinstance(policy, str):
+        return None
     if policy in {"mixed_float16", "mixed_bfloat16"}:
         return "float32"
     return policy if policy in _FLOATS else None
