@@ -59,7 +59,10 @@ class SnconvertError(Exception):
         if self.path is not None:
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
-        sentences = [sentence.rstrip(".") + "." for sentence in (self.what, self.fix) if sentence]
+        # Names in the sentences should be `printable` by then; what was missed is escaped here.
+        sentences = [
+            _escaped(sentence).rstrip(".") + "." for sentence in (self.what, self.fix) if sentence
+        ]
         return where + " ".join(sentences)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -109,11 +112,12 @@ def printable(text: object) -> str:
         >>> printable("a\nb")
         'a\\nb'
     """
-    line = "".join(
-        char if char.isprintable() else _escape(char)[0].decode()
-        for char in str(text)[: _LONGEST_NAME + 1]
-    )
+    line = _escaped(str(text)[: _LONGEST_NAME + 1])
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 3] + "..."
+
+
+def _escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else _escape(char)[0].decode() for char in text)
 
 
 @contextmanager
