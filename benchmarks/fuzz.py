@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +92,7 @@ def mutate(data: bytes, rng: random.Random, spans: list[tuple[int, int]] | None 
                 found[at] = rng.choice(ODD_BYTES)
             case "word":
                 value = rng.choice((0, 1, 2**32 - 1, 2**31, 2**63, 2**64 - 1, len(data), at))
-                layout = "<I" if value < 2**32 and rng.random() < 0.5 else "<Q"  # noqa: PLR2004
+                layout = "<I" if value < 2**32 and rng.random() < 0.5 else "<Q"
                 word = struct.pack(layout, value)
                 found[at : at + len(word)] = word
             case "cut":
@@ -164,14 +163,10 @@ def mutate_tree(data: bytes, rng: random.Random) -> bytes:
             case "replace":
                 owner[key] = rng.choice(ODD_VALUES)
             case "swap":
-                owner[key], other[other_key] = other[other_key], owner[key]
-                try:  # a value may now hold itself
-                    json.dumps(tree)
-                except (ValueError, RecursionError):
-                    owner[key] = None
-                    other[other_key] = None
+                # Copies, because one may lie in the other.
+                owner[key], other[other_key] = _copied(other[other_key]), _copied(owner[key])
             case "copy":
-                owner[key] = json.loads(json.dumps(other[other_key]))
+                owner[key] = _copied(other[other_key])
             case "drop":
                 del owner[key]
             case "rename" if isinstance(owner, dict):
@@ -179,8 +174,12 @@ def mutate_tree(data: bytes, rng: random.Random) -> bytes:
             case "nudge" if type(owner[key]) in (int, float):
                 owner[key] += rng.choice((-1, 1, 1000, 0.5))
             case "double" if isinstance(owner, list):
-                owner.append(json.loads(json.dumps(owner[key])))
+                owner.append(_copied(owner[key]))
     return json.dumps(tree).encode("utf-8", "surrogatepass")
+
+
+def _copied(tree: Any) -> Any:
+    return json.loads(json.dumps(tree))
 
 
 def mutant(index: int, seed: int) -> tuple[str, str, bytes]:

@@ -25,8 +25,10 @@ def default_output(source: StrPath) -> str:
         'gan/critic-sn.keras'
     """
     path = Path(source)
+    if path.name in ("", ".."):  # a folder that is named by where it lies
+        path = Path(os.path.abspath(path))
     suffix = ".keras" if path.suffix in _LEGACY else path.suffix
-    return str(path.with_name(f"{path.stem}-sn{suffix}"))
+    return str(path.parent / f"{path.stem}-sn{suffix}")
 
 
 def apply_file(

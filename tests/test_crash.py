@@ -327,9 +327,7 @@ def test_a_full_disk(
     assert os.listdir(disk) == []
 
 
-def test_a_limit_on_the_size_of_files(
-    snconvert: Run, large: tuple[Path, Path, float], tmp_path: Path
-) -> None:
+def test_a_limit_on_the_size_of_files(large: tuple[Path, Path, float], tmp_path: Path) -> None:
     """`ulimit -f` does not kill the process but makes one line."""
     source = large[0]
     (tmp_path / "out").mkdir()
