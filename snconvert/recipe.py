@@ -98,7 +98,16 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
         ('dense', 'conv')
     """
     given = {key: value for key, value in options.items() if value is not None}
-    table = _read(Path(file)) if file is not None else {}
+    if file is None:
+        return _made({}, given)
+    table = _read(Path(file))
+    with located(file=str(file)):
+        _made(table, {})  # what is wrong in the file is said of the file
+    return _made(table, given)
+
+
+def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
+    table, given = dict(table), dict(given)
     if "kinds" in given or given.get("conv"):
         table = {key: value for key, value in table.items() if key not in {"kinds", "conv"}}
     overrides = [_override(entry) for entry in table.pop("layer", [])]

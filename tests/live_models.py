@@ -1,7 +1,5 @@
 """Live models of the topologies that a configuration does not describe."""
 
-# ruff: noqa: D102 -- Keras says what call, build and get_config are
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -40,13 +40,13 @@ def read(data):
 class Stream(io.BytesIO):
     """A file that cannot seek: zipfile writes sizes behind the data."""
 
-    def seekable(self):  # noqa: D102
+    def seekable(self):
         return False
 
-    def seek(self, *_):  # noqa: D102
+    def seek(self, *_):
         raise OSError
 
-    def tell(self):  # noqa: D102
+    def tell(self):
         raise OSError
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the rules of the state machine are the operations they are named after
 import io
 import os
 import tempfile
