@@ -38,9 +38,9 @@ from snconvert.tree import Node, model_root, parse
 from snconvert.versions import check_version, is_keras_2
 from snconvert.vetting import vet
 
-SCAN_SECONDS = 10.0
-"""How long HDF5 may take over a file's table of contents before it counts as damaged; models with
-more layers get more, by `_deadline`."""
+SCAN_SECONDS, MOST_SECONDS = 5.0, 60.0
+"""How much computing time HDF5 may take over a file's table of contents before it counts as
+damaged; models with more layers get more, by `_deadline`."""
 
 
 _Shapes = dict[Node, list[tuple[int, ...]]]
@@ -113,7 +113,7 @@ def convert_file(
         model = _open(opened, recipe, table(rules), worker)
         if not model.plan.steps:
             raise SelectionError(*_nothing(model.plan))
-        _measure(model, worker, progress)
+        _measure(model, worker, progress, everything=output is None or dry_run)
         status = "convertible" if output is None or dry_run else "converted"
         layers = _layer_reports(model, status)
         size = opened.size
@@ -155,7 +155,7 @@ def inspect_file(
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker() as worker:
         model = _open(opened, recipe, table(rules), worker, lenient=True)
-        _measure(model, worker, progress)
+        _measure(model, worker, progress, everything=True)
         opened.check_weights()
         opened.check_unchanged()
         layers = _layer_reports(model, "convertible")
@@ -211,7 +211,7 @@ def _open(
 
 def _deadline(source: Source) -> float:
     """A chain of 10 000 layers takes HDF5 seconds; a damaged file would take for ever."""
-    return SCAN_SECONDS + len(source.config) / 1e6
+    return min(SCAN_SECONDS + len(source.config) / 2e5, MOST_SECONDS)
 
 
 def _nothing(plan: Plan) -> tuple[str, str]:
@@ -224,11 +224,20 @@ def _nothing(plan: Plan) -> tuple[str, str]:
     return what, "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
 
 
-def _measure(model: _Model, worker: Worker, progress: Callable[[Progress], None] | None) -> None:
+def _measure(
+    model: _Model,
+    worker: Worker,
+    progress: Callable[[Progress], None] | None,
+    *,
+    everything: bool,
+) -> None:
+    """Finds sigma and `u` of the kernels to convert, and of all that have a rule if asked."""
     started = time.perf_counter()
     tasks: list[Task] = []
     owners: list[Node] = []
     for outcome in model.plan.outcomes:
+        if not everything and isinstance(outcome, Skip):
+            continue
         stored = model.inventory.get(outcome.node)
         for kernel in stored.kernels if stored else ():
             node = outcome.node
