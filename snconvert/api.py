@@ -45,8 +45,8 @@ def apply_file(
 ) -> Report:
     """Converts a saved model, file to file, without importing keras or a backend.
 
-    With `imports`, and for legacy whole-model `.h5` files, the file goes through Keras (safe mode
-    on) and the memory carrier instead.
+    With `imports` the file goes through Keras (safe mode on) and the memory carrier instead; legacy
+    whole-model `.h5` files need that, if only as `imports=["keras"]`.
 
     Args:
         source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, or a legacy
@@ -73,7 +73,7 @@ def apply_file(
         raise OptionError("both an output and in_place are given", "Give one of them")
     target = source if in_place else default_output(source) if output is None else os.fspath(output)
     made = recipe(recipe_file, **options)
-    if made.imports or _is_legacy(source):
+    if made.imports:
         from snconvert.live.files import apply_through_keras
 
         return apply_through_keras(
@@ -95,14 +95,6 @@ def apply_file(
         in_place=in_place,
         progress=progress,
     )
-
-
-def _is_legacy(source: str) -> bool:
-    """Whether it is an HDF5 file under the name that Keras opens as a whole model."""
-    if Path(source).suffix not in _LEGACY or not os.path.isfile(source):
-        return False
-    with open(source, "rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def inspect(
@@ -132,7 +124,7 @@ def inspect(
         return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
     made = recipe(recipe_file, **options)
     path = os.fspath(source)
-    if made.imports or _is_legacy(path):
+    if made.imports:
         from snconvert.live.files import apply_through_keras
 
         return apply_through_keras(path, None, made, rules=rules, dry_run=True, lenient=True)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 # One BLAS thread each: kernels are worked on side by side, and the same file gives the same bits
 # whatever the machine's number of cores. To be set before numpy is imported.
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+# With --import TensorFlow is loaded; what it logs at its start is no message of ours.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What TensorFlow has to tell when it starts is no concern of who converts a file.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

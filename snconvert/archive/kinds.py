@@ -62,7 +62,7 @@ def _hdf5(head: bytes) -> SourceError:
         return SourceError(
             "this is a legacy HDF5 file of a whole model (.h5, or .keras of Keras 2.12), "
             "not a .keras archive (zip)",
-            _RESAVE,
+            f"{_RESAVE}, or open it through Keras with --import keras",
         )
     kind = "Keras 3, .weights.h5" if b"vars\x00" in head or b"layers\x00" in head else "or others"
     return SourceError(
