@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,11 @@ def at_read(number: int, change: Callable[[], None], log: Path) -> None:
 def in_child(stage: str, change: Callable[[], None]) -> None:
     """Calls `change` in the guarded process, when the file is open or mapped there."""
     module, name = {"scan": (h5, "_scan"), "measure": (sigmas, "count_nonfinite")}[stage]
-    original = getattr(module, name)
+    original, once = getattr(module, name), threading.Lock()
 
     def changed(*args: Any, **options: Any) -> Any:
-        change()
+        if once.acquire(blocking=False):  # kernels are measured side by side
+            change()
         return original(*args, **options)
 
     setattr(module, name, changed)

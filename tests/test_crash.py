@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -357,56 +356,32 @@ def test_a_read_only_disk(
     assert snconvert("apply", disk / "model.keras", "-o", tmp_path / "o").returncode == 0
 
 
-OTHER_USER = """
-import json, os, sys
-from forked import api, run
-api.inspect(sys.argv[2])  # loads what another user may not read from this Python
-def prepare():
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-outcome = run(sys.argv[1:], prepare=prepare)
-print(json.dumps([outcome.code, outcome.stderr]))
-"""
-
-
-def test_a_folder_without_permission(models: Path) -> None:
+def test_a_folder_without_permission(models: Path, tmp_path: Path) -> None:
     """A folder in which nothing may be created: one line. One that may not be listed will do."""
-    # pytest's own folders are closed to other users
-    private = Path(
-        tempfile.mkdtemp(prefix="snconvert-", dir=os.path.realpath(tempfile.gettempdir()))
-    )
-    try:
-        private.chmod(0o755)
-        shutil.copyfile(models / "a01_seq_plain.keras", private / "model.keras")
-        for name, mode in (("closed", 0o555), ("blind", 0o333)):
-            (private / name).mkdir()
-            (private / name).chmod(mode)
+    # what root may do beyond the permission bits
+    bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+    for name, mode in (("closed", 0o555), ("blind", 0o333)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
 
-        def run(name: str) -> tuple[int, str]:
-            arguments = ["apply", private / "model.keras", "-qo", private / name / "out.keras"]
-            result = subprocess.run(
-                [sys.executable, "-c", OTHER_USER, *arguments],
-                capture_output=True,
-                check=True,
-                cwd=HERE,
-            )
-            code, err = json.loads(result.stdout)
-            return code, err
+    def run(name: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "snconvert", "apply", models / "a01_seq_plain.keras"]
+        result = subprocess.run(
+            [*(bounded if os.geteuid() == 0 else []), *command, "-qo", tmp_path / name / "o.keras"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result.returncode, result.stderr
 
-        code, err = run("closed")
-        assert code == 1
-        assert "out.keras: the folder" in one_line(err)
-        assert "Choose a folder that you may write to" in err
-        assert run("blind") == (0, "")
-        (private / "blind").chmod(0o755)
-        assert os.listdir(private / "closed") == []
-        assert os.listdir(private / "blind") == ["out.keras"]
-    finally:
-        for name in ("closed", "blind"):
-            (private / name).chmod(0o755)
-        shutil.rmtree(private)
+    code, err = run("closed")
+    assert code == 1
+    assert "o.keras: the folder" in one_line(err)
+    assert "Choose a folder that you may write to" in err
+    assert run("blind") == (0, "")
+    (tmp_path / "blind").chmod(0o755)
+    assert os.listdir(tmp_path / "closed") == []
+    assert os.listdir(tmp_path / "blind") == ["o.keras"]
 
 
 STREAMS = ["rules", "--help", "--version", "inspect MODEL", "inspect --json MODEL"]
