@@ -146,6 +146,26 @@ def test_a_missed_deadline_is_one_error(worker):
     assert worker._pid == 0
 
 
+def spin():
+    """Hangs as libhdf5 does in a loop."""
+    while True:
+        pass
+
+
+def rest(seconds):
+    time.sleep(seconds)
+    return "rested"
+
+
+def test_computing_time_is_bounded_but_waiting_less(worker):
+    """A child that computes too long is killed; one that waits for a processor is given time."""
+    start = time.process_time()
+    with pytest.raises(SourceError, match="did not finish on this file in time"):
+        worker.call(spin, seconds=0.5)
+    assert time.process_time() - start < 0.5
+    assert worker.call(rest, 0.8, seconds=0.5) == "rested"
+
+
 def test_memory_is_bounded_but_maps_are_not(worker, tmp_path):
     """A child cannot allocate 3 GiB, but can read a mapped file of 3 GiB."""
     with pytest.raises(SourceError, match="memory"):

@@ -34,6 +34,7 @@ from snconvert.errors import SnconvertError, SourceError
 MEMORY = 1536 << 20  # what a child may allocate; mapped files do not count
 
 _SET_PDEATHSIG, _SET_DUMPABLE = 1, 4  # prctl(2)
+_PATIENCE = 6  # seconds by the clock for each of computing time
 _BACKENDS = ("tensorflow", "jax", "torch")
 _DAMAGED = "The file is damaged or hostile: save the model again or take an intact copy"
 
@@ -83,7 +84,8 @@ class Worker:
         Args:
             function: A function at the top level of a module.
             *args: Its arguments.
-            seconds: The deadline; a child that misses it is killed.
+            seconds: How much computing time it may take; a child that takes more, or six times
+                as long by the clock, is killed. A busy machine makes no file damaged.
             progress: If given, the function gets a keyword argument `report`, and whatever it
                 calls that with is passed to `progress` here.
 
@@ -91,7 +93,7 @@ class Worker:
             SourceError: The child crashed, ran out of memory or missed the deadline.
             SnconvertError: Raised by the function, as it was raised.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else time.monotonic() + _PATIENCE * seconds
         try:
             if self._channel is None:
                 self._channel = self._start()
@@ -124,7 +126,7 @@ class Worker:
     def _death(self) -> SourceError:
         """Collects the dead child and returns the error that says how it died."""
         status = self._end()
-        if status == -signal.SIGALRM:
+        if status in (-signal.SIGPROF, -signal.SIGALRM):
             return SourceError("the HDF5 library did not finish on this file in time", _DAMAGED)
         if status == -signal.SIGKILL:
             return SourceError(
@@ -205,9 +207,11 @@ def serve(connection: socket.socket, memory: int) -> NoReturn:
             except (EOFError, ConnectionError):
                 status = 0
                 break
-            if seconds is not None:  # should the parent hang, too: SIGALRM ends this process
-                signal.setitimer(signal.ITIMER_REAL, seconds + 5)
+            if seconds is not None:  # SIGPROF and, should the parent hang, too, SIGALRM end this
+                signal.setitimer(signal.ITIMER_PROF, seconds)
+                signal.setitimer(signal.ITIMER_REAL, _PATIENCE * seconds + 5)
             channel.send(_answer(channel, function, args, reports))
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             channel.release()
     finally:
@@ -239,7 +243,7 @@ def _confine(memory: int) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     sys.stdout = sys.stderr = open(null, "w", encoding="utf-8")  # noqa: SIM115 - for good
-    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
