@@ -10,11 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-# One BLAS thread each: kernels are worked on side by side, and the same file gives the same bits
-# whatever the machine's number of cores. To be set before numpy is imported.
-os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-# With --import TensorFlow is loaded; what it logs at its start is no message of ours.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What TensorFlow has to tell when it starts is no concern of who converts a file.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -302,18 +297,8 @@ def _progress_bar() -> Iterator[Callable[[Progress], None] | None]:
         yield bar.update
 
 
-def _open_streams() -> None:
-    """Gives closed standard streams (`2>&-`) something, lest a model be opened in their place."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            while os.open(os.devnull, os.O_RDWR) < number:
-                pass
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
-
-
 def main() -> None:
     """Runs the command line."""
-    _open_streams()
     signals.end_at_once()
     try:
         try:

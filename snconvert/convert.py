@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snconvert import strictjson
-from snconvert.archive import h5
+from snconvert.archive.contents import Contents
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output, write_archive, write_folder
 from snconvert.archive.source import Source, open_source
@@ -31,8 +31,8 @@ from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import SPECTRAL, KernelRule, table
 from snconvert.settings import Settings
-from snconvert.sigmas import Task, measure
 from snconvert.targets import layer as layer_target
+from snconvert.tasks import IN_CHILD, Task
 from snconvert.trainable import trainable_count
 from snconvert.tree import Node, model_root, parse
 from snconvert.versions import check_version, is_keras_2
@@ -72,7 +72,7 @@ class _Model:
     root: Node
     plan: Plan
     paths: dict[Node, str]
-    contents: h5.Contents
+    contents: Contents
     inventory: dict[Node, Stored]
     warnings: list[str]
     triplets: dict[Node, list[Triplet | None]] = field(default_factory=dict)
@@ -107,7 +107,7 @@ def convert_file(
     """
     started = time.perf_counter()
     _refuse_what_is_to_come(recipe)
-    with located(file=source), open_source(source) as opened, Worker() as worker:
+    with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
         model = _open(opened, recipe, table(rules), worker)
@@ -153,7 +153,7 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker() as worker:
+    with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
         model = _open(opened, recipe, table(rules), worker, lenient=True)
         _measure(model, worker, progress, everything=True)
         opened.check_weights()
@@ -202,7 +202,7 @@ def _open(
     aged = check_version(root, metadata)
     plan = make_plan(root, recipe, rules, lenient=lenient)
     paths = group_paths(root)
-    contents = worker.call(h5.scan, source.weights, seconds=_deadline(source))
+    contents = worker.call("snconvert.archive.h5:scan", source.weights, seconds=_deadline(source))
     others = ("optimizer", "metrics") if is_keras_2(root, metadata) else ("optimizer",)
     inventory = take_inventory(root, paths, contents, rules, others)
     warnings = [*source.warnings, *aged, *(str(finding) for finding in findings)]
@@ -261,7 +261,9 @@ def _measure(
             progress(Progress("sigma", message[0], done, total))
 
     if tasks:
-        found = worker.call(measure, model.source.weights, tasks, seconds=None, progress=tell)
+        found = worker.call(
+            "snconvert.sigmas:measure", model.source.weights, tasks, seconds=None, progress=tell
+        )
         for node, triplet in zip(owners, found, strict=True):
             model.triplets.setdefault(node, []).append(triplet)
     model.seconds_sigma = time.perf_counter() - started
@@ -371,7 +373,7 @@ def _write(
         if old != new_paths[node] and is_leaf(node) and old in model.contents.groups
     ]
     overlay = worker.call(
-        h5.edit,
+        "snconvert.archive.h5:edit",
         model.source.weights,
         [*moves, *slots.moves],
         [*additions, *slots.additions],

@@ -13,7 +13,7 @@ from snconvert.rules import SPECTRAL, Kernel, KernelRule, Shape, input_shape_of
 from snconvert.tree import Node
 
 if TYPE_CHECKING:
-    from snconvert.archive.h5 import Contents, Dataset
+    from snconvert.archive.contents import Contents, Dataset
 
 _AGAIN = "The file is damaged or was put together by hand; save the model again with Keras"
 _FLOATS = ("float16", "bfloat16", "float32", "float64")

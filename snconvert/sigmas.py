@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 
 import numpy as np
 
+from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
-from snconvert.archive.h5 import Dataset, read_dataset
-from snconvert.errors import KernelError
-from snconvert.linalg.scan import count_nonfinite
+from snconvert.archive.h5 import read_dataset
+from snconvert.errors import KernelError, located
 from snconvert.linalg.triplet import Triplet, leading_triplet
-from snconvert.matrix import MatrixView
+from snconvert.tasks import Task
 
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One kernel to measure.
-
-    Attributes:
-        layer: The layer's path and class name, for messages.
-        path: The kernel's dataset.
-        dataset: Where it lies.
-        view: Its matrix view.
-        required: Whether the layer is to be converted, so that a bad kernel is an error.
-    """
-
-    layer: tuple[str, str]
-    path: str
-    dataset: Dataset
-    view: MatrixView
-    required: bool
 
 
 def measure(
@@ -78,35 +59,23 @@ def _threads() -> int:
 
 def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelError | None:
     dataset = task.dataset
-    bfloat16 = dataset.dtype == "bfloat16"
     if dataset.offset is None:
         kernel = read_dataset(extent, task.path)
     else:
-        dtype = np.dtype("u2" if bfloat16 else dataset.dtype).newbyteorder(dataset.byteorder)
-        count = int(np.prod(dataset.shape))
-        kernel = np.frombuffer(mapped, dtype, count, dataset.offset).reshape(dataset.shape)
-    problem = _problem(kernel, task, bfloat16=bfloat16)
-    if isinstance(problem, Triplet):
-        return problem
-    return problem if task.required else None
+        count = math.prod(dataset.shape)
+        kernel = np.frombuffer(mapped, numpy_type(dataset), count, dataset.offset)
+    try:
+        with located(path=task.layer[0], class_name=task.layer[1]):
+            return _triplet(kernel.reshape(dataset.shape), task)
+    except KernelError as error:
+        return error if task.required else None
 
 
-def _problem(kernel: np.ndarray, task: Task, *, bfloat16: bool) -> Triplet | KernelError:
-    path, class_name = task.layer
-    bad = count_nonfinite(kernel, bfloat16=bfloat16)
-    if bad:
-        return KernelError(
-            f"the kernel holds {bad} NaN or infinite numbers among {kernel.size}",
-            "Train or repair the layer first, or leave it out with --exclude",
-            path=path,
-            class_name=class_name,
-        )
-    triplet = leading_triplet(kernel, task.view, bfloat16=bfloat16)
+def _triplet(kernel: np.ndarray, task: Task) -> Triplet:
+    triplet = leading_triplet(kernel, task.view, bfloat16=task.dataset.dtype == "bfloat16")
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
-        return KernelError(
+        raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",
             "Rescale the kernel, or leave the layer out with --exclude",
-            path=path,
-            class_name=class_name,
         )
     return triplet

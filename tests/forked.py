@@ -24,7 +24,7 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from snconvert import api, batch, cli, render  # noqa: F401 - children find them loaded
+from snconvert import api, batch, cli, render, sigmas  # noqa: F401 - children find them loaded
 
 
 @dataclass(frozen=True)

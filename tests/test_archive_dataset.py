@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from snconvert.archive.dataset import describe
+from snconvert.archive.dataset import describe, numpy_type
 from snconvert.errors import SourceError
 
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
@@ -26,7 +26,7 @@ def test_numbers_of_every_width_and_order_are_named(dtype, order):
     found = described(order + dtype)
     plain = np.dtype(order + dtype)
     assert (found.shape, found.dtype) == ((2, 3), plain.name)
-    assert (found.numpy, found.nbytes) == (plain, 6 * plain.itemsize)
+    assert (numpy_type(found), found.nbytes) == (plain, 6 * plain.itemsize)
     assert found.byteorder == ("little" if order == "<" or plain.itemsize == 1 else "big")
     assert found.offset is not None
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from snconvert import strictjson
 from snconvert.archive import h5
+from snconvert.archive.contents import Contents
 from snconvert.archive.source import open_source
 from snconvert.errors import SnconvertError
 from snconvert.h5paths import group_paths
@@ -96,7 +97,7 @@ def test_the_fuzzer_sees_time_and_memory() -> None:
     assert "MB" in fuzz().fault(make(0, "", "", seconds=1.0, megabytes=301.0, timeout=False))
 
 
-def walk(config: bytes, metadata: bytes = b"{}", contents: h5.Contents | None = None) -> str:
+def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = None) -> str:
     """Goes through a configuration as `convert` does; returns how far it came."""
     stage, said = "read", None
     try:
@@ -110,7 +111,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: h5.Contents | None = 
         plan = make_plan(root, recipe(kinds="all"), RULES, lenient=True)
         stage = "found"
         others = ("optimizer", "metrics") if is_keras_2(root, about) else ("optimizer",)
-        take_inventory(root, group_paths(root), contents or h5.Contents(), RULES, others)
+        take_inventory(root, group_paths(root), contents or Contents(), RULES, others)
         stage = "written"
         for step in plan.steps:
             layer_target.wrap(step.node, step.rule, step.settings)
@@ -198,7 +199,7 @@ def test_any_json_is_walked_or_refused(tree: Any, about: Any) -> None:
 
 
 @cache
-def genuine(path: Path) -> tuple[bytes, bytes, h5.Contents]:
+def genuine(path: Path) -> tuple[bytes, bytes, Contents]:
     """Returns configuration, metadata and contents of a genuine file."""
     with zipfile.ZipFile(path) as archive:
         metadata = archive.read("metadata.json")

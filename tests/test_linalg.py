@@ -15,7 +15,7 @@ from snconvert.errors import KernelError
 from snconvert.linalg import pieces, triplet
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
 from snconvert.linalg.pieces import Block, read
-from snconvert.linalg.scan import Scan, count_nonfinite, scan
+from snconvert.linalg.scan import Scan, scan
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.matrix import MatrixView
 
@@ -398,14 +398,14 @@ def test_scan_counts_what_is_not_finite(dtype: str) -> None:
     for place, value in enumerate([np.nan, -np.nan, np.inf, -np.inf]):
         kernel[place * 300, -1] = value
     for array in (kernel, unaligned(kernel), kernel.T, kernel[:, None, 5:], kernel[None, ::1]):
-        assert count_nonfinite(array) == 4
+        assert scan(array).nonfinite == 4
 
 
 def test_scan_counts_bfloat16() -> None:
     """bfloat16 has the infinities and NaN of float32's upper half."""
     numbers = np.array([1, np.inf, -np.inf, np.nan, 3e38, 0], "f4")
     bits = (numbers.view("u4") >> 16).astype("<u2")
-    assert count_nonfinite(bits, bfloat16=True) == 3
+    assert scan(bits, bfloat16=True).nonfinite == 3
     assert scan(bits[[0, 5]], bfloat16=True) == Scan(0, 1, zero=False)
 
 

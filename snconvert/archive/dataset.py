@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from h5py import h5a, h5d, h5s, h5t, h5z
 
+from snconvert.archive.contents import Dataset
 from snconvert.errors import SourceError, printable
 
 _MOST_AXES = 8
@@ -52,30 +52,10 @@ _CLASSES = {
 _FILTERS = {h5z.FILTER_DEFLATE: "gzip", h5z.FILTER_SHUFFLE: "shuffle"}
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """One stored array.
-
-    Attributes:
-        shape: Its shape.
-        dtype: Its type as numpy names it, or `bfloat16`.
-        byteorder: `little` or `big`.
-        offset: Where its bytes begin in the extent, if they lie there in one piece; else None:
-            then `h5.read_dataset` decodes it.
-        nbytes: Its size in bytes, decoded.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    byteorder: Literal["little", "big"]
-    offset: int | None
-    nbytes: int
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The numpy type of the stored bytes; uint16 for the bits of a bfloat16."""
-        name = "uint16" if self.dtype == "bfloat16" else self.dtype
-        return np.dtype(name).newbyteorder("<" if self.byteorder == "little" else ">")
+def numpy_type(dataset: Dataset) -> np.dtype[Any]:
+    """Returns the numpy type of the stored bytes; uint16 for the bits of a bfloat16."""
+    name = "uint16" if dataset.dtype == "bfloat16" else dataset.dtype
+    return np.dtype(name).newbyteorder("<" if dataset.byteorder == "little" else ">")
 
 
 def describe(path: str, found: Any, size: int) -> Dataset:

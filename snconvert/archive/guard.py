@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import importlib
 import os
 import resource
 import select
@@ -24,7 +25,9 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, NoReturn, Self
 
 from snconvert import signals
@@ -46,16 +49,17 @@ class Worker:
     are pickled; an `Extent` takes its open file along.
 
     Args:
+        modules: What the child will need; each is imported once, before the first fork.
         memory: How many bytes the child may allocate beyond what it starts with.
 
     Example:
-        >>> import math
         >>> with Worker() as worker:
-        ...     worker.call(math.hypot, 3, 4, seconds=10.0)
+        ...     worker.call("math:hypot", 3, 4, seconds=10.0)
         5.0
     """
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, modules: Sequence[str] = (), memory: int = MEMORY) -> None:
+        self._modules = modules
         self._memory = memory
         self._channel: Channel | None = None
         self._pid = 0
@@ -73,7 +77,7 @@ class Worker:
 
     def call(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | str,
         /,
         *args: Any,
         seconds: float | None = None,
@@ -82,7 +86,8 @@ class Worker:
         """Returns `function(*args)`, computed in the child.
 
         Args:
-            function: A function at the top level of a module.
+            function: A function at the top level of a module, or `module:name`, for a module that
+                only the child needs.
             *args: Its arguments.
             seconds: How much computing time it may take; a child that takes more, or six times
                 as long by the clock, is killed. A busy machine makes no file damaged.
@@ -145,10 +150,15 @@ class Worker:
         return SourceError(f"the HDF5 library crashed on this file ({how})", _DAMAGED)
 
     def _start(self) -> Channel:
+        if _ahead and _ahead[0].parent == os.getpid() and self._memory == MEMORY:
+            self._pid = _ahead[0].pid
+            return Channel(_ahead.pop().connection)
         ours, theirs = socket.socketpair()
         with theirs, signals.put_off():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
+                for module in self._modules:
+                    _module(module)
                 with warnings.catch_warnings():
                     # 3.12 warns of threads that only native libraries have, and those cope.
                     warnings.simplefilter("ignore", DeprecationWarning)
@@ -195,11 +205,45 @@ class Worker:
             return 0
 
 
-def serve(connection: socket.socket, memory: int) -> NoReturn:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    parent: int
+    pid: int
+    connection: socket.socket
+
+
+_ahead: list[_Begun] = []
+
+
+def start_ahead(modules: Sequence[str]) -> None:
+    """Starts the child of the first `Worker` now, which imports while this process does, too.
+
+    To be called as early as possible: what this process has not imported yet, it need not.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs, signals.put_off():
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            serve(theirs, MEMORY, modules)
+    _ahead.append(_Begun(os.getpid(), pid, ours))
+    signals.at_end(_discard)
+
+
+def _discard() -> None:
+    """Ends a child that no `Worker` took over."""
+    if _ahead and _ahead[0].parent == os.getpid():
+        os.kill(_ahead[0].pid, signal.SIGKILL)
+        os.waitpid(_ahead[0].pid, 0)
+
+
+def serve(connection: socket.socket, memory: int, modules: Sequence[str] = ()) -> NoReturn:
     """Answers the calls of a `Worker` until it hangs up; the main loop of the child."""
     status = 1
     try:
         _confine(memory)
+        for module in modules:
+            _module(module)
         channel = Channel(connection)
         while True:
             try:
@@ -219,14 +263,22 @@ def serve(connection: socket.socket, memory: int) -> NoReturn:
         os._exit(status)
 
 
+def _module(name: str) -> ModuleType:
+    return sys.modules.get(name) or importlib.import_module(name)
+
+
 def _answer(
-    channel: Channel, function: Callable[..., Any], args: tuple[Any, ...], reports: bool
+    channel: Channel, function: Callable[..., Any] | str, args: tuple[Any, ...], reports: bool
 ) -> tuple[str, Any]:
     def report(value: Any) -> None:
         channel.send(("report", value))
 
     try:
-        return "done", function(*args, report=report) if reports else function(*args)
+        found: Any = function
+        if isinstance(function, str):
+            module, _, name = function.partition(":")
+            found = getattr(_module(module), name)
+        return "done", found(*args, report=report) if reports else found(*args)
     except SnconvertError as error:
         return "raised", error
     except MemoryError:

@@ -12,39 +12,24 @@ import contextlib
 import itertools
 import resource
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
 
-from snconvert.archive.dataset import Dataset, describe
+from snconvert.archive.contents import Contents
+from snconvert.archive.dataset import describe, numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.kinds import unknown_weights
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.errors import SnconvertError, SourceError, printable
-
-__all__ = ["Contents", "Dataset", "edit", "read_dataset", "scan"]
 
 _MOST_OBJECTS = 1_000_000
 _DEEPEST = 512
 _EDIT_BLOCK = 4096  # of 10 000 scattered edits, less is kept than with larger blocks
 _TEMPORARY = "snconvert.tmp"
 _RESAVE = "Save the model again with Keras"
-
-
-@dataclass
-class Contents:
-    """What an HDF5 file of weights holds.
-
-    Attributes:
-        groups: The paths of all groups but the root, without a leading `/`.
-        datasets: The datasets by path.
-    """
-
-    groups: set[str] = field(default_factory=set)
-    datasets: dict[str, Dataset] = field(default_factory=dict)
 
 
 def scan(extent: Extent) -> Contents:
@@ -87,8 +72,8 @@ def read_dataset(extent: Extent, path: str) -> np.ndarray:
         dataset = describe(path, group, extent.size)
         if dataset.offset is not None:
             data = extent.pread(dataset.nbytes, dataset.offset)
-            return np.frombuffer(data, dataset.numpy).reshape(dataset.shape)
-        array = np.empty(dataset.shape, dataset.numpy)
+            return np.frombuffer(data, numpy_type(dataset)).reshape(dataset.shape)
+        array = np.empty(dataset.shape, numpy_type(dataset))
         raw = array.view("V2") if dataset.dtype == "bfloat16" else array
         group.read(h5s.ALL, h5s.ALL, raw, group.get_type())
         return array

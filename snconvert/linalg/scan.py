@@ -71,16 +71,6 @@ def scan(kernel: Array, *, bfloat16: bool = False) -> Scan:
     return Scan(0, int(np.frexp(number)[1]), zero=False)
 
 
-def count_nonfinite(kernel: Array, *, bfloat16: bool = False) -> int:
-    """Returns how many numbers are NaN or infinite.
-
-    Example:
-        >>> count_nonfinite(np.array([1.0, np.nan, np.inf]))
-        2
-    """
-    return scan(kernel, bfloat16=bfloat16).nonfinite
-
-
 def _infinity(dtype: np.dtype[Any], *, bfloat16: bool) -> int:
     if bfloat16 and dtype.kind == "u" and dtype.itemsize == 2:  # noqa: PLR2004
         return _BFLOAT

@@ -1,0 +1,39 @@
+"""What a weights file holds. Needs neither numpy nor h5py, which only the guarded process does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One stored array.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type as numpy names it, or `bfloat16`.
+        byteorder: `little` or `big`.
+        offset: Where its bytes begin in the extent, if they lie there in one piece; else None:
+            then `h5.read_dataset` decodes it.
+        nbytes: Its size in bytes, decoded.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    byteorder: Literal["little", "big"]
+    offset: int | None
+    nbytes: int
+
+
+@dataclass
+class Contents:
+    """What an HDF5 file of weights holds.
+
+    Attributes:
+        groups: The paths of all groups but the root, without a leading `/`.
+        datasets: The datasets by path.
+    """
+
+    groups: set[str] = field(default_factory=set)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
