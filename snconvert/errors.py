@@ -117,6 +117,8 @@ def printable(text: object) -> str:
 
 
 def _escaped(text: str) -> str:
+    if text.isprintable():  # as good as always
+        return text
     return "".join(char if char.isprintable() else _escape(char)[0].decode() for char in text)
 
 

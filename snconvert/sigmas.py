@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
@@ -16,6 +16,7 @@ from snconvert.errors import KernelError, located
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.tasks import Task
 
+_BATCH, _MANY = 1 << 18, 64
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
@@ -35,22 +36,42 @@ def measure(
     Raises:
         KernelError: A required kernel holds NaN or infinity, or its norm is no float32 number.
     """
-    results: list[Triplet | KernelError | None] = [None] * len(tasks)
+    results: dict[int, Triplet | KernelError | None] = {}
     mapped = extent.map()
 
-    # The largest first, so that no thread is left alone with the largest at the end.
-    order = sorted(range(len(tasks)), key=lambda index: -tasks[index].dataset.nbytes)
+    def work(batch: Sequence[int]) -> dict[int, Triplet | KernelError | None]:
+        return {index: _one(extent, mapped, tasks[index]) for index in batch}
+
     with ThreadPoolExecutor(max_workers=_threads()) as pool:
-        futures = {pool.submit(_one, extent, mapped, tasks[index]): index for index in order}
+        futures = {pool.submit(work, batch): batch for batch in _batches(tasks)}
         for future in as_completed(futures):
-            index = futures[future]
-            results[index] = future.result()
+            results |= future.result()
             if report is not None:
-                report((tasks[index].layer[0], tasks[index].dataset.nbytes))
-    for result in results:
+                batch = futures[future]
+                size = sum(tasks[index].dataset.nbytes for index in batch)
+                report((tasks[batch[-1]].layer[0], size))
+    found = [results[index] for index in range(len(tasks))]
+    for result in found:
         if isinstance(result, KernelError):
             raise result
-    return [None if isinstance(result, KernelError) else result for result in results]
+    return [None if isinstance(result, KernelError) else result for result in found]
+
+
+def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
+    """Yields tasks to be done in one go: a large one by itself, many small ones together.
+
+    The largest come first, so that no thread is left alone with the largest at the end.
+    """
+    batch: list[int] = []
+    size = 0
+    for index in sorted(range(len(tasks)), key=lambda index: -tasks[index].dataset.nbytes):
+        batch.append(index)
+        size += tasks[index].dataset.nbytes
+        if size >= _BATCH or len(batch) == _MANY:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _threads() -> int:

@@ -104,6 +104,9 @@ class OverlayFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves to a position, which may lie beyond the end, and returns it."""
+        if whence == io.SEEK_SET and offset >= 0:  # what libhdf5 does before each read and write
+            self._position = offset
+            return offset
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if start + offset < 0:
             raise ValueError(f"negative seek position {start + offset}")
@@ -116,7 +119,9 @@ class OverlayFile(io.RawIOBase):
         What lies beyond the end of the file becomes zero, because HDF5 does not look at the
         count and would else see whatever was in its memory.
         """
-        view = memoryview(buffer).cast("B")
+        view = memoryview(buffer)
+        if view.itemsize != 1:
+            view = view.cast("B")
         if not self._blocks and self._position + len(view) <= self._base:  # most of all reads
             self._extent.pread_into(view, self._position)
             self._position += len(view)
