@@ -16,9 +16,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
-
-import numpy as np
 
 from snconvert.errors import SourceError, printable
 
@@ -46,10 +45,8 @@ _NAMES = frozenset({"name", "class_name", "module", "registered_name", "spec_nam
 _STRING = r'"(?:[^"\\]++|\\.)*+"'
 _MAYBE_BAD_NAME = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{},"'))
-_STEP = np.zeros(256, np.int8)
-_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
-_VALUE = np.isin(np.arange(256), list(b"[{,"))
-_CHUNK = 2**20
+_QUOTED = re.compile(rb'"[^"]*+(?:"|$)')
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one up and one down, as signed bytes
 _FIX = "Save the model again with Keras"
 _recursion_limit = threading.Lock()
 
@@ -193,15 +190,10 @@ def _measure(data: bytes, name: str) -> int:
     the answer holds up to its first error, which is as far as `json` goes.
     """
     structure = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_STRUCTURE)
-    depth, level, values, inside = 0, 0, 0, False
-    for start in range(0, len(structure), _CHUNK):
-        size = min(_CHUNK, len(structure) - start)
-        chunk = np.frombuffer(structure, np.uint8, size, start)
-        quoted = np.logical_xor.accumulate(chunk == ord('"')) ^ inside
-        levels = level + np.cumsum(np.where(quoted, 0, _STEP[chunk]), dtype=np.int64)
-        depth, level = max(depth, int(levels.max())), int(levels[-1])
-        values += int(np.count_nonzero(_VALUE[chunk] & ~quoted))
-        inside = bool(quoted[-1])
+    # Two quotes side by side change the parity of nothing; most strings are no more by now.
+    structure = _QUOTED.sub(b"", structure.replace(b'""', b""))
+    values = sum(map(structure.count, (b"[", b"{", b",")))
+    depth = max(accumulate(memoryview(structure.translate(_STEPS, b",")).cast("b")), default=0)
     if values > MAX_VALUES:
         raise SourceError(
             f"{name} holds about {values} JSON values, but at most {MAX_VALUES} are read",

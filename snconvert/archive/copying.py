@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-
 from snconvert.archive.crc import crc_of_changed
 from snconvert.archive.extent import Extent
 from snconvert.archive.members import damaged
@@ -102,8 +100,7 @@ def copy_weights(
     common = min(source.weights.size, overlay.size)
     digest, checksum = hashlib.sha256(), _Checksum(common)
     blocks = _Blocks(overlay)
-    changes: list[int] = []
-    tails: list[int] = []
+    changes: list[tuple[int, int]] = []
     chunk = max(1, _CHUNK // overlay.block) * overlay.block
     buffers = [memoryview(bytearray(chunk)) for _ in range(_BUFFERS)]
     jobs: list[list[Future[None]]] = [[] for _ in buffers]
@@ -124,8 +121,8 @@ def copy_weights(
                     if new.obj is data.obj:
                         new = memoryview(bytearray(new))
                     low, high = place - at, place - at + len(changed)
-                    changes.append(zlib.crc32(data[low:high]) ^ zlib.crc32(changed))
-                    tails.append(common - at - high)
+                    change = zlib.crc32(data[low:high]) ^ zlib.crc32(changed)
+                    changes.append((common - at - high, change))
                     new[low:high] = changed
                 _write(descriptor, new)
             if progress is not None and hashed:
@@ -134,9 +131,7 @@ def copy_weights(
             job.result()
     if source.members[WEIGHTS].crc not in (None, checksum.crc):
         raise damaged(WEIGHTS)
-    crc = crc_of_changed(
-        checksum.crc_common, np.array(changes, np.uint32), np.array(tails, np.uint64)
-    )
+    crc = crc_of_changed(checksum.crc_common, changes)
     for at in range(common, overlay.size, chunk):
         grown = bytearray(min(chunk, overlay.size - at))
         for place, changed in blocks.between(at, at + len(grown)):

@@ -3,58 +3,62 @@
 CRC-32 is linear: for messages of equal length, `crc(a) ^ crc(b)` depends on `a ^ b` alone. Where a
 few blocks of a large file change, its new CRC follows from the old one and the blocks, without a
 second pass: a block whose change has the CRC `d` and is followed by `t` bytes contributes `d * x^(8
-t)` modulo the polynomial.
+t)` modulo the polynomial. The sum over the blocks is taken by Horner's rule from the first to the
+last, so that what is raised to a power are the distances between them, of which few differ.
 
 Reference: crc32_combine in zlib's crc32.c (multmodp, x2nmodp).
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
+from functools import lru_cache
 
-_POLYNOMIAL = np.uint32(0xEDB88320)
-_ONE = np.uint32(1 << 31)  # x^0: the bits are reflected
+_POLYNOMIAL = 0xEDB88320
+_ONE = 1 << 31  # x^0: the bits are reflected
 
 
-def crc_of_changed(crc: int, changes: NDArray[np.uint32], tails: NDArray[np.uint64]) -> int:
+def crc_of_changed(crc: int, changes: Iterable[tuple[int, int]]) -> int:
     """Returns the CRC-32 of a message after some of its blocks changed.
 
     Args:
         crc: The CRC-32 of the message before.
-        changes: uint32 (k,): for each changed block, `crc32(old block) ^ crc32(new block)`.
-        tails: uint64 (k,): the number of bytes that follow each block.
+        changes: For each changed block, the number of bytes that follow it and `crc32(old block) ^
+            crc32(new block)`.
 
     Example:
         >>> import zlib
         >>> change = zlib.crc32(b"quick") ^ zlib.crc32(b"brown")
-        >>> crc = crc_of_changed(
-        ...     zlib.crc32(b"the quick fox"), np.uint32([change]), np.uint64([len(" fox")])
-        ... )
+        >>> crc = crc_of_changed(zlib.crc32(b"the quick fox"), [(len(" fox"), change)])
         >>> crc == zlib.crc32(b"the brown fox")
         True
     """
-    shifted = _multiply(changes, _power(tails))
-    return crc ^ int(np.bitwise_xor.reduce(shifted, initial=np.uint32(0)))
+    total = last = 0
+    for tail, change in sorted(changes, reverse=True):
+        total = _multiply(total, _power(last - tail)) if total else 0
+        total, last = total ^ change, tail
+    return crc ^ _multiply(total, _power(last))
 
 
-def _multiply(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Returns `a * b` modulo the polynomial, elementwise."""
-    product = np.zeros_like(b)
-    for bit in range(31, -1, -1):
-        product ^= np.where((a >> np.uint32(bit)) & np.uint32(1), b, np.uint32(0))
-        b = (b >> np.uint32(1)) ^ np.where(b & np.uint32(1), _POLYNOMIAL, np.uint32(0))
+def _multiply(a: int, b: int) -> int:
+    """Returns `a * b` modulo the polynomial."""
+    product, bit = 0, _ONE
+    while a:
+        if a & bit:
+            product ^= b
+            a ^= bit
+        bit >>= 1
+        b = (b >> 1) ^ (_POLYNOMIAL if b & 1 else 0)
     return product
 
 
-def _power(lengths: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """Returns `x^(8 * length)` modulo the polynomial, elementwise."""
-    power = np.full(lengths.shape, _ONE)
-    square = np.full(1, 1 << 23, np.uint32)  # x^8
-    rest = lengths.copy()
-    while rest.any():
-        odd = (rest & np.uint64(1)).astype(bool)
-        power[odd] = _multiply(power[odd], np.broadcast_to(square, int(odd.sum())))
+@lru_cache(maxsize=4096)
+def _power(length: int) -> int:
+    """Returns `x^(8 * length)` modulo the polynomial."""
+    power, square = _ONE, 1 << 23  # x^8
+    while length:
+        if length & 1:
+            power = _multiply(power, square)
         square = _multiply(square, square)
-        rest >>= np.uint64(1)
+        length >>= 1
     return power
