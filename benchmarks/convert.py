@@ -5,7 +5,8 @@
 For each model, with random weights and with a spectrum that decays as that of trained kernels does,
 it runs `cp`, `snconvert apply` and `benchmarks/peer.py` in turns, each as a process of its own from
 start to exit, and prints medians, ratios and the peak of anonymous memory (RssAnon, summed over the
-process and its children). The models are made once, in `benchmarks/out`.
+process and its children), which one more run of each shows: watching costs time. The models are made
+once, in `benchmarks/out`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
 DECAY = 0.75
 RANK = 256
@@ -114,12 +115,17 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def run(command: list[str]) -> Run:
-    """Runs a command and watches its anonymous memory."""
+def run(command: list[str], *, watched: bool = False) -> Run:
+    """Runs a command; watches its anonymous memory if asked."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=OUT,
     )
     peak = 0
 
@@ -137,10 +143,12 @@ def run(command: list[str]) -> Run:
             time.sleep(0.01)
 
     watcher = threading.Thread(target=watch)
-    watcher.start()
+    if watched:
+        watcher.start()
     output = process.communicate()[0]
     seconds = time.perf_counter() - started
-    watcher.join()
+    if watched:
+        watcher.join()
     if process.returncode:
         raise RuntimeError(f"{command} failed: {output}")
     return Run(seconds, peak / 1000, output)
@@ -176,8 +184,10 @@ def measure(name: str, spectrum: str, runs: int) -> str:
     sigma = statistics.median(
         float(re.findall(r"([\d.]+) s of it", r.output)[0]) for r in results["ours"]
     )
-    memory = max(r.anonymous for r in results["ours"])
-    peer_memory = max(r.anonymous for r in results["script"])
+    target.unlink(missing_ok=True)
+    memory = run(commands["ours"], watched=True).anonymous
+    target.unlink(missing_ok=True)
+    peer_memory = run(commands["script"], watched=True).anonymous
     allowed = 1.5 * cp + 0.3
     spread = max(r.seconds for r in results["ours"]) - min(r.seconds for r in results["ours"])
     return (
