@@ -5,8 +5,8 @@
 For each model, with random weights and with a spectrum that decays as that of trained kernels does,
 it runs `cp`, `snconvert apply` and `benchmarks/peer.py` in turns, each as a process of its own from
 start to exit, and prints medians, ratios and the peak of anonymous memory (RssAnon, summed over the
-process and its children), which one more run of each shows: watching costs time. The models are made
-once, in `benchmarks/out`.
+process and its children), which one more run of each shows, as watching costs time. The models are
+made once, in `benchmarks/out`.
 """
 
 from __future__ import annotations
