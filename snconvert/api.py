@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +76,7 @@ def apply_file(
     target = source if in_place else default_output(source) if output is None else os.fspath(output)
     made = recipe(recipe_file, **options)
     if made.imports:
-        from snconvert.live.files import apply_through_keras
-
-        return apply_through_keras(
+        return _through_keras()(
             source,
             None if dry_run else target,
             made,
@@ -125,7 +125,27 @@ def inspect(
     made = recipe(recipe_file, **options)
     path = os.fspath(source)
     if made.imports:
-        from snconvert.live.files import apply_through_keras
-
-        return apply_through_keras(path, None, made, rules=rules, dry_run=True, lenient=True)
+        return _through_keras()(path, None, made, rules=rules, dry_run=True, lenient=True)
     return inspect_file(path, made, rules=rules, progress=progress)
+
+
+def _through_keras() -> Callable[..., Report]:
+    """Imports the memory carrier, without what TensorFlow says on stderr when it starts."""
+    # It says so in C++, before any setting of it could be heard.
+    fresh = "keras" not in sys.modules and "tensorflow" not in sys.modules
+    with _hushed() if fresh else nullcontext():
+        from snconvert.live.files import apply_through_keras
+    return apply_through_keras
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Sends what is written to the descriptor of stderr nowhere."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -300,20 +301,45 @@ def test_quantised_and_lora_layers_are_refused():
     assert len(spectral(live.apply(model, exclude=model.layers[0].name))) == 1
 
 
-@pytest.mark.parametrize("name", ["in_functional", "subclassed", "task"])
+@pytest.mark.parametrize("name", ["in_functional", "subclassed", "task", "nested_subclassed"])
 @pytest.mark.parametrize("mode", ["hard", "gain"])
 def test_plain_weights(name, mode, tmp_path):
     """The original's weights load into the converted model, and `u` is found anew."""
     model = zoo.randomize(TOPOLOGIES[name]())
-    patched = live.apply(TOPOLOGIES[name](), mode=mode)
     expected = values(live.apply(model, mode=mode))
     model.save_weights(tmp_path / "plain.weights.h5")
-    live.load_plain_weights(patched, tmp_path / "plain.weights.h5")
-    assert same(expected, values(patched))
-    again = live.apply(TOPOLOGIES[name](), mode=mode)
-    live.load_plain_weights(again, model)
-    assert same(expected, values(again))
-    assert all(isinstance(layer, Spectral) for layer in spectral(patched))
+    model.save(tmp_path / "plain.keras")
+    for source in (tmp_path / "plain.weights.h5", str(tmp_path / "plain.keras"), model):
+        patched = live.apply(TOPOLOGIES[name](), mode=mode)
+        live.load_plain_weights(patched, source)
+        assert same(expected, values(patched))
+        assert all(isinstance(layer, Spectral) for layer in spectral(patched))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_keras_own_loading_of_plain_weights_says_what_to_do(name, tmp_path):
+    """`load_weights` of the original's file names `load_plain_weights`; its own file loads."""
+    model = zoo.randomize(TOPOLOGIES[name]())
+    patched = live.apply(model, **ALL)
+    model.save_weights(tmp_path / "plain.weights.h5")
+    patched.save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(ValueError, match=r"snconvert\.load_plain_weights"):
+        patched.load_weights(tmp_path / "plain.weights.h5")
+    other = live.apply(TOPOLOGIES[name](), **ALL)
+    other.load_weights(tmp_path / "own.weights.h5")
+    assert same(values(live.apply(model, **ALL)), values(other))
+
+
+def test_plain_weights_of_a_legacy_file(tmp_path):
+    """Weights of a legacy .h5 file load as well."""
+    model = zoo.randomize(zoo.functional())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "legacy.h5")
+    patched = live.apply(zoo.functional())
+    live.load_plain_weights(patched, tmp_path / "legacy.h5")
+    assert same(values(live.apply(model)), values(patched))
 
 
 def test_plain_weights_that_do_not_fit(tmp_path):

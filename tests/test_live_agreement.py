@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from snconvert import live
 from snconvert.api import apply_file
 from snconvert.recipe import recipe
 
+SAMPLES = Path(__file__).parent.parent / "samples"
 CURRENT = [
     "a01_seq_plain",
     "a02_seq_adam",
@@ -59,7 +61,7 @@ def weights(path: Path) -> dict[str, Any]:
 
 
 def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
-    apply_file(source, tmp_path / "file.keras", **options)
+    apply_file(source, tmp_path / "file.keras", force=True, **options)
     live.apply(keras.saving.load_model(source), **options).save(tmp_path / "live.keras")
     assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
@@ -106,6 +108,24 @@ def test_applications(name, tmp_path):
     model = getattr(keras.applications, name)(weights=None)
     model.save(tmp_path / "plain.keras")
     assert_agree(tmp_path / "plain.keras", tmp_path, conv=True)
+
+
+def own_kind() -> Any:
+    spec = importlib.util.spec_from_file_location("own_kind", SAMPLES / "own_kind.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_kinds_of_ones_own(tmp_path):
+    """So they do with a layer class, and its rule, of one's own."""
+    sample = own_kind()
+    model = keras.Sequential([keras.Input((8,)), sample.Affine(5), keras.layers.Dense(4)])
+    zoo.randomize(model).save(tmp_path / "plain.keras")
+    for mode in ("hard", "gain"):
+        assert_agree(tmp_path / "plain.keras", tmp_path, rules=[sample.RULE], mode=mode)
+    entry = config(tmp_path / "file.keras")["config"]["layers"][1]
+    assert (entry["module"], entry["class_name"]) == ("own_kind", "SpectralAffine")
 
 
 def test_through_keras_gives_the_file_carriers_model(tmp_path):

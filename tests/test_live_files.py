@@ -8,6 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import h5py
+import hdf5_faults
 import keras
 import live_models
 import numpy as np
@@ -16,8 +18,16 @@ import zoo
 from live_models import outputs, train
 
 from snconvert import live
-from snconvert.errors import OptionError, OutputError, SelectionError, SourceError
+from snconvert.errors import (
+    OptionError,
+    OutputError,
+    SelectionError,
+    SnconvertError,
+    SourceError,
+    UnsafeError,
+)
 from snconvert.layers import Spectral
+from snconvert.live import opening
 from snconvert.live.walk import descendants
 from snconvert.recipe import recipe
 
@@ -103,6 +113,95 @@ def test_legacy_files(name, lost, models, tmp_path):
     assert report.warnings
     with pytest.raises(OptionError, match=r"ends in \.keras"):
         live.apply_through_keras(source, str(tmp_path / "out.h5"), recipe())
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """Copies with overwritten bytes in the first blocks, where HDF5 keeps its structure."""
+    rng = np.random.default_rng(seed)
+    copy = bytearray(data)
+    kind = seed % 4
+    if kind == 0:
+        return bytes(copy[: int(rng.integers(100, len(copy)))])
+    for _ in range(1 + kind * 4):
+        copy[int(rng.integers(8, min(len(copy), 20_000)))] = int(rng.integers(256))
+    return bytes(copy)
+
+
+@pytest.mark.parametrize("name", ["a02_seq_adam_k3legacy", "k215_seq", "tfk221_seq"])
+def test_damaged_legacy_files(name, models, tmp_path):
+    """A damaged .h5 file is converted, or refused in one line that names it."""
+    data = (models / f"{name}.h5").read_bytes()
+    errors = []
+    for seed in range(12):
+        source, output = tmp_path / f"{seed}.h5", tmp_path / f"{seed}.keras"
+        source.write_bytes(damaged(data, seed))
+        try:
+            live.apply_through_keras(str(source), str(output), recipe())
+        except SnconvertError as error:
+            errors.append((str(source), str(error)))
+        assert output.exists() or errors[-1][0] == str(source)
+    assert len(errors) > 3
+    assert all(line.startswith(f"{source}: ") and "\n" not in line for source, line in errors)
+
+
+def test_what_crashes_or_hangs_hdf5(models, tmp_path, monkeypatch):
+    """Where reading a file kills the guarded process, or never ends, that is one line, too."""
+    source = str(models / "k215_seq.h5")
+    for how, what in ((hdf5_faults.crash, "crashed"), (hdf5_faults.hang, "did not finish")):
+        monkeypatch.setattr(opening.h5, "read_whole", how)
+        monkeypatch.setattr(opening, "_SECONDS", 3.0)
+        with pytest.raises(SourceError, match=what):
+            live.apply_through_keras(source, str(tmp_path / "out.keras"), recipe())
+
+
+def test_damage_ends_in_exit_code_1(models, tmp_path, snconvert):
+    """The command line says one line of a damaged legacy file."""
+    source = tmp_path / "cut.h5"
+    source.write_bytes((models / "k215_seq.h5").read_bytes()[:9000])
+    done = snconvert("apply", source, "--import", "keras")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {source}: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_hdf5_under_the_name_of_an_archive(models, tmp_path):
+    """What Keras 2.12 called .keras is HDF5, and is opened as that."""
+    source, output = str(models / "k2.12.0_seq.keras"), str(tmp_path / "out.keras")
+    report = live.apply_through_keras(source, output, recipe())
+    assert report.converted
+    assert keras.saving.load_model(output).built
+
+
+def test_weights_only(tmp_path):
+    """A file of weights alone is refused as what it is."""
+    source = tmp_path / "w.weights.h5"
+    zoo.sequential().save_weights(source)
+    with pytest.raises(SourceError, match="no model configuration"):
+        live.apply_through_keras(str(source), str(tmp_path / "out.keras"), recipe())
+
+
+def test_unsafe_references_are_refused(tmp_path):
+    """What the file carrier refuses, a loader is not given either."""
+    model = zoo.sequential()
+    model.save(tmp_path / "m.keras")
+    model.save(tmp_path / "m.h5")
+    with zipfile.ZipFile(tmp_path / "m.keras") as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    parts["config.json"] = parts["config.json"].replace(
+        b'"module": "keras.initializers"', b'"module": "keras.utils"'
+    )
+    parts["config.json"] = parts["config.json"].replace(b"GlorotUniform", b"get_file")
+    with zipfile.ZipFile(tmp_path / "evil.keras", "w") as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
+    with h5py.File(tmp_path / "m.h5", "r+") as file:
+        text = file.attrs["model_config"]
+        text = text.replace("GlorotUniform", "get_file")
+        file.attrs["model_config"] = text.replace("keras.initializers", "keras.utils")
+    for name in ("evil.keras", "m.h5"):
+        with pytest.raises(UnsafeError, match="get_file"):
+            live.apply_through_keras(str(tmp_path / name), str(tmp_path / "o.keras"), recipe())
 
 
 def test_errors_leave_nothing_behind(models, tmp_path):

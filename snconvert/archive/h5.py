@@ -8,6 +8,7 @@ bfloat16 from other opaque data.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import resource
@@ -80,6 +81,36 @@ def read_dataset(extent: Extent, path: str) -> np.ndarray:
         raw = array.view("V2") if dataset.dtype == "bfloat16" else array
         group.read(h5s.ALL, h5s.ALL, raw, group.get_type())
         return array
+
+
+def read_whole(extent: Extent) -> dict[str, str]:
+    """Reads all that a loader may ask HDF5 for: the structure, every attribute, encoded data.
+
+    After it has come back, a process with more to lose can read the file by itself.
+
+    Args:
+        extent: The bytes of the HDF5 file.
+
+    Returns:
+        The texts among the attributes of the root, by name: the configuration in legacy files.
+
+    Raises:
+        SourceError: As for `scan`.
+    """
+    contents = scan(extent)
+    texts: dict[str, str] = {}
+    codecs.lookup("ascii")  # its module is a file, and no file can be opened below
+    with _opened(OverlayFile(extent), "r") as file:
+        for path in ("", *contents.groups, *contents.datasets):
+            with _translated(path or "the root"):
+                found = file[path or "/"]
+                for name, value in found.attrs.items():
+                    text = value.decode() if isinstance(value, bytes) else value
+                    if not path and isinstance(text, str):
+                        texts[name] = text
+                if path in contents.datasets and contents.datasets[path].offset is None:
+                    found[()]
+    return texts
 
 
 def edit(

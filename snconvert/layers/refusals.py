@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError, UnsupportedError
+from snconvert.errors import OptionError, UnsupportedError, WeightsError
 from snconvert.settings import Settings
 
 _BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
@@ -22,6 +22,27 @@ class LayerUnsupportedError(UnsupportedError, NotImplementedError):
     Being a `NotImplementedError`, it lets `keras.Model.quantize` pass over the layer with a warning
     instead of stopping half-way.
     """
+
+
+class LayerWeightsError(WeightsError, ValueError):
+    """The weights to load are not those of a spectral layer; Keras users catch `ValueError`."""
+
+
+def check_stored(layer: keras.layers.Layer, count: int) -> None:
+    """Raises unless a layer that is to be loaded has as many variables as are stored for it.
+
+    Raises:
+        LayerWeightsError: It has not; most likely they were saved before the conversion.
+    """
+    expected = len(layer.trainable_variables) + len(layer.non_trainable_variables)
+    if layer.built and count != expected:
+        raise LayerWeightsError(
+            f"{count} variables are stored for it, but with gamma and u it has {expected}",
+            "Load weights that were saved before the conversion with"
+            " snconvert.load_plain_weights(model, file)",
+            path=layer.name,
+            class_name=type(layer).__name__,
+        )
 
 
 def check_options(layer: type, name: Any, mode: Any, bound: Any, power_iterations: Any) -> Settings:

@@ -16,7 +16,7 @@ from snconvert.layers.power import (
     stacked,
     times,
 )
-from snconvert.layers.refusals import check_options, refuse_adapters, unsupported
+from snconvert.layers.refusals import check_options, check_stored, refuse_adapters, unsupported
 from snconvert.layers.start import random_u, warm_u
 from snconvert.matrix import MatrixView
 from snconvert.rules import Kernel, KernelRule
@@ -142,7 +142,12 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         keras.layers.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads all variables; the Keras layers would load their own ones only."""
+        """Loads all variables; the Keras layers would load their own ones only.
+
+        Raises:
+            LayerWeightsError: Another number of variables is stored, as in a plain layer's weights.
+        """
+        check_stored(self, len(store.keys()))
         keras.layers.Layer.load_own_variables(self, store)
 
     def quantize(self, *_: Any, **__: Any) -> None:

@@ -60,19 +60,28 @@ def adopt(
     Raises:
         UnsupportedError: The class does not fit.
     """
-    plain = type(layer)
-    if not issubclass(spectral, plain):
-        raise UnsupportedError(
-            f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
-            f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
-        )
-    object.__setattr__(layer, _PLAIN, plain)
+    check_fit(layer, spectral)
+    object.__setattr__(layer, _PLAIN, type(layer))
     give_class(layer, spectral)
     layer.mode = settings.mode
     layer.bound = settings.bound
     layer.power_iterations = settings.power_iterations
     if layer.built:
         _add_state(layer, triplets)
+
+
+def check_fit(layer: Layer, spectral: type) -> None:
+    """Sees to it that a class can take the place of a layer's own.
+
+    Raises:
+        UnsupportedError: The class does not fit.
+    """
+    plain = type(layer)
+    if not issubclass(spectral, plain):
+        raise UnsupportedError(
+            f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
+            f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
+        )
 
 
 def is_adopted(layer: Layer) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 import keras
 
 from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
-from snconvert.live.adoption import adopt, spectral_class, state_of
+from snconvert.live.adoption import adopt, check_fit, spectral_class, state_of
 from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
-from snconvert.live.optimizers import add_slots, optimizers_of
+from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
 from snconvert.live.patched import mark_owners
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
@@ -133,15 +133,19 @@ def convert(
     positions = [
         i for i, outcome in enumerate(found.plan.outcomes) if not isinstance(outcome, Skip)
     ]
-    followers: dict[int, list[Any]] = {}
+    for layer, cls in zip(layers, classes, strict=True):
+        check_fit(layer, cls)
+    if any(step.settings.mode == "gain" for step in found.plan.steps):
+        for optimizer in optimizers_of(_all_layers(result)):
+            check_slots(optimizer)
+    additions: list[tuple[list[Any], list[Any]]] = []
     for position, step, layer, cls in zip(
         positions, found.plan.steps, layers, classes, strict=True
     ):
-        before = layer.trainable_variables
+        had = layer.variables
         adopt(layer, cls, step.settings, found.measured.get(position))
-        if before:
-            followers[id(before[-1])] = [v for v in state_of(layer) if v.trainable]
-    _refresh(result, followers)
+        additions.append((had, [v for v in state_of(layer) if "gamma" in v.name]))
+    _refresh(result, additions)
     mark_owners(result)
     report = _as_report(model, made, reports, found, started)
     return result, report
@@ -206,15 +210,19 @@ def _nothing(wanted: Plan) -> tuple[str, str]:
     return what, "See snconvert.inspect for every layer, and kinds, only and exclude"
 
 
-def _refresh(model: Layer, followers: dict[int, list[Any]]) -> None:
+def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
     """Gives optimizers the new variables, and drops functions that were compiled before."""
-    layers = [model, *(layer for _, layer in descendants(model))]
+    layers = _all_layers(model)
     for optimizer in optimizers_of(layers):
-        add_slots(optimizer, followers)
+        add_slots(optimizer, additions)
     for layer in layers:
         for name in COMPILED:
             if getattr(layer, name, None) is not None:
                 setattr(layer, name, None)
+
+
+def _all_layers(model: Layer) -> list[Layer]:
+    return [model, *(layer for _, layer in descendants(model))]
 
 
 def _as_report(

@@ -162,7 +162,8 @@ class Copies:
         new = keras.Variable(
             np.array(keras.ops.convert_to_numpy(old)),
             dtype=old.dtype,
-            trainable=old.trainable,
+            # TensorFlow's own flag, which Keras leaves as it is when a layer is frozen later.
+            trainable=getattr(old._value, "trainable", old.trainable),
             autocast=old._autocast,
             aggregation=old.aggregation,
             name=old.name,

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import logging
 import os
 import re
-import sys
 import tempfile
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, Any
 
-import keras
 from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
-from snconvert.errors import OptionError, OutputError, SourceError, located, printable
+from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.live.carrier import convert, plan_of
+from snconvert.live.opening import import_modules, load, summary
 from snconvert.live.walk import Layer
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
@@ -34,7 +30,6 @@ from snconvert.rules import KernelRule
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
 _CONFIG, _METADATA = "config.json", "metadata.json"
-_NOISE = "compiled metrics have yet to be built"  # Keras says so of every legacy file
 
 
 def apply_through_keras(
@@ -71,8 +66,7 @@ def apply_through_keras(
     """
     started = time.perf_counter()
     folder = os.path.isdir(source)
-    for name in (*made.imports, *imports):
-        _import(name)
+    import_modules((*made.imports, *imports))
     with located(file=source):
         if output is not None and not dry_run:
             if not folder and not output.endswith(".keras"):
@@ -82,7 +76,7 @@ def apply_through_keras(
                 )
             check_output(source, output, force=force, in_place=in_place)
         digest = None if folder else _digest(source)
-        model, told = _load(source)
+        model, told = load(source)
         if dry_run or output is None:
             report = plan_of(model, made, rules, lenient=lenient)
         else:
@@ -97,70 +91,6 @@ def apply_through_keras(
         seconds=time.perf_counter() - started,
         warnings=(*told, *report.warnings),
     )
-
-
-def _import(name: str) -> None:
-    here = os.getcwd()
-    if here not in sys.path:
-        # A command that is installed has its own folder there, not the user's.
-        sys.path.append(here)
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        raise OptionError(
-            f"the module {printable(name)!r} cannot be imported: {printable(error)}",
-            "Check --import; the module is looked for in the current folder too",
-        ) from error
-
-
-def _load(source: str) -> tuple[Layer, list[str]]:
-    """Returns the model, and what could not be carried over."""
-    if not os.path.exists(source):
-        raise SourceError("there is no such file or folder", "Check the path")
-    with _listening() as told:
-        try:
-            return keras.saving.load_model(source, safe_mode=True), told
-        except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
-            first = error
-    with _listening() as told:
-        try:
-            model = keras.saving.load_model(source, compile=False, safe_mode=True)
-        except Exception as error:
-            raise SourceError(
-                f"Keras cannot load it: {_summary(error)}",
-                "Name the modules that register its custom classes with --import, or load it in"
-                " Python and use snconvert.apply",
-            ) from error
-    lost = "the loss, the metrics and the optimizer could not be carried over"
-    return model, [f"{lost}: {_summary(first)}", *told]
-
-
-def _summary(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(lines[0] if lines else type(error).__name__)
-
-
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Collects what Keras warns of, and what it only logs."""
-    told: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING:
-                told.append(record.getMessage())
-
-    handler, logger = Handler(), logging.getLogger("absl")
-    propagate, others = logger.propagate, logger.handlers[:]
-    logger.handlers[:], logger.propagate = [handler], False
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield told
-    finally:
-        logger.handlers[:], logger.propagate = others, propagate
-    told += [str(item.message) for item in caught]
-    told[:] = [printable(" ".join(line.split())) for line in told if _NOISE not in line]
 
 
 def _save(model: Layer, output: str, made: dict[str, Any], folder: bool, force: bool) -> None:
@@ -241,7 +171,7 @@ def _saving() -> Iterator[None]:
         raise
     except Exception as error:
         raise OutputError(
-            f"Keras cannot save the converted model: {_summary(error)}",
+            f"Keras cannot save the converted model: {summary(error)}",
             "Give its custom classes a get_config, as Keras needs it to save them",
         ) from error
 

@@ -1,19 +1,23 @@
 """Giving an optimizer the slots of new trainable variables, with all its state kept.
 
-Keras builds an optimizer for a list of variables once. So one is made anew for the longer list, by
-Keras' own code; what the old one held is carried over variable by variable; and the old object
-takes over the new one's variables, so that whoever holds it need not know.
+Keras builds an optimizer for a list of variables once. So a twin of it, set back to what it was
+before that, is built for the longer list by the optimizer's own code; what the old one held is
+carried over variable by variable; and the old object takes over what the twin has made, so that
+whoever holds it need not know.
 """
 
 # ruff: noqa: SLF001 -- Keras has no public way to change an optimizer that is built
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
+from keras.src.utils.tracking import DotNotTrackScope, Tracker
 
 from snconvert.errors import UnsupportedError
 
@@ -33,7 +37,23 @@ def optimizers_of(layers: Sequence[Any]) -> list[Any]:
     return list(found.values())
 
 
-def add_slots(optimizer: Any, followers: Mapping[int, Sequence[Any]]) -> None:
+def check_slots(optimizer: Any) -> None:
+    """Sees to it that `add_slots` can add to a built optimizer.
+
+    Raises:
+        UnsupportedError: The optimizer does not build the same slots once more.
+    """
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        for part in optimizer._inner_optimizers:
+            if part.built:
+                check_slots(part)
+    elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        check_slots(optimizer.inner_optimizer)
+    else:
+        _purposes(optimizer)
+
+
+def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
     """Adds slots for new variables to a built optimizer.
 
     The slots are those of a fresh optimizer. Only moving averages start at the variable's value,
@@ -41,86 +61,138 @@ def add_slots(optimizer: Any, followers: Mapping[int, Sequence[Any]]) -> None:
 
     Args:
         optimizer: The optimizer; it stays the same object.
-        followers: Maps the `id` of a variable to the new ones that belong behind it.
+        additions: For each converted layer the variables it had, and the new ones; they belong
+            behind the last of the former that the optimizer knows.
 
     Raises:
-        UnsupportedError: Keras cannot make the optimizer anew from its configuration.
+        UnsupportedError: As `check_slots` does.
     """
     old = list(optimizer._trainable_variables)
-    new = [v for variable in old for v in (variable, *followers.get(id(variable), ()))]
-    if len(new) == len(old):
+    places = {id(variable): place for place, variable in enumerate(old)}
+    behind: dict[int, list[Any]] = {}
+    for had, added in additions:
+        known = [places[id(variable)] for variable in had if id(variable) in places]
+        if known and added:
+            behind.setdefault(max(known), []).extend(added)
+    if behind:
+        _extend(optimizer, [v for i, mine in enumerate(old) for v in (mine, *behind.get(i, ()))])
+
+
+def _extend(optimizer: Any, variables: list[Any]) -> None:
+    """Makes a built optimizer one for a longer list of variables."""
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        _share_out(optimizer, variables)
+    elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        _extend(optimizer.inner_optimizer, variables)
+    else:
+        _rebuild(optimizer, variables)
         return
-    _, before = _built_anew(optimizer, old)
-    made, after = _built_anew(optimizer, new)
-    state = optimizer.variables
-    if len(before) != len(state) or len(after) != len(made.variables):
-        raise _cannot(optimizer, f"it holds {len(state)} variables, not {len(before)}")
-    values = dict(zip(before, state, strict=True))
-    fresh = {id(v): v for followers_ in followers.values() for v in followers_}
-    for key, variable in zip(after, made.variables, strict=True):
-        owner, name, _ = key
+    # What wraps other optimizers has no slots of its own.
+    indices = {optimizer._var_key(variable): i for i, variable in enumerate(variables)}
+    vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
+
+
+def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Gives each new variable to the optimizer that the map has for it."""
+    parts, owners = optimizer._inner_optimizers, optimizer._var_to_optimizer_idx
+    shares: dict[int, list[Any]] = {}
+    for variable in variables:
+        key = optimizer._var_key(variable)
+        if key not in owners:
+            part = optimizer._optimizer_map(variable)
+            if part not in parts:
+                part.loss_scale_factor = optimizer.loss_scale_factor
+                parts.append(part)
+            owners[key] = parts.index(part)
+        shares.setdefault(owners[key], []).append(variable)
+    for index, share in shares.items():
+        if not parts[index].built:
+            parts[index].build(share)
+        elif len(share) > len(parts[index]._trainable_variables):
+            _extend(parts[index], share)
+
+
+def _rebuild(optimizer: Any, new: list[Any]) -> None:
+    state, before = list(optimizer._variables), _purposes(optimizer)
+    start = len(state) - len(before)  # what was there before `build`, as the iterations
+    made, after = _built_twin(optimizer, state[:start], new)
+    values = dict(zip(before, state[start:], strict=True))
+    fresh = {id(variable): variable for variable in new}
+    for key, variable in zip(after, made._variables[start:], strict=True):
         if key in values:
             variable.assign(values[key])
-        elif owner in fresh and name == _AVERAGE:
-            variable.assign(fresh[owner])
-    for mine, other in zip(_parts(made), _parts(optimizer), strict=True):
-        _carry_unlisted(other, mine)
-    schedule = optimizer._learning_rate
+        elif key[0] in fresh and key[1] == _AVERAGE:
+            variable.assign(fresh[key[0]])
+    for name in _unlisted(made):
+        vars(made)[name].assign(vars(optimizer)[name])
     vars(optimizer).update(vars(made))
-    if not isinstance(schedule, keras.Variable):
-        vars(optimizer)["_learning_rate"] = schedule
 
 
-def _carry_unlisted(old: Any, new: Any) -> None:
-    """Carries over what an optimizer holds beside its list of variables, as Nadam does."""
-    listed = {id(variable) for variable in new.variables}
-    for name, variable in vars(new).items():
-        if isinstance(variable, keras.Variable) and id(variable) not in listed:
-            variable.assign(vars(old)[name])
+def _purposes(optimizer: Any) -> list[Key]:
+    """Returns what each slot of an optimizer is for; these are the last of its variables."""
+    probe, keys = _built_twin(optimizer, [], list(optimizer._trainable_variables))
+    slots = optimizer._variables[-len(keys) :] if keys else []
+    if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in probe._variables]:
+        raise _cannot(optimizer, "building it anew gives other slots")
+    return keys
 
 
-def _built_anew(optimizer: Any, variables: list[Any]) -> tuple[Any, list[Key]]:
-    """Returns an optimizer of the same configuration, and what each of its variables is for."""
-    try:
-        made = type(optimizer).from_config(optimizer.get_config())
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise _cannot(optimizer, str(error)) from error
-    purposes: dict[int, tuple[int, str]] = {}
-    add = keras.optimizers.Optimizer.add_variable_from_reference
+def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tuple[Any, list[Key]]:
+    """Returns an optimizer with the same options, built anew, and what each of its slots is for.
+
+    Args:
+        optimizer: A built optimizer; it is not changed.
+        head: The variables that it has without being built.
+        variables: What to build it for.
+    """
+    twin = object.__new__(type(optimizer))
+    books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith("_self_")}
+    store = list(head)
+    tracker = Tracker({"variables": (lambda value: isinstance(value, keras.Variable), store)})
+    blank = {"built": False, "_trainable_variables": [], "_trainable_variables_indices": {}}
+    own = {"_variables": store, "_tracker": tracker}
+    vars(twin).update({**vars(optimizer), **books, **blank, **own})
+    purposes: dict[int, tuple[int | None, str]] = {}
+    add = type(optimizer).add_variable_from_reference
 
     def watched(self: Any, reference_variable: Any, name: Any = None, **options: Any) -> Any:
         variable = add(self, reference_variable, name=name, **options)
         purposes[id(variable)] = (id(reference_variable), name or "")
         return variable
 
-    for part in _parts(made):
-        object.__setattr__(part, "add_variable_from_reference", watched.__get__(part))
-    made.build(variables)
-    for part in _parts(made):
-        vars(part).pop("add_variable_from_reference", None)
-    # Names are numbered anew each time, attributes are not.
-    names = {
-        id(value): name
-        for part in _parts(made)
-        for name, value in vars(part).items()
-        if isinstance(value, keras.Variable)
-    }
+    vars(twin)["add_variable_from_reference"] = watched.__get__(twin)
+    try:
+        # An optimizer that another one builds, as LossScaleOptimizer does, lists fewer variables.
+        with DotNotTrackScope() if _unlisted(optimizer) else nullcontext():
+            twin.build(variables)
+    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        raise _cannot(optimizer, str(error)) from error
+    finally:
+        vars(twin).pop("add_variable_from_reference", None)
+    for name, value in vars(twin).items():
+        if isinstance(value, keras.Variable):
+            purposes.setdefault(id(value), (None, name))
+        elif isinstance(value, list | tuple) and len(value) == len(variables):
+            # As Adafactor keeps its factors: by the position of the variable.
+            for variable, slot in zip(variables, value, strict=True):
+                purposes.setdefault(id(slot), (id(variable), name))
     counts: Counter[Any] = Counter()
     keys: list[Key] = []
-    for variable in made.variables:
-        purpose = purposes.get(id(variable), (None, names.get(id(variable), variable.name)))
+    for variable in twin._variables[len(head) :]:
+        purpose = purposes.get(id(variable), (None, variable.name))
         keys.append((*purpose, counts[purpose]))
         counts[purpose] += 1
-    return made, keys
+    return twin, keys
 
 
-def _parts(optimizer: Any) -> list[Any]:
-    """Returns an optimizer and those that it wraps."""
-    inner = getattr(optimizer, "inner_optimizer", None)
-    mapped = getattr(optimizer, "_optimizer_map", None)
-    several = [*getattr(mapped, "_optimizer_map", {}).values()] if mapped is not None else []
-    default = getattr(mapped, "default_optimizer", None)
-    return [optimizer, *(part for part in (inner, default, *several) if part is not None)]
+def _unlisted(optimizer: Any) -> list[str]:
+    """Returns the names of attributes with variables that are not on the optimizer's list."""
+    listed = {id(variable) for variable in optimizer._variables}
+    return [
+        name
+        for name, value in vars(optimizer).items()
+        if isinstance(value, keras.Variable) and id(value) not in listed
+    ]
 
 
 def _cannot(optimizer: Any, why: str) -> UnsupportedError:

@@ -6,7 +6,9 @@ scalar `gamma` per kernel, and then one `u` per kernel, as `snconvert.layers` cr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +24,23 @@ FIELDS = ("mode", "bound", "power_iterations")
 
 def wrap(node: Node, rule: KernelRule, settings: Settings) -> None:
     """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
-    node.entry["module"] = "snconvert.layers"
+    own = ">" in rule.spectral_class
+    node.entry["module"] = _module(node, rule) if own else "snconvert.layers"
     node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
-    node.entry["registered_name"] = (
-        rule.spectral_class if ">" in rule.spectral_class else PACKAGE + rule.spectral_class
-    )
+    node.entry["registered_name"] = rule.spectral_class if own else PACKAGE + rule.spectral_class
     node.config.update({name: getattr(settings, name) for name in FIELDS})
+
+
+def _module(node: Node, rule: KernelRule) -> Any:
+    """Returns where a user's own class is defined, as Keras would write it.
+
+    Whoever adds a rule has mostly registered the class with Keras in the same process. Where not,
+    the module of the plain class stands: Keras finds either by the registered name.
+    """
+    keras = sys.modules.get("keras")
+    found = keras.saving.get_registered_object(rule.spectral_class) if keras is not None else None
+    module = node.entry.get("module") if found is None else found.__module__
+    return None if module == "__main__" else module
 
 
 def arrays(
