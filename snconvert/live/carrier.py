@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
-from snconvert.live.adoption import adopt, spectral_class, state_of
+from snconvert.live.adoption import adopt, kernels_by_owner, spectral_class, state_of
 from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
 from snconvert.live.optimizers import add_slots, optimizers_of
@@ -137,10 +137,12 @@ def convert(
     for position, step, layer, cls in zip(
         positions, found.plan.steps, layers, classes, strict=True
     ):
-        before = layer.trainable_variables
+        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
+        before = [owner._trainable_variables[:] for owner in owners]  # noqa: SLF001 -- without those of layers inside, which come behind
         adopt(layer, cls, step.settings, found.measured.get(position))
-        if before:
-            followers[id(before[-1])] = [v for v in state_of(layer) if v.trainable]
+        for owner, own in zip(owners, before, strict=True):
+            if own:
+                followers[id(own[-1])] = [v for v in state_of(owner) if v.trainable]
     _refresh(result, followers)
     mark_owners(result)
     report = _as_report(model, made, reports, found, started)
