@@ -469,7 +469,7 @@ def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
     steps = {step.node: step for step in model.plan.steps}
     own, inner = _stored_shapes(model)
     variables: list[StoredVariables | Gamma] = []
-    for node in model.paths:
+    for node in model.root.walk():
         if not is_leaf(node) or not node.trainable or node.first is not None:
             continue
         step = steps.get(node)
@@ -508,7 +508,11 @@ def _of_parts(
         for activation in ACTIVATIONS:
             if f"{group}/{activation}" in model.contents.groups:
                 inside = f"{group}/{activation}/"
-                found = [d.shape for path, d in model.contents.datasets.items() if path.startswith(inside)]
+                found = [
+                    d.shape
+                    for path, d in model.contents.datasets.items()
+                    if path.startswith(inside)
+                ]
                 yield StoredVariables(tuple(found), exact=False)
 
 
