@@ -29,7 +29,7 @@ from snconvert.plans import Plan, Skip, Step, is_leaf, make_plan
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
-from snconvert.rules import SPECTRAL, KernelRule, table
+from snconvert.rules import KernelRule, table
 from snconvert.settings import Settings
 from snconvert.sigmas import Task, measure
 from snconvert.targets import layer as layer_target

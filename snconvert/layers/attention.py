@@ -17,7 +17,9 @@ class SpectralAttention(Composite):
 
     part_class = SpectralEinsumDense
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(  # type: ignore[override] # as Keras' own
+        self, query_shape: Any, value_shape: Any, key_shape: Any = None
+    ) -> None:
         """Builds the projections, which create their `gamma` and `u`."""
         self._build_parts(query_shape, value_shape, key_shape)
 

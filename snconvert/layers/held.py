@@ -35,10 +35,12 @@ class Held:
     Attributes:
         kernels: Its effective kernels, by name.
         stepping: Whether one time step of several is going on.
+        taken: Whether another layer's call took a kernel, ahead of a call of the layer itself.
     """
 
     kernels: dict[str, Any]
     stepping: bool = False
+    taken: bool = False
 
 
 class HeldKernel:
@@ -62,8 +64,10 @@ class HeldKernel:
         if _context() is _OUTSIDE or f"_{self._name}_view" not in vars(layer):
             return vars(layer)[self._name]
         # Another layer's call takes the kernel, as a Bidirectional's does to run both directions
-        # in one operation of cuDNN.
-        return layer.held_kernel(self._name, call_training())
+        # in one operation of cuDNN. Where there is none, it calls the layer after all.
+        layer.begin_holding(call_training())
+        layer.held.taken = True
+        return layer.held.kernels[self._name]
 
     def __set__(self, layer: Any, value: Any) -> None:
         vars(layer)[self._name] = value
@@ -99,6 +103,9 @@ class Holding(Spectral):
 
     def begin_holding(self, training: bool | None) -> None:
         """Computes the effective kernels, and holds them until `end_holding`."""
+        if self.held is not None and self.held.taken:
+            self.held.taken = False
+            return
         kernels = {name: self.held_kernel(name, training) for name in self._own_kernels()}
         _store()[self] = Held(kernels)
 

@@ -93,7 +93,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     ) -> None:
         options = check_options(type(self), kwargs.get("name"), mode, bound, power_iterations)
         # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
-        vars(self).update({name: getattr(options, name) for name in OPTIONS})
+        self.__dict__.update({name: getattr(options, name) for name in OPTIONS})
         super().__init__(*args, **kwargs)
         refuse_adapters(self)
 
