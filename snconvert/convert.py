@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from snconvert.errors import (
     printable,
 )
 from snconvert.h5paths import group_paths
-from snconvert.inventory import Stored, take_inventory
+from snconvert.inventory import ACTIVATIONS, Stored, take_inventory
 from snconvert.linalg.triplet import Triplet
 from snconvert.optimizer_slots import Gamma, SlotEdits, insert_slots
 from snconvert.optimizer_slots import Stored as StoredVariables
@@ -29,7 +29,7 @@ from snconvert.plans import Plan, Skip, Step, is_leaf, make_plan
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
-from snconvert.rules import SPECTRAL, KernelRule, table
+from snconvert.rules import KernelRule, table
 from snconvert.settings import Settings
 from snconvert.targets import layer as layer_target
 from snconvert.tasks import IN_CHILD, Task
@@ -471,24 +471,51 @@ def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
     steps = {step.node: step for step in model.plan.steps}
     own, inner = _stored_shapes(model)
     variables: list[StoredVariables | Gamma] = []
-    for node in model.paths:
+    for node in model.root.walk():
         if not is_leaf(node) or not node.trainable or node.first is not None:
             continue
-        shapes, step = own.get(node, []), steps.get(node)
+        step = steps.get(node)
+        gain = step is not None and step.settings.mode == "gain"
+        stored = model.inventory.get(node)
+        if stored is not None:
+            variables += _of_parts(model, node, stored, gain=gain)
+            continue
+        shapes = own.get(node, [])
         count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
-        if step is not None:
-            count = len(shapes)
-        elif node.spectral is not None and node.spectral in SPECTRAL:
-            count = len(shapes) - len(SPECTRAL[node.spectral].kernels)
         if node in inner or count is None:
             unsure = (*shapes, *inner.get(node, []))
             variables.append(StoredVariables(unsure, exact=False))
         else:
             variables.append(StoredVariables(tuple(shapes[:count]), exact=True))
-        if step is not None and step.settings.mode == "gain":
-            triplets = [triplet for triplet in model.triplets.get(node, []) if triplet]
-            variables += [Gamma(triplet.sigma) for triplet in triplets]
     return variables
+
+
+def _of_parts(
+    model: _Model, node: Node, stored: Stored, *, gain: bool
+) -> Iterator[StoredVariables | Gamma]:
+    """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas."""
+    triplets = model.triplets.get(node, [None] * len(stored.kernels))
+    for part, count in stored.counts.items():
+        group = f"{model.paths[node]}/{part}".rstrip("/")
+        own = [
+            triplet
+            for kernel, triplet in zip(stored.kernels, triplets, strict=True)
+            if kernel.kernel.group == part
+        ]
+        trained = count - len(own) if node.spectral else count
+        datasets = [model.contents.datasets[f"{group}/vars/{index}"] for index in range(trained)]
+        yield StoredVariables(tuple(dataset.shape for dataset in datasets), exact=True)
+        if gain:
+            yield from (Gamma(triplet.sigma) for triplet in own if triplet is not None)
+        for activation in ACTIVATIONS:
+            if f"{group}/{activation}" in model.contents.groups:
+                inside = f"{group}/{activation}/"
+                found = [
+                    d.shape
+                    for path, d in model.contents.datasets.items()
+                    if path.startswith(inside)
+                ]
+                yield StoredVariables(tuple(found), exact=False)
 
 
 def _metadata(metadata: Any, recipe: Recipe, layers: Sequence[LayerReport], digest: str) -> bytes:

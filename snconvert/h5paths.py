@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 from snconvert.tree import Node
 
+_PYTHON_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Keras class, as configurations name it -> its name in Keras' code, where that differs."""
+
 
 def snake_case(class_name: str) -> str:
     """Returns the group name of a class, as `keras.src.utils.naming.to_snake_case` does.
@@ -45,7 +48,7 @@ def group_paths(root: Node, class_of: Callable[[Node], str] | None = None) -> di
             if slot is None or not slot.many:
                 paths[child] = prefix + (slot.attribute if slot else "")
             else:
-                name = snake_case(class_of(child))
+                name = snake_case(_PYTHON_NAMES.get(class_of(child), class_of(child)))
                 count = used[name] = used.get(name, -1) + 1
                 suffix = f"_{count}" if count else ""
                 paths[child] = f"{prefix}{slot.attribute}/{name}{suffix}"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from snconvert.archive.contents import Contents, Dataset
 
 _AGAIN = "The file is damaged or was put together by hand; save the model again with Keras"
+ACTIVATIONS = ("activation", "recurrent_activation")
+"""Attributes that may be layers, of the user's choice, in a layer with a rule or a part of it."""
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -106,17 +108,19 @@ def _take(
 ) -> Stored:
     input_shape = input_shape_of(node.entry.get("build_config"))
     expected = rule.variables(node.config, input_shape)
+    found_kernels = rule.kernels_of(node.config)
     kernels: list[StoredKernel] = []
     counts: dict[str, int] = {}
     for part, shapes in expected.items():
         owner = f"{group}/{part}" if part else group
         found = variables.get(owner, {})
         counts[part] = len(found)
-        if not found and input_shape is None and f"{owner}/vars" in contents.groups:
+        if not found and input_shape is None and f"{group}/vars" in contents.groups:
             continue  # the layer is not built yet: Keras saved it without weights
-        own = [kernel for kernel in rule.kernels if kernel.group == part]
+        own = [kernel for kernel in found_kernels if kernel.group == part]
         full = _with_normalisation(node, shapes, own)
-        _check(owner, found, full, dtype=_variable_dtype(node))
+        if found or full:
+            _check(owner, found, full, dtype=_variable_dtype(node))
         for kernel in own:
             dataset = found[str(kernel.index)]
             view = kernel.view(dataset.shape, node.config)
@@ -222,7 +226,12 @@ def _refuse_strangers(
     # Of other classes only Keras knows what they store; the optimizer is the model's. An activation
     # may be a layer.
     open_ = {path for node, path in paths.items() if path not in closed} | set(others)
-    open_ |= {f"{paths[node]}/activation" for node in inventory}
+    open_ |= {
+        f"{paths[node]}/{part}/{activation}".replace("//", "/")
+        for node, stored in inventory.items()
+        for part in stored.counts
+        for activation in ACTIVATIONS
+    }
     for group in sorted(contents.groups, key=lambda path: path.count("/")):
         if not group or group in known or group in open_:
             continue

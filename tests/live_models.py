@@ -229,12 +229,42 @@ def graph() -> keras.Model:
     return Graph(inputs, layers.Dense(3)(Block(6)(inputs)), name="graph")
 
 
+@register
+class Attention(layers.MultiHeadAttention):
+    """A subclass, as keras-hub has them."""
+
+
 def attention() -> keras.Model:
     inputs = keras.Input((6,))
     x = layers.Reshape((3, 2))(inputs)
     x = layers.MultiHeadAttention(2, 3, name="mha")(x, x)
     x = layers.GroupQueryAttention(4, 4, 2, name="gqa")(x, x)
+    x = Attention(2, 2, name="mine")(x, x)
     return keras.Model(inputs, layers.Dense(3, name="out")(layers.Flatten()(x)))
+
+
+@register
+class Reader(layers.Layer):
+    """Recurrent layers and an embedding in a custom layer."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = layers.Embedding(5, 4)
+        self.lstm = layers.LSTM(3, return_sequences=True)
+        self.rnn = layers.RNN([layers.GRUCell(4), layers.SimpleRNNCell(3)])
+
+    def build(self, input_shape):
+        self.table.build(input_shape)
+        self.lstm.build((*input_shape, 4))
+        self.rnn.build((*input_shape, 3))
+
+    def call(self, inputs):
+        ids = keras.ops.cast(keras.ops.abs(inputs), "int32") % 5
+        return self.rnn(self.lstm(self.table(ids)))
+
+
+def recurrent() -> keras.Model:
+    return _functional(Reader(name="reader"))
 
 
 TOPOLOGIES: dict[str, Callable[[], keras.Model]] = {
@@ -250,6 +280,7 @@ TOPOLOGIES: dict[str, Callable[[], keras.Model]] = {
         task,
         graph,
         attention,
+        recurrent,
     )
 }
 """Every model takes inputs of shape `(batch, 6)`."""

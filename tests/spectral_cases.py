@@ -54,58 +54,131 @@ VARIANTS = [
 """Convolutions with strides, dilation, groups and causal padding."""
 
 
-def make(example: Example, *, seed: int = 0, **options: Any) -> Any:
-    """Returns the built spectral layer with random weights and a converged `u`."""
-    name, config, shape = example
-    layer = getattr(layers, RULES[name].spectral_class)(**config, **options)
-    layer.build(shape)
-    rng = np.random.default_rng(seed)
-    for variable in layer.weights:
-        if variable.name not in {"u", "gamma"}:
-            variable.assign(rng.normal(size=variable.shape))
-    layer.converge()
-    if layer.mode == "gain":
-        layer.gamma.assign(layer.spectral_norms()["kernel"])
+def is_state(name: str) -> bool:
+    """Whether a variable of that name is a spectral layer's gamma or u."""
+    return name in {"u", "gamma"} or name.endswith(("_u", "_gamma"))
+
+
+def paths_of(layer: Any) -> list[str]:
+    """Returns the paths of a built layer's kernels: `kernel`, `cell/recurrent_kernel`."""
+    return [kernel.path for kernel in layer.rule.kernels_of(layer.get_config())]
+
+
+def at(layer: Any, path: str) -> Any:
+    """Returns what an attribute path leads to."""
+    for attribute in path.split("/"):
+        layer = getattr(layer, attribute)
     return layer
 
 
-def plain(layer: Any, kernel: Any = None, **options: Any) -> Any:
-    """Returns the Keras layer with the same weights, and perhaps another kernel."""
+def state_of(layer: Any, path: str, part: str) -> Any:
+    """Returns the `u` or `gamma` of the kernel of that path."""
+    group, _, name = path.rpartition("/")
+    owner = at(layer, group) if group else layer
+    return getattr(owner, owner._prefix(name) + part)
+
+
+def build(layer: Any, shape: Any) -> Any:
+    """Builds a layer of any kind; an attention layer attends to itself."""
+    attention = isinstance(
+        layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
+    )
+    layer.build(*[shape] * (2 if attention else 1))
+    return layer
+
+
+def run(layer: Any, x: Any, **options: Any) -> Any:
+    """Calls a layer of any kind: attention on itself, a cell with its initial state, a reversible
+    embedding forth and back."""
+    if isinstance(layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention):
+        return layer(x, x, **options)
+    if hasattr(layer, "get_initial_state") and not isinstance(layer, keras.layers.RNN):
+        states = [state + 0.5 for state in layer.get_initial_state(batch_size=x.shape[0])]
+        return layer(x, states, **options)[0]
+    if isinstance(layer, keras.layers.ReversibleEmbedding):
+        return layer(layer(x, **options), reverse=True, **options)
+    return layer(x, **options)
+
+
+def make(example: Example, *, seed: int = 0, **options: Any) -> Any:
+    """Returns the built spectral layer with random weights and a converged `u`."""
+    name, config, shape = example
+    layer = build(getattr(layers, RULES[name].spectral_class)(**config, **options), shape)
+    rng = np.random.default_rng(seed)
+    # Where gates and attention would saturate, gradients would vanish.
+    size = 0.5 if RULES[name].kind in {"recurrent", "attention"} else 1.0
+    for variable in layer.weights:
+        if not is_state(variable.name):
+            variable.assign(rng.normal(size=variable.shape) * size)
+    settle(layer)
+    return layer
+
+
+def settle(layer: Any) -> None:
+    """Converges every u and puts every gamma at sigma."""
+    layer.converge()
+    if layer.mode == "gain":
+        for path, sigma in layer.spectral_norms().items():
+            state_of(layer, path, "gamma").assign(sigma)
+
+
+def plain(layer: Any, kernels: Any = None, **options: Any) -> Any:
+    """Returns the Keras layer with the same weights, and perhaps another kernel, or several by
+    path."""
     config = {key: value for key, value in layer.get_config().items() if key not in FIELDS}
     keras_class = getattr(keras.layers, layer.rule.class_name)
-    twin = keras_class.from_config({**config, **options})
-    twin.build(layer.get_build_config()["input_shape"])
-    twin.kernel.assign(layer.kernel if kernel is None else kernel)
-    if twin.bias is not None:
-        twin.bias.assign(layer.bias)
+    built = layer.get_build_config()
+    shape = built.get("input_shape") or next(iter(built["shapes_dict"].values()))
+    twin = build(keras_class.from_config({**config, **options}), shape)
+    mine = [variable for variable in layer.weights if not is_state(variable.name)]
+    for variable, value in zip(twin.weights, mine, strict=True):
+        variable.assign(value)
+    if kernels is not None:
+        kernels = kernels if isinstance(kernels, dict) else {paths_of(layer)[0]: kernels}
+        for path, kernel in kernels.items():
+            at(twin, path).assign(kernel)
     return twin
+
+
+def scaled(layer: Any) -> dict[str, np.ndarray]:
+    """Returns the float64 effective kernels by path, sigma being LAPACK's."""
+    return {
+        path: np.asarray(at(layer, path)).astype("float64")
+        * scale_of(layer, at(layer, path), path=path)
+        for path in paths_of(layer)
+    }
 
 
 FIELDS = ("mode", "bound", "power_iterations")
 
 
 def inputs_for(example: Example, *, batch: int = 3, seed: int = 1) -> np.ndarray:
-    """Returns random float32 inputs of the example's shape."""
+    """Returns random float32 inputs of the example's shape, or ids for an embedding."""
     shape = (batch, *(size or 4 for size in example[2][1:]))
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+    rng = np.random.default_rng(seed)
+    if "input_dim" in example[1]:
+        return rng.integers(0, example[1]["input_dim"], size=shape).astype("int32")
+    return rng.normal(size=shape).astype("float32")
 
 
-def stack_of(layer: Any, kernel: Any) -> np.ndarray:
-    """Returns a kernel as float64 `(b, m, n)`."""
+def stack_of(layer: Any, kernel: Any, path: str | None = None) -> np.ndarray:
+    """Returns a kernel, the first if no path says which, as float64 `(b, m, n)`."""
     kernel = np.asarray(kernel).astype("float64")
-    stack: np.ndarray = layer.rule.kernels[0].view(kernel.shape, layer.get_config()).matrix(kernel)
+    row = next(k for k in layer.rule.kernels if path in {None, k.path})
+    stack: np.ndarray = row.view(kernel.shape, layer.get_config()).matrix(kernel)
     return stack
 
 
-def sigma_of(layer: Any, kernel: Any) -> float:
+def sigma_of(layer: Any, kernel: Any, path: str | None = None) -> float:
     """Returns the largest singular value of a kernel, in float64 by LAPACK."""
-    return float(np.linalg.svd(stack_of(layer, kernel), compute_uv=False).max())
+    return float(np.linalg.svd(stack_of(layer, kernel, path), compute_uv=False).max())
 
 
-def scale_of(layer: Any, kernel: Any, gamma: float | None = None) -> float:
+def scale_of(layer: Any, kernel: Any, gamma: float | None = None, path: str | None = None) -> float:
     """Returns `s(sigma)` in float64."""
-    sigma = sigma_of(layer, kernel)
+    sigma = sigma_of(layer, kernel, path)
     if layer.mode == "gain":
-        return (float(layer.gamma) if gamma is None else gamma) / sigma
+        mine = state_of(layer, path or paths_of(layer)[0], "gamma")
+        return (float(mine) if gamma is None else gamma) / sigma
     factor = layer.bound / sigma
     return min(1.0, factor) if layer.mode == "cap" else factor

@@ -22,11 +22,16 @@ from spectral_cases import (
     RUNNABLE,
     VARIANTS,
     Example,
+    at,
     inputs_for,
     make,
+    paths_of,
     plain,
-    scale_of,
+    run,
+    scaled,
     sigma_of,
+    stack_of,
+    state_of,
 )
 
 from snconvert import layers
@@ -44,28 +49,37 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def test_outputs_are_those_of_the_scaled_kernel(example: Example, mode: str) -> None:
     """The layer computes what the Keras layer does with `s(sigma) W`, sigma being LAPACK's."""
     layer, x = make(example, mode=mode, bound=0.7), inputs_for(example)
-    expected = plain(layer, np.asarray(layer.kernel) * scale_of(layer, layer.kernel))(x)
+    expected = run(plain(layer, scaled(layer)), x)
     for training in (None, False, True):
-        np.testing.assert_allclose(layer(x, training=training), expected, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(run(layer, x, training=training), expected, rtol=3e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("example", EVERY)
 def test_variables(example: Example, mode: str) -> None:
-    """Behind the variables of the Keras layer come gamma, a scalar, and u, one row a block: both
-    float32, gamma trainable, u not."""
+    """Behind the variables of the Keras layer (or of the part that owns the kernels) come its
+    gammas, scalars, and then its us, one row a block: all float32, gamma trainable, u not."""
     layer = make(example, mode=mode)
-    added = ["gamma", "u"] if mode == "gain" else ["u"]
-    names = [variable.name for variable in plain(layer).weights]
-    assert [variable.name for variable in layer.weights] == names + added
-    view = layer.rule.kernels[0].view(tuple(layer.kernel.shape), layer.get_config())
-    assert tuple(layer.u.shape) == (view.shape[0], view.shape[2])
-    assert layer.u.dtype == "float32"
-    assert not layer.u.trainable
-    if mode == "gain":
-        assert tuple(layer.gamma.shape) == ()
-        assert layer.gamma.dtype == "float32"
-        assert layer.gamma.trainable
+    paths = paths_of(layer)
+    for owner in {path.rpartition("/")[0]: None for path in paths}:
+        part = at(layer, owner) if owner else layer
+        names = [path.rpartition("/")[2] for path in paths if path.rpartition("/")[0] == owner]
+        added = [part._prefix(name) + "gamma" for name in names] if mode == "gain" else []
+        added += [part._prefix(name) + "u" for name in names]
+        twin = plain(layer)
+        theirs = [variable.name for variable in (at(twin, owner) if owner else twin).weights]
+        assert [variable.name for variable in part.weights] == theirs + added
+    for path in paths:
+        u = state_of(layer, path, "u")
+        blocks, _, columns = stack_of(layer, at(layer, path), path).shape
+        assert tuple(u.shape) == (blocks, columns)
+        assert u.dtype == "float32"
+        assert not u.trainable
+        if mode == "gain":
+            gamma = state_of(layer, path, "gamma")
+            assert tuple(gamma.shape) == ()
+            assert gamma.dtype == "float32"
+            assert gamma.trainable
 
 
 @pytest.mark.parametrize("example", EVERY)
@@ -77,8 +91,10 @@ def test_configuration(example: Example) -> None:
     assert list(config) == [*plain(layer).get_config(), *FIELDS]
     assert [config[field] for field in FIELDS] == ["cap", 2.0, 3]
     assert type(layer).from_config(config).get_config() == config
-    shape = example[2]
-    assert layer.compute_output_shape(shape) == plain(layer).compute_output_shape(shape)
+    if not isinstance(layer, layers.cells.SpectralCell):
+        shapes = input_shapes(layer, example[2])
+        expected = plain(layer).compute_output_shape(*shapes)
+        assert layer.compute_output_shape(*shapes) == expected
     entry = keras.saving.serialize_keras_object(layer)
     assert entry["module"] == "snconvert.layers"
     assert entry["class_name"] == RULES[example[0]].spectral_class
@@ -105,12 +121,20 @@ def test_positional_arguments_are_those_of_keras() -> None:
 def test_built_from_a_shape_without_values(example: Example) -> None:
     """A layer joins a Functional graph, channels_first too."""
     name, config, shape = example
-    inputs = keras.Input(shape[1:])
+    if name.endswith("Cell"):
+        pytest.skip("a cell takes its states, which make no graph")
+    dtype = "int32" if RULES[name].kind == "embedding" else "float32"
+    inputs = keras.Input(shape[1:], dtype=dtype)
     layer = getattr(layers, RULES[name].spectral_class)(**config)
-    assert layer(inputs).shape == tuple(layer.compute_output_shape(shape))
-    np.testing.assert_allclose(
-        layer.spectral_norms()["kernel"], sigma_of(layer, layer.kernel), rtol=1e-5
-    )
+    outputs = layer(inputs, inputs) if RULES[name].kind == "attention" else layer(inputs)
+    assert tuple(outputs.shape) == tuple(layer.compute_output_shape(*input_shapes(layer, shape)))
+    for path, sigma in layer.spectral_norms().items():
+        np.testing.assert_allclose(sigma, sigma_of(layer, at(layer, path), path), rtol=1e-5)
+
+
+def input_shapes(layer: Any, shape: Any) -> list[Any]:
+    """Returns the shape once for each argument of a layer that was called on itself."""
+    return [shape] * (2 if layer.rule.kind == "attention" else 1)
 
 
 def test_saved_and_loaded_where_only_snconvert_is_imported(tmp_path: Path) -> None:
@@ -266,7 +290,9 @@ def test_bound(m: int, n: int, seed: int, exponent: int, bound: float) -> None:
 def test_bound_of_every_kind(example: Example) -> None:
     """The largest singular value over the blocks of the effective kernel is the bound."""
     layer = make(example, bound=3.0)
-    np.testing.assert_allclose(sigma_of(layer, layer.effective_kernel()), 3.0, rtol=1e-5)
+    for path in paths_of(layer):
+        sigma = sigma_of(layer, layer.effective_kernel(path), path)
+        np.testing.assert_allclose(sigma, 3.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,16 @@ from spectral_cases import (
     RUNNABLE,
     VARIANTS,
     Example,
+    at,
     inputs_for,
     make,
+    paths_of,
     plain,
+    run,
     scale_of,
+    scaled,
     sigma_of,
+    state_of,
 )
 
 from snconvert import layers
@@ -41,7 +46,8 @@ def cosine(a: Any, b: Any) -> float:
 
 
 def gradients(layer: Any, x: Any, weights: Any, *, training: bool) -> list[Any]:
-    """Returns the gradients of `sum(weights * layer(x))` in kernel, input and, if any, gamma."""
+    """Returns the gradients of `sum(weights * layer(x))` in kernel, input and, if any, gamma, of
+    the only kernel."""
     x = tf.convert_to_tensor(x)
     kernel = layer.kernel.value
     watched = [kernel, x, *([layer.gamma.value] if layer.mode == "gain" else [])]
@@ -53,20 +59,40 @@ def gradients(layer: Any, x: Any, weights: Any, *, training: bool) -> list[Any]:
     return found
 
 
-def differences(layer: Any, x: Any, weights: Any, step: float = 1e-6) -> tuple[np.ndarray, float]:
-    """Returns the float64 finite differences of the same in kernel and gamma, sigma by LAPACK.
-
-    The Keras layer is linear in its kernel: its loss is `<slope, kernel>` and a constant.
-    """
-    twin = plain(layer, dtype="float64")
+def kernel_gradients(layer: Any, x: Any, weights: Any) -> dict[str, tuple[Any, Any]]:
+    """Returns, by path, the gradients of `sum(weights * layer(x))` in a training call in kernel and
+    gamma (0 if there is none)."""
+    kernels = {path: at(layer, path).value for path in paths_of(layer)}
+    gain = layer.mode == "gain"
+    gammas = {path: state_of(layer, path, "gamma").value for path in kernels if gain}
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(twin(np.asarray(x, "float64")) * weights)
-    slope = np.asarray(tape.gradient(loss, twin.kernel.value))
-    kernel = np.asarray(layer.kernel).astype("float64")
-    gamma = float(layer.gamma) if layer.mode == "gain" else 0.0
+        outputs = tf.cast(run(layer, x, training=True), tf.float32)
+        loss = tf.reduce_sum(outputs * tf.cast(weights, tf.float32))
+    found, others = tape.gradient(loss, [kernels, gammas])
+    found = {path: tf.convert_to_tensor(gradient) for path, gradient in found.items()}
+    return {path: (gradient, others.get(path, 0.0)) for path, gradient in found.items()}
+
+
+def differences(
+    layer: Any, x: Any, weights: Any, path: str | None = None, step: float = 1e-6
+) -> tuple[np.ndarray, float]:
+    """Returns the float64 finite differences of the same in one kernel and its gamma, sigma by
+    LAPACK.
+
+    The loss is a function of the effective kernel `s(sigma) W`, in which the Keras layer gives its
+    slope; so differences of `<slope, s(sigma(W)) W>` are those of the loss.
+    """
+    path = path or paths_of(layer)[0]
+    twin = plain(layer, scaled(layer), dtype="float64")
+    x = x if x.dtype.kind == "i" else np.asarray(x, "float64")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(run(twin, x) * weights)
+    slope = np.asarray(tf.convert_to_tensor(tape.gradient(loss, at(twin, path).value)))
+    kernel = np.asarray(at(layer, path)).astype("float64")
+    gamma = float(state_of(layer, path, "gamma")) if layer.mode == "gain" else 0.0
 
     def loss_of(kernel: np.ndarray, gamma: float) -> float:
-        return scale_of(layer, kernel, gamma) * float((slope * kernel).sum())
+        return scale_of(layer, kernel, gamma, path) * float((slope * kernel).sum())
 
     gradient = np.zeros(kernel.shape)
     for index in np.ndindex(kernel.shape):
@@ -82,15 +108,15 @@ def differences(layer: Any, x: Any, weights: Any, step: float = 1e-6) -> tuple[n
 @pytest.mark.parametrize("example", [*RUNNABLE, *VARIANTS])
 def test_gradient(example: Example, mode: str) -> None:
     """The gradient of a training call is that of L(s(sigma(W)) W x), sigma included: the cosine to
-    float64 finite differences is above 0.9999, and gamma's agrees to 1e-3."""
+    float64 finite differences is above 0.9999 for every kernel, and gamma's agrees to 1e-3."""
     layer, x = make(example, mode=mode, bound=0.8), inputs_for(example)
-    weights = np.random.default_rng(2).normal(size=layer(x).shape)
-    kernel, _, *gamma = gradients(layer, x, weights, training=True)
-    expected, by_gamma = differences(layer, x, weights)
-    assert cosine(kernel, expected) > 0.9999
-    np.testing.assert_allclose(np.linalg.norm(kernel), np.linalg.norm(expected), rtol=1e-3)
-    if gamma:
-        np.testing.assert_allclose(gamma[0], by_gamma, rtol=1e-3, atol=1e-4)
+    weights = np.random.default_rng(2).normal(size=run(layer, x).shape)
+    for path, (kernel, by_gamma) in kernel_gradients(layer, x, weights).items():
+        expected, gamma = differences(layer, x, weights, path)
+        assert cosine(kernel, expected) > 0.9999
+        np.testing.assert_allclose(np.linalg.norm(kernel), np.linalg.norm(expected), rtol=1e-3)
+        if mode == "gain":
+            np.testing.assert_allclose(by_gamma, gamma, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])
@@ -241,9 +267,9 @@ def test_mixed_precision_iterates_on_the_stored_kernel(example: Example, policy:
 def test_gain_changes_no_output(example: Example, policy: str) -> None:
     """With gamma at sigma, outputs are those of the plain layer to 1e-5 of their size."""
     layer, x = make(example, mode="gain", dtype=policy), inputs_for(example)
-    before = np.asarray(plain(layer)(x))
+    before = np.asarray(run(plain(layer), x))
     for training in (False, True):
-        after = np.asarray(layer(x, training=training))
+        after = np.asarray(run(layer, x, training=training))
         np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * np.abs(before).max())
 
 
@@ -308,8 +334,9 @@ def test_two_replicas_agree_on_u() -> None:
 @pytest.mark.parametrize("example", EVERY)
 def test_graph_is_traced(example: Example) -> None:
     """Every kind, channels_first too, can be traced for training."""
-    layer = make(example)
-    spec = tf.TensorSpec((2, *(size or 4 for size in example[2][1:])))
-    traced = tf.function(lambda x: layer(x, training=True)).get_concrete_function(spec)
-    twin = tf.function(plain(layer)).get_concrete_function(spec)
-    assert traced.structured_outputs.shape == twin.structured_outputs.shape
+    layer, x = make(example), inputs_for(example, batch=2)
+    spec = tf.TensorSpec(x.shape, x.dtype)
+    traced = tf.function(lambda x: run(layer, x, training=True)).get_concrete_function(spec)
+    twin = plain(layer)
+    expected = tf.function(lambda x: run(twin, x)).get_concrete_function(spec)
+    assert traced.structured_outputs.shape == expected.structured_outputs.shape

@@ -24,6 +24,7 @@ from snconvert.errors import (
     WeightsError,
 )
 from snconvert.layers import Spectral, SpectralDense
+from snconvert.layers.composite import Composite
 from snconvert.live.walk import descendants
 from snconvert.render import print_report
 
@@ -31,7 +32,10 @@ ALL: dict[str, Any] = {"kinds": "all"}
 
 
 def spectral(model: keras.Model) -> list[Any]:
-    return [layer for _, layer in descendants(model) if isinstance(layer, Spectral)]
+    """Returns the spectral layers, without the parts of spectral layers."""
+    found = [layer for _, layer in descendants(model) if isinstance(layer, Spectral)]
+    parts = {id(p) for x in found if isinstance(x, Composite) for p in x.parts().values()}
+    return [layer for layer in found if id(layer) not in parts]
 
 
 def values(model: keras.Model) -> list[np.ndarray]:
@@ -81,10 +85,10 @@ def test_the_argument_is_left_alone(model):
 def test_every_kernel_is_at_the_bound(model):
     """After a hard conversion, the effective kernels have the bound as their norm."""
     for layer in spectral(live.apply(model, bound=2.0, **ALL)):
-        kernel = np.asarray(layer.effective_kernel(), "float64")
-        view = layer.rule.kernels[0].view(kernel.shape, layer.get_config())
-        norms = np.linalg.norm(view.matrix(kernel), 2, axis=(1, 2))
-        assert norms.max() == pytest.approx(2.0, rel=1e-5)
+        for row in layer.rule.kernels_of(layer.get_config()):
+            kernel = np.asarray(layer.effective_kernel(row.path), "float64")
+            matrix = row.view(kernel.shape, layer.get_config()).matrix(kernel)
+            assert np.linalg.norm(matrix, 2, axis=(1, 2)).max() == pytest.approx(2.0, rel=1e-5)
 
 
 def test_saving_and_loading(model, tmp_path):
@@ -205,7 +209,9 @@ def test_paths():
     assert "backbone/transformer_0/heads/a" in paths
     assert "backbone/transformer_0/pair/1/0" in paths
     assert paths[-1] == "head"
-    assert "mha/query" in [layer.path for layer in live.inspect(live_models.attention()).layers]
+    paths = [layer.path for layer in live.inspect(live_models.attention()).layers]
+    assert "mha" in paths
+    assert "mine/_query_dense" in paths
 
 
 @pytest.mark.parametrize(
@@ -236,10 +242,16 @@ def test_overrides():
 
 
 def test_attention_is_a_kind():
-    """Projections are converted with the kind attention, and not with dense."""
+    """An attention layer is converted whole, and the projections of a subclass one by one, with the
+    kind attention, and not with dense."""
     model = live_models.attention()
     assert len(spectral(live.apply(model))) == 1
-    assert len(spectral(live.apply(model, kinds="attention"))) == 8
+    patched = live.apply(model, kinds="attention")
+    assert [type(layer).__name__ for layer in spectral(patched)] == [
+        "SpectralMultiHeadAttention",
+        "SpectralGroupQueryAttention",
+        *["SpectralEinsumDense"] * 4,
+    ]
 
 
 def test_plan_prints_and_turns_to_json(capsys):

@@ -72,7 +72,7 @@ def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
 def test_models_of_every_topology(name, mode, tmp_path):
     """Converting the file, and loading, converting and saving, give the same file."""
     zoo.randomize(zoo.ZOO[name]()).save(tmp_path / "plain.keras")
-    assert_agree(tmp_path / "plain.keras", tmp_path, conv=True, mode=mode)
+    assert_agree(tmp_path / "plain.keras", tmp_path, kinds="all", mode=mode)
 
 
 @pytest.mark.parametrize("name", CURRENT)
@@ -86,13 +86,13 @@ def test_genuine_files(name, models, tmp_path):
             (tmp_path / f"{path}.keras").unlink()
 
 
-@pytest.mark.parametrize("name", ["nested", "wrapped", "convolutional"])
+@pytest.mark.parametrize("name", ["nested", "wrapped", "transposed", "tokens", "recurrent"])
 def test_reports_agree(name, tmp_path):
     """Both say the same of every layer."""
     model = zoo.ZOO[name]()
     model.save(tmp_path / "plain.keras")
-    file = apply_file(tmp_path / "plain.keras", dry_run=True, conv=True).as_json()
-    memory = live.plan(keras.saving.load_model(tmp_path / "plain.keras"), conv=True).as_json()
+    file = apply_file(tmp_path / "plain.keras", dry_run=True, kinds="all").as_json()
+    memory = live.plan(keras.saving.load_model(tmp_path / "plain.keras"), kinds="all").as_json()
     assert file["layers"] == memory["layers"]
     keys = ("converted", "skipped", "target", "mode", "bound", "norm")
     assert {key: file[key] for key in keys} == {key: memory[key] for key in keys}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,9 +13,16 @@ from hypothesis import strategies as st
 
 from snconvert.errors import SnconvertError, SourceError, WeightsError
 from snconvert.matrix import MatrixView
-from snconvert.rules import KINDS, RULES, SPECTRAL, table
+from snconvert.rules import KINDS, RULES, SPECTRAL, Kernel, KernelRule, input_shape_of, table
 
-EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], tuple[int, int, int]]]] = {
+
+def _cell(features: int, states: int, gates: int, group: str = "") -> dict[str, Any]:
+    """Returns the stacks of a recurrent layer or cell."""
+    kernels = {"kernel": (1, features, gates), "recurrent_kernel": (1, states, gates)}
+    return {group + name: stack for name, stack in kernels.items()}
+
+
+EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], Any]]] = {
     "Dense": [
         ({"units": 4}, (None, 5), (1, 5, 4)),
         ({"units": 1, "use_bias": False}, (None, 3, 2), (1, 2, 1)),
@@ -47,7 +55,112 @@ EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], tuple[int
         ),
     ],
     "Conv3D": [({"filters": 2, "kernel_size": 2}, (None, 4, 4, 4, 3), (1, 24, 2))],
+    "Conv1DTranspose": [({"filters": 4, "kernel_size": 3, "strides": 2}, (None, 5, 2), (1, 12, 2))],
+    "Conv2DTranspose": [
+        ({"filters": 4, "kernel_size": (3, 2)}, (None, 5, 5, 2), (1, 24, 2)),
+        (
+            {"filters": 2, "kernel_size": 2, "data_format": "channels_first", "use_bias": False},
+            (None, 3, 4, 5),
+            (1, 8, 3),
+        ),
+    ],
+    "Conv3DTranspose": [({"filters": 2, "kernel_size": 2}, (None, 3, 3, 3, 4), (1, 16, 4))],
+    "DepthwiseConv1D": [
+        ({"kernel_size": 3, "depth_multiplier": 2}, (None, 7, 4), (4, 3, 2)),
+        ({"kernel_size": 4, "use_bias": False}, (None, 7, 3), (3, 4, 1)),
+    ],
+    "DepthwiseConv2D": [
+        ({"kernel_size": (3, 2), "depth_multiplier": 2}, (None, 7, 7, 3), (3, 6, 2)),
+        ({"kernel_size": 2, "data_format": "channels_first"}, (None, 3, 5, 4), (3, 4, 1)),
+    ],
+    "SeparableConv1D": [
+        (
+            {"filters": 4, "kernel_size": 3, "depth_multiplier": 2},
+            (None, 7, 3),
+            {"depthwise_kernel": (3, 3, 2), "pointwise_kernel": (1, 6, 4)},
+        )
+    ],
+    "SeparableConv2D": [
+        (
+            {"filters": 2, "kernel_size": 2, "use_bias": False},
+            (None, 5, 5, 3),
+            {"depthwise_kernel": (3, 4, 1), "pointwise_kernel": (1, 3, 2)},
+        )
+    ],
+    "Embedding": [({"input_dim": 9, "output_dim": 4}, (None, 5), (1, 9, 4))],
+    "ReversibleEmbedding": [
+        ({"input_dim": 7, "output_dim": 3}, (None, 4), (1, 7, 3)),
+        (
+            {"input_dim": 7, "output_dim": 3, "tie_weights": False},
+            (None, 4),
+            {"embeddings": (1, 7, 3), "reverse_embeddings": (1, 3, 7)},
+        ),
+    ],
+    "MultiHeadAttention": [
+        (
+            {"num_heads": 2, "key_dim": 3, "value_dim": 2, "output_shape": 4},
+            (None, 5, 6),
+            {
+                "query_dense/kernel": (1, 6, 6),
+                "key_dense/kernel": (1, 6, 6),
+                "value_dense/kernel": (1, 6, 4),
+                "output_dense/kernel": (1, 4, 4),
+            },
+        ),
+        (
+            {"num_heads": 2, "key_dim": 2, "use_bias": False, "use_gate": True},
+            (None, 3, 4, 5),
+            {
+                "query_dense/kernel": (1, 5, 4),
+                "key_dense/kernel": (1, 5, 4),
+                "_gate_dense/kernel": (1, 5, 4),
+                "value_dense/kernel": (1, 5, 4),
+                "output_dense/kernel": (1, 4, 5),
+            },
+        ),
+    ],
+    "GroupQueryAttention": [
+        (
+            {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2},
+            (None, 5, 6),
+            {
+                "_query_dense/kernel": (1, 6, 12),
+                "_key_dense/kernel": (1, 6, 6),
+                "_value_dense/kernel": (1, 6, 6),
+                "_output_dense/kernel": (1, 12, 6),
+            },
+        )
+    ],
+    "SimpleRNN": [({"units": 4}, (None, 5, 3), _cell(3, 4, 4, "cell/"))],
+    "SimpleRNNCell": [({"units": 4, "use_bias": False}, (None, 3), _cell(3, 4, 4))],
+    "LSTM": [
+        ({"units": 3}, (None, 4, 5), _cell(5, 3, 12, "cell/")),
+        ({"units": 2, "return_sequences": True}, (None, None, 3), _cell(3, 2, 8, "cell/")),
+    ],
+    "LSTMCell": [({"units": 3}, (None, 5), _cell(5, 3, 12))],
+    "GRU": [
+        ({"units": 3}, (None, 4, 5), _cell(5, 3, 9, "cell/")),
+        ({"units": 3, "reset_after": False}, (None, 4, 2), _cell(2, 3, 9, "cell/")),
+    ],
+    "GRUCell": [({"units": 3}, (None, 5), _cell(5, 3, 9))],
+    "ConvLSTM1D": [({"filters": 2, "kernel_size": 3}, (None, 3, 5, 2), _cell(6, 6, 8, "cell/"))],
+    "ConvLSTM2D": [
+        ({"filters": 2, "kernel_size": 2}, (None, 3, 4, 4, 3), _cell(12, 8, 8, "cell/")),
+        (
+            {"filters": 1, "kernel_size": 2, "data_format": "channels_first"},
+            (None, 3, 2, 4, 5),
+            _cell(8, 4, 4, "cell/"),
+        ),
+    ],
+    "ConvLSTM3D": [
+        (
+            {"filters": 1, "kernel_size": 2, "use_bias": False},
+            (None, 2, 3, 3, 3, 2),
+            _cell(16, 8, 4, "cell/"),
+        )
+    ],
 }
+"""Configuration, input shape and the stacks of the kernels; a single one stands for itself."""
 
 CASES = [
     pytest.param(name, *example, id=f"{name}-{i}")
@@ -56,58 +169,132 @@ CASES = [
 ]
 
 
-def build(name: str, config: dict[str, Any], shape: tuple[int | None, ...]) -> keras.layers.Layer:
+def make(name: str, config: dict[str, Any], shape: tuple[int | None, ...]) -> keras.layers.Layer:
     layer = getattr(keras.layers, name)(**config)
-    layer.build(shape)
+    layer.build(*[shape] * (2 if RULES[name].kind == "attention" else 1))
+    return layer
+
+
+def stacks(rule: KernelRule, stack: Any) -> dict[str, tuple[int, int, int]]:
+    return stack if isinstance(stack, dict) else {rule.kernels[0].path: stack}
+
+
+def follow(layer: Any, path: str) -> Any:
+    for attribute in filter(None, path.split("/")):
+        layer = getattr(layer, attribute)
     return layer
 
 
 @pytest.mark.parametrize(("name", "config", "shape", "stack"), CASES)
 def test_expected_variables_are_keras_own(
-    name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: tuple[int, int, int]
+    name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: Any
 ) -> None:
-    """The shapes that a rule expects are those of the layer that Keras builds, and its matrix view
-    has the documented shape."""
-    layer = build(name, config, shape)
+    """The shapes that a rule expects, group by group in the order of creation, are those of the
+    layer that Keras builds, and its matrix views have the documented shapes."""
+    layer = make(name, config, shape)
     rule = RULES[name]
-    expected = rule.variables(layer.get_config(), list(shape))
-    assert expected == {"": tuple(tuple(variable.shape) for variable in layer.weights)}
-    for kernel in rule.kernels:
-        variable = layer.weights[kernel.index]
+    shapes = input_shape_of(layer.get_build_config())
+    expected = rule.variables(layer.get_config(), shapes)
+    owned = {group: follow(layer, group) for group in expected}
+    variables = {
+        group: owner.trainable_variables if len(owned) == 1 or owner is not layer else []
+        for group, owner in owned.items()
+    }
+    assert expected == {
+        group: tuple(tuple(variable.shape) for variable in own) for group, own in variables.items()
+    }
+    order = [id(variable) for own in variables.values() for variable in own]
+    assert order == [id(variable) for variable in layer.trainable_variables]
+    kernels = rule.kernels_of(layer.get_config())
+    assert [kernel.path for kernel in kernels] == list(stacks(rule, stack))
+    for kernel in kernels:
+        variable = owned[kernel.group].weights[kernel.index]
         assert variable.path.endswith(kernel.name)
         view = kernel.view(tuple(variable.shape), layer.get_config())
-        assert view.shape == stack
-        assert view.matrix(np.zeros(variable.shape)).shape == stack
+        assert view.shape == stacks(rule, stack)[kernel.path]
+        assert view.matrix(np.zeros(variable.shape)).shape == view.shape
 
 
 @pytest.mark.parametrize(("name", "config", "shape", "stack"), CASES)
 def test_the_view_is_the_map(
-    name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: tuple[int, int, int]
+    name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: Any
 ) -> None:
-    """On an input that one kernel position covers, the layer's response is the matrix product
-    with the stack: block by block, rows in, columns out."""
-    layer = build(name, config | {"use_bias": False} if name != "EinsumDense" else config, shape)
+    """On an input that one kernel position covers, the response of what a kernel stands for is the
+    matrix product with the stack, in float64: block by block, rows in, columns out. For a
+    transposed convolution it is the adjoint."""
+    if config.get("data_format") == "channels_first":
+        pytest.skip("TensorFlow on CPU has no channels_first convolution")
+    layer = make(name, config | {"dtype": "float64"}, shape)
     rule = RULES[name]
-    kernel = np.random.default_rng(0).normal(size=layer.kernel.shape).astype("float32")
-    layer.kernel.assign(kernel)
-    matrix = rule.kernels[0].view(kernel.shape, layer.get_config()).matrix(kernel)
-    assert matrix.shape == stack
-    window = list(shape)
-    if name.startswith("Conv"):
-        if config.get("data_format") == "channels_first":
-            pytest.skip("TensorFlow on CPU has no channels_first convolution")
-        window[1:-1] = layer.kernel_size
-    largest = _norm_by_unit_inputs(layer, window)
-    sigma = max(np.linalg.svd(block.astype("float64"), compute_uv=False)[0] for block in matrix)
-    np.testing.assert_allclose(largest, sigma, rtol=1e-5)
+    for kernel in rule.kernels_of(layer.get_config()):
+        owner = follow(layer, kernel.group)
+        value = np.random.default_rng(0).normal(size=getattr(owner, kernel.name).shape)
+        getattr(owner, kernel.name).assign(value)
+        matrix = kernel.view(value.shape, layer.get_config()).matrix(value)
+        assert matrix.shape == stacks(rule, stack)[kernel.path]
+        largest = _norm_by_unit_inputs(*_linear_part(rule, layer, kernel, list(shape)))
+        sigma = max(np.linalg.svd(block, compute_uv=False)[0] for block in matrix)
+        np.testing.assert_allclose(largest, sigma, rtol=1e-12)
 
 
-def _norm_by_unit_inputs(layer: keras.layers.Layer, shape: list[Any]) -> float:
-    """Returns the norm of the explicit matrix of the layer's response to each unit input."""
+def _linear_part(
+    rule: KernelRule, layer: Any, kernel: Kernel, shape: list[Any]
+) -> tuple[Callable[[Any], Any], list[Any]]:
+    """Returns what a kernel does to the input of its own, by Keras' own code, and the shape of the
+    smallest such input."""
+    name, owner = rule.class_name, follow(layer, kernel.group)
+    weight = getattr(owner, kernel.name)
+    if kernel.name == "embeddings":
+        # A bag of ids, by how often each is looked up.
+        rows = owner(np.arange(weight.shape[0])[None])[0]
+        return lambda x: keras.ops.matmul(x, rows), [1, weight.shape[0]]
+    if kernel.name == "reverse_embeddings":
+        return lambda x: owner(x, reverse=True), [1, weight.shape[0]]
+    if name.startswith("ConvLSTM"):
+        convolve = owner.input_conv if kernel.name == "kernel" else keras.ops.conv
+        return lambda x: convolve(x, weight), [1, *weight.shape[:-1]]
+    if rule.kind == "recurrent":
+        return lambda x: _before_the_gates(owner, kernel.name, x), [1, weight.shape[0]]
+    if rule.kind == "attention":
+        # A projection takes every position by itself.
+        owner.activation = None
+        inputs = weight.shape[: 2 if kernel.group.endswith("output_dense") else 1]
+        return owner, [1, *[1] * (len(shape) - 2), *inputs]
+    if kernel.name == "pointwise_kernel":
+        return lambda x: keras.ops.conv(x, weight), [1, *weight.shape[:-1]]
+    if kernel.name == "depthwise_kernel":
+        return lambda x: keras.ops.depthwise_conv(x, weight), [1, *weight.shape[:-1]]
+    if name.endswith("Transpose"):
+        return layer, [1, *[1] * layer.rank, shape[-1]]
+    if rule.kind == "conv":
+        shape[1:-1] = layer.kernel_size
+    return layer, shape
+
+
+def _before_the_gates(cell: Any, kernel: str, x: Any) -> Any:
+    """Returns what a cell makes of inputs, or of a state, before its activations, with open gates
+    (and a reset gate of 1)."""
+    seen: list[Any] = []
+
+    def watch(z: Any) -> Any:
+        seen.append(z)
+        return keras.ops.ones_like(z)
+
+    cell.activation = cell.recurrent_activation = watch
+    states = [keras.ops.zeros((1, cell.units), "float64") for _ in cell.get_initial_state(1)]
+    if kernel == "kernel":
+        cell(x, states)
+    else:
+        cell(np.zeros((1, cell.kernel.shape[0])), [keras.ops.convert_to_tensor(x), *states[1:]])
+    return np.concatenate(seen[: cell.kernel.shape[-1] // cell.units], axis=-1)
+
+
+def _norm_by_unit_inputs(call: Callable[[Any], Any], shape: list[Any]) -> float:
+    """Returns the norm of the explicit matrix of the response to each unit input."""
     shape = [1, *(size or 1 for size in shape[1:])]
     count = int(np.prod(shape))
-    bias = layer(np.zeros(shape, "float32"))
-    rows = [np.ravel(layer(unit.reshape(shape).astype("float32")) - bias) for unit in np.eye(count)]
+    bias = call(np.zeros(shape))
+    rows = [np.ravel(call(unit.reshape(shape)) - bias) for unit in np.eye(count)]
     return float(np.linalg.svd(np.stack(rows).astype("float64"), compute_uv=False)[0])
 
 

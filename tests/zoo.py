@@ -75,6 +75,54 @@ def convolutional() -> keras.Model:
     return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
 
 
+def transposed() -> keras.Model:
+    """The other convolutions, one of them inside TimeDistributed."""
+    inputs = keras.Input((6, 6, 3))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(inputs)
+    x = layers.SeparableConv2D(4, 2, padding="same", use_bias=False)(x)
+    x = layers.Conv2DTranspose(2, 2, strides=2)(x)
+    x = layers.Reshape((12, 24))(x)
+    x = layers.SeparableConv1D(4, 3, strides=2)(x)
+    x = layers.DepthwiseConv1D(2)(x)
+    x = layers.Conv1DTranspose(6, 2, strides=2)(x)
+    x = layers.Reshape((2, 2, 2, 6))(x)
+    x = layers.TimeDistributed(layers.Conv2DTranspose(2, 2))(x)
+    x = layers.Conv3DTranspose(2, 2)(x)
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+def tokens() -> keras.Model:
+    """Ids, masked, through attention of both kinds and back to the vocabulary."""
+    inputs = keras.Input((5,), dtype="int32")
+    table = layers.ReversibleEmbedding(9, 6, mask_zero=True)
+    x = layers.Add()([table(inputs), layers.Embedding(9, 6, mask_zero=True)(inputs)])
+    x = layers.MultiHeadAttention(2, 3, use_gate=True)(x, x)
+    x = layers.GroupQueryAttention(3, 2, 1)(x, x)
+    x = layers.MultiHeadAttention(2, 2, value_dim=3, output_shape=6, use_bias=False)(x, x)
+    return keras.Model(inputs, table(x, reverse=True))
+
+
+def recurrent() -> keras.Model:
+    """Recurrent layers, cells alone and stacked, wrapped, frozen and convolutional."""
+    inputs = keras.Input((4, 5))
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True, dropout=0.1))(inputs)
+    x = layers.Bidirectional(
+        layers.GRU(2, return_sequences=True),
+        backward_layer=layers.SimpleRNN(2, return_sequences=True, go_backwards=True),
+    )(x)
+    x = layers.GRU(4, return_sequences=True, reset_after=False, trainable=False)(x)
+    x = layers.RNN([layers.GRUCell(4), layers.LSTMCell(4)], return_sequences=True)(x)
+    x = layers.RNN(layers.SimpleRNNCell(6), return_sequences=True)(x)
+    x = layers.TimeDistributed(layers.SimpleRNN(4))(layers.Reshape((4, 6, 1))(x))
+    x = layers.ConvLSTM1D(2, 2, return_sequences=True)(layers.Reshape((4, 4, 1))(x))
+    x = layers.ConvLSTM2D(2, 2, return_sequences=True)(layers.Reshape((4, 3, 2, 1))(x))
+    x = layers.ConvLSTM3D(2, 1)(layers.Reshape((4, 2, 1, 1, 2))(x))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    model.compile("adam", "mse")
+    model.fit(RNG.normal(size=(4, 4, 5)), RNG.normal(size=(4, 2)), verbose=0)
+    return model
+
+
 def mixed_float16() -> keras.Model:
     policy = keras.DTypePolicy("mixed_float16")
     return keras.Sequential(
@@ -112,6 +160,9 @@ ZOO: dict[str, Callable[[], keras.Model]] = {
         wrapped,
         einsum,
         convolutional,
+        transposed,
+        tokens,
+        recurrent,
         mixed_float16,
         frozen,
     )
@@ -122,7 +173,9 @@ def inputs_of(model: keras.Model, batch: int = 4) -> list[np.ndarray]:
     """Returns random inputs for a model, the same at every call."""
     rng = np.random.default_rng(3)
     return [
-        rng.normal(size=(batch, *(size or 5 for size in tensor.shape[1:]))).astype("float32")
+        rng.integers(0, 9, size=(batch, *tensor.shape[1:]))
+        if "int" in tensor.dtype
+        else rng.normal(size=(batch, *(size or 5 for size in tensor.shape[1:]))).astype("float32")
         for tensor in model.inputs
     ]
 

@@ -23,6 +23,9 @@ from snconvert.rules import Kernel, KernelRule
 
 Class = TypeVar("Class", bound=type)
 
+OPTIONS = ("mode", "bound", "power_iterations")
+"""What a spectral layer is told beyond what the Keras layer is."""
+
 
 def register(cls: Class) -> Class:
     """Registers a layer of this package with Keras as `snconvert>{name}`.
@@ -89,19 +92,16 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         **kwargs: Any,
     ) -> None:
         options = check_options(type(self), kwargs.get("name"), mode, bound, power_iterations)
+        # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
+        self.__dict__.update({name: getattr(options, name) for name in OPTIONS})
         super().__init__(*args, **kwargs)
-        self.mode = options.mode
-        self.bound = options.bound
-        self.power_iterations = options.power_iterations
         refuse_adapters(self)
 
     def build(self, input_shape: Any) -> None:
         """Creates the variables of the Keras layer, then `gamma` and `u`."""
         refuse_adapters(self)
         super().build(input_shape)
-        config = self.get_config()
-        for kernel in self.rule.kernels:
-            self._add_state(kernel, config)
+        self._add_states()
 
     def kernel_scale(self, name: str, training: bool | None = False) -> Any:
         """Returns `s(sigma)` of a kernel, a float32 scalar; a training call moves `u`."""
@@ -116,7 +116,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def spectral_norms(self) -> dict[str, Any]:
         """Returns sigma of each raw kernel by the current `u`, float32 scalars by kernel name."""
-        return {kernel.name: self._norm(kernel.name).sigma for kernel in self.rule.kernels}
+        return {name: self._norm(name).sigma for name in self._own_kernels()}
 
     def effective_kernel(self, name: str = "kernel") -> Any:
         """Returns `s(sigma) * W` as inference uses it, in the shape and dtype of the kernel."""
@@ -124,18 +124,15 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def converge(self) -> None:
         """Finds `u` anew, to be called after a kernel was assigned by hand."""
-        for kernel in self.rule.kernels:
-            u = getattr(self, self._prefix(kernel.name) + "u")
-            u.assign(self._fresh_u(kernel.name))
+        for name in self._own_kernels():
+            getattr(self, self._prefix(name) + "u").assign(self._fresh_u(name))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration of the Keras layer, then the three options."""
-        return {
-            **super().get_config(),
-            "mode": self.mode,
-            "bound": self.bound,
-            "power_iterations": self.power_iterations,
-        }
+        return {**super().get_config(), **self._options()}
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in OPTIONS}
 
     def save_own_variables(self, store: Any) -> None:
         """Saves all variables; the Keras layers would save their own ones only."""
@@ -169,9 +166,19 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     def _prefix(self, name: str) -> str:
         return "" if len(self.rule.kernels) == 1 else f"{name}_"
 
+    def _own_kernels(self) -> list[str]:
+        """The names of the kernels that the layer itself has, once it is built."""
+        return [k.name for k in self.rule.kernels if f"_{k.name}_view" in vars(self)]
+
+    def _add_states(self) -> None:
+        config = self.get_config()
+        for kernel in self.rule.kernels_of(config):
+            if not kernel.group:
+                self._add_state(kernel, config)
+
     def _add_state(self, kernel: Kernel, config: dict[str, Any]) -> None:
         name = kernel.name
-        view = kernel.view(tuple(getattr(self, name).shape), config)
+        view = kernel.view(tuple(self._variable(name).shape), config)
         setattr(self, f"_{name}_view", view)
         # As initializers, which Keras calls when the kernel has its value: at once, or at the end
         # of the scope in which a subclassed model is built.
@@ -194,10 +201,14 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             )
             setattr(self, self._prefix(name) + "gamma", gamma)
 
+    def _variable(self, name: str) -> Any:
+        """The variable of a kernel."""
+        return getattr(self, name)
+
     def _raw(self, name: str) -> Any:
         """The kernel as it is stored, whatever the scope would cast it to."""
         with AutocastScope(None):
-            return getattr(self, name).value  # a Keras variable would be read, and cast, later
+            return self._variable(name).value  # a Keras variable would be read, and cast, later
 
     def _matrix(self, name: str) -> Any:
         return stacked(ops.cast(self._raw(name), "float32"), getattr(self, f"_{name}_view"))

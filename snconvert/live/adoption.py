@@ -19,9 +19,11 @@ import keras
 import numpy as np
 
 from snconvert.errors import UnsupportedError
+from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.linalg.triplet import Triplet
 from snconvert.live.walk import Layer
+from snconvert.rules import Kernel, KernelRule
 from snconvert.settings import Settings
 
 _PLAIN = "_snconvert_plain_class"
@@ -62,11 +64,22 @@ def adopt(
     """
     check_fit(layer, spectral)
     object.__setattr__(layer, _PLAIN, type(layer))
+    _become(layer, spectral, settings, triplets)
+
+
+def _become(
+    layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None
+) -> None:
+    if issubclass(spectral, Composite):
+        found = iter(triplets or ())
+        for owner, kernels in kernels_by_owner(layer, spectral.rule):
+            own = None if triplets is None else [next(found) for _ in kernels]
+            _become(owner, spectral.part_class, settings, own)
     give_class(layer, spectral)
     layer.mode = settings.mode
     layer.bound = settings.bound
     layer.power_iterations = settings.power_iterations
-    if layer.built:
+    if layer.built and not issubclass(spectral, Composite):
         _add_state(layer, triplets)
 
 
@@ -82,6 +95,26 @@ def check_fit(layer: Layer, spectral: type) -> None:
             f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
             f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
         )
+
+
+def kernels_by_owner(layer: Layer, rule: KernelRule) -> list[tuple[Layer, list[Kernel]]]:
+    """Returns the kernels of a layer by the object that owns them: the layer, or parts of it.
+
+    Args:
+        layer: Built or not; parts that are not made yet are left out.
+        rule: Its row.
+    """
+    owners: dict[str, list[Kernel]] = {}
+    for kernel in rule.kernels_of(layer.get_config()):
+        owners.setdefault(kernel.group, []).append(kernel)
+    found = {group: _part(layer, group) for group in owners}
+    return [(found[group], own) for group, own in owners.items() if found[group] is not None]
+
+
+def _part(layer: Layer, group: str) -> Layer | None:
+    for attribute in filter(None, group.split("/")):
+        layer = getattr(layer, attribute, None)
+    return layer
 
 
 def is_adopted(layer: Layer) -> bool:
@@ -144,23 +177,30 @@ def without_state(layers: Sequence[Layer]) -> Iterator[None]:
 
 
 def state_of(layer: Layer) -> list[Any]:
-    """Returns the variables that a built spectral layer has beyond those of its plain class."""
+    """Returns the variables that a built spectral layer has itself beyond its plain class's."""
     names = [
         layer._prefix(kernel.name) + part
         for kernel in layer.rule.kernels
+        if not kernel.group
         for part in ("gamma", "u")
     ]
     return [vars(layer)[name] for name in names if name in vars(layer)]
 
 
 def set_state(layer: Layer, triplets: Sequence[Triplet]) -> None:
-    """Sets `u`, and `gamma` to sigma, as a conversion does.
+    """Sets every `u`, and `gamma` to sigma, as a conversion does.
 
     Args:
         layer: A built spectral layer.
         triplets: The leading singular triplet of each kernel.
     """
-    for kernel, triplet in zip(layer.rule.kernels, triplets, strict=True):
+    found = iter(triplets)
+    for owner, kernels in kernels_by_owner(layer, layer.rule):
+        _set_own_state(owner, kernels, [next(found) for _ in kernels])
+
+
+def _set_own_state(layer: Layer, kernels: Sequence[Kernel], triplets: Sequence[Triplet]) -> None:
+    for kernel, triplet in zip(kernels, triplets, strict=True):
         prefix = layer._prefix(kernel.name)
         getattr(layer, f"{prefix}u").assign(triplet.u)
         if layer.mode == "gain":
@@ -170,25 +210,25 @@ def set_state(layer: Layer, triplets: Sequence[Triplet]) -> None:
 def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
     config = layer.get_config()
     tracker, locked = layer._tracker, layer._tracker.locked
-    known = {}
+    kernels = layer.rule.kernels_of(config)
     if triplets is not None:
-        known = {k.name: t.u for k, t in zip(layer.rule.kernels, triplets, strict=True)}
+        known = {k.name: t.u for k, t in zip(kernels, triplets, strict=True)}
         # For the time of the call, the layer need not look for what is known.
         object.__setattr__(layer, "_fresh_u", known.__getitem__)
     tracker.unlock()
     try:
-        for kernel in layer.rule.kernels:
+        for kernel in kernels:
             layer._add_state(kernel, config)
     finally:
         layer.__dict__.pop("_fresh_u", None)
         if locked:
             tracker.lock()
     if triplets is not None:
-        set_state(layer, triplets)
-    for kernel in layer.rule.kernels:
+        _set_own_state(layer, kernels, triplets)
+    for kernel in kernels:
         if layer.mode == "gain":
             gamma = getattr(layer, layer._prefix(kernel.name) + "gamma")
-            gamma.trainable = getattr(layer, kernel.name).trainable
+            gamma.trainable = layer._variable(kernel.name).trainable
 
 
 def _rewrap(wrapper: FunctionType, method: MethodType) -> None:

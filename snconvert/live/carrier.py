@@ -11,7 +11,13 @@ from typing import Any
 import keras
 
 from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
-from snconvert.live.adoption import adopt, check_fit, spectral_class, state_of
+from snconvert.live.adoption import (
+    adopt,
+    check_fit,
+    kernels_by_owner,
+    spectral_class,
+    state_of,
+)
 from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
 from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
@@ -142,9 +148,12 @@ def convert(
     for position, step, layer, cls in zip(
         positions, found.plan.steps, layers, classes, strict=True
     ):
-        had = layer.variables
+        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
+        # Without the variables of layers inside, which come behind.
+        had = [[*owner._trainable_variables, *owner._non_trainable_variables] for owner in owners]  # noqa: SLF001
         adopt(layer, cls, step.settings, found.measured.get(position))
-        additions.append((had, [v for v in state_of(layer) if "gamma" in v.name]))
+        for owner, own in zip(owners, had, strict=True):
+            additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
     _refresh(result, additions)
     mark_owners(result)
     report = _as_report(model, made, reports, found, started)

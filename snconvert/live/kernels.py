@@ -9,6 +9,7 @@ import numpy as np
 
 from snconvert.errors import KernelError, located
 from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
 from snconvert.plans import Plan, Skip, Step
@@ -29,13 +30,14 @@ def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
     """
     config = layer.get_config()
     found: list[Triplet] = []
-    for kernel in rule.kernels:
-        variable = getattr(layer, kernel.name)
-        value = np.asarray(keras.ops.convert_to_numpy(variable))
-        half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
-        view = kernel.view(tuple(value.shape), config)
-        value = value.view(np.uint16) if half else value
-        found.append(leading_triplet(value, view, bfloat16=half))
+    for owner, kernels in kernels_by_owner(layer, rule):
+        for kernel in kernels:
+            variable = getattr(owner, kernel.name)
+            value = np.asarray(keras.ops.convert_to_numpy(variable))
+            half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
+            view = kernel.view(tuple(value.shape), config)
+            value = value.view(np.uint16) if half else value
+            found.append(leading_triplet(value, view, bfloat16=half))
     return found
 
 
@@ -86,7 +88,8 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     residual = max((triplet.residual for triplet in triplets), default=None)
     kernel = None
     if outcome.rule is not None and layer.built:
-        kernel = tuple(getattr(layer, outcome.rule.kernels[0].name).shape)
+        ((owner, (first, *_)), *_) = kernels_by_owner(layer, outcome.rule)
+        kernel = tuple(getattr(owner, first.name).shape)
     if isinstance(outcome, Step):
         reason = None if layer.built else "not built yet: u is found when it is"
         if triplets and all(triplet.zero for triplet in triplets):

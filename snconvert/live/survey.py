@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+from keras.src.api_export import get_name_from_symbol
 
+from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.live.patched import holds_its_layers, original_class
-from snconvert.live.walk import Layer, Route, children, has_graph
+from snconvert.live.walk import Layer, Route, children, descendants, has_graph
 from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.recipe import Recipe
 from snconvert.rules import KernelRule
@@ -79,6 +81,9 @@ def _told(outcome: Step | Skip) -> Step | Skip:
 
 
 def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveNode]) -> None:
+    if _is_whole(node, rules):
+        seen.update({id(part): node for _, part in descendants(node.layer)})
+        return
     named = holds_its_layers(node.layer) or node.builtin is not None
     paths: set[str] = set()
     # As a file lists them: `forward_layer` comes before `backward_layer`.
@@ -104,6 +109,14 @@ def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveN
         node.children.clear()
 
 
+def _is_whole(node: LiveNode, rules: Mapping[str, KernelRule]) -> bool:
+    """Whether the layer is converted, or was, with the parts that own its kernels."""
+    if isinstance(node.layer, Composite):
+        return True
+    rule = rules.get(node.builtin or str(node.entry["registered_name"]))
+    return rule is not None and any(kernel.group for kernel in rule.kernels)
+
+
 def _path(parent: LiveNode, route: Route, child: Layer, used: set[str], *, named: bool) -> str:
     way = "/".join(map(str, route))
     tail = child.name if named and child.name not in used else way
@@ -116,18 +129,19 @@ def _node(
 ) -> LiveNode:
     cls = original_class(layer)
     registered = keras.saving.get_registered_name(cls)
-    builtin = cls.__name__ if cls.__module__.partition(".")[0] == "keras" else None
+    builtin = _keras_name(cls) if cls.__module__.partition(".")[0] == "keras" else None
     key = builtin or registered
     projection = parent is not None and isinstance(
         parent.layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
     )
+    name = builtin or cls.__name__
     if projection and builtin:
         builtin, registered = None, _ATTENTION + cls.__name__
     config: dict[str, Any] = {"name": layer.name}
     if key in rules or isinstance(layer, Spectral):
         config = layer.get_config()
     return LiveNode(
-        entry={"class_name": cls.__name__, "registered_name": registered, "config": config},
+        entry={"class_name": name, "registered_name": registered, "config": config},
         name=layer.name,
         path=path,
         builtin=builtin,
@@ -137,6 +151,12 @@ def _node(
         trainable=layer.trainable,
         layer=layer,
     )
+
+
+def _keras_name(cls: type) -> str:
+    """Returns the name of one of Keras' classes that configurations use."""
+    name = get_name_from_symbol(cls)
+    return cls.__name__ if name is None else str(name).rpartition(".")[2]
 
 
 def _has_rule(node: LiveNode, rules: Mapping[str, KernelRule]) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from snconvert.errors import SelectionError, WeightsError, located
+from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.live.adoption import set_state, without_state
 from snconvert.live.kernels import triplets_of
@@ -44,11 +45,13 @@ def load_plain_weights(model: Layer, source: Any) -> None:
                 model.set_weights(source.get_weights())
             else:
                 _load(model, file)
-        found = [_triplets(layer) for layer in spectral]
+        parts = {id(p) for x in spectral if isinstance(x, Composite) for p in x.parts().values()}
+        wholes = [layer for layer in spectral if id(layer) not in parts]
+        found = [_triplets(layer) for layer in wholes]
     except BaseException:
         model.set_weights(kept)
         raise
-    for layer, triplets in zip(spectral, found, strict=True):
+    for layer, triplets in zip(wholes, found, strict=True):
         set_state(layer, triplets)
 
 

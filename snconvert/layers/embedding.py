@@ -1,0 +1,128 @@
+"""The spectrally normalised embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+from keras.src.backend import set_keras_mask
+
+from snconvert.layers.power import times
+from snconvert.layers.spectral import Spectral, register
+from snconvert.rules import RULES
+
+
+class SpectralTable(Spectral):
+    """What the embeddings share; listed before the Keras class."""
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the table, then `gamma` and `u`; the shape of the ids does not matter."""
+        if not self.built:
+            super().build(input_shape)
+
+    def _rows(self, ids: Any, training: bool | None) -> Any:
+        """Looks up and scales the rows, which are fewer than those of the table."""
+        if keras.backend.standardize_dtype(ids.dtype) not in {"int32", "int64"}:
+            ids = ops.cast(ids, "int32")
+        rows = ops.take(self.embeddings, ids, axis=0)
+        rows = times(rows, self.kernel_scale("embeddings", training))
+        return ops.cast(rows, self.compute_dtype)
+
+
+@register
+class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.Embedding` whose table is spectrally normalised.
+
+    Looks up rows of `s(sigma) * W`, with `sigma` the largest singular value of the table `W` of
+    shape `(vocabulary, dim)`, and `s` by `mode`: `hard` is `bound / sigma`, `cap` is `min(1, bound
+    / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at sigma. `u`
+    has shape `(1, dim)`. Ids stay integers, and masks are those of the Keras layer. See
+    `snconvert.layers.Spectral` for what training and inference do.
+
+    Args:
+        *args: Those of `keras.layers.Embedding`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.Embedding`, without LoRA and quantisation.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralEmbedding(100, 8, mask_zero=True)
+        >>> tuple(layer(np.array([[3, 7, 0]])).shape), tuple(layer.u.shape)
+        ((1, 3, 8), (1, 8))
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["Embedding"]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Looks up ids of any shape, and returns `(*ids, dim)`."""
+        return self._rows(inputs, training)
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: ARG002
+        """Returns what Keras' layer does, which takes no `training`."""
+        return super().compute_output_spec(inputs)
+
+
+@register
+class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbedding):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.ReversibleEmbedding` whose table is spectrally normalised.
+
+    Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies by
+    its transpose. `sigma` is the largest singular value of the table `W` of shape `(vocabulary,
+    dim)`, and `s` goes by `mode`: `hard` is `bound / sigma`, `cap` is `min(1, bound / sigma)`,
+    `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at sigma. `embeddings_u`
+    has shape `(1, dim)`. With `tie_weights=False` the table of the reverse direction has its own
+    sigma and `reverse_embeddings_u`. See `snconvert.layers.Spectral` for what training and
+    inference do; a step that uses both directions moves `u` twice.
+
+    Args:
+        *args: Those of `keras.layers.ReversibleEmbedding`, in its order.
+        mode: `hard`, `cap` or `gain`.
+        bound: The bound of `hard` and `cap`.
+        power_iterations: Rounds of power iteration in each training call.
+        **kwargs: Those of `keras.layers.ReversibleEmbedding`, without LoRA and quantisation.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralReversibleEmbedding(100, 8)
+        >>> hidden = layer(np.array([[3, 7]]))
+        >>> tuple(hidden.shape), tuple(layer(hidden, reverse=True).shape)
+        ((1, 2, 8), (1, 2, 100))
+
+    Reference:
+        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
+    """
+
+    rule = RULES["ReversibleEmbedding"]
+
+    def call(self, inputs: Any, reverse: bool = False, training: bool | None = None) -> Any:
+        """Looks up ids, or maps `(..., dim)` to `(..., vocabulary)` if `reverse`."""
+        if not reverse:
+            outputs = self._rows(inputs, training)
+            mask = keras.layers.Embedding.compute_mask(self, inputs)
+            if mask is not None:
+                set_keras_mask(outputs, mask)
+            return outputs
+        name = "embeddings" if self.tie_weights else "reverse_embeddings"
+        kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings
+        if self.reverse_dtype is not None:
+            inputs = ops.cast(inputs, self.reverse_dtype)
+            kernel = ops.cast(kernel, self.reverse_dtype)
+        logits = times(ops.matmul(inputs, kernel), self.kernel_scale(name, training))
+        if self.logit_soft_cap is None:
+            return logits
+        return ops.multiply(ops.tanh(ops.divide(logits, self.logit_soft_cap)), self.logit_soft_cap)
+
+    def compute_output_spec(
+        self,
+        inputs: Any,
+        reverse: bool = False,
+        training: bool | None = None,  # noqa: ARG002
+    ) -> Any:
+        """Returns what Keras' layer does, which takes no `training`."""
+        return super().compute_output_spec(inputs, reverse=reverse)
