@@ -151,8 +151,10 @@ class Worker:
 
     def _start(self) -> Channel:
         if _ahead and _ahead[0].parent == os.getpid() and self._memory == MEMORY:
-            self._pid = _ahead[0].pid
-            return Channel(_ahead.pop().connection)
+            with signals.put_off():
+                begun = _ahead.pop()
+                self._pid = begun.pid
+            return Channel(begun.connection)
         ours, theirs = socket.socketpair()
         with theirs, signals.put_off():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
@@ -226,8 +228,8 @@ def start_ahead(modules: Sequence[str]) -> None:
         if pid == 0:
             ours.close()
             serve(theirs, MEMORY, modules)
-    _ahead.append(_Begun(os.getpid(), pid, ours))
-    signals.at_end(_discard)
+        _ahead.append(_Begun(os.getpid(), pid, ours))
+        signals.at_end(_discard)
 
 
 def _discard() -> None:
