@@ -34,10 +34,11 @@ def check_stored(layer: keras.layers.Layer, count: int) -> None:
     Raises:
         LayerWeightsError: It has not; most likely they were saved before the conversion.
     """
-    expected = len(layer.trainable_variables) + len(layer.non_trainable_variables)
-    if layer.built and count != expected:
+    # Its own ones, as Keras' loading counts: those of its parts are theirs.
+    own = (*layer._trainable_variables, *layer._non_trainable_variables)  # noqa: SLF001
+    if layer.built and count != len(own):
         raise LayerWeightsError(
-            f"{count} variables are stored for it, but with gamma and u it has {expected}",
+            f"{count} variables are stored for it, but with gamma and u it has {len(own)}",
             "Load weights that were saved before the conversion with"
             " snconvert.load_plain_weights(model, file)",
             path=layer.name,
