@@ -195,16 +195,17 @@ class Worker:
             self._channel = None
         if not self._pid:
             return 0
-        pid, process = self._pid, self._process
-        self._pid, self._process = 0, None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        if process is not None:
-            return process.wait()
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        except ChildProcessError:  # somebody else collected it
-            return 0
+        with signals.put_off():  # nobody else would collect it
+            pid, process = self._pid, self._process
+            self._pid, self._process = 0, None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            if process is not None:
+                return process.wait()
+            try:
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            except ChildProcessError:  # somebody else collected it
+                return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +236,9 @@ def start_ahead(modules: Sequence[str]) -> None:
 def _discard() -> None:
     """Ends a child that no `Worker` took over."""
     if _ahead and _ahead[0].parent == os.getpid():
-        os.kill(_ahead[0].pid, signal.SIGKILL)
-        os.waitpid(_ahead[0].pid, 0)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(_ahead[0].pid, signal.SIGKILL)
+            os.waitpid(_ahead[0].pid, 0)
 
 
 def serve(connection: socket.socket, memory: int, modules: Sequence[str] = ()) -> NoReturn:
