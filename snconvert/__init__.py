@@ -14,7 +14,6 @@ from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
     from snconvert.api import apply_file, inspect
-    from snconvert.convert import Progress
     from snconvert.errors import SnconvertError
     from snconvert.layers import (
         SpectralConv1D,
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from snconvert.live import apply, load_plain_weights, plan
     from snconvert.matrix import MatrixView
     from snconvert.recipe import Recipe
-    from snconvert.report import LayerReport, Report
+    from snconvert.report import LayerReport, Progress, Report
     from snconvert.rules import RULES, Kernel, KernelRule
     from snconvert.settings import Settings
 
@@ -98,12 +97,11 @@ __all__ = [
 
 _MODULES = {
     "api": ("apply_file", "inspect"),
-    "convert": ("Progress",),
     "errors": ("SnconvertError",),
     "live": ("apply", "load_plain_weights", "plan"),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),
-    "report": ("LayerReport", "Report"),
+    "report": ("LayerReport", "Progress", "Report"),
     "rules": ("RULES", "Kernel", "KernelRule"),
     "settings": ("Settings",),
 }

@@ -9,10 +9,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from snconvert.convert import Progress, convert_file, inspect_file
+from snconvert.convert import convert_file, inspect_file
 from snconvert.errors import OptionError
 from snconvert.recipe import recipe
-from snconvert.report import Report
+from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
 
 StrPath = str | os.PathLike[str]

@@ -19,8 +19,7 @@ from snconvert import __version__, signals
 from snconvert.errors import OptionError, SnconvertError
 
 if TYPE_CHECKING:
-    from snconvert.convert import Progress
-    from snconvert.report import Report
+    from snconvert.report import Progress, Report
 
 app = typer.Typer(
     name="snconvert",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from snconvert import strictjson
-from snconvert.archive.contents import Contents
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import check_output, write_archive, write_folder
+from snconvert.archive.output import check_output
 from snconvert.archive.source import Source, open_source
 from snconvert.errors import (
     OptionError,
@@ -21,62 +17,20 @@ from snconvert.errors import (
     printable,
 )
 from snconvert.h5paths import group_paths
-from snconvert.inventory import ACTIVATIONS, Stored, take_inventory
-from snconvert.linalg.triplet import Triplet
-from snconvert.optimizer_slots import Gamma, SlotEdits, insert_slots
-from snconvert.optimizer_slots import Stored as StoredVariables
-from snconvert.plans import Plan, Skip, Step, is_leaf, make_plan
-from snconvert.provenance import record
+from snconvert.measuring import Measured, measure
+from snconvert.opened import Opened, describe, kernel_shape, open_weights
+from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
+from snconvert.plans import Plan, Skip, Step, make_plan
+from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.rewriting import Edits, Tell, copy_to_twins, layer_moves, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.settings import Settings
-from snconvert.targets import layer as layer_target
-from snconvert.tasks import IN_CHILD, Task
-from snconvert.trainable import trainable_count
-from snconvert.tree import Node, model_root, parse
-from snconvert.versions import check_version, is_keras_2
-from snconvert.vetting import vet
-
-SCAN_SECONDS, MOST_SECONDS = 5.0, 60.0
-"""How much computing time HDF5 may take over a file's table of contents before it counts as
-damaged; models with more layers get more, by `_deadline`."""
-
-
-_Shapes = dict[Node, list[tuple[int, ...]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a conversion is.
-
-    Attributes:
-        stage: `reading`, `sigma` or `writing`.
-        what: The layer just finished, or empty.
-        done: Bytes of the stage that are done.
-        total: Bytes of the stage in all.
-    """
-
-    stage: str
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(slots=True)
-class _Model:
-    """An opened model with all that is known of it."""
-
-    source: Source
-    metadata: Any
-    root: Node
-    plan: Plan
-    paths: dict[Node, str]
-    contents: Contents
-    inventory: dict[Node, Stored]
-    warnings: list[str]
-    triplets: dict[Node, list[Triplet | None]] = field(default_factory=dict)
-    seconds_sigma: float = 0.0
+from snconvert.targets import TARGETS, Target
+from snconvert.targets.layer import FIELDS
+from snconvert.tasks import IN_CHILD
+from snconvert.tree import Node
 
 
 def convert_file(
@@ -88,7 +42,7 @@ def convert_file(
     dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Tell = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
 
@@ -110,15 +64,29 @@ def convert_file(
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
-        model = _open(opened, recipe, table(rules), worker)
-        if not model.plan.steps:
-            raise SelectionError(*_nothing(model.plan))
-        _measure(model, worker, progress, everything=output is None or dry_run)
-        status = "convertible" if output is None or dry_run else "converted"
-        layers = _layer_reports(model, status)
+        model, plan = _open(opened, recipe, table(rules), worker)
+        if not plan.steps:
+            raise SelectionError(*_nothing(plan))
+        writes = output is not None and not dry_run
+        outcomes = plan.steps if writes else plan.outcomes
+        chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in outcomes]
+        measured = measure(model, chosen, worker, progress)
+        status = "converted" if writes else "convertible"
+        layers = _layer_reports(model, plan, measured, recipe, status)
         size = opened.size
-        if output is not None and not dry_run:
-            size = _write(model, recipe, layers, output, worker, progress, force=force or in_place)
+        if output is not None and writes:
+            edits = _edit(model, plan, measured, recipe)
+            size = write_model(
+                model,
+                edits,
+                output,
+                worker,
+                metadata=lambda digest: with_record(
+                    model.metadata, record(recipe, layers, digest, edits.factors)
+                ),
+                force=force or in_place,
+                progress=progress,
+            )
         else:
             opened.check_weights()  # writing does both on its way
             opened.check_unchanged()
@@ -132,8 +100,8 @@ def convert_file(
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,
-        seconds_sigma=model.seconds_sigma,
-        warnings=tuple(model.warnings),
+        seconds_sigma=measured.seconds,
+        warnings=model.warnings,
     )
 
 
@@ -142,7 +110,7 @@ def inspect_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    progress: Callable[[Progress], None] | None = None,
+    progress: Tell = None,
 ) -> Report:
     """Reports every layer of a file: kind, kernel shape, sigma, convertible or why not.
 
@@ -154,11 +122,12 @@ def inspect_file(
     """
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
-        model = _open(opened, recipe, table(rules), worker, lenient=True)
-        _measure(model, worker, progress, everything=True)
+        model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
+        chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in plan.outcomes]
+        measured = measure(model, chosen, worker, progress)
         opened.check_weights()
         opened.check_unchanged()
-        layers = _layer_reports(model, "convertible")
+        layers = _layer_reports(model, plan, measured, recipe, "convertible")
         size = opened.size
     return Report(
         source=source,
@@ -170,13 +139,13 @@ def inspect_file(
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,
-        seconds_sigma=model.seconds_sigma,
-        warnings=tuple(model.warnings),
+        seconds_sigma=measured.seconds,
+        warnings=model.warnings,
     )
 
 
 def _refuse_what_is_to_come(recipe: Recipe) -> None:
-    if recipe.target != "layer":
+    if recipe.target not in TARGETS:
         raise UnsupportedError(
             f"--target {recipe.target} is not in this version", "Use --target layer"
         )
@@ -192,26 +161,22 @@ def _open(
     worker: Worker,
     *,
     lenient: bool = False,
-) -> _Model:
-    config = strictjson.loads(source.config, "config.json")
-    metadata: Any = {}
-    if source.metadata is not None:
-        metadata = strictjson.loads(source.metadata, "metadata.json")
-    findings = vet(config)
-    root = model_root(parse(config))
-    aged = check_version(root, metadata)
-    plan = make_plan(root, recipe, rules, lenient=lenient)
-    paths = group_paths(root)
-    contents = worker.call("snconvert.archive.h5:scan", source.weights, seconds=_deadline(source))
-    others = ("optimizer", "metrics") if is_keras_2(root, metadata) else ("optimizer",)
-    inventory = take_inventory(root, paths, contents, rules, others)
-    warnings = [*source.warnings, *aged, *(str(finding) for finding in findings)]
-    return _Model(source, metadata, root, plan, paths, contents, inventory, warnings)
+) -> tuple[Opened, Plan]:
+    described = describe(source)
+    plan = make_plan(described.root, recipe, rules, lenient=lenient)
+    model = open_weights(described, rules, worker)
+    target = TARGETS[recipe.target]
+    return model, Plan(tuple(_seen_by(target, model, outcome) for outcome in plan.outcomes))
 
 
-def _deadline(source: Source) -> float:
-    """A chain of 10 000 layers takes HDF5 seconds; a damaged file would take for ever."""
-    return min(SCAN_SECONDS + len(source.config) / 2e5, MOST_SECONDS)
+def _seen_by(target: Target, model: Opened, outcome: Step | Skip) -> Step | Skip:
+    """Returns the outcome, or why the target cannot do what was planned."""
+    if isinstance(outcome, Skip):
+        return outcome
+    stored = model.inventory.get(outcome.node)
+    with located(path=outcome.node.path, class_name=outcome.node.class_name):
+        obstacle = target.obstacle(outcome.node, outcome.rule, outcome.settings, stored)
+    return outcome if obstacle is None else Skip(outcome.node, obstacle, outcome.rule)
 
 
 def _nothing(plan: Plan) -> tuple[str, str]:
@@ -224,53 +189,10 @@ def _nothing(plan: Plan) -> tuple[str, str]:
     return what, "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
 
 
-def _measure(
-    model: _Model,
-    worker: Worker,
-    progress: Callable[[Progress], None] | None,
-    *,
-    everything: bool,
-) -> None:
-    """Finds sigma and `u` of the kernels to convert, and of all that have a rule if asked."""
-    started = time.perf_counter()
-    tasks: list[Task] = []
-    owners: list[Node] = []
-    for outcome in model.plan.outcomes:
-        if not everything and isinstance(outcome, Skip):
-            continue
-        stored = model.inventory.get(outcome.node)
-        for kernel in stored.kernels if stored else ():
-            node = outcome.node
-            tasks.append(
-                Task(
-                    (node.path, node.class_name),
-                    kernel.path,
-                    kernel.dataset,
-                    kernel.view,
-                    isinstance(outcome, Step),
-                )
-            )
-            owners.append(node)
-    total = sum(task.dataset.nbytes for task in tasks)
-    done = 0
-
-    def tell(message: tuple[str, int]) -> None:
-        nonlocal done
-        done += message[1]
-        if progress is not None:
-            progress(Progress("sigma", message[0], done, total))
-
-    if tasks:
-        found = worker.call(
-            "snconvert.sigmas:measure", model.source.weights, tasks, seconds=None, progress=tell
-        )
-        for node, triplet in zip(owners, found, strict=True):
-            model.triplets.setdefault(node, []).append(triplet)
-    model.seconds_sigma = time.perf_counter() - started
-
-
-def _layer_reports(model: _Model, status: str) -> tuple[LayerReport, ...]:
-    own, inner = _stored_shapes(model)
+def _layer_reports(
+    model: Opened, plan: Plan, measured: Measured, recipe: Recipe, status: str
+) -> tuple[LayerReport, ...]:
+    own, inner = stored_shapes(model)
     with_matrices = {
         node
         for shapes_of in (own, inner)
@@ -278,46 +200,49 @@ def _layer_reports(model: _Model, status: str) -> tuple[LayerReport, ...]:
         if any(len(shape) > 1 for shape in shapes)
     }
     return tuple(
-        _layer_report(outcome, model, status, has_matrix=outcome.node in with_matrices)
-        for outcome in model.plan.outcomes
+        _step_report(outcome, model, measured, TARGETS[recipe.target], status)
+        if isinstance(outcome, Step)
+        else _skip_report(outcome, model, measured, has_matrix=outcome.node in with_matrices)
+        for outcome in plan.outcomes
     )
 
 
-def _layer_report(
-    outcome: Step | Skip, model: _Model, status: str, *, has_matrix: bool
+def _step_report(
+    step: Step, model: Opened, measured: Measured, target: Target, status: str
 ) -> LayerReport:
-    node = outcome.node
-    stored = model.inventory.get(node)
-    shape = stored.kernels[0].dataset.shape if stored and stored.kernels else None
-    triplets = [triplet for triplet in model.triplets.get(node, []) if triplet is not None]
+    node, shape = step.node, kernel_shape(model, step.node)
+    triplets = measured.known(node)
     sigma = max((triplet.sigma for triplet in triplets), default=None)
-    if isinstance(outcome, Step):
-        reason = "not built yet: u is found when it is" if shape is None else None
-        if triplets and all(triplet.zero for triplet in triplets):
-            reason = "a kernel of zeros: it stays zero"
-        return LayerReport(
-            node.path,
-            node.class_name,
-            shape,
-            status,
-            reason,
-            outcome.rule.spectral_class,
-            sigma,
-            None if sigma is None else outcome.settings.sigma_after(sigma),
-            max((triplet.residual for triplet in triplets), default=None),
-        )
-    nothing = outcome.rule is None and not has_matrix and not node.opaque
-    after = sigma
+    reason = "not built yet: u is found when it is" if shape is None else None
+    if triplets and all(triplet.zero for triplet in triplets):
+        reason = "a kernel of zeros: it stays zero"
+    return LayerReport(
+        node.path,
+        node.class_name,
+        shape,
+        status,
+        reason,
+        target.new_class(node, step.rule),
+        sigma,
+        None if sigma is None else step.settings.sigma_after(sigma),
+        max((triplet.residual for triplet in triplets), default=None),
+    )
+
+
+def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: bool) -> LayerReport:
+    node, triplets = skip.node, measured.known(skip.node)
+    after = sigma = max((triplet.sigma for triplet in triplets), default=None)
     if sigma is not None and node.spectral:
         settings = _settings_of(node)
         # A trained gamma is anything; the report of the conversion itself says where it started.
         after = None if settings.mode == "gain" else settings.sigma_after(sigma)
+    nothing = skip.rule is None and not has_matrix and not node.opaque
     return LayerReport(
         node.path,
         node.title,
-        shape,
-        "spectral" if outcome.spectral else "skipped",
-        NO_KERNEL if nothing and node.first is None else outcome.reason,
+        kernel_shape(model, node),
+        "spectral" if skip.spectral else "skipped",
+        NO_KERNEL if nothing and node.first is None else skip.reason,
         None,
         sigma,
         after,
@@ -328,9 +253,7 @@ def _layer_report(
 def _settings_of(node: Node) -> Settings:
     """Returns how a layer that is spectral already is normalised."""
     try:
-        return Settings(
-            **{name: node.config[name] for name in layer_target.FIELDS if name in node.config}
-        )
+        return Settings(**{name: node.config[name] for name in FIELDS if name in node.config})
     except OptionError as error:
         raise SourceError(
             f"its configuration is invalid: {error.what}",
@@ -340,189 +263,25 @@ def _settings_of(node: Node) -> Settings:
         ) from error
 
 
-def _write(
-    model: _Model,
-    recipe: Recipe,
-    layers: Sequence[LayerReport],
-    output: str,
-    worker: Worker,
-    progress: Callable[[Progress], None] | None,
-    *,
-    force: bool,
-) -> int:
-    additions: list[tuple[str, Any]] = []
-    old_paths = model.paths
-    slots = _optimizer_edits(model)
-    for step in model.plan.steps:
-        layer_target.wrap(step.node, step.rule, step.settings)
-    for node in old_paths:
-        # A layer shared by two models stands in both configurations; all copies must agree.
-        if node.first is not None and node.first.spectral is None:
-            node.entry.update(_twin_entry(node))
-    new_paths = group_paths(model.root)
-    for step in model.plan.steps:
-        stored = model.inventory.get(step.node)
-        if stored is None or not stored.kernels:
-            continue
-        triplets = [triplet for triplet in model.triplets[step.node] if triplet is not None]
-        group = new_paths[step.node]
-        additions += layer_target.arrays(group, stored, triplets, step.settings)
-    moves = [
-        (old, new_paths[node])
-        for node, old in old_paths.items()
-        if old != new_paths[node] and is_leaf(node) and old in model.contents.groups
-    ]
-    overlay = worker.call(
-        "snconvert.archive.h5:edit",
-        model.source.weights,
-        [*moves, *slots.moves],
-        [*additions, *slots.additions],
-        seconds=_deadline(model.source),
-    )
-
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(Progress("writing", "", done, model.source.size))
-
-    writer = write_folder if model.source.kind == "folder" else write_archive
-    return writer(
-        model.source,
-        output,
-        config=strictjson.dumps(model.root.entry),
-        metadata=lambda digest: _metadata(model.metadata, recipe, layers, digest),
-        overlay=overlay,
-        assets=_asset_moves(model.source.assets, moves),
-        force=force,
-        progress=tell,
-    )
-
-
-def _twin_entry(node: Node) -> dict[str, Any]:
-    first = node.first
-    if first is None:
-        return {}
-    names = ("module", "class_name", "registered_name", "config")
-    return {name: first.entry[name] for name in names if name in first.entry}
-
-
-def _asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Asset members are named after groups, so they move with them."""
-    new_of = dict(moves)
-    renamed: dict[str, str] = {}
-    for asset in assets:
-        for group in _with_parents(asset.removeprefix("assets/")):
-            if group in new_of:
-                renamed[asset] = f"assets/{new_of[group]}{asset.removeprefix(f'assets/{group}')}"
-    return renamed
-
-
-def _with_parents(path: str) -> Iterable[str]:
-    """Yields the path and everything above it: `a/b/c`, `a/b`, `a`."""
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
-
-
-def _optimizer_edits(model: _Model) -> SlotEdits:
-    """`gain` adds trainable variables: gives the optimizer a slot for each."""
-    compiled = model.root.entry.get("compile_config")
-    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
-    slots = {
-        path: (dataset.shape, dataset.dtype)
-        for path, dataset in model.contents.datasets.items()
-        if path.startswith("optimizer/")
+def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:
+    """Edits the configuration of each layer, and returns what changes in the weights."""
+    target = TARGETS[recipe.target]
+    new = {
+        step.node: Gammas(tuple(triplet.sigma for triplet in measured.known(step.node)))
+        for step in plan.steps
+        if step.settings.mode == "gain"
     }
-    gains = any(step.settings.mode == "gain" for step in model.plan.steps)
-    if not gains or not slots or is_keras_2(model.root, model.metadata):
-        return SlotEdits()
-    if isinstance(optimizer, str):
-        # Keras up to 3.5 writes what `compile` was given.
-        optimizer = {"module": "keras.optimizers", "class_name": optimizer, "config": {}}
-    if not isinstance(optimizer, dict):
-        raise UnsupportedError(
-            "the file holds optimizer state, but its configuration names no optimizer, and --mode"
-            " gain must add to it",
-            "Use --mode hard or cap, or save the model again",
-        )
-    return insert_slots(optimizer, slots, _trainable_variables(model))
-
-
-def _stored_shapes(model: _Model) -> tuple[_Shapes, _Shapes]:
-    """Returns the shapes that each leaf stores itself, and those that layers inside it store."""
-    leaves = {path: node for node, path in model.paths.items() if is_leaf(node)}
-    own: _Shapes = {}
-    inner: _Shapes = {}
-    for path, dataset in model.contents.datasets.items():
-        owner = path.rpartition("/vars/")[0]
-        for group in _with_parents(owner):
-            if group in leaves:
-                shapes = own if group == owner else inner
-                shapes.setdefault(leaves[group], []).append(dataset.shape)
-                break
-    return own, inner
-
-
-def _trainable_variables(model: _Model) -> list[StoredVariables | Gamma]:
-    """Returns stored variables and new gammas in the order of Keras' trainable variables."""
-    steps = {step.node: step for step in model.plan.steps}
-    own, inner = _stored_shapes(model)
-    variables: list[StoredVariables | Gamma] = []
-    for node in model.root.walk():
-        if not is_leaf(node) or not node.trainable or node.first is not None:
-            continue
-        step = steps.get(node)
-        gain = step is not None and step.settings.mode == "gain"
-        stored = model.inventory.get(node)
-        if stored is not None:
-            variables += _of_parts(model, node, stored, gain=gain)
-            continue
-        shapes = own.get(node, [])
-        count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
-        if node in inner or count is None:
-            unsure = (*shapes, *inner.get(node, []))
-            variables.append(StoredVariables(unsure, exact=False))
-        else:
-            variables.append(StoredVariables(tuple(shapes[:count]), exact=True))
-    return variables
-
-
-def _of_parts(
-    model: _Model, node: Node, stored: Stored, *, gain: bool
-) -> Iterator[StoredVariables | Gamma]:
-    """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas."""
-    triplets = model.triplets.get(node, [None] * len(stored.kernels))
-    for part, count in stored.counts.items():
-        group = f"{model.paths[node]}/{part}".rstrip("/")
-        own = [
-            triplet
-            for kernel, triplet in zip(stored.kernels, triplets, strict=True)
-            if kernel.kernel.group == part
-        ]
-        trained = count - len(own) if node.spectral else count
-        datasets = [model.contents.datasets[f"{group}/vars/{index}"] for index in range(trained)]
-        yield StoredVariables(tuple(dataset.shape for dataset in datasets), exact=True)
-        if gain:
-            yield from (Gamma(triplet.sigma) for triplet in own if triplet is not None)
-        for activation in ACTIVATIONS:
-            if f"{group}/{activation}" in model.contents.groups:
-                inside = f"{group}/{activation}/"
-                found = [
-                    d.shape
-                    for path, d in model.contents.datasets.items()
-                    if path.startswith(inside)
-                ]
-                yield StoredVariables(tuple(found), exact=False)
-
-
-def _metadata(metadata: Any, recipe: Recipe, layers: Sequence[LayerReport], digest: str) -> bytes:
-    """Adds how the file was made under the key `snconvert`; Keras ignores it."""
-    made = record(recipe, layers, digest)
-    if not isinstance(metadata, dict):
-        metadata = {}
-    if "snconvert" in metadata:
-        made["before"] = metadata["snconvert"]
-    return strictjson.dumps({**metadata, "snconvert": made})
+    edits = Edits()
+    edits.add_slots(optimizer_edits(model, new))
+    for step in plan.steps:
+        target.wrap(step.node, step.rule, step.settings, model.inventory.get(step.node))
+    copy_to_twins(model.paths, {step.node for step in plan.steps})
+    paths = group_paths(model.root)
+    places = paths | {step.node: target.place(paths[step.node]) for step in plan.steps}
+    edits.moves += layer_moves(model, places)
+    for step in plan.steps:
+        stored = model.inventory.get(step.node)
+        if stored is not None and stored.kernels:
+            triplets = measured.known(step.node)
+            edits.add(target.edits(paths[step.node], stored, triplets, step.settings))
+    return edits

@@ -1,4 +1,4 @@
-"""Gives the optimizer a slot for each trainable variable that `gain` adds.
+"""Gives the optimizer a slot for each trainable variable that `gain` adds, or takes it away.
 
 Keras stores an optimizer's state by position: first iteration and learning rate, then blocks, each
 of which goes through the model's trainable variables in order (keras/src/optimizers). When their
@@ -6,7 +6,8 @@ number changes, Keras drops the state. So the new variables' slots are inserted 
 have them, holding what a fresh optimizer would hold.
 
 How many variables there were, and their shapes, is read from the slots themselves; where a new
-variable belongs follows by aligning these shapes with those that the layers store.
+variable belongs, or an old one was, follows by aligning these shapes with those that the layers
+store.
 """
 
 from __future__ import annotations
@@ -52,16 +53,26 @@ class Gamma:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """A trainable scalar that is to be taken away is here."""
+
+
+Variable = Stored | Gamma | Gone
+
+
+@dataclass(frozen=True, slots=True)
 class SlotEdits:
     """What to change in the weights file.
 
     Attributes:
         moves: Simultaneous renames of datasets.
         additions: New datasets.
+        removals: Datasets that go.
     """
 
     moves: list[tuple[str, str]] = field(default_factory=list)
     additions: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
 
 
 Cell = Callable[[Sequence[Shape]], int]
@@ -159,12 +170,12 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
 _TRAILING = {"nadam": 1}  # scalars behind the blocks
 
 
-def insert_slots(
+def edit_slots(
     optimizer: Mapping[str, Any],
     slots: Mapping[str, tuple[Shape, str]],
-    variables: Sequence[Stored | Gamma],
+    variables: Sequence[Variable],
 ) -> SlotEdits:
-    """Returns the edits that give every `Gamma` its slots.
+    """Returns the edits that give every `Gamma` its slots, and take those of every `Gone`.
 
     Args:
         optimizer: The serialised optimizer of the file's `compile_config`.
@@ -198,7 +209,7 @@ def _edit(
     slots: Mapping[str, tuple[Shape, str]],
     folder: str,
     skip: int,
-    variables: Sequence[Stored | Gamma],
+    variables: Sequence[Variable],
 ) -> None:
     name, config = str(optimizer.get("class_name")), _config(optimizer)
     own = [slots.get(f"{folder}/{i}") for i in range(len(slots))]
@@ -209,8 +220,8 @@ def _edit(
         return  # nothing was trained yet
     if not str(optimizer.get("module", "keras")).startswith("keras") or name.lower() not in _BLOCKS:
         raise UnsupportedError(
-            f"the slots of the optimizer {printable(name)} are not known, and --mode gain must add"
-            " to them",
+            f"the slots of the optimizer {printable(name)} are not known, and the scalars"
+            " of mode gain change their number",
             _WAY_OUT,
         )
     blocks = _BLOCKS[name.lower()](config)
@@ -261,17 +272,17 @@ def _rest_fits(
 
 
 def _places(
-    variables: Sequence[Stored | Gamma], shapes: Sequence[Shape]
-) -> list[tuple[int, Gamma]]:
-    """Returns before which of the old trainable variables each new one stands."""
+    variables: Sequence[Variable], shapes: Sequence[Shape]
+) -> list[tuple[int, Gamma | Gone]]:
+    """Returns before which of the old trainable variables each new one stands, or which goes."""
     forward = [{0}]
     for item in variables:
         forward.append({end for start in forward[-1] for end in _ends(item, shapes, start)})
     alive = {len(shapes)}
-    places: list[tuple[int, Gamma]] = []
+    places: list[tuple[int, Gamma | Gone]] = []
     for item, starts in zip(reversed(variables), reversed(forward[:-1]), strict=True):
         alive = {start for start in starts if alive.intersection(_ends(item, shapes, start))}
-        if isinstance(item, Gamma):
+        if isinstance(item, Gamma | Gone):
             if len(alive) != 1:
                 raise _unmatched(
                     "they fit several orders of the layers' variables"
@@ -282,9 +293,12 @@ def _places(
     return places[::-1]
 
 
-def _ends(item: Stored | Gamma, shapes: Sequence[Shape], start: int) -> Iterator[int]:
+def _ends(item: Variable, shapes: Sequence[Shape], start: int) -> Iterator[int]:
     if isinstance(item, Gamma):
         yield start
+    elif isinstance(item, Gone):
+        if start < len(shapes) and shapes[start] == ():
+            yield start + 1
     elif item.exact:
         if tuple(shapes[start : start + len(item.shapes)]) == item.shapes:
             yield start + len(item.shapes)
@@ -305,16 +319,22 @@ def _renumber(
     total: int,
     blocks: Sequence[_Block],
     cells: Sequence[Sequence[tuple[Shape, int]]],
-    places: Sequence[tuple[int, Gamma]],
+    places: Sequence[tuple[int, Gamma | Gone]],
 ) -> None:
+    gone = {place for place, item in places if isinstance(item, Gone)}
+    gammas = [(place, item) for place, item in places if isinstance(item, Gamma)]
     old = new = head
     for block, own in zip(blocks, cells, strict=True):
         for index in range(len(own) + 1):
-            for value in (gamma.value for place, gamma in places if place == index):
+            for value in (gamma.value for place, gamma in gammas if place == index):
                 for array in block.fresh(value):
                     edits.additions.append((f"{folder}/{new}", array))
                     new += 1
             for _ in range(own[index][1] if index < len(own) else 0):
+                if index in gone:
+                    edits.removals.append(f"{folder}/{old}")
+                    old += 1
+                    continue
                 _move(edits, folder, old, new)
                 old, new = old + 1, new + 1
     for _ in range(total - old):
@@ -329,7 +349,7 @@ def _move(edits: SlotEdits, folder: str, old: int, new: int) -> None:
 
 def _unmatched(why: str) -> UnsupportedError:
     return UnsupportedError(
-        f"the optimizer's slots cannot be matched to variables ({why}), and --mode gain must add"
-        " to them",
+        f"the optimizer's slots cannot be matched to variables ({why}), and the scalars of"
+        " mode gain change their number",
         _WAY_OUT,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-    from snconvert.convert import Progress
+    from snconvert.report import Progress
 
 PATIENCE = 0.5
 """Seconds before the bar appears; shorter work ends without one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snconvert import __version__
@@ -10,13 +10,20 @@ from snconvert.recipe import Recipe
 from snconvert.report import LayerReport
 
 
-def record(recipe: Recipe, layers: Sequence[LayerReport], sha256: str | None) -> dict[str, Any]:
+def record(
+    recipe: Recipe,
+    layers: Sequence[LayerReport],
+    sha256: str | None,
+    factors: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Returns version, options, the source's SHA-256 and the numbers of each converted layer.
 
     Args:
         recipe: The options.
         layers: The report's layers.
         sha256: Of the source, in hexadecimal; `None` where it has none.
+        factors: What stored kernels were multiplied by, by their paths in the source; dividing by
+            it undoes the conversion.
     """
     return {
         "version": __version__,
@@ -34,4 +41,13 @@ def record(recipe: Recipe, layers: Sequence[LayerReport], sha256: str | None) ->
             for layer in layers
             if layer.status == "converted"
         },
+        **({"factors": dict(factors)} if factors else {}),
     }
+
+
+def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
+    """Returns `metadata.json` with how the file was made under `snconvert`; Keras ignores it."""
+    if not isinstance(metadata, dict):
+        metadata = {}
+    before = {"before": metadata["snconvert"]} if "snconvert" in metadata else {}
+    return {**metadata, "snconvert": {**made, **before}}

@@ -1,4 +1,4 @@
-"""What was done to each layer, in numbers."""
+"""What was done to each layer, in numbers, and how far it is."""
 
 from __future__ import annotations
 
@@ -99,3 +99,20 @@ class Report:
             "seconds": round(self.seconds, 3),
             "layers": [layer.as_json() for layer in self.layers],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a conversion is.
+
+    Attributes:
+        stage: `reading`, `sigma` or `writing`.
+        what: The layer just finished, or empty.
+        done: Bytes of the stage that are done.
+        total: Bytes of the stage in all.
+    """
+
+    stage: str
+    what: str
+    done: int
+    total: int

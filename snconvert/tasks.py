@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snconvert.archive.contents import Dataset
 from snconvert.matrix import MatrixView
+from snconvert.settings import Settings
 
 IN_CHILD = ("snconvert.archive.h5", "snconvert.sigmas")
 """The modules that only the guarded process needs: h5py and the linear algebra behind them."""
@@ -28,3 +29,39 @@ class Task:
     dataset: Dataset
     view: MatrixView
     required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """One kernel of a spectral layer, whose effective kernel is wanted.
+
+    Attributes:
+        layer: The layer's path and class name, for messages.
+        path: The kernel's dataset.
+        dataset: Where it lies.
+        view: Its matrix view.
+        u: The dataset of its `u`.
+        gamma: The dataset of its `gamma`, in mode `gain`.
+        settings: How it is normalised.
+    """
+
+    layer: tuple[str, str]
+    path: str
+    dataset: Dataset
+    view: MatrixView
+    u: str
+    gamma: str | None
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """What inference multiplies a kernel by.
+
+    Attributes:
+        sigma: The norm of the kernel by the stored `u`.
+        factor: `s(sigma)`.
+    """
+
+    sigma: float
+    factor: float

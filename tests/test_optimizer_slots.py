@@ -12,7 +12,7 @@ from keras import optimizers
 
 import snconvert
 from snconvert.errors import UnsupportedError
-from snconvert.optimizer_slots import Gamma, Stored, insert_slots
+from snconvert.optimizer_slots import Gamma, Stored, edit_slots
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.9},
@@ -142,11 +142,11 @@ def test_it_says_so_when_it_cannot() -> None:
     slots |= {f"optimizer/vars/{i}": ((3,), "float32") for i in range(2, 6)}
     bag = Stored(((3,), (3,)), exact=False)
     with pytest.raises(UnsupportedError, match="several orders"):
-        insert_slots(adam, slots, [bag, Gamma(1.0), bag])
+        edit_slots(adam, slots, [bag, Gamma(1.0), bag])
     with pytest.raises(UnsupportedError, match="no order"):
-        insert_slots(adam, slots, [Stored(((4,),), exact=True), Gamma(1.0)])
+        edit_slots(adam, slots, [Stored(((4,),), exact=True), Gamma(1.0)])
     mine = {"module": "mine", "class_name": "Mine", "config": {}}
     with pytest.raises(UnsupportedError, match="Mine are not known"):
-        insert_slots(mine, slots, [bag, Gamma(1.0)])
-    plain = insert_slots(adam, {k: v for k, v in slots.items() if v[0] == ()}, [Gamma(1.0)])
+        edit_slots(mine, slots, [bag, Gamma(1.0)])
+    plain = edit_slots(adam, {k: v for k, v in slots.items() if v[0] == ()}, [Gamma(1.0)])
     assert (plain.moves, plain.additions) == ([], [])

@@ -37,3 +37,18 @@ class Contents:
 
     groups: set[str] = field(default_factory=set)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An array that is to be multiplied.
+
+    Attributes:
+        path: Where it is.
+        factor: By what; see `fills.Fill`.
+        copy: Where the result goes, a path after the edit; `None`: it takes the array's place.
+    """
+
+    path: str
+    factor: float
+    copy: str | None = None

@@ -7,6 +7,7 @@ the changed blocks.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import os
@@ -66,7 +67,7 @@ class _Blocks:
         self._next = 0
         self._last: tuple[int, bytes] = (-1, b"")
 
-    def between(self, low: int, high: int) -> Iterator[tuple[int, bytes]]:
+    def between(self, low: int, high: int) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yields position and bytes of what changed from `low` to `high`, ascending."""
         start, data = self._last
         if 0 <= start < low < start + len(data):
@@ -117,11 +118,13 @@ def copy_weights(
                 pending.append(checking.submit(checksum.update, data, at))
             if at is not None and at < common:
                 new = data[: common - at]
-                for place, changed in blocks.between(at, at + len(new)):
+                end = at + len(new)
+                filled = _filled(overlay, source.weights, at, end)
+                for place, changed in itertools.chain(blocks.between(at, end), filled):
                     if new.obj is data.obj:
                         new = memoryview(bytearray(new))
                     low, high = place - at, place - at + len(changed)
-                    change = zlib.crc32(data[low:high]) ^ zlib.crc32(changed)
+                    change = zlib.crc32(new[low:high]) ^ zlib.crc32(changed)
                     changes.append((common - at - high, change))
                     new[low:high] = changed
                 _write(descriptor, new)
@@ -134,7 +137,9 @@ def copy_weights(
     crc = crc_of_changed(checksum.crc_common, changes)
     for at in range(common, overlay.size, chunk):
         grown = bytearray(min(chunk, overlay.size - at))
-        for place, changed in blocks.between(at, at + len(grown)):
+        end = at + len(grown)
+        filled = _filled(overlay, source.weights, at, end)
+        for place, changed in itertools.chain(blocks.between(at, end), filled):
             grown[place - at : place - at + len(changed)] = changed
         crc = zlib.crc32(grown, crc)
         _write(descriptor, memoryview(grown))
@@ -153,6 +158,18 @@ def _spans(source: Source, chunk: int) -> Iterator[tuple[Extent, int, int, int |
     if not source.verbatim:
         for at in range(0, source.weights.size, chunk):
             yield source.weights, at, min(chunk, source.weights.size - at), at, False
+
+
+def _filled(
+    overlay: Overlay, weights: Extent, low: int, high: int
+) -> Iterator[tuple[int, memoryview]]:
+    """Yields position and bytes of the fills from `low` to `high`, ascending."""
+    first = bisect.bisect_right(overlay.fills, low, key=lambda fill: fill.end)
+    for fill in itertools.islice(overlay.fills, first, None):
+        if fill.offset >= high:
+            return
+        start, end = max(low, fill.offset), min(high, fill.end)
+        yield start, fill.read(weights, start, end)
 
 
 def _write(descriptor: int, data: memoryview) -> None:

@@ -13,15 +13,17 @@ import contextlib
 import itertools
 import resource
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
 
-from snconvert.archive.contents import Contents
+from snconvert.archive.contents import Contents, Product
 from snconvert.archive.dataset import describe, numpy_type
 from snconvert.archive.extent import Extent
+from snconvert.archive.fills import Fill, scale
 from snconvert.archive.kinds import unknown_weights
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.errors import SnconvertError, SourceError, printable
@@ -118,6 +120,7 @@ def edit(
     moves: Sequence[tuple[str, str]],
     additions: Sequence[tuple[str, np.ndarray]] = (),
     removals: Sequence[str] = (),
+    products: Sequence[Product] = (),
 ) -> Overlay:
     """Renames, removes and adds objects in a copy-on-write view of the file.
 
@@ -131,9 +134,10 @@ def edit(
         additions: Pairs of path after the edit and small array, written contiguously. An array
             of type bfloat16 (of ml_dtypes) is written as Keras does.
         removals: Paths before the edit of groups or datasets to be dropped.
+        products: Arrays to be multiplied, in place or into a new array.
 
     Returns:
-        The changed blocks. Same arguments, same bytes.
+        The changed blocks and the fills. Same arguments, same bytes.
 
     Raises:
         SourceError: The file is damaged, or a path is not there or is taken.
@@ -143,6 +147,7 @@ def edit(
         root = h5g.open(h5.id, b"/")
         if _TEMPORARY in h5 or any(_TEMPORARY in path for move in moves for path in move):
             raise SourceError(f"{_TEMPORARY} is the name of a group in the file", _RESAVE)
+        factors = [h5o.open(root, product.path.encode()) for product in products]
         edited = {old for old, _ in moves}.union(removals)
         moves = [(old, new) for old, new in moves if old != new or _below(old, edited)]
         held = {old: old for old, _ in moves}
@@ -172,9 +177,13 @@ def edit(
             with _translated(path):
                 _make_parents(root, path, made)
                 _add(root, path, array, properties)
+        fills: list[Fill] = []
+        for product, found in zip(products, factors, strict=True):
+            with _translated(product.path):
+                fills += _multiply(root, product, found, extent.size, made)
     seen = {above for path, _ in additions for above in _above(path)}
     _verify(file, [new for _, new in moves if new not in seen], additions)
-    return file.overlay()
+    return replace(file.overlay(), fills=tuple(sorted(fills, key=lambda fill: fill.offset)))
 
 
 def _scan(file: OverlayFile, size: int) -> Contents:
@@ -289,6 +298,31 @@ def _add(root: Any, path: str, array: np.ndarray, properties: Any) -> None:
     dataset.write(h5s.ALL, h5s.ALL, stored, kind)
     if array.dtype.name == "bfloat16":
         h5py.Dataset(dataset).attrs["dtype"] = "bfloat16"
+
+
+def _multiply(root: Any, product: Product, found: Any, size: int, made: set[str]) -> list[Fill]:
+    """Multiplies one array: by a fill where it lies in one piece, else here and now."""
+    dataset = describe(product.path, found, size)
+    target, offset = found, dataset.offset
+    if product.copy is not None:
+        properties = h5p.create(h5p.DATASET_CREATE)
+        properties.set_obj_track_times(False)
+        properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+        properties.set_fill_time(h5d.FILL_TIME_NEVER)
+        _make_parents(root, product.copy, made)
+        kind, space = found.get_type(), found.get_space()
+        target = h5d.create(root, product.copy.encode(), kind, space, properties)
+        if dataset.dtype == "bfloat16":
+            h5py.Dataset(target).attrs["dtype"] = "bfloat16"
+        offset = target.get_offset()
+    if dataset.offset is not None and offset is not None:
+        return [Fill(offset, dataset, product.factor)]
+    array = np.empty(dataset.shape, numpy_type(dataset))
+    raw = array.view("V2") if dataset.dtype == "bfloat16" else array
+    found.read(h5s.ALL, h5s.ALL, raw, found.get_type())
+    scale(array.data.cast("B"), dataset, product.factor)
+    target.write(h5s.ALL, h5s.ALL, raw, found.get_type())
+    return []
 
 
 def _verify(

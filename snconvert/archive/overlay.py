@@ -10,8 +10,12 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from snconvert.archive.extent import Extent
+
+if TYPE_CHECKING:
+    from snconvert.archive.fills import Fill  # which needs numpy
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,13 @@ class Overlay:
             so that the mapping may compute them.
         size: The size of the output in bytes.
         block: The length of a block in bytes.
+        fills: What lies over all that, in ascending order of its places, free of overlaps.
     """
 
     blocks: Mapping[int, bytes]
     size: int
     block: int = 65536
+    fills: tuple[Fill, ...] = ()
 
     @classmethod
     def empty(cls, extent: Extent) -> Overlay:

@@ -1,1 +1,45 @@
-"""What a converted layer becomes: one module per `--target`."""
+"""What a converted layer becomes: one module per target, alike in their functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from snconvert.inventory import Stored
+from snconvert.linalg.triplet import Triplet
+from snconvert.rewriting import Edits
+from snconvert.rules import KernelRule
+from snconvert.settings import Settings
+from snconvert.targets import keras, layer
+from snconvert.tree import Node
+
+
+class Target(Protocol):
+    """What every target can do."""
+
+    def obstacle(
+        self, node: Node, rule: KernelRule, settings: Settings, stored: Stored | None
+    ) -> str | None:
+        """Returns why the layer cannot become what the target makes of others, or `None`.
+
+        Raises:
+            OptionError: The settings are none that the target can do.
+        """
+
+    def new_class(self, node: Node, rule: KernelRule) -> str:
+        """Returns the class that the layer will have."""
+
+    def wrap(self, node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> None:
+        """Edits the configuration of the node."""
+
+    def place(self, group: str) -> str:
+        """Returns where the layer's own variables lie, if its new group is `group`."""
+
+    def edits(
+        self, group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings
+    ) -> Edits:
+        """Returns what else changes in the weights of a layer whose new group is `group`."""
+
+
+TARGETS: Mapping[str, Target] = {"layer": layer, "keras": keras}
+"""The targets by their names."""

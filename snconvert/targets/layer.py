@@ -14,6 +14,7 @@ import numpy as np
 
 from snconvert.inventory import Stored
 from snconvert.linalg.triplet import Triplet
+from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import PACKAGE, Node
@@ -22,7 +23,22 @@ FIELDS = ("mode", "bound", "power_iterations")
 """The entries that a spectral layer adds to the configuration, in this order."""
 
 
-def wrap(node: Node, rule: KernelRule, settings: Settings) -> None:
+def obstacle(*_: object) -> str | None:
+    """Returns `None`: every kind has its spectral class."""
+    return None
+
+
+def new_class(_: Node, rule: KernelRule) -> str:
+    """Returns the spectral class."""
+    return rule.spectral_class
+
+
+def place(group: str) -> str:
+    """Returns the layer's group itself."""
+    return group
+
+
+def wrap(node: Node, rule: KernelRule, settings: Settings, _: Stored | None = None) -> None:
     """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
     own = ">" in rule.spectral_class
     node.entry["module"] = _module(node, rule) if own else "snconvert.layers"
@@ -43,10 +59,8 @@ def _module(node: Node, rule: KernelRule) -> Any:
     return None if module == "__main__" else module
 
 
-def arrays(
-    group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings
-) -> list[tuple[str, np.ndarray]]:
-    """Returns the datasets to add: paths and values.
+def edits(group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings) -> Edits:
+    """Returns the datasets to add: each gamma, then each `u`, behind the variables of its part.
 
     Args:
         group: The layer's group.
@@ -67,4 +81,4 @@ def arrays(
         values += [triplet.u for triplet in own]
         owner = f"{group}/{part}" if part else group
         added += [(f"{owner}/vars/{count + i}", value) for i, value in enumerate(values)]
-    return added
+    return Edits(additions=list(added))

@@ -1,0 +1,103 @@
+"""By what a stored spectral layer multiplies its kernels at inference; for the guarded process.
+
+As the layers do: sigma is `max |W u|` over the blocks, with the stored `u`, however far training
+has left it behind the kernel, and `s(sigma)` follows by the mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from snconvert.archive.dataset import numpy_type
+from snconvert.archive.extent import Extent
+from snconvert.archive.h5 import read_dataset
+from snconvert.errors import KernelError, located
+from snconvert.linalg.pieces import Blocks
+from snconvert.linalg.scan import Array, scan
+from snconvert.settings import Settings
+from snconvert.tasks import Factor, Scaling
+
+
+def factors(
+    extent: Extent,
+    tasks: Sequence[Scaling],
+    *,
+    report: Callable[[tuple[str, int]], None] | None = None,
+) -> list[Factor]:
+    """Returns sigma and `s(sigma)` of each kernel, as inference uses them.
+
+    Args:
+        extent: Where the weights file lies.
+        tasks: The kernels.
+        report: Called with the layer's path and the kernel's bytes when a kernel is done.
+
+    Raises:
+        KernelError: A kernel or its `u` holds NaN or infinity.
+    """
+    found: list[Factor] = []
+    for task in tasks:
+        with located(path=task.layer[0], class_name=task.layer[1]):
+            found.append(_factor(extent, task))
+        if report is not None:
+            report((task.layer[0], task.dataset.nbytes))
+    return found
+
+
+def _factor(extent: Extent, task: Scaling) -> Factor:
+    dataset = task.dataset
+    if dataset.offset is None:
+        kernel = read_dataset(extent, task.path)
+    else:
+        count = math.prod(dataset.shape)
+        kernel = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
+    kernel = kernel.reshape(dataset.shape)
+    half = dataset.dtype == "bfloat16"
+    u = read_dataset(extent, task.u)
+    gamma = None if task.gamma is None else float(read_dataset(extent, task.gamma))
+    count_, _, n = task.view.shape
+    if u.shape != (count_, n):
+        raise KernelError(
+            f"its u has the shape {u.shape}, but the kernel's view makes it {(count_, n)}",
+            "Convert the original model again",
+        )
+    nonfinite = scan(kernel, bfloat16=half).nonfinite
+    if nonfinite or not np.isfinite(u).all() or not math.isfinite(gamma or 0.0):
+        raise KernelError(
+            "its kernel, u or gamma holds NaN or infinite numbers",
+            "Go back to an earlier state of the model; or undo the conversion with `snconvert"
+            " remove`, which keeps the numbers as they are",
+        )
+    sigma = _norm(Blocks(kernel, task.view, bfloat16=half), u)
+    return Factor(sigma, scale(sigma, task.settings, gamma))
+
+
+def scale(sigma: float, settings: Settings, gamma: float | None) -> float:
+    """Returns `s(sigma)`; 1 for a kernel of zeros.
+
+    Example:
+        >>> scale(4.0, Settings(mode="hard", bound=2.0), None)
+        0.5
+    """
+    if sigma == 0.0:
+        return 1.0
+    if settings.mode == "gain":
+        return (1.0 if gamma is None else gamma) / sigma
+    factor = settings.bound / sigma
+    return min(1.0, factor) if settings.mode == "cap" else factor
+
+
+def _norm(blocks: Blocks, u: Array) -> float:
+    largest = 0.0
+    for index in range(blocks.shape[0]):
+        block = blocks.block(index)
+        if block.zero:
+            continue
+        vector = u[index].astype(np.float64)
+        square = sum(
+            float(np.square(piece @ vector).sum()) for _, piece in block.pieces(0, "f8")
+        )
+        largest = max(largest, math.ldexp(math.sqrt(square), block.exponent))
+    return largest

@@ -1,0 +1,74 @@
+"""Sigma and `u` of the kernels of a model in a file, found in the guarded process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from snconvert.archive.guard import Worker
+from snconvert.linalg.triplet import Triplet
+from snconvert.opened import Opened
+from snconvert.report import Progress
+from snconvert.rewriting import Tell
+from snconvert.tasks import Task
+from snconvert.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found.
+
+    Attributes:
+        triplets: The triplet of each kernel of a layer; `None` for one that cannot have it.
+        seconds: How long it took.
+    """
+
+    triplets: Mapping[Node, list[Triplet | None]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def known(self, node: Node) -> list[Triplet]:
+        """Returns the triplets of a layer's kernels that have one."""
+        return [triplet for triplet in self.triplets.get(node, []) if triplet is not None]
+
+
+def measure(
+    model: Opened, nodes: Iterable[tuple[Node, bool]], worker: Worker, progress: Tell
+) -> Measured:
+    """Finds the leading singular triplet of kernels.
+
+    Args:
+        model: The model.
+        nodes: The layers, each with whether it must have one.
+        worker: Where the work is done.
+        progress: Told how far it is.
+
+    Raises:
+        KernelError: A kernel that must have one holds NaN or infinity.
+    """
+    started = time.perf_counter()
+    tasks: list[Task] = []
+    owners: list[Node] = []
+    for node, required in nodes:
+        stored = model.inventory.get(node)
+        for kernel in stored.kernels if stored else ():
+            where = (node.path, node.class_name)
+            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required))
+            owners.append(node)
+    total = sum(task.dataset.nbytes for task in tasks)
+    done = 0
+
+    def tell(message: tuple[str, int]) -> None:
+        nonlocal done
+        done += message[1]
+        if progress is not None:
+            progress(Progress("sigma", message[0], done, total))
+
+    triplets: dict[Node, list[Triplet | None]] = {}
+    if tasks:
+        found = worker.call(
+            "snconvert.sigmas:measure", model.source.weights, tasks, seconds=None, progress=tell
+        )
+        for node, triplet in zip(owners, found, strict=True):
+            triplets.setdefault(node, []).append(triplet)
+    return Measured(triplets, time.perf_counter() - started)

@@ -1,0 +1,126 @@
+"""What the optimizer's state in a file needs when layers gain or lose a trainable `gamma`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snconvert.errors import UnsupportedError
+from snconvert.inventory import ACTIVATIONS, Stored
+from snconvert.opened import Opened
+from snconvert.optimizer_slots import Gamma, Gone, SlotEdits, Variable, edit_slots
+from snconvert.optimizer_slots import Stored as StoredVariables
+from snconvert.plans import is_leaf
+from snconvert.trainable import trainable_count
+from snconvert.tree import Node
+from snconvert.versions import is_keras_2
+
+_Shapes = dict[Node, list[tuple[int, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gammas:
+    """The trainable scalars of one layer that come or go.
+
+    Attributes:
+        new: What each kernel's new one starts at.
+        gone: Whether each kernel's present one goes.
+    """
+
+    new: tuple[float, ...] = ()
+    gone: bool = False
+
+
+def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
+    """Returns the edits of the optimizer's state.
+
+    Args:
+        model: The model.
+        gammas: What comes and goes, by layer.
+
+    Raises:
+        UnsupportedError: The state cannot be understood.
+    """
+    slots = {
+        path: (dataset.shape, dataset.dtype)
+        for path, dataset in model.contents.datasets.items()
+        if path.startswith("optimizer/")
+    }
+    if not gammas or not slots or is_keras_2(model.root, model.metadata):
+        return SlotEdits()
+    compiled = model.root.entry.get("compile_config")
+    optimizer: Any = compiled.get("optimizer") if isinstance(compiled, dict) else None
+    if isinstance(optimizer, str):
+        # Keras up to 3.5 writes what `compile` was given.
+        optimizer = {"module": "keras.optimizers", "class_name": optimizer, "config": {}}
+    if not isinstance(optimizer, dict):
+        raise UnsupportedError(
+            "the file holds optimizer state, but its configuration names no optimizer, and the"
+            " scalars of mode gain change that state",
+            "Use --mode hard or cap, or save the model again",
+        )
+    return edit_slots(optimizer, slots, _trainable_variables(model, gammas))
+
+
+def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:
+    """Returns the shapes that each leaf stores itself, and those that layers inside it store."""
+    leaves = {path: node for node, path in model.paths.items() if is_leaf(node)}
+    own: _Shapes = {}
+    inner: _Shapes = {}
+    for path, dataset in model.contents.datasets.items():
+        owner = path.rpartition("/vars/")[0]
+        group = owner
+        while group:
+            if group in leaves:
+                shapes = own if group == owner else inner
+                shapes.setdefault(leaves[group], []).append(dataset.shape)
+                break
+            group = group.rpartition("/")[0]
+    return own, inner
+
+
+def _trainable_variables(model: Opened, gammas: Mapping[Node, Gammas]) -> list[Variable]:
+    """Returns stored variables, new and old gammas in the order of Keras' trainable variables."""
+    own, inner = stored_shapes(model)
+    variables: list[Variable] = []
+    for node in model.root.walk():
+        if not is_leaf(node) or not node.trainable or node.first is not None:
+            continue
+        stored = model.inventory.get(node)
+        if stored is not None:
+            variables += _of_parts(model, node, stored, gammas.get(node, Gammas()))
+            continue
+        shapes = own.get(node, [])
+        count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
+        if node in inner or count is None:
+            unsure = (*shapes, *inner.get(node, []))
+            variables.append(StoredVariables(unsure, exact=False))
+        else:
+            variables.append(StoredVariables(tuple(shapes[:count]), exact=True))
+    return variables
+
+
+def _of_parts(model: Opened, node: Node, stored: Stored, gammas: Gammas) -> Iterator[Variable]:
+    """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas."""
+    for part, count in stored.counts.items():
+        group = f"{model.paths[node]}/{part}".rstrip("/")
+        own = [i for i, kernel in enumerate(stored.kernels) if kernel.kernel.group == part]
+        trained = count
+        if node.spectral:
+            trained -= len(own) * (2 if gammas.gone else 1)
+        datasets = [model.contents.datasets[f"{group}/vars/{index}"] for index in range(trained)]
+        yield StoredVariables(tuple(dataset.shape for dataset in datasets), exact=True)
+        if gammas.gone:
+            yield from (Gone() for _ in own)
+        if gammas.new:
+            yield from (Gamma(gammas.new[index]) for index in own)
+        for activation in ACTIVATIONS:
+            if f"{group}/{activation}" in model.contents.groups:
+                inside = f"{group}/{activation}/"
+                found = [
+                    dataset.shape
+                    for path, dataset in model.contents.datasets.items()
+                    if path.startswith(inside)
+                ]
+                yield StoredVariables(tuple(found), exact=False)

@@ -1,0 +1,139 @@
+"""Writing a model whose tree was edited: groups follow their layers, arrays come, go and change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from snconvert import strictjson
+from snconvert.archive.contents import Product
+from snconvert.archive.guard import Worker
+from snconvert.archive.output import write_archive, write_folder
+from snconvert.opened import Opened
+from snconvert.optimizer_slots import SlotEdits
+from snconvert.plans import is_leaf
+from snconvert.report import Progress
+from snconvert.tree import Node
+
+Tell = Callable[[Progress], None] | None
+
+
+@dataclass(slots=True)
+class Edits:
+    """What changes in the weights.
+
+    Attributes:
+        moves: Pairs of old and new path, simultaneous.
+        additions: Paths after the edit and small arrays.
+        removals: Paths before the edit.
+        products: Arrays that are multiplied.
+    """
+
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    additions: list[tuple[str, Any]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+
+    def add(self, other: Edits) -> None:
+        """Takes over other edits."""
+        self.moves += other.moves
+        self.additions += other.additions
+        self.removals += other.removals
+        self.products += other.products
+
+    def add_slots(self, slots: SlotEdits) -> None:
+        """Takes over the edits of the optimizer's state."""
+        self.moves += slots.moves
+        self.additions += slots.additions
+        self.removals += slots.removals
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """What kernels are multiplied by in their places, by their old paths."""
+        return {p.path: p.factor for p in self.products if p.copy is None}
+
+
+def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, str]]:
+    """Returns the moves that take each layer's group to its new place."""
+    return [
+        (old, places[node])
+        for node, old in model.paths.items()
+        if old != places[node] and is_leaf(node) and old in model.contents.groups
+    ]
+
+
+def write_model(
+    model: Opened,
+    edits: Edits,
+    output: str,
+    worker: Worker,
+    *,
+    metadata: Callable[[str], Any],
+    force: bool,
+    progress: Tell,
+) -> int:
+    """Writes a model after the configurations of its nodes have been edited.
+
+    Args:
+        model: The model.
+        edits: What changes in the weights.
+        output: Where the result goes.
+        worker: Where HDF5 runs.
+        metadata: Called with the input's SHA-256; returns what `metadata.json` is to hold.
+        force: Replace an existing output.
+        progress: Told how far it is.
+
+    Returns:
+        The output's size in bytes.
+    """
+    overlay = worker.call(
+        "snconvert.archive.h5:edit",
+        model.source.weights,
+        edits.moves,
+        edits.additions,
+        edits.removals,
+        edits.products,
+        seconds=model.seconds,
+    )
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(Progress("writing", "", done, model.source.size))
+
+    writer = write_folder if model.source.kind == "folder" else write_archive
+    return writer(
+        model.source,
+        output,
+        config=strictjson.dumps(model.root.entry),
+        metadata=lambda digest: strictjson.dumps(metadata(digest)),
+        overlay=overlay,
+        assets=_asset_moves(model.source.assets, edits.moves),
+        force=force,
+        progress=tell,
+    )
+
+
+def copy_to_twins(nodes: Iterable[Node], changed: Container[Node]) -> None:
+    """Gives every further entry of a shared layer what its first one, if changed, now says."""
+    names = ("module", "class_name", "registered_name", "config")
+    for node in nodes:
+        first = node.first
+        if first is not None and first in changed:
+            node.entry.update({name: first.entry[name] for name in names if name in first.entry})
+
+
+def _asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Asset members are named after groups, so they move with them."""
+    new_of = dict(moves)
+    renamed: dict[str, str] = {}
+    for asset in assets:
+        group = asset.removeprefix("assets/")
+        while group:
+            if group in new_of:
+                renamed[asset] = f"assets/{new_of[group]}{asset.removeprefix(f'assets/{group}')}"
+            group = group.rpartition("/")[0]
+    return renamed

@@ -1,0 +1,106 @@
+"""Target `keras`: the layer goes into Keras' own wrapper, for files that load without snconvert.
+
+`keras.layers.SpectralNormalization` divides the stored kernel by its sigma in every training call.
+Here the kernel is divided once, at conversion, and `vector_u` is converged. The wrapper stores the
+kernel a second time, before `vector_u`, and both copies are equal; the layer itself moves below
+`layer`. The wrapper has the layer's name, so that `get_layer` and losses find it.
+
+Its mathematics is that of mode `hard` with the bound 1, and its matrix the kernel reshaped to
+`(everything else, last axis)`: a layer of another view stays as it is, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from snconvert.archive.contents import Product
+from snconvert.errors import OptionError
+from snconvert.inventory import Stored
+from snconvert.linalg.triplet import Triplet
+from snconvert.matrix import MatrixView
+from snconvert.rewriting import Edits
+from snconvert.rules import KernelRule
+from snconvert.settings import Settings
+from snconvert.tree import Node
+
+CLASS = "SpectralNormalization"
+_MOVED = ("module", "class_name", "config", "registered_name", "build_config")
+
+
+def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> str | None:
+    """Returns why the wrapper would do the layer wrong, or `None`.
+
+    Raises:
+        OptionError: The wrapper knows no such mode or bound.
+    """
+    if settings.mode != "hard" or settings.bound != 1.0:
+        raise OptionError(
+            f"Keras' own wrapper does mode hard with bound 1 only, not {settings.mode} with bound"
+            f" {settings.bound:g}",
+            "Use --target layer",
+        )
+    if rule.kind == "embedding":
+        return "keras' SpectralNormalization casts the output to the type of the ids"
+    if len(rule.kernels) != 1 or rule.kernels[0].path != "kernel":
+        return "keras' SpectralNormalization knows layers with one kernel only"
+    if stored is None or not stored.kernels:
+        return "not built yet: keras' SpectralNormalization would begin with a random u"
+    kernel = stored.kernels[0]
+    usual = MatrixView.of(kernel.dataset.shape)
+    if kernel.view.shape != usual.shape or not kernel.view.in_order:
+        return "keras' SpectralNormalization would take the norm of another matrix"
+    policy = node.config.get("dtype")
+    if "mixed_" in str(policy):
+        return "keras' SpectralNormalization would round the kernel to half precision every step"
+    return None
+
+
+def new_class(*_: object) -> str:
+    """Returns the wrapper's class."""
+    return CLASS
+
+
+def place(group: str) -> str:
+    """Returns the group below the wrapper's."""
+    return f"{group}/layer"
+
+
+def wrap(node: Node, _rule: KernelRule, settings: Settings, _stored: Stored | None) -> None:
+    """Turns the node's entry into that of the wrapper, as Keras would serialise it."""
+    inner = {name: node.entry[name] for name in _MOVED if name in node.entry}
+    names = ("name", "trainable", "dtype")
+    own = {name: node.config[name] for name in names if name in node.config}
+    config: dict[str, Any] = {**own, "layer": inner, "power_iterations": settings.power_iterations}
+    node.entry.update(module="keras.layers", class_name=CLASS, config=config, registered_name=None)
+
+
+def edits(group: str, stored: Stored, triplets: Sequence[Triplet], _: Settings) -> Edits:
+    """Returns the products that normalise both copies of the kernel, and `vector_u`.
+
+    Args:
+        group: The wrapper's group.
+        stored: What the file holds for the layer.
+        triplets: The leading singular triplet of its kernel.
+        settings: How it is normalised.
+    """
+    kernel, triplet = stored.kernels[0], triplets[0]
+    factor = 1.0 if triplet.zero else 1.0 / triplet.sigma
+    return Edits(
+        products=[
+            Product(kernel.path, factor),
+            Product(kernel.path, factor, f"{group}/vars/0"),
+        ],
+        additions=[(f"{group}/vars/1", _as(triplet.u, kernel.dataset.dtype))],
+    )
+
+
+def _as(u: np.ndarray, dtype: str) -> np.ndarray:
+    """The wrapper keeps its vector in the kernel's type."""
+    if dtype == "bfloat16":
+        import ml_dtypes  # noqa: PLC0415 - comes with keras; few files need it
+
+        return u.astype(ml_dtypes.bfloat16)
+    return u.astype(dtype)
