@@ -9,9 +9,7 @@ from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output
 from snconvert.archive.source import Source, open_source
 from snconvert.errors import (
-    OptionError,
     SelectionError,
-    SourceError,
     UnsupportedError,
     located,
     printable,
@@ -24,13 +22,11 @@ from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
-from snconvert.rewriting import Edits, Tell, copy_to_twins, layer_moves, write_model
+from snconvert.rewriting import Edits, Tell, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
-from snconvert.settings import Settings
 from snconvert.targets import TARGETS, Target
-from snconvert.targets.layer import FIELDS
+from snconvert.targets.layer import settings_of
 from snconvert.tasks import IN_CHILD
-from snconvert.tree import Node
 
 
 def convert_file(
@@ -76,13 +72,14 @@ def convert_file(
         size = opened.size
         if output is not None and writes:
             edits = _edit(model, plan, measured, recipe)
+            factors = _factors(model, plan, edits)
             size = write_model(
                 model,
                 edits,
                 output,
                 worker,
                 metadata=lambda digest: with_record(
-                    model.metadata, record(recipe, layers, digest, edits.factors)
+                    model.metadata, record(recipe, layers, digest, factors)
                 ),
                 force=force or in_place,
                 progress=progress,
@@ -233,7 +230,7 @@ def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: b
     node, triplets = skip.node, measured.known(skip.node)
     after = sigma = max((triplet.sigma for triplet in triplets), default=None)
     if sigma is not None and node.spectral:
-        settings = _settings_of(node)
+        settings = settings_of(node)
         # A trained gamma is anything; the report of the conversion itself says where it started.
         after = None if settings.mode == "gain" else settings.sigma_after(sigma)
     nothing = skip.rule is None and not has_matrix and not node.opaque
@@ -250,19 +247,6 @@ def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: b
     )
 
 
-def _settings_of(node: Node) -> Settings:
-    """Returns how a layer that is spectral already is normalised."""
-    try:
-        return Settings(**{name: node.config[name] for name in FIELDS if name in node.config})
-    except OptionError as error:
-        raise SourceError(
-            f"its configuration is invalid: {error.what}",
-            "Convert the original model again",
-            path=node.path,
-            class_name=node.class_name,
-        ) from error
-
-
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:
     """Edits the configuration of each layer, and returns what changes in the weights."""
     target = TARGETS[recipe.target]
@@ -273,9 +257,9 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
     }
     edits = Edits()
     edits.add_slots(optimizer_edits(model, new))
-    for step in plan.steps:
-        target.wrap(step.node, step.rule, step.settings, model.inventory.get(step.node))
-    copy_to_twins(model.paths, {step.node for step in plan.steps})
+    steps = {step.node: step for step in plan.steps}
+    for node, step in with_twins(model.paths, steps):
+        target.wrap(node, step.rule, step.settings, model.inventory.get(step.node))
     paths = group_paths(model.root)
     places = paths | {step.node: target.place(paths[step.node]) for step in plan.steps}
     edits.moves += layer_moves(model, places)
@@ -285,3 +269,16 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
             triplets = measured.known(step.node)
             edits.add(target.edits(paths[step.node], stored, triplets, step.settings))
     return edits
+
+
+def _factors(model: Opened, plan: Plan, edits: Edits) -> dict[str, dict[str, float]]:
+    """Returns what the kernels of each layer are multiplied by, where the target does so."""
+    by_path = {product.path: product.factor for product in edits.products if not product.copy}
+    found: dict[str, dict[str, float]] = {}
+    for step in plan.steps:
+        stored = model.inventory.get(step.node)
+        for kernel in stored.kernels if stored else ():
+            if kernel.path in by_path:
+                factors = found.setdefault(step.node.path, {})
+                factors[kernel.kernel.path] = by_path[kernel.path]
+    return found

@@ -96,8 +96,6 @@ def _norm(blocks: Blocks, u: Array) -> float:
         if block.zero:
             continue
         vector = u[index].astype(np.float64)
-        square = sum(
-            float(np.square(piece @ vector).sum()) for _, piece in block.pieces(0, "f8")
-        )
+        square = sum(float(np.square(piece @ vector).sum()) for _, piece in block.pieces(0, "f8"))
         largest = max(largest, math.ldexp(math.sqrt(square), block.exponent))
     return largest

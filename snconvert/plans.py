@@ -72,7 +72,7 @@ def make_plan(
         UnsupportedError: A selected layer is quantised or has LoRA adapters.
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
-    selection = _Selection(recipe, [node for node in root.walk() if node.path])
+    selection = Selection(recipe, [node for node in root.walk() if node.path])
     outcomes = [_outcome(node, recipe, rules, selection) for node in leaves]
     if not lenient:
         for outcome in outcomes:
@@ -95,7 +95,7 @@ def is_leaf(node: Node) -> bool:
 
 
 def _outcome(
-    node: Node, recipe: Recipe, rules: Mapping[str, KernelRule], selection: _Selection
+    node: Node, recipe: Recipe, rules: Mapping[str, KernelRule], selection: Selection
 ) -> Step | Skip:
     if node.spectral:
         return Skip(node, "spectral already", SPECTRAL.get(node.spectral), spectral=True)
@@ -145,8 +145,16 @@ def unsupported(node: Node) -> str | None:
     return None
 
 
-class _Selection:
-    """Patterns of a recipe, each of which must match something."""
+class Selection:
+    """Patterns of a recipe, each of which must match something.
+
+    Args:
+        recipe: The recipe.
+        nodes: The layers there are.
+
+    Raises:
+        SelectionError: A pattern matches none of them.
+    """
 
     def __init__(self, recipe: Recipe, nodes: Sequence[Node]) -> None:
         self._recipe = recipe
@@ -172,6 +180,7 @@ class _Selection:
         return False
 
     def why_excluded(self, node: Node) -> str | None:
+        """Returns why the recipe leaves the layer out, or `None`."""
         recipe = self._recipe
         for pattern in recipe.exclude:
             if self._matches(pattern, node):
@@ -183,6 +192,7 @@ class _Selection:
         return None
 
     def settings(self, node: Node) -> Settings:
+        """Returns how the layer is to be normalised."""
         settings = self._recipe.settings
         for override in self._recipe.overrides:
             if self._matches(override.match, node):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from snconvert import __version__
@@ -14,7 +15,7 @@ def record(
     recipe: Recipe,
     layers: Sequence[LayerReport],
     sha256: str | None,
-    factors: Mapping[str, float] | None = None,
+    factors: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Returns version, options, the source's SHA-256 and the numbers of each converted layer.
 
@@ -22,9 +23,10 @@ def record(
         recipe: The options.
         layers: The report's layers.
         sha256: Of the source, in hexadecimal; `None` where it has none.
-        factors: What stored kernels were multiplied by, by their paths in the source; dividing by
-            it undoes the conversion.
+        factors: What the stored kernels of layers were multiplied by, by layer and kernel path;
+            `remove` divides by it.
     """
+    factors = factors or {}
     return {
         "version": __version__,
         "command": "apply",
@@ -37,11 +39,11 @@ def record(
                 "sigma": layer.sigma,
                 "sigma_after": layer.sigma_after,
                 "residual": layer.residual,
+                **({"factors": dict(factors[layer.path])} if layer.path in factors else {}),
             }
             for layer in layers
             if layer.status == "converted"
         },
-        **({"factors": dict(factors)} if factors else {}),
     }
 
 
@@ -51,3 +53,53 @@ def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
         metadata = {}
     before = {"before": metadata["snconvert"]} if "snconvert" in metadata else {}
     return {**metadata, "snconvert": {**made, **before}}
+
+
+def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
+    """Returns what kernels were multiplied by, by layer and kernel path, as far as it was recorded.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    while isinstance(made, dict):
+        layers = made.get("layers")
+        for path, layer in layers.items() if isinstance(layers, dict) else ():
+            factors = layer.get("factors") if isinstance(layer, dict) else None
+            if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
+                found.setdefault(path, factors)
+        made = made.get("before")
+    return found
+
+
+def without_layers(metadata: Any, gone: Container[str]) -> Any:
+    """Returns `metadata.json` without the records of some layers; the rest of a record stays.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+        gone: The paths of the layers.
+    """
+    if not isinstance(metadata, dict) or "snconvert" not in metadata:
+        return metadata
+    left = _left(metadata["snconvert"], gone)
+    rest = {key: value for key, value in metadata.items() if key != "snconvert"}
+    return {**rest, "snconvert": left} if left else rest
+
+
+def _left(made: Any, gone: Container[str]) -> Any:
+    if not isinstance(made, dict):
+        return None
+    layers = made.get("layers")
+    layers = layers.items() if isinstance(layers, dict) else ()
+    kept = {path: layer for path, layer in layers if path not in gone}
+    before = _left(made.get("before"), gone)
+    if not kept:
+        return before
+    made = {**made, "layers": kept}
+    made.pop("before", None)
+    return {**made, "before": before} if before else made
+
+
+def _is_factor(value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value) and value > 0

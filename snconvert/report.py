@@ -60,6 +60,7 @@ class Report:
         bytes: Size of the output, or of the input when nothing was written.
         seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
         warnings: What the user should know.
+        verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Report:
     seconds: float
     seconds_sigma: float = 0.0
     warnings: tuple[str, ...] = ()
+    verb: str = "apply"
 
     @property
     def converted(self) -> int:

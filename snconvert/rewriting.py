@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from snconvert import strictjson
 from snconvert.archive.contents import Product
@@ -16,6 +16,7 @@ from snconvert.plans import is_leaf
 from snconvert.report import Progress
 from snconvert.tree import Node
 
+T = TypeVar("T")
 Tell = Callable[[Progress], None] | None
 
 
@@ -47,11 +48,6 @@ class Edits:
         self.moves += slots.moves
         self.additions += slots.additions
         self.removals += slots.removals
-
-    @property
-    def factors(self) -> dict[str, float]:
-        """What kernels are multiplied by in their places, by their old paths."""
-        return {p.path: p.factor for p in self.products if p.copy is None}
 
 
 def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, str]]:
@@ -117,13 +113,19 @@ def write_model(
     )
 
 
-def copy_to_twins(nodes: Iterable[Node], changed: Container[Node]) -> None:
-    """Gives every further entry of a shared layer what its first one, if changed, now says."""
-    names = ("module", "class_name", "registered_name", "config")
+def with_twins(nodes: Iterable[Node], chosen: Mapping[Node, T]) -> Iterator[tuple[Node, T]]:
+    """Yields what was chosen for each node, for the further entries of a shared layer as well.
+
+    A layer that several models share stands in the configuration of each, and all must agree.
+
+    Args:
+        nodes: All nodes.
+        chosen: Something by first node.
+    """
     for node in nodes:
-        first = node.first
-        if first is not None and first in changed:
-            node.entry.update({name: first.entry[name] for name in names if name in first.entry})
+        first = node if node.first is None else node.first
+        if first in chosen:
+            yield node, chosen[first]
 
 
 def _asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:

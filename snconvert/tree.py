@@ -132,7 +132,7 @@ def parse(config: Any) -> Node:
     pending = [root]
     while pending:
         node = pending.pop()
-        node.first = shared.first(node)
+        node.first = node.first or shared.first(node)
         for slot in CONTAINERS.get(node.builtin or "", ()):
             with located(path=node.path or None, class_name=node.class_name):
                 node.children += [
@@ -140,6 +140,9 @@ def parse(config: Any) -> Node:
                     for entry in _entries(node, slot)
                     if not _is_operation(entry) and not _is_silent_input(entry, node)
                 ]
+        if node.first is not None and len(node.children) == len(node.first.children):
+            for child, same in zip(node.children, node.first.children, strict=True):
+                child.first = same.first or same
         _check_names(node)
         pending.extend(reversed(node.children))
     return root

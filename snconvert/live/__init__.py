@@ -11,10 +11,13 @@ from typing import Any
 _HOME = {
     "apply": "carrier",
     "apply_through_keras": "files",
+    "bake": "undoing",
     "convert": "carrier",
     "inspect": "carrier",
     "load_plain_weights": "weights",
     "plan": "carrier",
+    "remove": "undoing",
+    "undo": "undoing",
 }
 
 __all__ = list(_HOME)

@@ -122,6 +122,11 @@ def is_adopted(layer: Layer) -> bool:
     return _PLAIN in vars(layer)
 
 
+def forget_adoption(layer: Layer) -> None:
+    """Makes a layer one that was never turned into a spectral one."""
+    vars(layer).pop(_PLAIN, None)
+
+
 def plain_class(layer: Layer) -> type:
     """Returns the class that a spectral layer had, or would have, without normalisation."""
     found: type | None = vars(layer).get(_PLAIN)

@@ -142,7 +142,7 @@ def convert(
     for layer, cls in zip(layers, classes, strict=True):
         check_fit(layer, cls)
     if any(step.settings.mode == "gain" for step in found.plan.steps):
-        for optimizer in optimizers_of(_all_layers(result)):
+        for optimizer in optimizers_of(all_layers(result)):
             check_slots(optimizer)
     additions: list[tuple[list[Any], list[Any]]] = []
     for position, step, layer, cls in zip(
@@ -221,25 +221,27 @@ def _nothing(wanted: Plan) -> tuple[str, str]:
 
 def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
     """Gives optimizers the new variables, and drops functions that were compiled before."""
-    layers = _all_layers(model)
-    for optimizer in optimizers_of(layers):
+    for optimizer in optimizers_of(all_layers(model)):
         add_slots(optimizer, additions)
-    for layer in layers:
+    drop_compiled(model)
+
+
+def drop_compiled(model: Layer) -> None:
+    """Drops functions that were compiled with the layers of before."""
+    for layer in all_layers(model):
         for name in COMPILED:
             if getattr(layer, name, None) is not None:
                 setattr(layer, name, None)
 
 
-def _all_layers(model: Layer) -> list[Layer]:
+def all_layers(model: Layer) -> list[Layer]:
+    """Returns a model and every layer below it."""
     return [model, *(layer for _, layer in descendants(model))]
 
 
 def _as_report(
     model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
 ) -> Report:
-    size = sum(
-        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
-    )
     return Report(
         source=model.name,
         output=None,
@@ -248,9 +250,16 @@ def _as_report(
         bound=made.settings.bound,
         norm=made.settings.norm,
         layers=tuple(reports),
-        bytes=size,
+        bytes=size_of(model),
         seconds=time.perf_counter() - started,
         seconds_sigma=found.seconds,
+    )
+
+
+def size_of(model: Layer) -> int:
+    """Returns how many bytes the weights of a model take."""
+    return sum(
+        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
     )
 
 

@@ -78,8 +78,24 @@ def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[
         _extend(optimizer, [v for i, mine in enumerate(old) for v in (mine, *behind.get(i, ()))])
 
 
+def remove_slots(optimizer: Any, gone: set[int]) -> None:
+    """Takes the slots of variables from a built optimizer; those of the others stay.
+
+    Args:
+        optimizer: The optimizer; it stays the same object.
+        gone: The `id` of each variable.
+
+    Raises:
+        UnsupportedError: As `check_slots` does.
+    """
+    old = list(optimizer._trainable_variables)
+    left = [variable for variable in old if id(variable) not in gone]
+    if len(left) < len(old):
+        _extend(optimizer, left)
+
+
 def _extend(optimizer: Any, variables: list[Any]) -> None:
-    """Makes a built optimizer one for a longer list of variables."""
+    """Makes a built optimizer one for another list of variables."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         _share_out(optimizer, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -108,7 +124,7 @@ def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
     for index, share in shares.items():
         if not parts[index].built:
             parts[index].build(share)
-        elif len(share) > len(parts[index]._trainable_variables):
+        elif len(share) != len(parts[index]._trainable_variables):
             _extend(parts[index], share)
 
 

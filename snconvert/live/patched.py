@@ -104,6 +104,14 @@ def mark_owners(root: Layer) -> None:
         _mark(owner)
 
 
+def unmark_owners(root: Layer) -> None:
+    """Gives owners that hold no converted layer any more, `root` included, their own class."""
+    for layer in (root, *(layer for _, layer in descendants(root))):
+        if isinstance(layer, Patched) and not _owns_converted(layer):
+            vars(layer).pop(_PENDING, None)
+            give_class(layer, original_class(layer))
+
+
 def original_class(layer: Layer) -> type:
     """Returns the class of a layer before it was converted or patched."""
     cls = type(layer)

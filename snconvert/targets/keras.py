@@ -104,3 +104,17 @@ def _as(u: np.ndarray, dtype: str) -> np.ndarray:
 
         return u.astype(ml_dtypes.bfloat16)
     return u.astype(dtype)
+
+
+def unwrap(node: Node) -> None:
+    """Turns the entry of a wrapper into that of the layer inside, under the wrapper's name.
+
+    The wrapper's name is what graphs and losses know.
+    """
+    inner = node.children[0]
+    node.entry.pop("build_config", None)
+    kept = {name: node.entry.pop(name) for name in list(node.entry) if name not in _MOVED}
+    node.entry.update({name: inner.entry[name] for name in _MOVED if name in inner.entry})
+    node.entry.update(kept)
+    node.config["name"] = node.name
+    node.children.clear()

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from snconvert.inventory import Stored
+from snconvert.errors import OptionError, SourceError
+from snconvert.inventory import Stored, StoredKernel
 from snconvert.linalg.triplet import Triplet
 from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
@@ -82,3 +83,50 @@ def edits(group: str, stored: Stored, triplets: Sequence[Triplet], settings: Set
         owner = f"{group}/{part}" if part else group
         added += [(f"{owner}/vars/{count + i}", value) for i, value in enumerate(values)]
     return Edits(additions=list(added))
+
+
+def unwrap(node: Node, rule: KernelRule) -> None:
+    """Turns the node's entry back into that of the Keras class."""
+    node.entry["module"] = "keras.layers"
+    node.entry["class_name"] = rule.class_name
+    node.entry["registered_name"] = None
+    for name in FIELDS:
+        node.config.pop(name, None)
+
+
+def settings_of(node: Node) -> Settings:
+    """Returns how a layer that is spectral already is normalised.
+
+    Raises:
+        SourceError: Its configuration says nothing that can be.
+    """
+    try:
+        return Settings(**{name: node.config[name] for name in FIELDS if name in node.config})
+    except OptionError as error:
+        raise SourceError(
+            f"its configuration is invalid: {error.what}",
+            "Convert the original model again",
+            path=node.path,
+            class_name=node.class_name,
+        ) from error
+
+
+def states(
+    group: str, stored: Stored, settings: Settings
+) -> list[tuple[StoredKernel, str | None, str]]:
+    """Returns each kernel with the datasets of its gamma, if there is one, and its `u`.
+
+    Args:
+        group: The layer's group.
+        stored: What the file holds for the spectral layer.
+        settings: How it is normalised.
+    """
+    found: list[tuple[StoredKernel, str | None, str]] = []
+    for part, count in stored.counts.items():
+        own = [kernel for kernel in stored.kernels if kernel.kernel.group == part]
+        owner = f"{group}/{part}" if part else group
+        first = count - len(own)
+        for index, kernel in enumerate(own):
+            gamma = f"{owner}/vars/{first - len(own) + index}" if settings.mode == "gain" else None
+            found.append((kernel, gamma, f"{owner}/vars/{first + index}"))
+    return found

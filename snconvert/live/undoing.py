@@ -1,0 +1,245 @@
+"""The ways back in memory: `bake` keeps the effective kernels, `remove` the raw ones."""
+
+# ruff: noqa: SLF001 -- Keras has no public way to change a layer that is built
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from snconvert.errors import (
+    KernelError,
+    OptionError,
+    SelectionError,
+    UnsupportedError,
+    located,
+    printable,
+)
+from snconvert.layers.composite import Composite
+from snconvert.layers.spectral import OPTIONS
+from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
+from snconvert.live.carrier import all_layers, drop_compiled, size_of
+from snconvert.live.copying import Copies
+from snconvert.live.optimizers import optimizers_of, remove_slots
+from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
+from snconvert.live.survey import LiveNode, layer_of, survey
+from snconvert.live.walk import Layer
+from snconvert.plans import Selection
+from snconvert.recipe import Recipe, recipe
+from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.rules import RULES
+from snconvert.tree import Node
+
+Verb = Literal["bake", "remove"]
+
+
+def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
+    """Turns the spectral layers of a live model into plain ones that compute the same.
+
+    Every kernel becomes `s(sigma) * W` as inference uses it, so no output changes; nothing of this
+    package is left in the model, and the optimizer keeps its state. For deployment.
+
+    Args:
+        model: A converted `keras.Model`, or one built with the layers of `snconvert.layers`.
+        in_place: Change `model` itself; otherwise it is left untouched.
+        **options: `only`, `exclude`, `select`, as for `apply`.
+
+    Returns:
+        The plain model.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was changed.
+    """
+    return undo("bake", model, recipe(None, **options), in_place=in_place)[0]
+
+
+def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
+    """Turns the spectral layers of a live model into plain ones with the raw kernels.
+
+    It undoes `apply`: the result has the weights that the model had before, bit for bit, or what
+    training has made of them since.
+
+    Args:
+        model: As for `bake`.
+        in_place: As for `bake`.
+        **options: As for `bake`.
+
+    Returns:
+        The plain model.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was changed.
+    """
+    return undo("remove", model, recipe(None, **options), in_place=in_place)[0]
+
+
+def undo(
+    verb: Verb, model: Layer, made: Recipe, *, in_place: bool = False, dry_run: bool = False
+) -> tuple[Layer, Report]:
+    """Turns spectral layers into plain ones, and says what was done.
+
+    Args:
+        verb: `bake` or `remove`.
+        model: A live model.
+        made: Its `only`, `exclude` and `select` say which layers.
+        in_place: Change `model` itself.
+        dry_run: Report only.
+    """
+    started = time.perf_counter()
+    if not isinstance(model, keras.layers.Layer):
+        raise OptionError(
+            f"a {type(model).__name__} is no Keras model",
+            f"Give a keras.Model, or a path to {verb}_file",
+        )
+    root = survey(model, RULES)
+    chosen, left = _find(root, made)
+    for node in chosen:
+        _check(node)
+    reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
+    result = model
+    if not dry_run:
+        layers = [layer_of(node) for node in chosen]
+        if not in_place:
+            copies = Copies(model)
+            result = copies.model
+            layers = [copies.of(layer) for layer in layers]
+        _strip(verb, result, layers)
+    return result, Report(
+        source=model.name,
+        output=None,
+        target="layer",
+        mode=layer_of(chosen[0]).mode,
+        bound=layer_of(chosen[0]).bound,
+        norm="matrix",
+        layers=tuple(reports),
+        bytes=size_of(result),
+        seconds=time.perf_counter() - started,
+        verb=verb,
+    )
+
+
+def _find(root: LiveNode, made: Recipe) -> tuple[list[Node], dict[Node, str]]:
+    nodes = [node for node in root.walk() if node.path or not node.parent]
+    selection = Selection(made, [node for node in nodes if node.path])
+    chosen: list[Node] = []
+    left: dict[Node, str] = {}
+    for node in nodes:
+        excluded = selection.why_excluded(node) if node.path else None
+        if not node.spectral:
+            left[node] = "not spectral"
+        elif excluded is not None:
+            left[node] = excluded
+        elif node.first is not None:
+            left[node] = f"the same layer as {printable(node.first.path)}"
+        else:
+            chosen.append(node)
+    if not chosen:
+        raise SelectionError(
+            "nothing to undo: no spectral layer is selected"
+            if any(node.spectral for node in nodes)
+            else "nothing to undo: no layer here is spectral",
+            "See snconvert.inspect for every layer, and only and exclude",
+        )
+    return chosen, left
+
+
+def _check(node: Node) -> None:
+    """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
+    layer, parent = layer_of(node), node.parent
+    if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
+        return
+    raise UnsupportedError(
+        f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
+        " again when the model is loaded",
+        "Change that code to make a plain layer, and load these weights into it",
+        path=node.path,
+        class_name=node.class_name,
+    )
+
+
+def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
+    owners = [owner for layer in layers for owner in _owners(layer)]
+    if verb == "bake":
+        baked = [(owner, _effective(owner)) for owner in owners]
+        for owner, kernels in baked:
+            for name, value in kernels.items():
+                owner._variable(name).assign(value)
+    gone = {id(variable) for owner in owners for variable in state_of(owner)}
+    gammas = gone & {id(v) for owner in owners for v in owner.trainable_variables}
+    for layer in layers:
+        for part in dict.fromkeys((*_owners(layer), layer)):
+            _make_plain(part)
+    if gammas:
+        for optimizer in optimizers_of(all_layers(model)):
+            remove_slots(optimizer, gammas)
+    unmark_owners(model)
+    drop_compiled(model)
+
+
+def _owners(layer: Layer) -> list[Layer]:
+    """Returns the objects that own the kernels of a spectral layer: itself, or its parts."""
+    return list(layer.parts().values()) if isinstance(layer, Composite) else [layer]
+
+
+def _effective(owner: Layer) -> dict[str, Any]:
+    """Returns the effective kernels of a layer as numpy arrays; none if it is not built."""
+    kernels: dict[str, Any] = {}
+    for name in owner._own_kernels():
+        value = keras.ops.convert_to_numpy(owner.effective_kernel(name))
+        if not np.isfinite(value.astype(np.float32)).all():
+            raise KernelError(
+                "its kernel, u or gamma holds NaN or infinite numbers",
+                "Go back to an earlier state of the model, or use remove",
+                path=owner.name,
+                class_name=type(owner).__name__,
+            )
+        kernels[name] = value
+    return kernels
+
+
+def _make_plain(layer: Layer) -> None:
+    own = state_of(layer)
+    attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
+    for variable in own:
+        layer._untrack_variable(variable)
+    views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
+    plain = plain_class(layer)
+    for name in (*attributes, *views, *OPTIONS):
+        vars(layer).pop(name, None)
+    forget_adoption(layer)
+    give_class(layer, plain)
+
+
+def _reports(
+    verb: Verb, root: LiveNode, chosen: Sequence[Node], left: dict[Node, str], status: str
+) -> list[LayerReport]:
+    reports: list[LayerReport] = []
+    for node in root.walk():
+        layer = layer_of(node)
+        if node in left:
+            if node.children or not node.path:
+                continue
+            bare = not any(len(variable.shape) > 1 for variable in layer.weights)
+            reason = NO_KERNEL if bare and node.first is None else left[node]
+            reports.append(LayerReport(node.path, node.title, None, "skipped", reason))
+        elif node in chosen:
+            with located(path=node.path, class_name=node.class_name):
+                reports.append(_report(verb, node, layer, status))
+    return reports
+
+
+def _report(verb: Verb, node: Node, layer: Layer, status: str) -> LayerReport:
+    owners = [(owner, name) for owner in _owners(layer) for name in owner._own_kernels()]
+    shape = tuple(owners[0][0]._variable(owners[0][1]).shape) if owners else None
+    sigma = after = None
+    if verb == "bake" and owners:
+        norms = [float(owner.spectral_norms()[name]) for owner, name in owners]
+        scales = [float(owner.kernel_scale(name)) for owner, name in owners]
+        sigma = max(norms)
+        after = max(norm * factor for norm, factor in zip(norms, scales, strict=True))
+    plain = plain_class(layer).__name__
+    return LayerReport(node.path, type(layer).__name__, shape, status, None, plain, sigma, after)
