@@ -13,7 +13,7 @@ from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
-    from snconvert.api import apply_file, inspect
+    from snconvert.api import apply_file, bake_file, inspect, remove_file
     from snconvert.errors import SnconvertError
     from snconvert.layers import (
         SpectralConv1D,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         SpectralSimpleRNN,
         SpectralSimpleRNNCell,
     )
-    from snconvert.live import apply, load_plain_weights, plan
+    from snconvert.live import apply, bake, load_plain_weights, plan, remove
     from snconvert.matrix import MatrixView
     from snconvert.recipe import Recipe
     from snconvert.report import LayerReport, Progress, Report
@@ -90,15 +90,19 @@ __all__ = [
     "__version__",
     "apply",
     "apply_file",
+    "bake",
+    "bake_file",
     "inspect",
     "load_plain_weights",
     "plan",
+    "remove",
+    "remove_file",
 ]
 
 _MODULES = {
-    "api": ("apply_file", "inspect"),
+    "api": ("apply_file", "bake_file", "inspect", "remove_file"),
     "errors": ("SnconvertError",),
-    "live": ("apply", "load_plain_weights", "plan"),
+    "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),
     "report": ("LayerReport", "Progress", "Report"),

@@ -7,7 +7,7 @@ import sys
 
 from snconvert import signals
 
-_ON_FILES = {"apply", "inspect"}
+_ON_FILES = {"apply", "bake", "inspect", "remove"}
 
 
 def _open_streams() -> None:
@@ -25,11 +25,12 @@ def main() -> None:
     signals.end_at_once()
     # One BLAS thread each, as kernels are worked on side by side; to be set before numpy comes.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    if _ON_FILES.intersection(sys.argv[1:2]):
-        from snconvert.archive.guard import start_ahead  # noqa: PLC0415 - --help needs none
-        from snconvert.tasks import IN_CHILD  # noqa: PLC0415 - as above
+    for verb in sys.argv[1:2]:
+        if verb in _ON_FILES:
+            from snconvert.archive.guard import start_ahead  # noqa: PLC0415 - --help needs none
+            from snconvert.tasks import IN_CHILD  # noqa: PLC0415 - as above
 
-        start_ahead(IN_CHILD)
+            start_ahead(IN_CHILD[verb])
     from snconvert.cli import main as run  # noqa: PLC0415 - most of the start
 
     run()

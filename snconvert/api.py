@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,18 @@ from snconvert.errors import OptionError
 from snconvert.recipe import recipe
 from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
+from snconvert.undo import Verb, undo_file
 
 StrPath = str | os.PathLike[str]
 _LEGACY = (".h5", ".hdf5")
 
 
-def default_output(source: StrPath) -> str:
-    r"""Returns where the result goes when nothing is said: `-sn` before the suffix.
+SUFFIXES = {"apply": "-sn", "bake": "-baked", "remove": "-plain"}
+"""What each verb puts before the suffix of a result that nothing else is said of."""
+
+
+def default_output(source: StrPath, verb: str = "apply") -> str:
+    r"""Returns where the result goes when nothing is said: `-sn` and the like before the suffix.
 
     Example:
         >>> default_output("gan/critic.keras").replace("\\", "/")
@@ -30,7 +35,7 @@ def default_output(source: StrPath) -> str:
     if path.name in ("", ".."):  # a folder that is named by where it lies
         path = Path(os.path.abspath(path))
     suffix = ".keras" if path.suffix in _LEGACY else path.suffix
-    return str(path.parent / f"{path.stem}-sn{suffix}")
+    return str(path.parent / f"{path.stem}{SUFFIXES[verb]}{suffix}")
 
 
 def apply_file(
@@ -70,10 +75,8 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
+    target = _target(source, output, in_place, "apply")
     source = os.fspath(source)
-    if in_place and output is not None:
-        raise OptionError("both an output and in_place are given", "Give one of them")
-    target = source if in_place else default_output(source) if output is None else os.fspath(output)
     made = recipe(recipe_file, **options)
     if made.imports:
         return _through_keras()(
@@ -129,13 +132,114 @@ def inspect(
     return inspect_file(path, made, rules=rules, progress=progress)
 
 
+def bake_file(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Folds the normalisation of a converted file into plain Keras layers, for deployment.
+
+    Every kernel becomes `s(sigma) * W` as inference uses it, so no output changes; the result loads
+    anywhere, without this package. Layers in Keras' own `SpectralNormalization` become plain, too.
+
+    Args:
+        source: A `.keras` file or an unzipped folder.
+        output: Where the result goes; by default `source` with `-baked` before the suffix.
+        dry_run: Report what would be done, write nothing.
+        force: Replace an existing output.
+        in_place: Replace `source` itself.
+        progress: Called with a `Progress` as it goes on.
+        **options: `only`, `exclude`, `select` and `imports`, as for `apply_file`.
+
+    Returns:
+        What was done to each layer.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    return _undo("bake", source, output, options, dry_run, force, in_place, progress)
+
+
+def remove_file(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Undoes the conversion of a file: plain Keras layers with the raw kernels.
+
+    Of a file that was not trained since, the configuration and the weights of the original come
+    back, bit for bit. Where the conversion had normalised the stored kernel (the targets `keras`
+    and `constraint`), it is divided by the recorded factor, and a warning says so.
+
+    Args:
+        source: A `.keras` file or an unzipped folder.
+        output: Where the result goes; by default `source` with `-plain` before the suffix.
+        dry_run: As for `bake_file`.
+        force: As for `bake_file`.
+        in_place: As for `bake_file`.
+        progress: As for `bake_file`.
+        **options: As for `bake_file`.
+
+    Returns:
+        What was done to each layer.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    return _undo("remove", source, output, options, dry_run, force, in_place, progress)
+
+
+def _undo(
+    verb: Verb,
+    source: StrPath,
+    output: StrPath | None,
+    options: dict[str, Any],
+    dry_run: bool,
+    force: bool,
+    in_place: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Report:
+    path = os.fspath(source)
+    place = _target(source, output, in_place, verb)
+    target = None if dry_run else place
+    made = recipe(None, **options)
+    if made.imports:
+        with _quiet_start():
+            from snconvert.live.files import undo_through_keras
+        return undo_through_keras(verb, path, target, made, force=force, in_place=in_place)
+    return undo_file(verb, path, target, made, force=force, in_place=in_place, progress=progress)
+
+
+def _target(source: StrPath, output: StrPath | None, in_place: bool, verb: str) -> str:
+    if in_place and output is not None:
+        raise OptionError("both an output and in_place are given", "Give one of them")
+    if in_place:
+        return os.fspath(source)
+    return default_output(source, verb) if output is None else os.fspath(output)
+
+
 def _through_keras() -> Callable[..., Report]:
-    """Imports the memory carrier, without what TensorFlow says on stderr when it starts."""
-    # It says so in C++, before any setting of it could be heard.
-    fresh = "keras" not in sys.modules and "tensorflow" not in sys.modules
-    with _hushed() if fresh else nullcontext():
+    """Imports the memory carrier."""
+    with _quiet_start():
         from snconvert.live.files import apply_through_keras
     return apply_through_keras
+
+
+def _quiet_start() -> AbstractContextManager[None]:
+    """Takes away what TensorFlow says on stderr when it starts."""
+    # It says so in C++, before any setting of it could be heard.
+    fresh = "keras" not in sys.modules and "tensorflow" not in sys.modules
+    return _hushed() if fresh else nullcontext()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from snconvert import signals
-from snconvert.api import default_output
+from snconvert.api import SUFFIXES, default_output
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.report import Report
 
@@ -29,7 +29,7 @@ def means_several(model: str) -> bool:
     return os.path.isdir(model) and not _is_model_folder(model)
 
 
-def expand(models: Sequence[str]) -> list[str]:
+def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
     """Returns the model files and folders that the arguments mean.
 
     A folder that is an unzipped model stands for itself, any other for the `.keras` files in it;
@@ -46,7 +46,7 @@ def expand(models: Sequence[str]) -> list[str]:
             matches = sorted(glob.glob(model, recursive=True))
             if not matches:
                 raise SourceError("the pattern matches no file", "Check it", file=model)
-            found += _without_results(matches)
+            found += _without_results(matches, verb)
         else:
             inside = sorted(str(path) for path in Path(model).glob("*.keras"))
             if not inside:
@@ -55,7 +55,7 @@ def expand(models: Sequence[str]) -> list[str]:
                     "Give a model file, or the folder that model.save(..., zipped=False) wrote",
                     file=model,
                 )
-            found += _without_results(inside)
+            found += _without_results(inside, verb)
     return list(dict.fromkeys(found))
 
 
@@ -64,12 +64,14 @@ def _is_model_folder(path: str) -> bool:
     return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
-def _without_results(paths: Sequence[str]) -> list[str]:
-    results = {default_output(path) for path in paths}
+def _without_results(paths: Sequence[str], verb: str) -> list[str]:
+    # What `apply` has made is what the ways back are for.
+    verbs = [other for other in SUFFIXES if verb == "apply" or other != "apply"]
+    results = {default_output(path, other) for path in paths for other in verbs}
     return [path for path in paths if path not in results]
 
 
-def outputs(sources: Sequence[str], folder: str | None) -> list[str]:
+def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> list[str]:
     """Returns where each result goes: beside its source, or in `folder`.
 
     Raises:
@@ -82,7 +84,7 @@ def outputs(sources: Sequence[str], folder: str | None) -> list[str]:
             "Create it, or give an existing folder",
             file=folder,
         )
-    beside = [default_output(source) for source in sources]
+    beside = [default_output(source, verb) for source in sources]
     placed = [
         path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
     ]

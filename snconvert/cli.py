@@ -87,6 +87,14 @@ def _main(
     pass
 
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Replace MODEL itself.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")]
+WayBack = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="PATH", help="Default: see above.")
+]
+
+
 @app.command()
 def apply(
     models: Models,
@@ -102,22 +110,17 @@ def apply(
     norm: Norm = None,
     recipe: RecipeFile = None,
     imports: Import = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Replace MODEL itself.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing OUT.")] = False,
+    in_place: InPlace = False,
+    force: Force = False,
     jobs: Jobs = 1,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Convert: every selected layer becomes spectrally normalised, all weights are carried over."""
-    if in_place and output is not None:
-        raise typer.BadParameter("--in-place and --output exclude each other")
-    if in_place and force:
-        raise typer.BadParameter("--in-place and --force exclude each other")
+    _check_places(output, in_place, force)
     if verify:
         _fail(OptionError("--verify is not in this version", "Leave it out"), code=1)
     options = {
@@ -137,6 +140,54 @@ def apply(
         "in_place": in_place,
     }
     _run("apply_file", models, output, options, jobs, as_json, quiet, verbose)
+
+
+@app.command()
+def bake(
+    models: Models,
+    output: WayBack = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    imports: Import = None,
+    dry_run: DryRun = False,
+    in_place: InPlace = False,
+    force: Force = False,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fold the normalisation into plain Keras layers: same outputs, no overhead, loads anywhere.
+
+    The result goes to MODEL with -baked before the suffix.
+    """
+    _check_places(output, in_place, force)
+    options = _undo_options(only, exclude, imports, dry_run, force, in_place)
+    _run("bake_file", models, output, options, jobs, as_json, quiet, verbose)
+
+
+@app.command()
+def remove(
+    models: Models,
+    output: WayBack = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    imports: Import = None,
+    dry_run: DryRun = False,
+    in_place: InPlace = False,
+    force: Force = False,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Undo the conversion: plain Keras layers with the raw kernels, as they were.
+
+    The result goes to MODEL with -plain before the suffix.
+    """
+    _check_places(output, in_place, force)
+    options = _undo_options(only, exclude, imports, dry_run, force, in_place)
+    _run("remove_file", models, output, options, jobs, as_json, quiet, verbose)
 
 
 @app.command()
@@ -187,6 +238,31 @@ def rules(as_json: Json = False) -> None:
             render.print_rules(list(RULES.values()), sys.stdout)
 
 
+def _check_places(output: str | None, in_place: bool, force: bool) -> None:
+    if in_place and output is not None:
+        raise typer.BadParameter("--in-place and --output exclude each other")
+    if in_place and force:
+        raise typer.BadParameter("--in-place and --force exclude each other")
+
+
+def _undo_options(
+    only: list[str] | None,
+    exclude: list[str] | None,
+    imports: list[str] | None,
+    dry_run: bool,
+    force: bool,
+    in_place: bool,
+) -> dict[str, Any]:
+    return {
+        "only": only or None,
+        "exclude": exclude or None,
+        "imports": imports or None,
+        "dry_run": dry_run,
+        "force": force,
+        "in_place": in_place,
+    }
+
+
 def _run(
     verb: str,
     models: list[str],
@@ -205,10 +281,11 @@ def _run(
     failed = False
     with _handled():
         several = len(models) > 1 or batch.means_several(models[0])
-        sources = batch.expand(models) if several else models
+        name = verb.removesuffix("_file")
+        sources = batch.expand(models, name) if several else models
         targets: list[str | None] = [output] * len(sources)
-        if several and verb == "apply_file" and not options["in_place"] and not options["dry_run"]:
-            targets = list(batch.outputs(sources, output))
+        if several and name != verb and not options["in_place"] and not options["dry_run"]:
+            targets = list(batch.outputs(sources, output, name))
         show_progress = not quiet and len(sources) == 1
         with _progress_bar() if show_progress else contextlib.nullcontext() as progress:
             job = functools.partial(_job, getattr(api, verb), options, progress)

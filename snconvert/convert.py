@@ -57,7 +57,7 @@ def convert_file(
     """
     started = time.perf_counter()
     _refuse_what_is_to_come(recipe)
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
+    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["apply"]) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
@@ -118,7 +118,7 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
+    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
         chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in plan.outcomes]
         measured = measure(model, chosen, worker, progress)

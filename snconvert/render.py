@@ -10,6 +10,7 @@ from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
 
 _THOUSAND = 1000
+_DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
 _HEADINGS = ("layer", "class", "kernel", "sigma", "after", "result")
 
 
@@ -49,15 +50,19 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 
 def closing(report: Report) -> list[str]:
     """Returns the sentences below the table: how many, where to, how long."""
-    took = f"{report.seconds:.2f} s, {report.seconds_sigma:.2f} s of it for sigma and u"
+    took = f"{report.seconds:.2f} s"
+    if report.verb in {"apply", "inspect"}:
+        took += f", {report.seconds_sigma:.2f} s of it for sigma and u"
     count = f"{report.converted} {_plural(report.converted, 'layer')}"
     if report.output is None:
-        return [f"{printable(report.source)}: {count} convertible; nothing was written ({took})"]
+        can = "convertible" if report.verb in {"apply", "inspect"} else f"to {report.verb}"
+        return [f"{printable(report.source)}: {count} {can}; nothing was written ({took})"]
+    done = f"{count} {_DONE[report.verb]}, {report.skipped} left as they were"
     lines = [
-        f"{printable(report.source)}: {count} converted, {report.skipped} left as they were",
+        f"{printable(report.source)}: {done}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
-    if report.target == "layer":
+    if report.target == "layer" and report.verb == "apply":
         lines.append("load it with `import snconvert` and keras.saving.load_model")
     return lines
 

@@ -8,8 +8,15 @@ from snconvert.archive.contents import Dataset
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 
-IN_CHILD = ("snconvert.archive.h5", "snconvert.sigmas")
-"""The modules that only the guarded process needs: h5py and the linear algebra behind them."""
+_MEASURING = ("snconvert.archive.h5", "snconvert.sigmas")
+_SCALING = ("snconvert.archive.h5", "snconvert.effective")
+IN_CHILD = {
+    "apply": _MEASURING,
+    "inspect": _MEASURING,
+    "bake": _SCALING,
+    "remove": ("snconvert.archive.h5",),
+}
+"""The modules that only the guarded process needs, by verb: h5py and the linear algebra."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from snconvert.settings import Settings
 from snconvert.targets import keras as wrapper
 from snconvert.targets import layer
 from snconvert.targets.layer import settings_of
-from snconvert.tasks import Factor, Scaling
+from snconvert.tasks import IN_CHILD, Factor, Scaling
 from snconvert.tree import Node
 
 _PLAIN = "not spectral"
@@ -38,8 +38,6 @@ _UNKNOWN = (
     " recorded; `snconvert bake` keeps it as it is"
 )
 Verb = Literal["bake", "remove"]
-IN_CHILD = ("snconvert.archive.h5", "snconvert.effective")
-"""The modules that only the guarded process needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD) as worker:
+    with located(file=source), open_source(source) as opened, Worker(IN_CHILD[verb]) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
         model = _find(open_weights(describe(opened), RULES, worker), recipe, verb)
@@ -230,7 +228,9 @@ def _reports(model: _Model, factors: Mapping[str, Factor], status: str) -> tuple
         if node in model.left:
             shapes = [*own.get(node, []), *inner.get(node, [])]
             bare = not node.opaque and all(len(shape) < 2 for shape in shapes)  # noqa: PLR2004 -- the rank of a matrix
-            reason = NO_KERNEL if bare and node.first is None else model.left[node]
+            reason = model.left[node]
+            if bare and reason == _PLAIN:
+                reason = NO_KERNEL
             reports.append(LayerReport(node.path, node.title, shape, "skipped", reason))
         elif node in model.layers:
             stored = model.opened.inventory.get(node)

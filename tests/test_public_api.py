@@ -51,9 +51,13 @@ def test_names() -> None:
         "__version__",
         "apply",
         "apply_file",
+        "bake",
+        "bake_file",
         "inspect",
         "load_plain_weights",
         "plan",
+        "remove",
+        "remove_file",
     ]
 
 

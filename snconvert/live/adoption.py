@@ -124,7 +124,7 @@ def is_adopted(layer: Layer) -> bool:
 
 def forget_adoption(layer: Layer) -> None:
     """Makes a layer one that was never turned into a spectral one."""
-    vars(layer).pop(_PLAIN, None)
+    layer.__dict__.pop(_PLAIN, None)
 
 
 def plain_class(layer: Layer) -> type:

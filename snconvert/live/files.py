@@ -21,6 +21,7 @@ from snconvert.archive.output import check_output
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.live.carrier import convert, plan_of
 from snconvert.live.opening import import_modules, load, summary
+from snconvert.live.undoing import Verb, undo
 from snconvert.live.walk import Layer
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
@@ -64,36 +65,92 @@ def apply_through_keras(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
+
+    def work(model: Layer) -> tuple[Layer, Report]:
+        if dry_run or output is None:
+            return model, plan_of(model, made, rules, lenient=lenient)
+        return convert(model, made, rules=rules, in_place=True)
+
+    import_modules((*made.imports, *imports))
+    return _through_keras(
+        source,
+        None if dry_run else output,
+        work,
+        lambda report: record(made, report.layers, _digest(source)),
+        force=force,
+        in_place=in_place,
+    )
+
+
+def undo_through_keras(
+    verb: Verb,
+    source: str,
+    output: str | None,
+    made: Recipe,
+    *,
+    force: bool = False,
+    in_place: bool = False,
+) -> Report:
+    """Bakes a file, or undoes its conversion, by loading and saving it with Keras.
+
+    Args:
+        verb: `bake` or `remove`.
+        source: As for `apply_through_keras`.
+        output: Where the result goes; `None`: nowhere, only the report is wanted.
+        made: Which layers; its `imports` register the file's custom classes.
+        force: Replace an existing output.
+        in_place: `output` is the source itself.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    import_modules(made.imports)
+    return _through_keras(
+        source,
+        output,
+        lambda model: undo(verb, model, made, in_place=True, dry_run=output is None),
+        lambda _: None,
+        force=force,
+        in_place=in_place,
+    )
+
+
+def _through_keras(
+    source: str,
+    output: str | None,
+    work: Callable[[Layer], tuple[Layer, Report]],
+    recorded: Callable[[Report], dict[str, Any] | None],
+    *,
+    force: bool,
+    in_place: bool,
+) -> Report:
     started = time.perf_counter()
     folder = os.path.isdir(source)
-    import_modules((*made.imports, *imports))
     with located(file=source):
-        if output is not None and not dry_run:
+        if output is not None:
             if not folder and not output.endswith(".keras"):
                 raise OptionError(
                     f"the output is {printable(output)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
             check_output(source, output, force=force, in_place=in_place)
-        digest = None if folder else _digest(source)
         model, told = load(source)
-        if dry_run or output is None:
-            report = plan_of(model, made, rules, lenient=lenient)
-        else:
-            model, report = convert(model, made, rules=rules, in_place=True)
-            _save(model, output, record(made, report.layers, digest), folder, force or in_place)
-    written = None if dry_run or output is None else output
+        model, report = work(model)
+        if output is not None:
+            _save(model, output, recorded(report), folder, force or in_place)
     return replace(
         report,
         source=source,
-        output=written,
-        bytes=report.bytes if written is None else _size(written),
+        output=output,
+        bytes=report.bytes if output is None else _size(output),
         seconds=time.perf_counter() - started,
         warnings=(*told, *report.warnings),
     )
 
 
-def _save(model: Layer, output: str, made: dict[str, Any], folder: bool, force: bool) -> None:
+def _save(
+    model: Layer, output: str, made: dict[str, Any] | None, folder: bool, force: bool
+) -> None:
     with writing(output):
         real = os.path.realpath(output)
     if folder:
@@ -129,7 +186,7 @@ def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
         os.fsync(file.fileno())
 
 
-def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any]) -> None:
+def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None) -> None:
     """Copies the archive, with what is added to its metadata and without the times."""
     with zipfile.ZipFile(plain) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
@@ -147,10 +204,11 @@ def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any]) -> Non
                     writer.write(chunk)
 
 
-def _with_record(metadata: bytes, record: dict[str, Any]) -> bytes:
+def _with_record(metadata: bytes, record: dict[str, Any] | None) -> bytes:
     kept = json.loads(metadata)
     kept.pop("date_saved", None)
-    return json.dumps({**kept, "snconvert": record}).encode()
+    own = {} if record is None else {"snconvert": record}
+    return json.dumps({**kept, **own}).encode()
 
 
 def _numbered(config: bytes) -> bytes:

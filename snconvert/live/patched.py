@@ -108,7 +108,7 @@ def unmark_owners(root: Layer) -> None:
     """Gives owners that hold no converted layer any more, `root` included, their own class."""
     for layer in (root, *(layer for _, layer in descendants(root))):
         if isinstance(layer, Patched) and not _owns_converted(layer):
-            vars(layer).pop(_PENDING, None)
+            layer.__dict__.pop(_PENDING, None)
             give_class(layer, original_class(layer))
 
 

@@ -209,7 +209,7 @@ def _make_plain(layer: Layer) -> None:
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = plain_class(layer)
     for name in (*attributes, *views, *OPTIONS):
-        vars(layer).pop(name, None)
+        layer.__dict__.pop(name, None)
     forget_adoption(layer)
     give_class(layer, plain)
 
