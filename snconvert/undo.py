@@ -78,7 +78,9 @@ def undo_file(
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD[verb]) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
-        model = _find(open_weights(describe(opened), RULES, worker), recipe, verb)
+        described = describe(opened)
+        _refuse_newer(described.root)
+        model = _find(open_weights(described, RULES, worker), recipe, verb)
         factors = _factors(model, worker, progress) if verb == "bake" else {}
         divisors = model.wrapped if verb == "remove" else {}
         status = "convertible" if output is None else "converted"
@@ -120,6 +122,17 @@ def undo_file(
     )
 
 
+def _refuse_newer(root: Node) -> None:
+    for node in root.walk():
+        if node.spectral is not None and node.spectral not in SPECTRAL:
+            raise SourceError(
+                f"this version of snconvert knows no {node.spectral}",
+                "Use the version that the file was made with, or a newer one",
+                path=node.path,
+                class_name=node.class_name,
+            )
+
+
 def _find(opened: Opened, recipe: Recipe, verb: Verb) -> _Model:
     recorded = recorded_factors(opened.metadata)
     nodes = [node for node in opened.root.walk() if node.path]
@@ -132,13 +145,6 @@ def _find(opened: Opened, recipe: Recipe, verb: Verb) -> _Model:
         if inside or not (wraps or is_leaf(node)):
             continue
         excluded = selection.why_excluded(node)
-        if node.spectral is not None and node.spectral not in SPECTRAL:
-            raise SourceError(
-                f"this version of snconvert knows no {node.spectral}",
-                "Use the version that the file was made with, or a newer one",
-                path=node.path,
-                class_name=node.class_name,
-            )
         if not (wraps or node.spectral):
             model.left[node] = _PLAIN
         elif excluded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import shutil
@@ -116,10 +115,10 @@ def test_the_wrapper_of_keras(name: str, tmp_path: Path) -> None:
     ]
     assert found
     stored = {n: x[()] for n, x in datasets(weights(patched)).items() if "vars/0" in n}
-    copies = [n for n in stored if n.endswith("layer/vars/0")]
-    for path in copies:
-        outer = stored[path.replace("/layer/vars/0", "/vars/0")]
-        assert outer.tobytes() == stored[path].tobytes()
+    both = [n for n in stored if n.replace("/vars/0", "/layer/vars/0") in stored]
+    assert len(both) == len(found)
+    for path in both:
+        assert stored[path].tobytes() == stored[path.replace("/vars/0", "/layer/vars/0")].tobytes()
     for layer in found:
         matrix = np.asarray(keras.ops.cast(layer.kernel, "float32"), "f8")
         matrix = matrix.reshape(-1, matrix.shape[-1])
@@ -205,7 +204,7 @@ def test_training_between(tmp_path: Path) -> None:
         for path in ("baked.keras", "plain.keras"):
             plain = keras.saving.load_model(tmp_path / path)
             assert int(plain.optimizer.iterations) == int(model.optimizer.iterations)
-            gammas = {id(v) for v in model.trainable_variables if v.name == "gamma"}
+            gammas = {id(x.gamma) for x in model.layers if getattr(x, "mode", "") == "gain"}
             kept = [v for v in model.trainable_variables if id(v) not in gammas]
             slots = [
                 value
@@ -257,7 +256,7 @@ def test_any_order(tmp_path: Path) -> None:
     snconvert.bake_file(a, b, only=["d1*"], force=True)
     left = metadata(b)["snconvert"]["layers"]
     assert sorted(left) == sorted(f"d{i}" for i in range(13) if not str(i).startswith("1"))
-    with pytest.raises(SelectionError, match=r"nothing to convert \(d9: spectral already"):
+    with pytest.raises(SelectionError, match=r"d9: spectral already"):
         snconvert.apply_file(b, c, only=["d9"], force=True)
     snconvert.remove_file(b, c, force=True)
     assert not traces(c)
@@ -322,7 +321,6 @@ def test_compressed_and_chunked_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(source) as a, zipfile.ZipFile(packed, "w") as b:
         for name in a.namelist():
             b.writestr(name, buffer.getvalue() if name.endswith(".h5") else a.read(name))
-    assert gzip  # what HDF5 compresses with
     for target in ("layer", "keras"):
         for path, stem in ((source, "one"), (packed, "two")):
             snconvert.apply_file(path, tmp_path / f"{stem}.keras", target=target, force=True)

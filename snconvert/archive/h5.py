@@ -178,7 +178,9 @@ def edit(
                 _make_parents(root, path, made)
                 _add(root, path, array, properties)
         fills: list[Fill] = []
-        for product, found in zip(products, factors, strict=True):
+        pairs = zip(products, factors, strict=True)
+        # Copies first: what is multiplied in place must be multiplied once.
+        for product, found in sorted(pairs, key=lambda pair: pair[0].copy is None):
             with _translated(product.path):
                 fills += _multiply(root, product, found, extent.size, made)
     seen = {above for path, _ in additions for above in _above(path)}

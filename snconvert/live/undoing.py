@@ -100,9 +100,9 @@ def undo(
     for node in chosen:
         _check(node)
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
-    result = model
+    result, layers = model, [layer_of(node) for node in chosen]
+    mode, bound = layers[0].mode, layers[0].bound  # before they are plain again
     if not dry_run:
-        layers = [layer_of(node) for node in chosen]
         if not in_place:
             copies = Copies(model)
             result = copies.model
@@ -112,8 +112,8 @@ def undo(
         source=model.name,
         output=None,
         target="layer",
-        mode=layer_of(chosen[0]).mode,
-        bound=layer_of(chosen[0]).bound,
+        mode=mode,
+        bound=bound,
         norm="matrix",
         layers=tuple(reports),
         bytes=size_of(result),
