@@ -1,0 +1,139 @@
+"""The layers of an opened model that are normalised, by whatever target, and how they become plain.
+
+What `bake`, `remove` and `verify` share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from snconvert.archive.contents import Product
+from snconvert.errors import SourceError
+from snconvert.h5paths import group_paths
+from snconvert.opened import Opened
+from snconvert.optimizer_edits import Gammas, optimizer_edits
+from snconvert.plans import is_leaf
+from snconvert.provenance import recorded_factors
+from snconvert.rewriting import Edits, layer_moves, with_twins
+from snconvert.rules import SPECTRAL
+from snconvert.settings import Settings
+from snconvert.targets import keras as wrapper
+from snconvert.targets import layer
+from snconvert.tasks import Scaling
+from snconvert.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """The normalised layers of a model.
+
+    Attributes:
+        model: The model.
+        layers: The spectral layers, and how they are normalised.
+        wrapped: The layers in Keras' own wrapper, and what their kernels were multiplied by at
+            conversion, as far as it was recorded.
+        left: The other layers, and why they stay as they are.
+    """
+
+    model: Opened
+    layers: dict[Node, Settings] = field(default_factory=dict)
+    wrapped: dict[Node, float | None] = field(default_factory=dict)
+    left: dict[Node, str] = field(default_factory=dict)
+
+
+def layers_of(root: Node) -> Iterator[Node]:
+    """Yields the layers that stand for themselves: leaves, and wrappers for what is inside."""
+    for node in root.walk():
+        parent = node.parent
+        inside = parent is not None and parent.builtin == wrapper.CLASS
+        if node.path and not inside and (is_wrapper(node) or is_leaf(node)):
+            yield node
+
+
+def is_wrapper(node: Node) -> bool:
+    """Whether a node is Keras' own `SpectralNormalization`."""
+    return node.builtin == wrapper.CLASS and bool(node.children)
+
+
+def refuse_newer(root: Node) -> None:
+    """Raises `SourceError` for a spectral class that this version does not know."""
+    for node in root.walk():
+        if node.spectral is not None and node.spectral not in SPECTRAL:
+            raise SourceError(
+                f"this version of snconvert knows no {node.spectral}",
+                "Use the version that the file was made with, or a newer one",
+                path=node.path,
+                class_name=node.class_name,
+            )
+
+
+def find(model: Opened, why_left: Callable[[Node], str | None]) -> Normalised:
+    """Returns the normalised layers.
+
+    Args:
+        model: The model.
+        why_left: Tells why a layer is none of them, or `None`.
+    """
+    found = Normalised(model)
+    recorded = recorded_factors(model.metadata)
+    for node in layers_of(model.root):
+        reason = why_left(node)
+        if reason is not None:
+            found.left[node] = reason
+        elif node.first is not None:
+            found.left[node] = f"the same layer as {node.first.path}"
+        elif is_wrapper(node):
+            found.wrapped[node] = recorded.get(node.path, {}).get("kernel")
+        else:
+            found.layers[node] = layer.settings_of(node)
+    return found
+
+
+def scalings(found: Normalised) -> list[Scaling]:
+    """Returns what to ask `effective.factors` for the kernels of the spectral layers."""
+    tasks: list[Scaling] = []
+    for node, settings in found.layers.items():
+        stored = found.model.inventory.get(node)
+        if stored is None or not stored.kernels:
+            continue
+        for kernel, gamma, u in layer.states(found.model.paths[node], stored, settings):
+            place = (kernel.path, kernel.dataset, kernel.view)
+            tasks.append(Scaling((node.path, node.class_name), *place, u, gamma, settings))
+    return tasks
+
+
+def kernel_of(model: Opened, node: Node) -> str:
+    """Returns the dataset of the kernel in a wrapper, the one that inference uses."""
+    return f"{model.paths[node.children[0]]}/vars/0"
+
+
+def unwrap(found: Normalised, products: Iterable[Product] = ()) -> Edits:
+    """Edits the configuration of the layers to that of plain ones.
+
+    Args:
+        found: The layers.
+        products: The kernels that are multiplied.
+
+    Returns:
+        What changes in the weights.
+    """
+    model, edits = found.model, Edits(products=list(products))
+    gone = {n: Gammas(gone=True) for n, settings in found.layers.items() if settings.mode == "gain"}
+    edits.add_slots(optimizer_edits(model, gone))
+    for node, settings in found.layers.items():
+        stored = model.inventory.get(node)
+        if stored is not None and stored.kernels:
+            for _, gamma, u in layer.states(model.paths[node], stored, settings):
+                edits.removals += [path for path in (gamma, u) if path is not None]
+    for node, _ in with_twins(model.paths, found.layers):
+        layer.unwrap(node, SPECTRAL[str(node.spectral)])
+    inner = {node: node.children[0] for node in found.wrapped}
+    edits.removals += [model.paths[node] for node in found.wrapped]
+    for node, _ in with_twins(model.paths, inner):
+        wrapper.unwrap(node)
+    paths = group_paths(model.root)
+    places = {node: paths.get(node, old) for node, old in model.paths.items()}
+    places |= {inner[node]: paths[node] for node in found.wrapped}
+    edits.moves += layer_moves(model, places)
+    return edits
