@@ -300,7 +300,7 @@ def test_models_pass(build):
         slice(1, None),
         ...,
     ],
-    ids=str,
+    ids=lambda thing: getattr(thing, "__name__", str(thing)),
 )
 def test_plain_things_pass(thing):
     """Functions by bare name pass, also where a harmless builtin has the same name."""
