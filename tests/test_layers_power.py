@@ -74,7 +74,7 @@ def test_zero_and_not_finite() -> None:
     assert np.isfinite(power_iteration(matrix, u, 2)[1]).all()
     kernel = np.float32([[1.0, 0.0], [0.0, 0.0]])
     stuck = np.float32([[0.0, 1.0]])
-    assert float(current_norm(kernel, stuck).length) == 0.0
+    assert float(current_norm(kernel, stuck).sigma) == 0.0
     np.testing.assert_allclose(power_iteration(kernel, stuck, 1)[1], [[1.0, 0.0]])
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from snconvert.layers.power import times
+from snconvert.layers.power import input_direction, output_direction, times
 from snconvert.layers.spectral import Spectral, register
 from snconvert.rules import RULES
+
+_FEW = 128
+"""Rows up to which one product more for `v` costs less than a pass over the kernel for it alone."""
 
 
 @register
@@ -46,8 +49,36 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, ..., in)`."""
-        outputs = ops.matmul(inputs, self.kernel)
-        outputs = times(outputs, self.kernel_scale("kernel", training))
+        if training and self.trainable and self._has_few_rows(inputs):
+            outputs, factor = self._joint_product(inputs)
+        else:
+            outputs = ops.matmul(inputs, self.kernel)
+            factor = self.kernel_scale("kernel", training)
+        outputs = times(outputs, factor)
         if self.bias is not None:
             outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _has_few_rows(self, inputs: Any) -> bool:
+        """Whether reading the kernel is what costs, as far as the static shape tells."""
+        rows = inputs.shape[0]
+        return (
+            len(inputs.shape) == 2  # noqa: PLR2004 -- the rank of a matrix
+            and (rows is None or rows <= _FEW)
+            and not hasattr(inputs, "dense_shape")  # a sparse tensor of TensorFlow
+            and {
+                self.compute_dtype,
+                self.kernel.dtype,
+                keras.backend.standardize_dtype(inputs.dtype),
+            }
+            == {"float32"}
+            and keras.backend.backend() != "jax"  # XLA fuses the products with what follows
+        )
+
+    def _joint_product(self, inputs: Any) -> tuple[Any, Any]:
+        """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
+        v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
+        product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
+        norm, u = output_direction(product[-1:], self.u)
+        self.u.assign(u)
+        return product[:-1], self._scale_of("kernel", norm)

@@ -20,22 +20,30 @@ from keras import ops
 
 from snconvert.matrix import MatrixView
 
+_TINY = 2.0**-120
+"""What counts as 0: its reciprocal, also times a little, is still a float32 number."""
+
 
 class Norm(NamedTuple):
     """A norm as the product of two float32 scalars.
 
     Attributes:
-        length: The part that carries the gradient; 0 for a kernel of zeros.
-        unit: A constant above 0.
+        length: The part that carries the gradient, above 0.
+        unit: A constant; `_TINY` if the norm is 0.
     """
 
     length: Any
     unit: Any
 
     @property
+    def positive(self) -> Any:
+        """Whether the norm is not 0."""
+        return ops.greater(self.unit, _TINY)
+
+    @property
     def sigma(self) -> Any:
         """The norm itself, a float32 scalar."""
-        return ops.multiply(self.length, self.unit)
+        return ops.where(self.positive, ops.multiply(self.length, self.unit), 0.0)
 
 
 def stacked(kernel: Any, view: MatrixView) -> Any:
@@ -64,12 +72,35 @@ def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
         >>> round(float(norm.sigma), 2)
         4.0
     """
+    v = input_direction(matrix, u, rounds)
+    return output_direction(_onto_columns(matrix, v), u)
+
+
+def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
+    """Returns `v` of the last round, float32 `(b, m)`, a constant.
+
+    Args:
+        matrix: As for `power_iteration`.
+        u: As for `power_iteration`.
+        rounds: As for `power_iteration`.
+    """
     v = u = ops.convert_to_tensor(u, "float32")
-    norm = Norm(0.0, 1.0)
-    for _ in range(rounds):
+    for done in range(rounds):
+        if done:
+            _, u = output_direction(_onto_columns(matrix, v), u)
         v, _ = _directions(_onto_rows(matrix, u), matrix.shape[-2] ** -0.5)
-        u, norm = _directions(_onto_columns(matrix, v), u)
-    return norm, u
+    return v
+
+
+def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
+    """Returns the norm, differentiable in the image, and the next `u`, a constant.
+
+    Args:
+        image: `v W`, float32 `(b, n)`.
+        u: The `u` of before, which the row of a block of zeros keeps.
+    """
+    directions, norm = _directions(image, u)
+    return norm, directions
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
@@ -89,13 +120,11 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
         bound: Used by `hard` and `cap`.
         gamma: Float32 scalar, used by `gain`.
     """
-    positive = ops.greater(norm.length, 0.0)
-    length = ops.where(positive, norm.length, 1.0)
     # One after the other: the product may leave the range of float32, the quotients do not.
-    factor = ops.divide(ops.divide(bound if mode != "gain" else gamma, length), norm.unit)
+    factor = ops.divide(ops.divide(bound if mode != "gain" else gamma, norm.length), norm.unit)
     if mode == "cap":
         factor = ops.minimum(factor, 1.0)
-    return ops.where(positive, factor, 1.0)
+    return ops.where(norm.positive, factor, 1.0)
 
 
 def times(tensor: Any, factor: Any) -> Any:
@@ -125,12 +154,12 @@ def _onto_columns(matrix: Any, v: Any) -> Any:
 
 def _directions(rows: Any, otherwise: Any) -> tuple[Any, Norm]:
     """Returns the unit rows (`otherwise` for rows of zeros or NaN) and the largest norm."""
-    largest = ops.stop_gradient(ops.max(ops.abs(rows)))
-    unit = ops.where(ops.greater(largest, 0.0), largest, 1.0)
+    unit = ops.maximum(ops.stop_gradient(ops.max(ops.abs(rows))), _TINY)
     rows = ops.divide(rows, unit)
     square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
-    positive = ops.greater(square, 0.0)
-    # The root of 1 in place of that of 0, whose gradient is infinite.
-    root = ops.sqrt(ops.where(positive, square, 1.0))
-    directions = ops.stop_gradient(ops.where(positive, ops.divide(rows, root), otherwise))
-    return directions, Norm(ops.max(ops.where(positive, root, 0.0)), unit)
+    one = square.shape[0] == 1
+    # At least 1, unless all is zero: then the gradient of the root would be infinite.
+    length = ops.sqrt(ops.maximum(ops.reshape(square, ()) if one else ops.max(square), 0.5))
+    root = length if one else ops.sqrt(ops.maximum(square, _TINY))
+    directions = ops.where(ops.greater(square, 0.0), ops.divide(rows, root), otherwise)
+    return ops.stop_gradient(directions), Norm(length, unit)

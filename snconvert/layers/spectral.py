@@ -111,8 +111,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             u.assign(new)
         else:
             norm = current_norm(self._matrix(name), u)
-        gamma = getattr(self, self._prefix(name) + "gamma") if self.mode == "gain" else None
-        return scale(norm, self.mode, self.bound, gamma)
+        return self._scale_of(name, norm)
 
     def spectral_norms(self) -> dict[str, Any]:
         """Returns sigma of each raw kernel by the current `u`, float32 scalars by kernel name."""
@@ -209,6 +208,10 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         """The kernel as it is stored, whatever the scope would cast it to."""
         with AutocastScope(None):
             return self._variable(name).value  # a Keras variable would be read, and cast, later
+
+    def _scale_of(self, name: str, norm: Norm) -> Any:
+        gamma = getattr(self, self._prefix(name) + "gamma") if self.mode == "gain" else None
+        return scale(norm, self.mode, self.bound, gamma)
 
     def _matrix(self, name: str) -> Any:
         return stacked(ops.cast(self._raw(name), "float32"), getattr(self, f"_{name}_view"))
