@@ -6,17 +6,21 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 
 from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
-from snconvert.errors import KernelError, located
+from snconvert.errors import CertificateError, KernelError, located
+from snconvert.linalg.certificate import prove
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
+_PROVING = Lock()  # the proof of one large kernel at a time takes memory
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
@@ -35,6 +39,7 @@ def measure(
 
     Raises:
         KernelError: A required kernel holds NaN or infinity, or its norm is no float32 number.
+        CertificateError: A sigma is to be proved, and cannot be.
     """
     results: dict[int, Triplet | KernelError | None] = {}
     mapped = extent.map()
@@ -89,14 +94,18 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
         with located(path=task.layer[0], class_name=task.layer[1]):
             return _triplet(kernel.reshape(dataset.shape), task)
     except KernelError as error:
-        return error if task.required else None
+        return error if task.required or isinstance(error, CertificateError) else None
 
 
 def _triplet(kernel: np.ndarray, task: Task) -> Triplet:
-    triplet = leading_triplet(kernel, task.view, bfloat16=task.dataset.dtype == "bfloat16")
+    half = task.dataset.dtype == "bfloat16"
+    triplet = leading_triplet(kernel, task.view, bfloat16=half)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",
             "Rescale the kernel, or leave the layer out with --exclude",
         )
-    return triplet
+    if not task.certify:
+        return triplet
+    with _PROVING:
+        return replace(triplet, bounds=prove(kernel, task.view, triplet, bfloat16=half))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
 
-from snconvert.errors import KernelError, located
-from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.errors import CertificateError, KernelError, located
+from snconvert.linalg.certificate import prove
+from snconvert.linalg.triplet import Triplet, bounds_of, leading_triplet
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
@@ -22,10 +24,16 @@ Triplets = dict[int, list[Triplet]]
 """Position in the plan -> the triplet of each kernel; none for layers that are not built."""
 
 
-def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
+def triplets_of(layer: Layer, rule: KernelRule, *, certify: bool = False) -> list[Triplet]:
     """Returns the leading singular triplet of each kernel of a built layer.
 
+    Args:
+        layer: The layer.
+        rule: Its row.
+        certify: Prove each sigma.
+
     Raises:
+        CertificateError: A sigma is to be proved, and cannot be.
         KernelError: A kernel is not finite, or has no numbers.
     """
     config = layer.get_config()
@@ -37,18 +45,24 @@ def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
             half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
             view = kernel.view(tuple(value.shape), config)
             value = value.view(np.uint16) if half else value
-            found.append(leading_triplet(value, view, bfloat16=half))
+            triplet = leading_triplet(value, view, bfloat16=half)
+            if certify:
+                bounds = prove(value, view, triplet, bfloat16=half)
+                triplet = replace(triplet, bounds=bounds)
+            found.append(triplet)
     return found
 
 
-def measure(plan: Plan, *, everything: bool) -> Triplets:
+def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
     """Returns the triplets of the layers of a plan.
 
     Args:
         plan: The plan of a live model.
         everything: Those of layers that stay as they are too.
+        certify: Prove each sigma.
 
     Raises:
+        CertificateError: A sigma is to be proved, and cannot be.
         KernelError: A kernel that is to be converted is not finite.
     """
     measured: Triplets = {}
@@ -61,9 +75,9 @@ def measure(plan: Plan, *, everything: bool) -> Triplets:
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                measured[position] = triplets_of(layer, rule)
-            except KernelError:
-                if isinstance(outcome, Step):
+                measured[position] = triplets_of(layer, rule, certify=certify)
+            except KernelError as error:
+                if isinstance(outcome, Step) or isinstance(error, CertificateError):
                     raise
     return measured
 
@@ -96,9 +110,8 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
             reason = "a kernel of zeros: it stays zero"
         after = None if sigma is None else outcome.settings.sigma_after(sigma)
         new = outcome.rule.spectral_class
-        return LayerReport(
-            node.path, node.class_name, kernel, status, reason, new, sigma, after, residual
-        )
+        found = (sigma, after, residual, bounds_of(triplets))
+        return LayerReport(node.path, node.class_name, kernel, status, reason, new, *found)
     after = sigma
     if sigma is not None and node.spectral:
         after = _sigma_after(layer, sigma)
@@ -108,7 +121,8 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
     title = node.class_name if outcome.rule is not None else node.title
-    return LayerReport(node.path, title, kernel, kind, reason, None, sigma, after, residual)
+    found = (sigma, after, residual, bounds_of(triplets))
+    return LayerReport(node.path, title, kernel, kind, reason, None, *found)
 
 
 def _sigma_after(layer: Layer, sigma: float) -> float | None:
