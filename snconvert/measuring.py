@@ -50,8 +50,8 @@ def measure(
         certify: Prove each sigma.
 
     Raises:
-        CertificateError: A sigma is to be proved, and cannot be.
-        KernelError: A kernel that must have one holds NaN or infinity.
+        KernelError: A kernel that must have one holds NaN or infinity; or a sigma is to be proved,
+            and cannot be.
     """
     started = time.perf_counter()
     tasks: list[Task] = []

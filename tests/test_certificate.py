@@ -19,7 +19,7 @@ import snconvert
 from snconvert import sigmas
 from snconvert.archive.contents import Dataset
 from snconvert.archive.extent import Extent
-from snconvert.errors import CertificateError, OptionError
+from snconvert.errors import KernelError, OptionError
 from snconvert.linalg import certificate
 from snconvert.linalg.certificate import SLACK, prove
 from snconvert.linalg.triplet import Triplet, leading_triplet
@@ -103,9 +103,9 @@ def test_a_kernel_of_zeros() -> None:
     assert prove(kernel, view, leading_triplet(kernel, view)) == (0.0, 0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
-    shape=st.sampled_from([(4, 5), (30, 30), (260, 300)]),
+    shape=st.sampled_from([(4, 5), (30, 30), (30, 270), (270, 260)]),
     seed=st.integers(0, 99),
     off=st.floats(-4e-6, 4e-6),
 )
@@ -120,7 +120,7 @@ def test_it_says_no(shape: tuple[int, int], seed: int, off: float) -> None:
     if abs(off) < 0.9e-6:
         assert prove(kernel, view, wrong)[1] >= norm
     elif abs(off) > 1.001e-6:
-        with pytest.raises(CertificateError, match="cannot be proved: the kernel's norm may be"):
+        with pytest.raises(KernelError, match="cannot be proved: the kernel's norm may be"):
             prove(kernel, view, wrong)
 
 
@@ -129,11 +129,11 @@ def test_another_singular_vector_is_not_enough() -> None:
     refused; so is one whose largest block was missed."""
     kernel = np.diag([3.0, 2.0, 1.0])
     second = Triplet(2.0, np.array([[0, 1, 0]], "f4"), 0.0, zero=False)
-    with pytest.raises(CertificateError, match=r"may be above 2\.000002"):
+    with pytest.raises(KernelError, match=r"may be above 2\.000002"):
         prove(kernel, MatrixView.of((3, 3)), second)
     stack = np.stack([kernel, 2 * kernel])
     missed = Triplet(3.0, np.array([[1, 0, 0], [1, 0, 0]], "f4"), 0.0, zero=False)
-    with pytest.raises(CertificateError, match=r"may be above 3\.000003"):
+    with pytest.raises(KernelError, match=r"may be above 3\.000003"):
         prove(stack, MatrixView((2, 3, 3), (0, 1, 2), (2, 3, 3)), missed)
 
 
@@ -220,7 +220,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     model = ZOO["sequential"]()
     for look in (snconvert.apply, lambda m, **o: snconvert.inspect(m, exclude=["*"], **o)):
         look(model)
-        with pytest.raises(CertificateError, match=r"dense\w* \(Dense\): sigma .* cannot be prov"):
+        with pytest.raises(KernelError, match=r"dense\w* \(Dense\): sigma .* cannot be prov"):
             look(model, certify=True)
     # As the guarded process of the file carrier does.
     (tmp_path / "numbers").write_bytes(np.eye(3, dtype="f4").tobytes())
@@ -230,7 +230,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for required in (True, False):
             task = Task(("a/b", "Dense"), "k", dataset, MatrixView.of((3, 3)), required)
             assert sigmas.measure(extent, [task])[0].sigma == pytest.approx(0.99)
-            with pytest.raises(CertificateError, match=r"^a/b \(Dense\): sigma 0.99 cannot be"):
+            with pytest.raises(KernelError, match=r"^a/b \(Dense\): sigma 0.99 cannot be"):
                 sigmas.measure(extent, [replace(task, certify=True)])
 
 

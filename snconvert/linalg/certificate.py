@@ -21,7 +21,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from snconvert.errors import CertificateError
+from snconvert.errors import KernelError
 from snconvert.linalg.pieces import Block, Blocks
 from snconvert.linalg.scan import Array
 from snconvert.linalg.triplet import Triplet
@@ -50,7 +50,7 @@ def prove(
         bfloat16: As for `leading_triplet`.
 
     Raises:
-        CertificateError: It cannot be proved; sigma may be wrong.
+        KernelError: It cannot be proved; sigma may be wrong.
 
     Example:
         >>> from snconvert.linalg.triplet import leading_triplet
@@ -76,17 +76,17 @@ def prove(
                 block, limit, square
             )
         except MemoryError:
-            raise CertificateError(
+            raise KernelError(
                 f"the proof of sigma takes {8e-9 * min(block.shape) ** 2:.1f} GB of memory",
                 "Leave out --certify",
             ) from None
         if not proved:
-            raise CertificateError(
+            raise KernelError(
                 f"sigma {sigma:.9g} cannot be proved: the kernel's norm may be above {upper:.9g}",
                 "Report it, with the kernel, as an error in snconvert",
             )
     if lower < sigma * (1.0 - SLACK):
-        raise CertificateError(
+        raise KernelError(
             f"sigma {sigma:.9g} cannot be proved: the kernel's norm may be as low as {lower:.9g}",
             "Report it, with the kernel, as an error in snconvert",
         )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import keras
 import numpy as np
 
-from snconvert.errors import CertificateError, KernelError, located
+from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
+from snconvert.linalg.scan import Array
 from snconvert.linalg.triplet import Triplet, bounds_of, leading_triplet
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
+from snconvert.matrix import MatrixView
 from snconvert.plans import Plan, Skip, Step
 from snconvert.report import NO_KERNEL, LayerReport
 from snconvert.rules import KernelRule
@@ -24,33 +26,34 @@ Triplets = dict[int, list[Triplet]]
 """Position in the plan -> the triplet of each kernel; none for layers that are not built."""
 
 
-def triplets_of(layer: Layer, rule: KernelRule, *, certify: bool = False) -> list[Triplet]:
+def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
     """Returns the leading singular triplet of each kernel of a built layer.
 
-    Args:
-        layer: The layer.
-        rule: Its row.
-        certify: Prove each sigma.
-
     Raises:
-        CertificateError: A sigma is to be proved, and cannot be.
         KernelError: A kernel is not finite, or has no numbers.
     """
+    return [
+        leading_triplet(value, view, bfloat16=half) for value, view, half in _kernels(layer, rule)
+    ]
+
+
+def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
+    return [
+        replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
+        for (value, view, half), triplet in zip(_kernels(layer, rule), triplets, strict=True)
+    ]
+
+
+def _kernels(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixView, bool]]:
+    """Yields the numbers of each kernel, its view, and whether the bits are those of bfloat16."""
     config = layer.get_config()
-    found: list[Triplet] = []
     for owner, kernels in kernels_by_owner(layer, rule):
         for kernel in kernels:
             variable = getattr(owner, kernel.name)
             value = np.asarray(keras.ops.convert_to_numpy(variable))
             half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
             view = kernel.view(tuple(value.shape), config)
-            value = value.view(np.uint16) if half else value
-            triplet = leading_triplet(value, view, bfloat16=half)
-            if certify:
-                bounds = prove(value, view, triplet, bfloat16=half)
-                triplet = replace(triplet, bounds=bounds)
-            found.append(triplet)
-    return found
+            yield value.view(np.uint16) if half else value, view, half
 
 
 def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
@@ -62,8 +65,8 @@ def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
         certify: Prove each sigma.
 
     Raises:
-        CertificateError: A sigma is to be proved, and cannot be.
-        KernelError: A kernel that is to be converted is not finite.
+        KernelError: A kernel that is to be converted is not finite, or a sigma is to be proved and
+            cannot be.
     """
     measured: Triplets = {}
     for position, outcome in enumerate(plan.outcomes):
@@ -75,10 +78,13 @@ def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                measured[position] = triplets_of(layer, rule, certify=certify)
-            except KernelError as error:
-                if isinstance(outcome, Step) or isinstance(error, CertificateError):
+                measured[position] = triplets_of(layer, rule)
+            except KernelError:
+                if isinstance(outcome, Step):
                     raise
+                continue
+            if certify:
+                measured[position] = _proved(layer, rule, measured[position])
     return measured
 
 
