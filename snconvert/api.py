@@ -66,7 +66,8 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `imports`, as in `snconvert.recipe.recipe`.
+            `exclude`, `select`, `overrides`, `imports`, `certify`, as in
+            `snconvert.recipe.recipe`.
 
     Returns:
         What was done to each layer.

@@ -66,6 +66,9 @@ Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="Registers the file's custom classes."),
 ]
+Certify = Annotated[
+    bool, typer.Option("--certify", help="Prove each sigma in float64; takes several times longer.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Models worked on at once.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
@@ -110,6 +113,7 @@ def apply(
     norm: Norm = None,
     recipe: RecipeFile = None,
     imports: Import = None,
+    certify: Certify = False,
     dry_run: DryRun = False,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
     in_place: InPlace = False,
@@ -135,6 +139,7 @@ def apply(
         "power_iterations": power_iterations,
         "norm": norm,
         "imports": imports or None,
+        "certify": certify or None,
         "dry_run": dry_run,
         "force": force,
         "in_place": in_place,
@@ -203,6 +208,7 @@ def inspect(
     norm: Norm = None,
     recipe: RecipeFile = None,
     imports: Import = None,
+    certify: Certify = False,
     jobs: Jobs = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -220,6 +226,7 @@ def inspect(
         "bound": bound,
         "norm": norm,
         "imports": imports or None,
+        "certify": certify or None,
     }
     options = {key: value for key, value in options.items() if value is not None}
     _run("inspect", models, None, options, jobs, as_json, quiet, verbose)

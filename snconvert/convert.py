@@ -15,6 +15,7 @@ from snconvert.errors import (
     printable,
 )
 from snconvert.h5paths import group_paths
+from snconvert.linalg.triplet import bounds_of
 from snconvert.measuring import Measured, measure
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
@@ -66,7 +67,7 @@ def convert_file(
         writes = output is not None and not dry_run
         outcomes = plan.steps if writes else plan.outcomes
         chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in outcomes]
-        measured = measure(model, chosen, worker, progress)
+        measured = measure(model, chosen, worker, progress, certify=recipe.certify)
         status = "converted" if writes else "convertible"
         layers = _layer_reports(model, plan, measured, recipe, status)
         size = opened.size
@@ -121,7 +122,7 @@ def inspect_file(
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
         chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in plan.outcomes]
-        measured = measure(model, chosen, worker, progress)
+        measured = measure(model, chosen, worker, progress, certify=recipe.certify)
         opened.check_weights()
         opened.check_unchanged()
         layers = _layer_reports(model, plan, measured, recipe, "convertible")
@@ -223,6 +224,7 @@ def _step_report(
         sigma,
         None if sigma is None else step.settings.sigma_after(sigma),
         max((triplet.residual for triplet in triplets), default=None),
+        bounds_of(triplets),
     )
 
 
@@ -244,6 +246,7 @@ def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: b
         sigma,
         after,
         max((triplet.residual for triplet in triplets), default=None),
+        bounds_of(triplets),
     )
 
 

@@ -5,7 +5,7 @@
     |-- SourceError        the input is missing, of another kind, or damaged
     |   |-- UnsafeError    the input holds a reference that no model needs
     |   `-- WeightsError   the stored weights do not fit the configuration
-    |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow)
+    |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow, no proof)
     |-- SelectionError     a pattern matches nothing, or nothing is left to convert
     |-- UnsupportedError   this version cannot do it
     `-- OutputError        the output cannot be written

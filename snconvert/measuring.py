@@ -33,7 +33,12 @@ class Measured:
 
 
 def measure(
-    model: Opened, nodes: Iterable[tuple[Node, bool]], worker: Worker, progress: Tell
+    model: Opened,
+    nodes: Iterable[tuple[Node, bool]],
+    worker: Worker,
+    progress: Tell,
+    *,
+    certify: bool = False,
 ) -> Measured:
     """Finds the leading singular triplet of kernels.
 
@@ -42,9 +47,11 @@ def measure(
         nodes: The layers, each with whether it must have one.
         worker: Where the work is done.
         progress: Told how far it is.
+        certify: Prove each sigma.
 
     Raises:
-        KernelError: A kernel that must have one holds NaN or infinity.
+        KernelError: A kernel that must have one holds NaN or infinity; or a sigma is to be proved,
+            and cannot be.
     """
     started = time.perf_counter()
     tasks: list[Task] = []
@@ -53,7 +60,7 @@ def measure(
         stored = model.inventory.get(node)
         for kernel in stored.kernels if stored else ():
             where = (node.path, node.class_name)
-            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required))
+            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required, certify))
             owners.append(node)
     total = sum(task.dataset.nbytes for task in tasks)
     done = 0

@@ -14,6 +14,7 @@ from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
 _LISTED = 12
+_SETTINGS = ("mode", "bound", "power_iterations")  # which every spectral layer stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ def _outcome(
     node: Node, recipe: Recipe, rules: Mapping[str, KernelRule], selection: Selection
 ) -> Step | Skip:
     if node.spectral:
-        return Skip(node, "spectral already", SPECTRAL.get(node.spectral), spectral=True)
+        reason = _spectral_already(node, selection.settings(node))
+        return Skip(node, reason, SPECTRAL.get(node.spectral), spectral=True)
     parent = node.parent
     if parent is not None and parent.builtin == "SpectralNormalization":
         return Skip(node, "normalised already by keras' SpectralNormalization", spectral=True)
@@ -117,6 +119,19 @@ def _outcome(
     if node.first is not None:
         return Skip(node, f"the same layer as {printable(node.first.path)}")
     return Step(node, rule, selection.settings(node))
+
+
+def _spectral_already(node: Node, wanted: Settings) -> str:
+    """Returns the reason, and the way to other settings where those are not what is wanted."""
+    named = {name: (node.config.get(name), getattr(wanted, name)) for name in _SETTINGS}
+    other = [
+        f"{name} {printable(have)}, not {want}"
+        for name, (have, want) in named.items()
+        if have is not None and have != want
+    ]
+    if not other:
+        return "spectral already"
+    return f"spectral already, with {', '.join(other)}: `remove` it first to change that"
 
 
 def _no_rule(node: Node) -> str:

@@ -39,6 +39,7 @@ def record(
                 "sigma": layer.sigma,
                 "sigma_after": layer.sigma_after,
                 "residual": layer.residual,
+                **({"certified": list(layer.certified)} if layer.certified else {}),
                 **({"factors": dict(factors[layer.path])} if layer.path in factors else {}),
             }
             for layer in layers

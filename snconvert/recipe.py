@@ -22,7 +22,7 @@ Selector = Callable[[str, str], bool]
 
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")
 _LISTS = ("kinds", "only", "exclude", "imports")
-_KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer"}
+_KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer", "certify"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Recipe:
         select: A callable with the last word, or `None`.
         overrides: Per-layer settings; where several match, the later one wins.
         imports: Modules that register custom classes.
+        certify: Whether each sigma is to be proved.
     """
 
     target: str = "layer"
@@ -61,9 +62,12 @@ class Recipe:
     select: Selector | None = None
     overrides: tuple[Override, ...] = ()
     imports: tuple[str, ...] = ()
+    certify: bool = False
 
     def __post_init__(self) -> None:
         choice("target", self.target, TARGETS)
+        if type(self.certify) is not bool:
+            raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:
             choice("kinds", kind, KINDS)
         for override in self.overrides:
@@ -78,6 +82,7 @@ class Recipe:
             "only": list(self.only),
             "exclude": list(self.exclude),
             "layer": [{"match": item.match, **item.changes} for item in self.overrides],
+            **({"certify": True} if self.certify else {}),
         }
 
 
@@ -119,7 +124,7 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     kinds = _kinds(merged.pop("kinds", None), conv=bool(merged.pop("conv", False)))
     settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
-    unknown = sorted(merged.keys() - {"target", "select"})
+    unknown = sorted(merged.keys() - {"target", "select", "certify"})
     if unknown:
         raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
     fields: dict[str, Any] = {**lists, **merged}

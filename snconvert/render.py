@@ -39,8 +39,12 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     """
     shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
     rows = [_row(layer) for layer in shown]
+    headings: tuple[str, ...] = _HEADINGS
+    if any(layer.certified for layer in shown):
+        headings = (*_HEADINGS, "sigma is proved to be")
+        rows = [(*row, _bounds(layer)) for row, layer in zip(rows, shown, strict=True)]
     if rows:
-        _table(_HEADINGS, rows, stream)
+        _table(headings, rows, stream)
     hidden = len(report.layers) - len(shown)
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
@@ -100,6 +104,10 @@ def _row(layer: LayerReport) -> tuple[str, ...]:
         _number(layer.sigma_after),
         printable(result),
     )
+
+
+def _bounds(layer: LayerReport) -> str:
+    return "" if layer.certified is None else "{:.9g} to {:.9g}".format(*layer.certified)
 
 
 def _number(value: float | None) -> str:

@@ -24,6 +24,7 @@ class LayerReport:
         sigma: The largest singular value of the raw kernel.
         sigma_after: That of the effective kernel.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma`.
+        certified: Between what sigma was proved to be, if that was asked for.
     """
 
     path: str
@@ -35,14 +36,16 @@ class LayerReport:
     sigma: float | None = None
     sigma_after: float | None = None
     residual: float | None = None
+    certified: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it."""
+        """Returns the layer as `--json` prints it; `certified` where it was asked for only."""
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
         order = ("path", "class", "kernel", "status", "reason", "new_class")
-        return {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
+        shape = {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
+        return shape if self.certified is None else {**shape, "certified": list(self.certified)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 
@@ -13,10 +15,13 @@ from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
+from snconvert.linalg.certificate import prove
 from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.matrix import MatrixView
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
+_PROVING = Lock()  # the proof of one large kernel at a time takes memory
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
@@ -35,6 +40,7 @@ def measure(
 
     Raises:
         KernelError: A required kernel holds NaN or infinity, or its norm is no float32 number.
+            Or any sigma is to be proved, and cannot be.
     """
     results: dict[int, Triplet | KernelError | None] = {}
     mapped = extent.map()
@@ -85,15 +91,23 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
     else:
         count = math.prod(dataset.shape)
         kernel = np.frombuffer(mapped, numpy_type(dataset), count, dataset.offset)
+    kernel, half = kernel.reshape(dataset.shape), dataset.dtype == "bfloat16"
+    triplet: Triplet | None = None
     try:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            return _triplet(kernel.reshape(dataset.shape), task)
+            triplet = _triplet(kernel, task.view, bfloat16=half)
+            if task.certify:
+                with _PROVING:
+                    bounds = prove(kernel, task.view, triplet, bfloat16=half)
+                triplet = replace(triplet, bounds=bounds)
     except KernelError as error:
-        return error if task.required else None
+        # A sigma that has no proof may be wrong, whether the layer is to be converted or not.
+        return error if task.required or triplet is not None else None
+    return triplet
 
 
-def _triplet(kernel: np.ndarray, task: Task) -> Triplet:
-    triplet = leading_triplet(kernel, task.view, bfloat16=task.dataset.dtype == "bfloat16")
+def _triplet(kernel: np.ndarray, view: MatrixView, *, bfloat16: bool) -> Triplet:
+    triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",

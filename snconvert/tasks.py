@@ -29,6 +29,7 @@ class Task:
         dataset: Where it lies.
         view: Its matrix view.
         required: Whether the layer is to be converted, so that a bad kernel is an error.
+        certify: Whether its sigma is to be proved.
     """
 
     layer: tuple[str, str]
@@ -36,6 +37,7 @@ class Task:
     dataset: Dataset
     view: MatrixView
     required: bool
+    certify: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,24 @@ def test_every_skip_has_a_reason() -> None:
     }
 
 
+def test_spectral_with_other_settings() -> None:
+    """A converted layer that is asked for with other settings says which it has, and the way."""
+    config = {"mode": "cap", "bound": 3.0, "power_iterations": 1}
+    spectral = layer("done", "SpectralDense", **config)
+    root = tree(spectral | {"registered_name": "snconvert>SpectralDense"})
+
+    def reason(**options: Any) -> str:
+        outcomes = make_plan(root, recipe(**options), RULES).outcomes
+        return next(o.reason for o in outcomes if isinstance(o, Skip) and o.node.path == "done")
+
+    assert reason(mode="cap", bound=3) == "spectral already"
+    assert reason(overrides={"done": config}) == "spectral already"
+    assert reason(mode="cap", bound=2) == (
+        "spectral already, with bound 3.0, not 2.0: `remove` it first to change that"
+    )
+    assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
+
+
 def test_inside_the_builtin_wrapper() -> None:
     """A layer that keras' own SpectralNormalization wraps counts as normalised already."""
     wrapper = layer("sn", "SpectralNormalization", layer=layer("dense"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,11 @@ EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], Any]]] = 
         ({"equation": "abc,bcd->abd", "output_shape": (7, 3)}, (None, 7, 2), (7, 2, 3)),
         ({"equation": "abc,dc->abd", "output_shape": (7, 3)}, (None, 7, 2), (1, 2, 3)),
         ({"equation": "ab...,bc->ac...", "output_shape": 3}, (None, 4, 6), (1, 4, 3)),
+        ({"equation": "abc,dcb->abd", "output_shape": (3, 4)}, (None, 3, 2), (3, 2, 4)),
+        ({"equation": "abcd,bdce->acbe", "output_shape": (4, 2, 5)}, (None, 2, 4, 3), (8, 3, 5)),
+        ({"equation": "abcd,dec->abe", "output_shape": (2, 5)}, (None, 2, 3, 4), (1, 12, 5)),
+        ({"equation": "abc,bcde->adeb", "output_shape": (2, 3, 4)}, (None, 4, 2), (4, 2, 6)),
+        ({"equation": "...bc,bcd->...bd", "output_shape": (3, 4)}, (None, 3, 2), (3, 2, 4)),
     ],
     "Conv1D": [({"filters": 4, "kernel_size": 3}, (None, 9, 2), (1, 6, 4))],
     "Conv2D": [
@@ -219,22 +225,69 @@ def test_expected_variables_are_keras_own(
 def test_the_view_is_the_map(
     name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: Any
 ) -> None:
-    """On an input that one kernel position covers, the response of what a kernel stands for is the
-    matrix product with the stack, in float64: block by block, rows in, columns out. For a
-    transposed convolution it is the adjoint."""
+    """On an input that one kernel position covers, the explicit matrix of the response of what a
+    kernel stands for, to unit inputs and in float64, has the singular values of the stack: block
+    by block, rows in, columns out. For a transposed convolution it is the adjoint. An axis of the
+    input that the kernel does not know repeats them."""
     if config.get("data_format") == "channels_first":
         pytest.skip("TensorFlow on CPU has no channels_first convolution")
     layer = make(name, config | {"dtype": "float64"}, shape)
     rule = RULES[name]
     for kernel in rule.kernels_of(layer.get_config()):
-        owner = follow(layer, kernel.group)
-        value = np.random.default_rng(0).normal(size=getattr(owner, kernel.name).shape)
-        getattr(owner, kernel.name).assign(value)
-        matrix = kernel.view(value.shape, layer.get_config()).matrix(value)
+        matrix = _randomized(layer, kernel)
         assert matrix.shape == stacks(rule, stack)[kernel.path]
-        largest = _norm_by_unit_inputs(*_linear_part(rule, layer, kernel, list(shape)))
-        sigma = max(np.linalg.svd(block, compute_uv=False)[0] for block in matrix)
-        np.testing.assert_allclose(largest, sigma, rtol=1e-12)
+        explicit = _explicit_matrix(*_linear_part(rule, layer, kernel, list(shape)))
+        _assert_copies(explicit, matrix)
+
+
+SLIDING = [case for case in CASES if "kernel_size" in str(case.values[1])]
+
+
+@pytest.mark.parametrize(("name", "config", "shape", "stack"), SLIDING)
+def test_positions_that_do_not_overlap(
+    name: str, config: dict[str, Any], shape: tuple[int | None, ...], stack: Any
+) -> None:
+    """With a stride as long as the kernel, the explicit matrix on two patches along each axis is
+    the stack once per patch: so its norm is sigma exactly, for every kind of convolution."""
+    del stack  # of another kernel size
+    if config.get("data_format") == "channels_first":
+        pytest.skip("TensorFlow on CPU has no channels_first convolution")
+    rule = RULES[name]
+    recurrent = rule.kind == "recurrent"
+    own = {"kernel_size": 2, "strides": 2, "dtype": "float64"}
+    layer = make(name, config | own, shape[: 1 + recurrent] + (4,) * (len(shape) - 2) + shape[-1:])
+    kernel = rule.kernels[0]
+    owner, rank = follow(layer, kernel.group), len(shape) - 2 - recurrent
+    matrix = _randomized(layer, kernel)
+    sizes = [1, *[2 if name.endswith("Transpose") else 4] * rank, shape[-1]]
+    call: Callable[[Any], Any] = layer
+    if kernel.name == "depthwise_kernel":
+        call = functools.partial(keras.ops.depthwise_conv, kernel=owner.depthwise_kernel, strides=2)
+    elif recurrent:
+        call = functools.partial(owner.input_conv, w=owner.kernel)
+    explicit = _explicit_matrix(call, sizes)
+    assert explicit.size == matrix.size * 2 ** (2 * rank) * matrix.shape[0]
+    _assert_copies(explicit, matrix)
+    sigma = np.linalg.svd(matrix, compute_uv=False).max()
+    np.testing.assert_allclose(np.linalg.norm(explicit, 2), sigma, rtol=1e-12)
+
+
+def _randomized(layer: Any, kernel: Kernel) -> np.ndarray:
+    """Gives a kernel random numbers, and returns its stack."""
+    owner = follow(layer, kernel.group)
+    value = np.random.default_rng(0).normal(size=getattr(owner, kernel.name).shape)
+    getattr(owner, kernel.name).assign(value)
+    matrix: np.ndarray = kernel.view(value.shape, layer.get_config()).matrix(value)
+    return matrix
+
+
+def _assert_copies(explicit: np.ndarray, stack: np.ndarray) -> None:
+    """Asserts that a matrix has the singular values of a stack, each as often as all others."""
+    found = np.linalg.svd(explicit, compute_uv=False)
+    once = np.linalg.svd(stack, compute_uv=False).ravel()
+    assert found.size % once.size == 0
+    expected = np.sort(np.repeat(once, found.size // once.size))[::-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * expected[0])
 
 
 def _linear_part(
@@ -289,13 +342,13 @@ def _before_the_gates(cell: Any, kernel: str, x: Any) -> Any:
     return np.concatenate(seen[: cell.kernel.shape[-1] // cell.units], axis=-1)
 
 
-def _norm_by_unit_inputs(call: Callable[[Any], Any], shape: list[Any]) -> float:
-    """Returns the norm of the explicit matrix of the response to each unit input."""
+def _explicit_matrix(call: Callable[[Any], Any], shape: list[Any]) -> np.ndarray:
+    """Returns the response to each unit input, one a row."""
     shape = [1, *(size or 1 for size in shape[1:])]
     count = int(np.prod(shape))
     bias = call(np.zeros(shape))
     rows = [np.ravel(call(unit.reshape(shape)) - bias) for unit in np.eye(count)]
-    return float(np.linalg.svd(np.stack(rows).astype("float64"), compute_uv=False)[0])
+    return np.stack(rows).astype("float64")
 
 
 @pytest.mark.parametrize("name", RULES)

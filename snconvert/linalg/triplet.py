@@ -56,12 +56,23 @@ class Triplet:
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
             float64, of the `u` given here and `v = W u / |W u|`.
         zero: Whether the whole kernel is zero.
+        bounds: Between what sigma was proved to be, if that was asked for.
     """
 
     sigma: float
     u: Array
     residual: float
     zero: bool
+    bounds: tuple[float, float] | None = None
+
+
+def bounds_of(triplets: Iterable[Triplet]) -> tuple[float, float] | None:
+    """Returns between what the largest sigma of several kernels was proved to be, if all were."""
+    bounds = [triplet.bounds for triplet in triplets]
+    proved = [pair for pair in bounds if pair is not None]
+    if not proved or len(proved) < len(bounds):
+        return None
+    return max(low for low, _ in proved), max(high for _, high in proved)
 
 
 def leading_triplet(

@@ -52,7 +52,7 @@ def apply(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         recipe_file: A TOML file with options; those given here win over it.
         **options: `mode`, `bound`, `power_iterations`, `kinds`, `conv`, `only`, `exclude`,
-            `select`, `overrides`, as in `snconvert.recipe.recipe`.
+            `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
 
     Returns:
         The converted model.
@@ -196,7 +196,7 @@ def _find(
     if not lenient and not wanted.steps:
         raise SelectionError(*_nothing(wanted))
     started = time.perf_counter()
-    measured = measure(wanted, everything=everything)
+    measured = measure(wanted, everything=everything, certify=made.certify)
     return _Found(wanted, measured, time.perf_counter() - started)
 
 

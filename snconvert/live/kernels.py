@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
 
 from snconvert.errors import KernelError, located
-from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.linalg.certificate import prove
+from snconvert.linalg.scan import Array
+from snconvert.linalg.triplet import Triplet, bounds_of, leading_triplet
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
+from snconvert.matrix import MatrixView
 from snconvert.plans import Plan, Skip, Step
 from snconvert.report import NO_KERNEL, LayerReport
 from snconvert.rules import KernelRule
@@ -28,28 +32,41 @@ def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
     Raises:
         KernelError: A kernel is not finite, or has no numbers.
     """
+    return [
+        leading_triplet(value, view, bfloat16=half) for value, view, half in _kernels(layer, rule)
+    ]
+
+
+def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
+    return [
+        replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
+        for (value, view, half), triplet in zip(_kernels(layer, rule), triplets, strict=True)
+    ]
+
+
+def _kernels(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixView, bool]]:
+    """Yields the numbers of each kernel, its view, and whether the bits are those of bfloat16."""
     config = layer.get_config()
-    found: list[Triplet] = []
     for owner, kernels in kernels_by_owner(layer, rule):
         for kernel in kernels:
             variable = getattr(owner, kernel.name)
             value = np.asarray(keras.ops.convert_to_numpy(variable))
             half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
             view = kernel.view(tuple(value.shape), config)
-            value = value.view(np.uint16) if half else value
-            found.append(leading_triplet(value, view, bfloat16=half))
-    return found
+            yield value.view(np.uint16) if half else value, view, half
 
 
-def measure(plan: Plan, *, everything: bool) -> Triplets:
+def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
     """Returns the triplets of the layers of a plan.
 
     Args:
         plan: The plan of a live model.
         everything: Those of layers that stay as they are too.
+        certify: Prove each sigma.
 
     Raises:
-        KernelError: A kernel that is to be converted is not finite.
+        KernelError: A kernel that is to be converted is not finite, or a sigma is to be proved and
+            cannot be.
     """
     measured: Triplets = {}
     for position, outcome in enumerate(plan.outcomes):
@@ -65,6 +82,9 @@ def measure(plan: Plan, *, everything: bool) -> Triplets:
             except KernelError:
                 if isinstance(outcome, Step):
                     raise
+                continue
+            if certify:
+                measured[position] = _proved(layer, rule, measured[position])
     return measured
 
 
@@ -96,9 +116,8 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
             reason = "a kernel of zeros: it stays zero"
         after = None if sigma is None else outcome.settings.sigma_after(sigma)
         new = outcome.rule.spectral_class
-        return LayerReport(
-            node.path, node.class_name, kernel, status, reason, new, sigma, after, residual
-        )
+        found = (sigma, after, residual, bounds_of(triplets))
+        return LayerReport(node.path, node.class_name, kernel, status, reason, new, *found)
     after = sigma
     if sigma is not None and node.spectral:
         after = _sigma_after(layer, sigma)
@@ -108,7 +127,8 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
     title = node.class_name if outcome.rule is not None else node.title
-    return LayerReport(node.path, title, kernel, kind, reason, None, sigma, after, residual)
+    found = (sigma, after, residual, bounds_of(triplets))
+    return LayerReport(node.path, title, kernel, kind, reason, None, *found)
 
 
 def _sigma_after(layer: Layer, sigma: float) -> float | None:
