@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,12 +12,19 @@ _ON_FILES = {"apply", "bake", "inspect", "remove"}
 
 
 def _open_streams() -> None:
-    """Gives closed standard streams (`2>&-`) something, lest a model be opened in their place."""
+    """Makes standard streams that take what is written to them.
+
+    A closed one (`2>&-`) gets something, lest a model be opened in its place; one that cannot show
+    a letter, as under `LC_ALL=C`, shows its number.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             while os.open(os.devnull, os.O_RDWR) < number:
                 pass
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import multiprocessing
 import os
 import signal
 import sys
+import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 from snconvert import signals
 from snconvert.api import SUFFIXES, default_output
@@ -20,6 +23,8 @@ from snconvert.report import Report
 
 Job = Callable[[str, str | None], Report]
 """Converts one source into one output."""
+
+_TIDYING = 10.0  # seconds that a job which is ended has to clean up
 
 
 def means_several(model: str) -> bool:
@@ -101,52 +106,79 @@ def run(
 ) -> Generator[tuple[int, Report | SnconvertError], None, None]:
     """Runs `job` on each source, `jobs` at once, and yields each outcome as it comes.
 
-    Each job has a process of its own, so a failure stops none of the others.
+    Each job has a process of its own, so a failure stops none of the others. A pool of processes
+    would not do: its workers take what ends one of them for the failure of its job, and go on.
     """
     if jobs <= 1:
         for index, pair in enumerate(zip(sources, targets, strict=True)):
             yield index, _attempt(job, *pair)
         return
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    with ProcessPoolExecutor(
-        min(jobs, len(sources)), mp_context=context, initializer=_obey
-    ) as pool:
-        try:
-            with signals.put_off():
-                pending = {
-                    pool.submit(_attempt, job, source, target): index
-                    for index, (source, target) in enumerate(zip(sources, targets, strict=True))
-                }
-            for future in as_completed(pending):
-                index = pending[future]
-                try:
-                    yield index, future.result()
-                except BrokenProcessPool:
-                    yield (
-                        index,
-                        SourceError(
-                            "the process that worked on it died",
-                            "Run it alone",
-                            file=sources[index],
-                        ),
-                    )
-        except BaseException:
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    waiting = deque(enumerate(zip(sources, targets, strict=True)))
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                index, pair = waiting.popleft()
+                with signals.put_off():
+                    ours, theirs = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(theirs, job, *pair))
+                    process.start()
+                    running[ours] = index, process
+                    theirs.close()
+            for ready in wait(list(running)):
+                connection = cast(Connection, ready)
+                index, process = running[connection]
+                outcome = _outcome(connection, process, sources[index])
+                del running[connection]
+                yield index, outcome
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for connection, (_, process) in running.items():
+            connection.close()
+            process.join(_TIDYING)
+            process.kill()
+            process.join()
 
 
-def _obey() -> None:
-    """Lets the parent alone decide when a job ends early; a job that is ended cleans up."""
-    signals.ignore()
+def _outcome(connection: Connection, process: BaseProcess, source: str) -> Report | SnconvertError:
+    try:
+        outcome: Report | Exception = connection.recv()
+    except EOFError:
+        process.join()
+        number = -(process.exitcode or 0)
+        how = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
+        outcome = SourceError(
+            f"the process that worked on it died{how}", "Run it alone", file=source
+        )
+    connection.close()
+    process.join()
+    if isinstance(outcome, Exception) and not isinstance(outcome, SnconvertError):
+        raise outcome
+    return outcome
+
+
+def _work(results: Connection, job: Job, source: str, target: str | None) -> None:
+    """Does one job in its own process; the parent alone decides when it ends early."""
+    # No signal is ignored for a moment that counts: one that waits would be lost.
     signal.signal(signal.SIGTERM, _leave)
+    for number in set(signals.SIGNALS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     signals.admit()
+    outcome: Report | Exception
+    try:
+        outcome = _attempt(job, source, target)
+    except Exception as error:  # noqa: BLE001 - a bug: it is raised again where it can be seen
+        error.add_note("".join(traceback.format_exception(error)))
+        outcome = error
+    with contextlib.suppress(BrokenPipeError):  # the parent was killed
+        results.send(outcome)
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
+    """Ends the process by an exception, so that what it has begun is cleaned up."""
     signals.ignore()
     sys.exit(128 + number)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
-from snconvert.recipe import Recipe
+from snconvert.errors import SelectionError, UnsupportedError, printable
+from snconvert.recipe import REGEX, Recipe, expression
 from snconvert.rules import SPECTRAL, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
@@ -216,14 +214,7 @@ class Selection:
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:
-    """Globs as in a shell, where `*` also crosses `/`; `re:` starts a regular expression."""
-    expression = pattern[3:] if pattern.startswith("re:") else fnmatch.translate(pattern)
-    try:
-        compiled = re.compile(expression)
-    except re.error as error:
-        raise OptionError(
-            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
-        ) from error
-    if pattern.startswith("re:"):
+    compiled = expression(pattern)
+    if pattern.startswith(REGEX):
         return lambda path: compiled.search(path) is not None
     return lambda path: compiled.match(path) is not None

@@ -6,7 +6,9 @@ its own for the layers that match, and where several match the later one wins.
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,9 @@ from snconvert.settings import TARGETS, Settings, choice
 
 Selector = Callable[[str, str], bool]
 """A callable that gets a layer's path and class name and says whether to convert it."""
+
+REGEX = "re:"
+"""What a pattern begins with that is a regular expression."""
 
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")
 _LISTS = ("kinds", "only", "exclude", "imports")
@@ -70,7 +75,10 @@ class Recipe:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:
             choice("kinds", kind, KINDS)
+        for pattern in (*self.only, *self.exclude):
+            expression(pattern)
         for override in self.overrides:
+            expression(override.match)
             replace(self.settings, **override.changes)
 
     def options(self) -> dict[str, Any]:
@@ -84,6 +92,28 @@ class Recipe:
             "layer": [{"match": item.match, **item.changes} for item in self.overrides],
             **({"certify": True} if self.certify else {}),
         }
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    """Returns the regular expression of a pattern.
+
+    Globs match whole paths as in a shell, where `*` also crosses `/`; behind `re:` stands an
+    expression that is searched for.
+
+    Raises:
+        OptionError: It is no regular expression.
+
+    Example:
+        >>> bool(expression("encoder/*").match("encoder/block_1/dense"))
+        True
+    """
+    regex = pattern.startswith(REGEX)
+    try:
+        return re.compile(pattern.removeprefix(REGEX) if regex else fnmatch.translate(pattern))
+    except re.error as error:
+        raise OptionError(
+            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
+        ) from error
 
 
 def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe:

@@ -110,6 +110,7 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--bound", "-1"],
         ["apply", "m.keras", "--mode", "soft"],
         ["apply", "m.keras", "--kinds", "dens"],
+        ["apply", "m.keras", "--only", "re:("],
         ["apply", "m.keras", "--in-place", "-o", "x"],
         ["apply", "m.keras", "--in-place", "--force"],
         ["apply", "m.keras", "--no-such-flag"],
@@ -227,6 +228,24 @@ def test_interrupted_readers(model: Path) -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60
     )
     assert result.stderr == ""
+
+
+def test_a_terminal_without_the_letters(models: Path, tmp_path: Path) -> None:
+    """Names that the terminal's encoding lacks are written as numbers, also in errors."""
+    path = tmp_path / "modell-\u00e4.keras"
+    shutil.copy(models / "a20_nonascii.keras", path)
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    for arguments, code in (((path,), 0), ((path, "--only", "x"), 1)):
+        result = subprocess.run(
+            [sys.executable, "-m", "snconvert", "inspect", *arguments],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            env=environment,
+        )
+        assert result.returncode == code
+        assert "Traceback" not in result.stderr.decode("ascii")
+        assert "\\xe4" in (result.stderr if code else result.stdout).decode("ascii")
 
 
 def test_names_from_files_are_escaped(snconvert: Run, tmp_path: Path, models: Path) -> None:
