@@ -156,6 +156,7 @@ def convert(
             additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
     _refresh(result, additions)
     mark_owners(result)
+    renew_parameters(result)
     report = _as_report(model, made, reports, found, started)
     return result, report
 
@@ -232,6 +233,20 @@ def drop_compiled(model: Layer) -> None:
         for name in COMPILED:
             if getattr(layer, name, None) is not None:
                 setattr(layer, name, None)
+
+
+def renew_parameters(model: Layer) -> None:
+    """Gives PyTorch the variables that the layers have by now.
+
+    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
+    those: without this, a copy's gradients would add up from step to step.
+    """
+    if keras.backend.backend() == "torch":
+        # A Sequential's graph is a module, but no layer of it.
+        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
+        for part in modules.values():
+            if hasattr(part, "_torch_params"):
+                part._track_variables()  # noqa: SLF001
 
 
 def all_layers(model: Layer) -> list[Layer]:

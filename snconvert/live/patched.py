@@ -77,8 +77,8 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return owner
 
     def _post_build(self) -> None:
+        _settle(self)  # before PyTorch is told of the variables
         super()._post_build()
-        _settle(self)
 
     def load_own_variables(self, store: Any) -> None:
         """Sees to it, before weights are loaded, that all layers are there and converted."""

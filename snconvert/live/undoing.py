@@ -22,7 +22,7 @@ from snconvert.errors import (
 from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import OPTIONS
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
-from snconvert.live.carrier import all_layers, drop_compiled, size_of
+from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
 from snconvert.live.copying import Copies
 from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
@@ -178,6 +178,7 @@ def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
             remove_slots(optimizer, gammas)
     unmark_owners(model)
     drop_compiled(model)
+    renew_parameters(model)
 
 
 def _owners(layer: Layer) -> list[Layer]:
