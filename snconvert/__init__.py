@@ -15,6 +15,7 @@ from snconvert.registration import load_layers as _load_layers
 if TYPE_CHECKING:
     from snconvert.api import apply_file, bake_file, inspect, remove_file
     from snconvert.errors import SnconvertError
+    from snconvert.functional import spectral_norm
     from snconvert.layers import (
         SpectralConv1D,
         SpectralConv1DTranspose,
@@ -97,11 +98,13 @@ __all__ = [
     "plan",
     "remove",
     "remove_file",
+    "spectral_norm",
 ]
 
 _MODULES = {
     "api": ("apply_file", "bake_file", "inspect", "remove_file"),
     "errors": ("SnconvertError",),
+    "functional": ("spectral_norm",),
     "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),

@@ -58,6 +58,7 @@ def test_names() -> None:
         "plan",
         "remove",
         "remove_file",
+        "spectral_norm",
     ]
 
 
