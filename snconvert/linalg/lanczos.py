@@ -19,6 +19,7 @@ _TOLERANCE = 1e-8  # of the residual: 0 of 950 adversarial spectra were off by 1
 _LEAST = 20  # rounds: a start almost orthogonal to the leading vector needs them
 _MOST = 1000  # rounds: what is not found by then is told by its residual
 _BASIS = 1 << 24  # bytes of Lanczos vectors
+_SHORTEST = {True: 32, False: 8}  # Lanczos vectors, for a vector or only a value
 _LONGEST = 384  # Lanczos vectors: more cost more than a restart
 _GOLDEN = 0x9E37_79B9_7F4A_7C15
 
@@ -28,6 +29,9 @@ def leading_vector(
     size: int,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    *,
+    precision: float | None = None,
+    memory: int = _BASIS,
 ) -> Array:
     """Returns a unit eigenvector of the largest eigenvalue.
 
@@ -39,12 +43,16 @@ def leading_vector(
         size: The order of the operator, at least 32.
         seed: Of the start vectors.
         progress: Called with the number of rounds so far.
+        precision: How exact the eigenvalue is to be, relatively, where the vector need not be
+            better than that takes: by its residual squared over the gap to the next one. `None`:
+            the residual itself is to be as small as float32 makes sense of.
+        memory: Bytes that the Lanczos vectors may take, with at least 8 of them.
 
     Returns:
         float64 `(size,)`.
     """
     # Two dimensions stay free, so that there is always something left for the next block.
-    longest = min(_LONGEST, max(32, _BASIS // (4 * size)), size - 2) & ~1
+    longest = min(_LONGEST, max(_SHORTEST[precision is None], memory // (4 * size)), size - 2) & ~1
     basis = np.empty((longest, size), np.float32)
     projected = np.zeros((longest, longest))
     basis[:2], _ = _orthonormal(start(seed, size, 2), basis[:0], seed)
@@ -61,11 +69,18 @@ def leading_vector(
         if full or rounds >= check or rounds == _MOST:
             theta, top = top_pair(projected[None, :used, :used])
             residual = float(np.linalg.norm(outside @ top[0, last])) / max(float(theta[0]), 1e-300)
-            done = residual <= _TOLERANCE and rounds >= _LEAST
+            error, enough = residual, _TOLERANCE
+            if precision is not None:
+                second = float(np.linalg.eigvalsh(projected[:used, :used])[-2])
+                error *= min(
+                    1.0, residual / max(1.0 - second / max(float(theta[0]), 1e-300), 1e-300)
+                )
+                enough = precision
+            done = error <= enough and rounds >= _LEAST
             if done or rounds == _MOST:
                 break
-            check = rounds + _wait(residual, before, rounds - checked)
-            before, checked = residual, rounds
+            check = rounds + _wait(error, enough, before, rounds - checked)
+            before, checked = error, rounds
             if progress is not None:
                 progress(rounds)
         if full:
@@ -78,10 +93,10 @@ def leading_vector(
     return vector / np.linalg.norm(vector)
 
 
-def _wait(residual: float, before: float, rounds: int) -> int:
-    """Returns after how many rounds to look again, from how far the residual fell in the last."""
-    fall = math.log(before / residual) / rounds if 0 < residual < before else 0.1
-    return max(2, min(12, int(0.8 * math.log(max(residual, _TOLERANCE) / _TOLERANCE) / fall)))
+def _wait(error: float, enough: float, before: float, rounds: int) -> int:
+    """Returns after how many rounds to look again, from how far the error fell in the last."""
+    fall = math.log(before / error) / rounds if 0 < error < before else 0.1
+    return max(2, min(12, int(0.8 * math.log(max(error, enough) / enough) / fall)))
 
 
 def top_pair(gram: Array) -> tuple[Array, Array]:

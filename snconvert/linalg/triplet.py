@@ -23,7 +23,7 @@ import numpy as np
 from snconvert.errors import KernelError
 from snconvert.linalg.lanczos import leading_vector, top_pair
 from snconvert.linalg.pieces import Block, Blocks, read
-from snconvert.linalg.scan import Array, scan
+from snconvert.linalg.scan import Array, Scan, scan
 from snconvert.matrix import MatrixView
 
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
@@ -52,7 +52,7 @@ class Triplet:
     Attributes:
         sigma: The largest singular value over all blocks.
         u: float32 `(b, n)`, unit rows on the output side, the largest entry positive; the row of a
-            block of zeros is `1 / sqrt(n)`.
+            block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`.
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
             float64, of the `u` given here and `v = W u / |W u|`.
         zero: Whether the whole kernel is zero.
@@ -101,21 +101,12 @@ def leading_triplet(
         >>> triplet.sigma, np.abs(triplet.u).round(6).tolist()
         (4.0, [[0.0, 1.0]])
     """
-    if not kernel.size:
-        raise KernelError(
-            f"the kernel of shape {kernel.shape} holds no numbers", "Leave it out with --exclude"
-        )
-    found = scan(kernel, bfloat16=bfloat16)
-    if found.nonfinite:
-        raise KernelError(
-            f"the kernel holds {found.nonfinite} NaN or infinite numbers among {kernel.size}",
-            "Train or repair the layer first, or leave it out with --exclude",
-        )
+    found = checked_scan(kernel, bfloat16=bfloat16)
     count, m, n = view.shape
     if found.zero:
-        return Triplet(0.0, _flat(count, n), 0.0, zero=True)
+        return Triplet(0.0, flat_rows(count, n), 0.0, zero=True)
     blocks = Blocks(kernel, view, bfloat16=bfloat16)
-    sigma, u, residual = np.zeros(count), _flat(count, n), np.zeros(count)
+    sigma, u, residual = np.zeros(count), flat_rows(count, n), np.zeros(count)
     if blocks.stack is not None and m * n <= _TINY and min(m, n) <= _DIRECT:
         step = max(1, _BATCH // (m * n))
         for first in range(0, count, step):
@@ -129,6 +120,25 @@ def leading_triplet(
             if not block.zero:
                 sigma[index], u[index], residual[index] = _single(block, progress)
     return Triplet(float(sigma.max()), u, float(residual.max()), zero=False)
+
+
+def checked_scan(kernel: Array, *, bfloat16: bool) -> Scan:
+    """Returns what a pass over a kernel finds.
+
+    Raises:
+        KernelError: It holds NaN or infinity, or numbers of another type, or none.
+    """
+    if not kernel.size:
+        raise KernelError(
+            f"the kernel of shape {kernel.shape} holds no numbers", "Leave it out with --exclude"
+        )
+    found = scan(kernel, bfloat16=bfloat16)
+    if found.nonfinite:
+        raise KernelError(
+            f"the kernel holds {found.nonfinite} NaN or infinite numbers among {kernel.size}",
+            "Train or repair the layer first, or leave it out with --exclude",
+        )
+    return found
 
 
 def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, Array]:
@@ -145,11 +155,11 @@ def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, 
         u[zero] = 1.0
     else:
         _, u = top_pair(across @ matrix)
-    u32 = _rounded(u)
+    u32 = rounded_rows(u)
     u = u32.astype(np.float64)
     image = (matrix @ u[:, :, None])[:, :, 0]
     back = (across @ image[:, :, None])[:, :, 0]
-    sigma, residual = _quality(u, image, back)
+    sigma, residual = quality(u, image, back)
     with np.errstate(over="ignore"):
         return np.ldexp(sigma, lift + exponent), u32, residual
 
@@ -159,13 +169,13 @@ def _single(block: Block, progress: Progress) -> tuple[float, Array, float]:
     side, u = _vector(block, progress)
     if side == 1:
         u = np.concatenate([piece @ u for _, piece in block.pieces(1, "f8")])
-    u32 = _rounded(u[None])
+    u32 = rounded_rows(u[None])
     u = u32[0].astype(np.float64)
     image, back = np.empty(block.shape[0]), np.zeros(block.shape[1])
     for part, piece in block.pieces(0, "f8"):
         image[part] = piece @ u
         back += image[part] @ piece
-    sigma, residual = _quality(u[None], image[None], back[None])
+    sigma, residual = quality(u[None], image[None], back[None])
     with np.errstate(over="ignore"):
         return float(np.ldexp(sigma[0], block.exponent)), u32[0], float(residual[0])
 
@@ -187,14 +197,14 @@ def _vector(block: Block, progress: Progress) -> tuple[int, Array]:
         gram = np.zeros((size, size))
         seed = 0
         for part, piece in block.pieces(side, "f4"):
-            seed = seed if part.start else _seed(piece)
+            seed = seed if part.start else seed_of(piece)
             gram += piece.T @ piece
         single = gram.astype(np.float32)
         return side, leading_vector(lambda rows: rows @ single, size, seed, progress)
     if kept:
         pieces = [np.array(piece, order="C") for _, piece in block.pieces(side, "f4")]
         vector = leading_vector(
-            lambda rows: _round_trip(rows, pieces), size, _seed(pieces[0]), progress
+            lambda rows: _round_trip(rows, pieces), size, seed_of(pieces[0]), progress
         )
         return side, vector
     if block.shape[1 - block.lines] <= 2 * block.shape[block.lines]:
@@ -206,7 +216,7 @@ def _vector(block: Block, progress: Progress) -> tuple[int, Array]:
     vector = leading_vector(
         lambda rows: _round_trip(rows, read_again()),
         block.shape[1 - side],
-        _seed(next(read_again())),
+        seed_of(next(read_again())),
         progress,
     )
     return side, vector
@@ -225,17 +235,18 @@ def _round_trip(rows: Array, pieces: Iterable[Array]) -> Array:
     return result
 
 
-def _seed(piece: Array) -> int:
+def seed_of(piece: Array) -> int:
     """Draws the start vectors from the kernel, so that none is orthogonal to them by design."""
     sample = np.ascontiguousarray(piece[:64, :64])
     return zlib.crc32(sample / np.abs(sample).max(initial=np.float32(1e-30)))
 
 
-def _flat(count: int, size: int) -> Array:
+def flat_rows(count: int, size: int) -> Array:
+    """Returns float32 unit rows of equal numbers."""
     return np.full((count, size), 1 / np.sqrt(size), np.float32)
 
 
-def _rounded(u: Array) -> Array:
+def rounded_rows(u: Array) -> Array:
     """Returns float32 unit rows whose largest entry is positive."""
     largest = np.take_along_axis(u, np.abs(u).argmax(axis=1)[:, None], axis=1)
     length = np.linalg.norm(u, axis=1, keepdims=True)
@@ -243,7 +254,7 @@ def _rounded(u: Array) -> Array:
     return unit
 
 
-def _quality(u: Array, image: Array, back: Array) -> tuple[Array, Array]:
+def quality(u: Array, image: Array, back: Array) -> tuple[Array, Array]:
     """Returns sigma and the residual from `u`, `W u` and `W'W u`, one block a row."""
     length = np.linalg.norm(image, axis=1)
     sigma = length / np.linalg.norm(u, axis=1)
