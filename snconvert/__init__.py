@@ -13,7 +13,7 @@ from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
-    from snconvert.api import apply_file, bake_file, inspect, remove_file
+    from snconvert.api import apply_file, bake_file, inspect, remove_file, verify
     from snconvert.errors import SnconvertError
     from snconvert.layers import (
         SpectralConv1D,
@@ -48,11 +48,14 @@ if TYPE_CHECKING:
     from snconvert.report import LayerReport, Progress, Report
     from snconvert.rules import RULES, Kernel, KernelRule
     from snconvert.settings import Settings
+    from snconvert.verdict import Change, Difference, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RULES",
+    "Change",
+    "Difference",
     "Kernel",
     "KernelRule",
     "LayerReport",
@@ -87,6 +90,7 @@ __all__ = [
     "SpectralSeparableConv2D",
     "SpectralSimpleRNN",
     "SpectralSimpleRNNCell",
+    "Verdict",
     "__version__",
     "apply",
     "apply_file",
@@ -97,10 +101,11 @@ __all__ = [
     "plan",
     "remove",
     "remove_file",
+    "verify",
 ]
 
 _MODULES = {
-    "api": ("apply_file", "bake_file", "inspect", "remove_file"),
+    "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
     "errors": ("SnconvertError",),
     "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
     "matrix": ("MatrixView",),
@@ -108,6 +113,7 @@ _MODULES = {
     "report": ("LayerReport", "Progress", "Report"),
     "rules": ("RULES", "Kernel", "KernelRule"),
     "settings": ("Settings",),
+    "verdict": ("Change", "Difference", "Verdict"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
