@@ -90,6 +90,21 @@ def _differ(a: Array, b: Array, dtype: str, factor: float) -> tuple[int, str]:
     return count, f"{what} {largest:.3g})"
 
 
+def compare_values(after: Extent, expected: Sequence[tuple[str, Array]]) -> list[str | None]:
+    """Returns what is wrong with small arrays that should hold certain values, to float rounding.
+
+    Args:
+        after: The weights.
+        expected: Their paths, and what they should hold.
+    """
+    found: list[str | None] = []
+    for path, wanted in expected:
+        have = read_dataset(after, path)
+        fits = have.shape == wanted.shape and np.allclose(have, wanted, rtol=1e-6, atol=0.0)
+        found.append(None if fits else f"holds {have}, where a fresh optimizer holds {wanted}")
+    return found
+
+
 def prove(
     before: Extent, after: Extent, proofs: Sequence[Proof], *, report: Report = None
 ) -> list[Proved]:

@@ -11,9 +11,11 @@ from snconvert.archive.guard import Worker
 from snconvert.differing import Findings
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
+from snconvert.optimizer_edits import Gammas, optimizer_edits
 from snconvert.report import Progress
 from snconvert.rewriting import Edits, Tell, asset_moves
 from snconvert.tasks import Compared, Pair
+from snconvert.tree import Node
 
 
 class Renamed:
@@ -109,6 +111,22 @@ def compared(
     name = "snconvert.comparison:compare"
     found: list[Compared] = worker.call(name, one, two, pairs, seconds=None, progress=tell)
     return found
+
+
+def compare_fresh_slots(
+    before: Opened, gammas: Mapping[Node, Gammas], after: Opened, found: Findings, worker: Worker
+) -> None:
+    """Tells which slots that an optimizer has for new scalars do not hold what fresh ones do."""
+    fresh = optimizer_edits(before, gammas).additions
+    stored = after.contents.datasets
+    fresh = [(path, array) for path, array in fresh if path in stored]  # others are told elsewhere
+    if not fresh:
+        return
+    name = "snconvert.comparison:compare_values"
+    told = worker.call(name, after.source.weights, fresh, seconds=None)
+    for (path, _), what in zip(fresh, told, strict=True):
+        if what is not None:
+            found.differ(path, what)
 
 
 def compare_assets(before: Renamed, after: Renamed, found: Findings) -> None:

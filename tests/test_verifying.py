@@ -145,6 +145,7 @@ CHANGES = {
         "vars/2: 1 of 4 numbers differ",
     ),
     "optimizer": ({"arrays": flip(SLOT)}, "optimizer/vars/", "numbers differ"),
+    "fresh": ({"arrays": flip("optimizer/vars/15", 29)}, "optimizer/vars/15", "holds .* fresh"),
     "iterations": ({"arrays": flip("optimizer/vars/0")}, "optimizer/vars/0", "1 of 1 numbers"),
     "field": ({"config": field(2, "epsilon", 0.5)}, "batch_normalization", "config.epsilon is"),
     "name": ({"config": lambda tree: tree["config"].update(name="x")}, "config.json", "name is"),
