@@ -13,7 +13,7 @@ from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
-    from snconvert.api import apply_file, bake_file, inspect, remove_file
+    from snconvert.api import apply_file, bake_file, inspect, remove_file, verify
     from snconvert.errors import SnconvertError
     from snconvert.functional import spectral_norm
     from snconvert.layers import (
@@ -49,11 +49,14 @@ if TYPE_CHECKING:
     from snconvert.report import LayerReport, Progress, Report
     from snconvert.rules import RULES, Kernel, KernelRule
     from snconvert.settings import Settings
+    from snconvert.verdict import Change, Difference, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "RULES",
+    "Change",
+    "Difference",
     "Kernel",
     "KernelRule",
     "LayerReport",
@@ -88,6 +91,7 @@ __all__ = [
     "SpectralSeparableConv2D",
     "SpectralSimpleRNN",
     "SpectralSimpleRNNCell",
+    "Verdict",
     "__version__",
     "apply",
     "apply_file",
@@ -99,10 +103,11 @@ __all__ = [
     "remove",
     "remove_file",
     "spectral_norm",
+    "verify",
 ]
 
 _MODULES = {
-    "api": ("apply_file", "bake_file", "inspect", "remove_file"),
+    "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
     "errors": ("SnconvertError",),
     "functional": ("spectral_norm",),
     "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
@@ -111,6 +116,7 @@ _MODULES = {
     "report": ("LayerReport", "Progress", "Report"),
     "rules": ("RULES", "Kernel", "KernelRule"),
     "settings": ("Settings",),
+    "verdict": ("Change", "Difference", "Verdict"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,7 +8,7 @@ import sys
 
 from snconvert import signals
 
-_ON_FILES = {"apply", "bake", "inspect", "remove"}
+_ON_FILES = {"apply", "bake", "inspect", "remove", "verify"}
 
 
 def _open_streams() -> None:

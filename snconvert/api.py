@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from snconvert.convert import convert_file, inspect_file
-from snconvert.errors import OptionError
+from snconvert.errors import OptionError, UnsupportedError
 from snconvert.recipe import recipe
 from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
 from snconvert.undo import Verb, undo_file
+from snconvert.verdict import Verdict
+from snconvert.verifying import verify_file
 
 StrPath = str | os.PathLike[str]
 _LEGACY = (".h5", ".hdf5")
@@ -46,6 +48,7 @@ def apply_file(
     dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
+    verify: bool = False,
     rules: Iterable[KernelRule] = (),
     progress: Callable[[Progress], None] | None = None,
     **options: Any,
@@ -63,6 +66,8 @@ def apply_file(
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
         in_place: Replace `source` itself.
+        verify: Compare the result with the source, as `verify` does but to the last bit, before it
+            takes its place.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
@@ -79,6 +84,12 @@ def apply_file(
     target = _target(source, output, in_place, "apply")
     source = os.fspath(source)
     made = recipe(recipe_file, **options)
+    rules = tuple(rules)
+    if verify and (made.imports or rules):
+        raise UnsupportedError(
+            "verify knows files that the file carrier opens, and the layers of this package only",
+            "Leave out verify; compare the models with snconvert.verify afterwards",
+        )
     if made.imports:
         return _through_keras()(
             source,
@@ -97,6 +108,7 @@ def apply_file(
         dry_run=dry_run,
         force=force,
         in_place=in_place,
+        verify=verify,
         progress=progress,
     )
 
@@ -198,6 +210,43 @@ def remove_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     return _undo("remove", source, output, options, dry_run, force, in_place, progress)
+
+
+def verify(
+    before: StrPath | Any,
+    after: StrPath | Any,
+    *,
+    imports: Iterable[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+) -> Verdict:
+    """Proves that one model is another one, converted, baked or made plain again.
+
+    What a conversion does not explain is a difference: a layer or an array that is missing or new,
+    a field of the configuration, a bit of a weight or of the optimizer's state, a `u` that is not
+    the leading singular vector of its kernel, a norm that is not what the mode says.
+
+    Args:
+        before: A path or a live model.
+        after: The same of the other; whichever of them is the converted one.
+        imports: Modules that register custom classes; both files then go through Keras.
+        progress: Called with a `Progress` as it goes on, for files.
+
+    Returns:
+        The verdict, true where there is no difference; it lists the layers of another form, with
+        their norms, and the differences.
+
+    Raises:
+        SnconvertError: One of them cannot be read.
+    """
+    paths = [isinstance(model, str | os.PathLike) for model in (before, after)]
+    imports = tuple(imports)
+    if all(paths) and not imports:
+        return verify_file(os.fspath(before), os.fspath(after), progress=progress)
+    with _quiet_start():
+        from snconvert.live.verifying import verify_models, verify_through_keras
+    if any(paths):
+        return verify_through_keras(before, after, imports)
+    return verify_models(before, after)
 
 
 def _undo(

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import typer
 
 from snconvert import __version__, signals
-from snconvert.errors import OptionError, SnconvertError
+from snconvert.errors import OptionError, SnconvertError, printable
 
 if TYPE_CHECKING:
     from snconvert.report import Progress, Report
@@ -125,8 +125,6 @@ def apply(
 ) -> None:
     """Convert: every selected layer becomes spectrally normalised, all weights are carried over."""
     _check_places(output, in_place, force)
-    if verify:
-        _fail(OptionError("--verify is not in this version", "Leave it out"), code=1)
     options = {
         "recipe_file": recipe,
         "conv": conv or None,
@@ -143,6 +141,7 @@ def apply(
         "dry_run": dry_run,
         "force": force,
         "in_place": in_place,
+        "verify": verify,
     }
     _run("apply_file", models, output, options, jobs, as_json, quiet, verbose)
 
@@ -230,6 +229,31 @@ def inspect(
     }
     options = {key: value for key, value in options.items() if value is not None}
     _run("inspect", models, None, options, jobs, as_json, quiet, verbose)
+
+
+@app.command()
+def verify(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
+    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
+    imports: Import = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
+    from snconvert import api, render
+
+    signals.interrupt()
+    with _handled():
+        with contextlib.nullcontext() if quiet else _progress_bar() as progress:
+            verdict = api.verify(before, after, imports=imports or (), progress=progress)
+        for warning in verdict.warnings if not quiet else ():
+            print(f"warning: {printable(after)}: {warning}", file=sys.stderr)
+        if as_json:
+            print(json.dumps(verdict.as_json()))
+        elif not quiet:
+            render.print_verdict(verdict, sys.stdout)
+    if not verdict:
+        _fail_silently(3)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Mapping
 
@@ -28,6 +29,7 @@ from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
 from snconvert.targets.layer import settings_of
 from snconvert.tasks import IN_CHILD
+from snconvert.verifying import check_result
 
 
 def convert_file(
@@ -39,6 +41,7 @@ def convert_file(
     dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
+    verify: bool = False,
     progress: Tell = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
@@ -51,6 +54,7 @@ def convert_file(
         dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
+        verify: Compare the result with the source before it takes its place.
         progress: Told how far it is.
 
     Raises:
@@ -84,6 +88,7 @@ def convert_file(
                 ),
                 force=force or in_place,
                 progress=progress,
+                check=functools.partial(check_result, opened, worker=worker) if verify else None,
             )
         else:
             opened.check_weights()  # writing does both on its way

@@ -57,8 +57,12 @@ class Opened(Described):
         return deadline(self.source)
 
 
-def describe(source: Source) -> Described:
+def describe(source: Source, *, opaque: bool = False) -> Described:
     """Reads and vets the configuration of a model.
+
+    Args:
+        source: The input.
+        opaque: Take a model whose layers only its own code knows, too.
 
     Raises:
         SourceError: It is damaged, hostile, or of a version that cannot be converted.
@@ -68,7 +72,9 @@ def describe(source: Source) -> Described:
     if source.metadata is not None:
         metadata = strictjson.loads(source.metadata, "metadata.json")
     findings = vet(config)
-    root = model_root(parse(config))
+    root = parse(config)
+    if not (opaque and root.opaque):
+        root = model_root(root)
     aged = check_version(root, metadata)
     return Described(source, metadata, root, (*source.warnings, *aged, *map(str, findings)))
 

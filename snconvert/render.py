@@ -8,6 +8,7 @@ from typing import IO, Any
 from snconvert.errors import printable
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
+from snconvert.verdict import Verdict
 
 _THOUSAND = 1000
 _DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
@@ -69,6 +70,33 @@ def closing(report: Report) -> list[str]:
     if report.target == "layer" and report.verb == "apply":
         lines.append("load it with `import snconvert` and keras.saving.load_model")
     return lines
+
+
+def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
+    """Prints the layers of another form, the differences, and a closing line."""
+    if verdict.changes:
+        rows = [
+            (
+                printable(change.path),
+                printable(change.class_name),
+                _number(change.sigma),
+                _number(change.sigma_after),
+                f"{change.what}: {printable(change.new_class)}",
+            )
+            for change in verdict.changes
+        ]
+        _table(("layer", "class", "sigma", "after", "result"), rows, stream)
+    for difference in verdict.differences:
+        print(f"difference: {difference}", file=stream)
+    before, after = printable(verdict.before), printable(verdict.after)
+    count = len(verdict.changes)
+    layers = f"{count} {_plural(count, 'layer')} of another form"
+    checked = f"{verdict.arrays} {_plural(verdict.arrays, 'array')} compared"
+    says = "is" if verdict else "is not"
+    print(
+        f"{after} {says} {before}, converted: {layers}, {checked} ({verdict.seconds:.2f} s)",
+        file=stream,
+    )
 
 
 def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:

@@ -68,6 +68,7 @@ def write_model(
     metadata: Callable[[str], Any],
     force: bool,
     progress: Tell,
+    check: Callable[[str], None] | None = None,
 ) -> int:
     """Writes a model after the configurations of its nodes have been edited.
 
@@ -79,6 +80,7 @@ def write_model(
         metadata: Called with the input's SHA-256; returns what `metadata.json` is to hold.
         force: Replace an existing output.
         progress: Told how far it is.
+        check: Called with a path to the finished output, before it takes its place.
 
     Returns:
         The output's size in bytes.
@@ -107,9 +109,10 @@ def write_model(
         config=strictjson.dumps(model.root.entry),
         metadata=lambda digest: strictjson.dumps(metadata(digest)),
         overlay=overlay,
-        assets=_asset_moves(model.source.assets, edits.moves),
+        assets=asset_moves(model.source.assets, edits.moves),
         force=force,
         progress=tell,
+        check=check,
     )
 
 
@@ -128,8 +131,8 @@ def with_twins(nodes: Iterable[Node], chosen: Mapping[Node, T]) -> Iterator[tupl
             yield node, chosen[first]
 
 
-def _asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Asset members are named after groups, so they move with them."""
+def asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Returns the new names of assets: they are named after groups, so they move with them."""
     new_of = dict(moves)
     renamed: dict[str, str] = {}
     for asset in assets:

@@ -15,6 +15,7 @@ IN_CHILD = {
     "inspect": _MEASURING,
     "bake": _SCALING,
     "remove": ("snconvert.archive.h5",),
+    "verify": (*_SCALING, "snconvert.comparison"),
 }
 """The modules that only the guarded process needs, by verb: h5py and the linear algebra."""
 
@@ -74,3 +75,77 @@ class Factor:
 
     sigma: float
     factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two arrays, of which the second should be a multiple of the first.
+
+    Attributes:
+        before: The dataset in one file.
+        first: Where it lies.
+        after: The dataset in the other.
+        second: Where it lies.
+        factors: What the first may have been multiplied by; 1: every bit is to be the same.
+    """
+
+    before: str
+    first: Dataset
+    after: str
+    second: Dataset
+    factors: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """How two arrays compare.
+
+    Attributes:
+        factor: The one of the factors that explains the second, if one does.
+        what: What differs, if none does.
+    """
+
+    factor: float | None
+    what: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One kernel whose normalisation is to be proved.
+
+    Attributes:
+        layer: The layer's path.
+        kernel: The raw kernel's dataset, before.
+        dataset: Where it lies.
+        view: Its matrix view.
+        u: The dataset of `u`, after.
+        u_dtype: Its type.
+        gamma: The dataset of `gamma`, after, in mode `gain`.
+        settings: How it is normalised.
+    """
+
+    layer: str
+    kernel: str
+    dataset: Dataset
+    view: MatrixView
+    u: str
+    u_dtype: str
+    gamma: str | None
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What was found out about a kernel.
+
+    Attributes:
+        sigma: Its norm, found anew.
+        reached: The norm of the effective kernel, by the stored `u`.
+        wrong: What is wrong.
+        notes: What is not to the last bit as it would be computed here.
+    """
+
+    sigma: float | None
+    reached: float | None
+    wrong: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -13,6 +13,8 @@ from snconvert.rules import RULES
 def test_names() -> None:
     """The public names, neither more nor fewer."""
     assert sorted(snconvert.__all__) == [
+        "Change",
+        "Difference",
         "Kernel",
         "KernelRule",
         "LayerReport",
@@ -48,6 +50,7 @@ def test_names() -> None:
         "SpectralSeparableConv2D",
         "SpectralSimpleRNN",
         "SpectralSimpleRNNCell",
+        "Verdict",
         "__version__",
         "apply",
         "apply_file",
@@ -59,6 +62,7 @@ def test_names() -> None:
         "remove",
         "remove_file",
         "spectral_norm",
+        "verify",
     ]
 
 

@@ -16,6 +16,8 @@ from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.errors import OutputError, SourceError, located, printable
 
+Check = Callable[[str], None]
+
 _WIDE = 0xFFFFFFFF
 _DATE = 0x0021  # 1980-01-01, the first date that zip knows
 
@@ -83,6 +85,7 @@ def write_archive(
     assets: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    check: Check | None = None,
 ) -> int:
     """Writes a `.keras` archive: the source's bytes, streamed once, with the changes applied.
 
@@ -100,6 +103,7 @@ def write_archive(
         force: Whether an existing output is replaced.
         progress: Called with the number of input bytes of each chunk; they add up to
             `source.size`.
+        check: Called with a path to the finished output, before it takes its place.
 
     Returns:
         The size of the output in bytes.
@@ -123,6 +127,8 @@ def write_archive(
         last = metadata(copied.sha256)
         archive.add(METADATA, iter([last]), len(last))
         size = archive.close()
+        if check is not None:
+            check(f"/dev/fd/{descriptor}")
         source.check_unchanged()
     return size
 
@@ -137,6 +143,7 @@ def write_folder(
     assets: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    check: Check | None = None,
 ) -> int:
     """Writes an unzipped model: as `write_archive`, but a folder that holds the members.
 
@@ -158,6 +165,8 @@ def write_folder(
         size += _write_file(folder, METADATA, iter([metadata(copied.sha256)]))
         for path, _, _ in os.walk(folder):
             sync_folder(path)
+        if check is not None:
+            check(folder)
         source.check_unchanged()
     return size
 

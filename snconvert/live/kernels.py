@@ -33,18 +33,18 @@ def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
         KernelError: A kernel is not finite, or has no numbers.
     """
     return [
-        leading_triplet(value, view, bfloat16=half) for value, view, half in _kernels(layer, rule)
+        leading_triplet(value, view, bfloat16=half) for value, view, half in kernels_of(layer, rule)
     ]
 
 
 def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
     return [
         replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
-        for (value, view, half), triplet in zip(_kernels(layer, rule), triplets, strict=True)
+        for (value, view, half), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
     ]
 
 
-def _kernels(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixView, bool]]:
+def kernels_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixView, bool]]:
     """Yields the numbers of each kernel, its view, and whether the bits are those of bfloat16."""
     config = layer.get_config()
     for owner, kernels in kernels_by_owner(layer, rule):

@@ -1,0 +1,151 @@
+"""Which array of one model belongs to which of another, and whether it is what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from snconvert.archive.contents import Dataset
+from snconvert.archive.guard import Worker
+from snconvert.differing import Findings
+from snconvert.h5paths import group_paths
+from snconvert.opened import Opened
+from snconvert.optimizer_edits import Gammas, optimizer_edits
+from snconvert.report import Progress
+from snconvert.rewriting import Edits, Tell, asset_moves
+from snconvert.tasks import Compared, Pair
+from snconvert.tree import Node
+
+
+class Renamed:
+    """The arrays of a model by the names that they have when all its layers are plain.
+
+    Args:
+        model: A model whose tree was edited.
+        edits: What belongs to that edit.
+    """
+
+    def __init__(self, model: Opened, edits: Edits) -> None:
+        self.model, self.edits = model, edits
+        places = {**dict.fromkeys(edits.removals), **dict(edits.moves)}
+        self.arrays: dict[str, str] = {}
+        for path in model.contents.datasets:
+            old = path
+            while old and old not in places:
+                old = old.rpartition("/")[0]
+            new = places.get(old, old)
+            if new is not None:
+                self.arrays[new + path[len(old) :]] = path
+
+    def dataset(self, name: str) -> tuple[str, Dataset]:
+        """Returns where an array is, and what the file says of it."""
+        path = self.arrays[name]
+        return path, self.model.contents.datasets[path]
+
+
+def compare_arrays(
+    before: Renamed,
+    after: Renamed,
+    factors: Mapping[str, tuple[float, ...]],
+    found: Findings,
+    worker: Worker,
+    progress: Tell,
+) -> dict[str, float]:
+    """Compares all arrays.
+
+    Args:
+        before: The arrays of the one model.
+        after: Those of the other.
+        factors: What arrays may have been multiplied by, by their path before.
+        found: What differs is told here.
+        worker: Where the work is done.
+        progress: Told how far it is.
+
+    Returns:
+        The factors that explain the arrays after, by the path before.
+    """
+    layers = {group: node.path for node, group in group_paths(before.model.root).items()}
+
+    def differ(name: str, what: str) -> None:
+        group = name
+        while group and group not in layers:
+            group = group.rpartition("/")[0]
+        path = layers.get(group, "") if group else ""
+        found.differ(path or name, f"{name}: {what}" if path else what)
+
+    for name in sorted(before.arrays.keys() ^ after.arrays.keys()):
+        differ(name, f"stored {'before' if name in before.arrays else 'after'} only")
+    names = [name for name in before.arrays if name in after.arrays]
+    pairs = [
+        Pair(*before.dataset(name), *after.dataset(name), factors.get(before.arrays[name], (1.0,)))
+        for name in names
+    ]
+    weights = before.model.source.weights, after.model.source.weights
+    explained: dict[str, float] = {}
+    for name, pair, result in zip(
+        names, pairs, compared(worker, *weights, pairs, progress), strict=True
+    ):
+        if result.what is not None:
+            differ(name, result.what)
+        elif result.factor is not None:
+            explained[pair.before] = result.factor
+    found.arrays += len(names)
+    return explained
+
+
+def compared(
+    worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: Tell = None
+) -> list[Compared]:
+    """Compares pairs of arrays of two weights files."""
+    if not pairs:
+        return []
+    total, done = sum(pair.first.nbytes for pair in pairs), 0
+
+    def tell(message: tuple[str, int]) -> None:
+        nonlocal done
+        done += message[1]
+        if progress is not None:
+            progress(Progress("reading", message[0], done, total))
+
+    name = "snconvert.comparison:compare"
+    found: list[Compared] = worker.call(name, one, two, pairs, seconds=None, progress=tell)
+    return found
+
+
+def compare_fresh_slots(
+    before: Opened, gammas: Mapping[Node, Gammas], after: Opened, found: Findings, worker: Worker
+) -> None:
+    """Tells which slots that an optimizer has for new scalars do not hold what fresh ones do."""
+    fresh = optimizer_edits(before, gammas).additions
+    stored = after.contents.datasets
+    fresh = [(path, array) for path, array in fresh if path in stored]  # others are told elsewhere
+    if not fresh:
+        return
+    name = "snconvert.comparison:compare_values"
+    told = worker.call(name, after.source.weights, fresh, seconds=None)
+    for (path, _), what in zip(fresh, told, strict=True):
+        if what is not None:
+            found.differ(path, what)
+
+
+def compare_assets(before: Renamed, after: Renamed, found: Findings) -> None:
+    """Tells which assets, as vocabularies, are not the same."""
+    one, two = (_digests(side) for side in (before, after))
+    for name in sorted(one.keys() | two.keys()):
+        if name not in one or name not in two:
+            found.differ(name, f"there {'before' if name in one else 'after'} only")
+        elif one[name] != two[name]:
+            found.differ(name, "holds other bytes")
+
+
+def _digests(side: Renamed) -> dict[str, bytes]:
+    source = side.model.source
+    names = asset_moves(source.assets, side.edits.moves)
+    digests: dict[str, bytes] = {}
+    for asset in source.assets:
+        digest = hashlib.sha256()
+        for chunk in source.read(asset):
+            digest.update(chunk)
+        digests[names.get(asset, asset)] = digest.digest()
+    return digests

@@ -1,0 +1,164 @@
+"""What is to be true of the layers of two models that are normalised in one of them only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from snconvert.archive.guard import Worker
+from snconvert.differing import Findings
+from snconvert.errors import KernelError
+from snconvert.inventory import StoredKernel
+from snconvert.opened import Opened
+from snconvert.optimizer_edits import Gammas
+from snconvert.report import Progress
+from snconvert.rewriting import Tell
+from snconvert.settings import Settings
+from snconvert.targets.layer import states
+from snconvert.tasks import Factor, Proof, Proved
+from snconvert.tree import Node
+from snconvert.unwrapping import Normalised, find, is_wrapper, scalings
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of two models.
+
+    Attributes:
+        model: It.
+        normalised: Its normalised layers that have another form in the other model.
+    """
+
+    model: Opened
+    normalised: Normalised
+
+    def kernels(self, node: Node) -> tuple[StoredKernel, ...]:
+        """Returns the stored kernels of a layer, in a wrapper or not."""
+        stored = self.model.inventory.get(node.children[0] if is_wrapper(node) else node)
+        return stored.kernels if stored is not None else ()
+
+
+def form_of(node: Node) -> str:
+    """Returns `plain`, `spectral`, or `wrapped` in Keras' own wrapper."""
+    if node.spectral is not None:
+        return "spectral"
+    return "wrapped" if is_wrapper(node) else "plain"
+
+
+def side_of(model: Opened, changed: set[Node]) -> Side:
+    """Returns a model and the normalised ones among its layers that have changed."""
+
+    def why_left(node: Node) -> str | None:
+        return None if node in changed and form_of(node) != "plain" else "of the same form"
+
+    return Side(model, find(model, why_left))
+
+
+def prove(
+    sides: tuple[Side, Side],
+    changed: Mapping[Node, Node],
+    found: Findings,
+    worker: Worker,
+    progress: Tell,
+) -> dict[str, Proved]:
+    """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
+
+    Args:
+        sides: The models before and after.
+        changed: The layers of another form.
+        found: What is wrong is told here.
+        worker: Where the work is done.
+        progress: Told how far it is.
+
+    Returns:
+        What was found, by the kernel's path before.
+    """
+    before, after = sides
+    proofs: list[Proof] = []
+    for x, y in changed.items():
+        raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
+        for kernel, gamma, u, settings in _states(after, y):
+            one, vector = raw.get(kernel.kernel.path), after.model.contents.datasets.get(u)
+            if one is not None and vector is not None:
+                place = (one.path, one.dataset, one.view)
+                proofs.append(Proof(x.path, *place, u, vector.dtype, gamma, settings))
+            elif one is not None:
+                found.differ(x.path, f"its u is not there ({u})")
+    total, done = sum(proof.dataset.nbytes for proof in proofs), 0
+
+    def tell(message: tuple[str, int]) -> None:
+        nonlocal done
+        done += message[1]
+        if progress is not None:
+            progress(Progress("sigma", message[0], done, total))
+
+    results: list[Proved] = []
+    if proofs:
+        weights = before.model.source.weights, after.model.source.weights
+        name = "snconvert.comparison:prove"
+        results = worker.call(name, *weights, proofs, seconds=None, progress=tell)
+    for proof, result in zip(proofs, results, strict=True):
+        for what in result.wrong:
+            found.differ(proof.layer, what)
+        found.notes += [f"{proof.layer}: {note}" for note in result.notes]
+    return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
+
+
+def _states(side: Side, node: Node) -> Iterator[tuple[StoredKernel, str | None, str, Settings]]:
+    """Yields each kernel of a normalised layer, the datasets of its gamma and `u`, and how."""
+    if is_wrapper(node):
+        for kernel in side.kernels(node):
+            yield kernel, None, f"{side.model.paths[node]}/vars/1", Settings()
+    elif node in side.normalised.layers:
+        settings, stored = side.normalised.layers[node], side.model.inventory.get(node)
+        if stored is not None and stored.kernels:
+            for kernel, gamma, u in states(side.model.paths[node], stored, settings):
+                yield kernel, gamma, u, settings
+
+
+def new_gammas(
+    sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
+) -> dict[Node, Gammas]:
+    """Returns the trainable scalars that layers have gained, by the layer before."""
+    gammas: dict[Node, Gammas] = {}
+    for x, y in changed.items():
+        settings = sides[1].normalised.layers.get(y)
+        if settings is not None and settings.mode == "gain":
+            found = [proved.get(kernel.path) for kernel in sides[0].kernels(x)]
+            gammas[x] = Gammas(tuple(one.sigma or 0.0 for one in found if one is not None))
+    return gammas
+
+
+def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
+    """Returns what inference multiplied the kernels by that are plain after."""
+    tasks = scalings(side.normalised)
+    if not tasks:
+        return {}
+    name, weights = "snconvert.effective:factors", side.model.source.weights
+    try:
+        factors = worker.call(name, weights, tasks, seconds=None, progress=lambda _: None)
+    except KernelError as error:
+        found.notes.append(f"{error.path}: {error.what}")
+        return {}
+    return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
+
+
+def allowed_factors(
+    sides: tuple[Side, Side],
+    changed: Mapping[Node, Node],
+    proved: Mapping[str, Proved],
+    used: Mapping[str, Factor],
+) -> dict[str, tuple[float, ...]]:
+    """Returns by what the kernels may have been multiplied, by the kernel before."""
+    factors: dict[str, tuple[float, ...]] = {}
+    for x, y in changed.items():
+        for kernel in sides[0].kernels(x):
+            path = kernel.path
+            if is_wrapper(y) and path in proved:
+                factors[path] = (1.0 / (proved[path].sigma or 1.0),)
+            elif is_wrapper(x):
+                recorded = sides[0].normalised.wrapped.get(x)
+                factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
+            elif path in used:
+                factors[path] = (1.0, used[path].factor)
+    return factors

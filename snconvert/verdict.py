@@ -1,0 +1,94 @@
+"""What a comparison of two models found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that a conversion does not explain.
+
+    Attributes:
+        path: The layer's path, or where in the model it is.
+        what: What differs.
+    """
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}" if self.path else self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A layer that was converted, or made plain again.
+
+    Attributes:
+        path: Its path.
+        class_name: Its class before.
+        new_class: Its class after.
+        what: `converted`; or `plain` again, with its kernel as it was, or `plain, scaled`.
+        sigma: The norm of the kernel before: found anew if it was converted, else by its `u`.
+        sigma_after: That of the kernel that inference uses after.
+    """
+
+    path: str
+    class_name: str
+    new_class: str
+    what: str
+    sigma: float | None = None
+    sigma_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one model is another one, converted. True where no difference was found.
+
+    Attributes:
+        before: The one model.
+        after: The other.
+        changes: The layers of another form, each with its proof.
+        differences: What the conversion of these layers does not explain.
+        arrays: How many arrays were compared.
+        seconds: Wall time.
+        warnings: What the user should know.
+    """
+
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+    differences: tuple[Difference, ...]
+    arrays: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return not self.differences
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the verdict as `verify --json` prints it."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "same": bool(self),
+            "arrays": self.arrays,
+            "seconds": round(self.seconds, 3),
+            "layers": [
+                {
+                    "path": change.path,
+                    "class": change.class_name,
+                    "new_class": change.new_class,
+                    "change": change.what,
+                    "sigma": change.sigma,
+                    "sigma_after": change.sigma_after,
+                }
+                for change in self.changes
+            ],
+            "differences": [
+                {"path": difference.path, "what": difference.what}
+                for difference in self.differences
+            ],
+        }

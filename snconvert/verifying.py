@@ -1,0 +1,201 @@
+"""Proves that one file is another one, converted: `snconvert verify`.
+
+Both models are opened, and the layers that have another form in the other model are taken back to
+plain ones, on paper. Then the configurations must be equal, and the arrays bit for bit, but for
+kernels that the conversion, or `bake`, multiplies: these by that factor. Of each layer that was
+converted sigma is found anew from the raw kernel, and what is stored must fit it; so neither the
+record in the file nor the code that wrote it is trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from snconvert.archive.guard import Worker
+from snconvert.archive.source import Source, open_source
+from snconvert.correspondence import (
+    Renamed,
+    compare_arrays,
+    compare_assets,
+    compare_fresh_slots,
+    compared,
+)
+from snconvert.differing import Findings, compare_configs
+from snconvert.errors import OutputError, SnconvertError, located
+from snconvert.opened import Opened, describe, open_weights
+from snconvert.proofs import (
+    Side,
+    allowed_factors,
+    form_of,
+    new_gammas,
+    prove,
+    side_of,
+    used_factors,
+)
+from snconvert.rewriting import Tell
+from snconvert.rules import RULES
+from snconvert.tasks import IN_CHILD, Pair, Proved
+from snconvert.tree import Node
+from snconvert.unwrapping import kernel_of, layers_of, refuse_newer, unwrap
+from snconvert.verdict import Change, Verdict
+
+_CHUNK = 1 << 20
+
+
+def verify_file(before: str, after: str, *, progress: Tell = None) -> Verdict:
+    """Compares two files or folders, of which either may be the converted one.
+
+    Args:
+        before: The one model.
+        after: The other.
+        progress: Told how far it is.
+
+    Raises:
+        SnconvertError: One of them cannot be read.
+    """
+    started = time.perf_counter()
+    with (
+        Worker(IN_CHILD["verify"]) as worker,
+        located(file=before),
+        open_source(before) as one,
+        located(file=after),
+        open_source(after) as two,
+    ):
+        found, opened = _compare(one, two, worker, progress)
+        warnings = (*opened.warnings, *found.notes, *_of_another_source(one, opened.metadata))
+        for source in (one, two):
+            source.check_weights()
+            source.check_unchanged()
+    seconds = time.perf_counter() - started
+    changes = tuple(found.changes)
+    return Verdict(before, after, changes, found.told(), found.arrays, seconds, warnings)
+
+
+def check_result(source: Source, result: str, worker: Worker) -> None:
+    """Raises `OutputError` if a result is not its source, converted, to the last bit.
+
+    Args:
+        source: The input.
+        result: Where the result is for now.
+        worker: Where the work is done.
+    """
+    try:
+        with open_source(result) as written:
+            written.check_weights()
+            found, _ = _compare(source, written, worker, None)
+    except SnconvertError as error:
+        wrong = [f"it cannot be read: {error.what}"]
+    else:
+        wrong = [*map(str, found.told()), *found.notes]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise OutputError(
+            f"the result is not what was to be written: {wrong[0]}{more}",
+            "Nothing was written; check memory and disk, and report it if it happens again",
+        )
+
+
+def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
+    """Yields a warning if the record says that the result was made of another file."""
+    record = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    said = record.get("source_sha256") if isinstance(record, dict) else None
+    if not isinstance(said, str):
+        return
+    digest = hashlib.sha256()
+    for _, extent in one.parts():
+        at = 0
+        while chunk := extent.pread(_CHUNK, at):
+            digest.update(chunk)
+            at += len(chunk)
+    if digest.hexdigest() != said:
+        yield "its record says that it was made of a file with other bytes"
+
+
+def _compare(one: Source, two: Source, worker: Worker, progress: Tell) -> tuple[Findings, Opened]:
+    found = Findings()
+    before, after = (_open(source, worker) for source in (one, two))
+    pairs = _pairs(before.root, after.root, found)
+    if found.differences:
+        return found, after
+    changed = {x: y for x, y in pairs.items() if form_of(x) != form_of(y)}
+    sides = side_of(before, set(changed)), side_of(after, set(changed.values()))
+    classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
+    kernels = {x: sides[0].kernels(x) for x in changed}
+    for side in sides:
+        _compare_copies(side, found, worker)
+    proved = prove(sides, changed, found, worker, progress)
+    used = used_factors(sides[0], found, worker)
+    gammas = new_gammas(sides, changed, proved)
+    if gammas and not used:
+        compare_fresh_slots(before, gammas, after, found, worker)
+    factors = allowed_factors(sides, changed, proved, used)
+    renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
+    compare_configs(before.root, after.root, found)
+    explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress)
+    compare_assets(renamed[0], renamed[1], found)
+    for x in changed:
+        how = [explained.get(kernel.path) for kernel in kernels[x]]
+        known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
+        norms = [used[kernel.path].sigma for kernel in kernels[x] if kernel.path in used]
+        found.changes.append(_change(x.path, *classes[x], how, known, norms))
+    return found, after
+
+
+def _open(source: Source, worker: Worker) -> Opened:
+    with located(file=source.path):
+        described = describe(source, opaque=True)
+        refuse_newer(described.root)
+        return open_weights(described, RULES, worker)
+
+
+def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
+    """Pairs the layers by their paths, and tells which are without a partner."""
+    one = {node.path: node for node in layers_of(before)}
+    two = {node.path: node for node in layers_of(after)}
+    for path in one.keys() - two.keys():
+        found.differ(path, "the layer is not there after")
+    for path in two.keys() - one.keys():
+        found.differ(path, "the layer was not there before")
+    pairs = {node: two[path] for path, node in one.items() if path in two}
+    for x, y in pairs.items():
+        if "plain" not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
+            found.differ(
+                x.path, f"{form_of(x)} before, {form_of(y)} after: compare with the original"
+            )
+    return pairs
+
+
+def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
+    """Tells where Keras' wrapper and the layer inside store different kernels."""
+    datasets, pairs, owners = side.model.contents.datasets, [], []
+    for node in side.normalised.wrapped:
+        mine, its = f"{side.model.paths[node]}/vars/0", kernel_of(side.model, node)
+        if mine in datasets and its in datasets:
+            pairs.append(Pair(its, datasets[its], mine, datasets[mine]))
+            owners.append(node)
+    weights = side.model.source.weights
+    for node, result in zip(owners, compared(worker, weights, weights, pairs), strict=True):
+        if result.what:
+            found.differ(node.path, f"the wrapper's copy of the kernel: {result.what}")
+
+
+def _change(
+    path: str,
+    class_name: str,
+    new_class: str,
+    how: list[float | None],
+    proved: list[Proved],
+    norms: list[float],
+) -> Change:
+    if proved:
+        sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
+        reached = max((p.reached for p in proved if p.reached is not None), default=None)
+        return Change(path, class_name, new_class, "converted", sigma, reached)
+    baked = any(factor not in {None, 1.0} for factor in how)
+    sigma = max(norms, default=None)
+    after = [norm * factor for norm, factor in zip(norms, how, strict=False) if factor is not None]
+    what = "plain, scaled" if baked else "plain"
+    return Change(path, class_name, new_class, what, sigma, max(after, default=None))
