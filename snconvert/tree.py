@@ -271,7 +271,8 @@ def model_root(root: Node) -> Node:
         raise SourceError(
             f"{root.title} is a subclassed model: its layers are made by its own Python code"
             " and are not in config.json",
-            "Load it in Python with its class registered and convert the live model",
+            "Open it through Keras with --import and the module that registers the class, or"
+            " convert the live model with snconvert.apply",
         )
     raise SourceError(
         f"config.json describes a {root.title}, not a model",

@@ -197,8 +197,8 @@ def dots(file, _):
 @pytest.mark.parametrize(
     ("fill", "word"),
     [
-        (external_link, "external link"),
-        (soft_link, "soft link"),
+        (external_link, "is an external link"),
+        (soft_link, "is a soft link"),
         (cycle, "hard link"),
         (root_cycle, "hard link"),
         (external_storage, "external"),

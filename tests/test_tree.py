@@ -123,6 +123,14 @@ def test_the_root_must_be_a_model_that_can_be_opened(entry: dict[str, Any], says
         model_root(parse(entry | {"config": {"name": "n"}}))
 
 
+def test_a_subclassed_model_is_told_of_the_way_out() -> None:
+    """Its own package opens it."""
+    entry = {"module": None, "class_name": "Net", "registered_name": "my>Net", "config": {}}
+    with pytest.raises(SourceError) as caught:
+        model_root(parse(entry))
+    assert "--import" in caught.value.fix
+
+
 def test_depth_is_no_limit() -> None:
     """A thousand models in each other are walked without recursion."""
     entry: dict[str, Any] = dense("leaf")

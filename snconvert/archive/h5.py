@@ -235,10 +235,9 @@ def _links(path: str, group: Any) -> list[tuple[str, int]]:
     for raw, kind, address in reversed(found):
         name = raw.decode("utf-8", "backslashreplace")
         if kind != h5l.TYPE_HARD:
-            what = {h5l.TYPE_SOFT: "soft", h5l.TYPE_EXTERNAL: "external"}.get(kind, "user-defined")
-            raise SourceError(
-                f"{printable(f'{path}/{name}')} is a {what} link, which is not followed", _RESAVE
-            )
+            what = {h5l.TYPE_SOFT: "a soft", h5l.TYPE_EXTERNAL: "an external"}.get(kind, "another")
+            shown = printable(f"{path}/{name}".removeprefix("/"))
+            raise SourceError(f"{shown} is {what} link, which is not followed", _RESAVE)
         if name.encode() != raw or not name.isprintable() or name in ("", ".", "..") or "/" in name:
             raise SourceError(
                 f"the name {printable(f'{path}/{name}')!r} in model.weights.h5 is not plain",
