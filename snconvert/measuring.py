@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snconvert.archive.guard import Worker
+from snconvert.errors import located
 from snconvert.linalg.triplet import Triplet
 from snconvert.opened import Opened
 from snconvert.report import Progress
@@ -33,13 +34,13 @@ class Measured:
 
 
 def measure(
-    model: Opened, nodes: Iterable[tuple[Node, bool]], worker: Worker, progress: Tell
+    model: Opened, nodes: Iterable[tuple[Node, bool, str]], worker: Worker, progress: Tell
 ) -> Measured:
     """Finds the leading singular triplet of kernels.
 
     Args:
         model: The model.
-        nodes: The layers, each with whether it must have one.
+        nodes: The layers, each with whether it must have one, and which norm sigma is.
         worker: Where the work is done.
         progress: Told how far it is.
 
@@ -49,11 +50,13 @@ def measure(
     started = time.perf_counter()
     tasks: list[Task] = []
     owners: list[Node] = []
-    for node, required in nodes:
+    for node, required, norm in nodes:
         stored = model.inventory.get(node)
         for kernel in stored.kernels if stored else ():
             where = (node.path, node.class_name)
-            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required))
+            with located(path=node.path, class_name=node.class_name):
+                conv = kernel.map_of(norm)
+            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required, conv))
             owners.append(node)
     total = sum(task.dataset.nbytes for task in tasks)
     done = 0

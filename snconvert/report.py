@@ -7,6 +7,8 @@ from typing import Any
 
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
+BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
+"""What is special about a layer whose operator norm cannot be taken at one input size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class LayerReport:
         sigma: The largest singular value of the raw kernel.
         sigma_after: That of the effective kernel.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma`.
+        operator_range: Between which numbers the norm of a convolution as a map lies, whatever its
+            input size: `R` and `sqrt(prod ceil(k / stride)) * R`, with `R` the norm of its matrix.
+            `None` for layers that have one norm only, and where it is not known.
     """
 
     path: str
@@ -35,6 +40,7 @@ class LayerReport:
     sigma: float | None = None
     sigma_after: float | None = None
     residual: float | None = None
+    operator_range: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns the layer as `--json` prints it."""

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
+from snconvert.linalg.operator import operator_triplet
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.tasks import Task
 
@@ -93,7 +95,11 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
 
 
 def _triplet(kernel: np.ndarray, task: Task) -> Triplet:
-    triplet = leading_triplet(kernel, task.view, bfloat16=task.dataset.dtype == "bfloat16")
+    half = task.dataset.dtype == "bfloat16"
+    triplet = leading_triplet(kernel, task.view, bfloat16=half)
+    if task.convolution is not None:
+        mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half)
+        triplet = replace(mapped, matrix_norm=triplet.sigma)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",

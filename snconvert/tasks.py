@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snconvert.archive.contents import Dataset
+from snconvert.convolution import Convolution
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 
@@ -29,6 +30,7 @@ class Task:
         dataset: Where it lies.
         view: Its matrix view.
         required: Whether the layer is to be converted, so that a bad kernel is an error.
+        convolution: The map whose norm is sigma; `None` where that is the view's.
     """
 
     layer: tuple[str, str]
@@ -36,6 +38,7 @@ class Task:
     dataset: Dataset
     view: MatrixView
     required: bool
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Scaling:
         u: The dataset of its `u`.
         gamma: The dataset of its `gamma`, in mode `gain`.
         settings: How it is normalised.
+        convolution: The map whose norm is sigma; `None` where that is the view's.
     """
 
     layer: tuple[str, str]
@@ -59,6 +63,7 @@ class Scaling:
     u: str
     gamma: str | None
     settings: Settings
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -359,8 +359,12 @@ def test_in_place(tmp_path: Path) -> None:
     ("options", "error", "says"),
     [
         ({"target": "constraint"}, UnsupportedError, "not in this version"),
-        ({"norm": "operator"}, UnsupportedError, "not in this version"),
-        ({"overrides": {"*": {"norm": "operator"}}}, UnsupportedError, "not in this version"),
+        ({"norm": "operator", "target": "keras"}, UnsupportedError, "matrix only"),
+        (
+            {"overrides": {"*": {"norm": "operator"}}, "target": "keras"},
+            UnsupportedError,
+            "matrix only",
+        ),
         ({"imports": ["no_such_module"]}, OptionError, "cannot be imported"),
         ({"only": "dens_9"}, SelectionError, "matches no layer"),
         ({"kinds": "embedding"}, SelectionError, "nothing to convert"),

@@ -56,12 +56,19 @@ class Triplet:
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
             float64, of the `u` given here and `v = W u / |W u|`.
         zero: Whether the whole kernel is zero.
+        matrix_norm: The norm of the matrix view, where sigma is another.
     """
 
     sigma: float
     u: Array
     residual: float
     zero: bool
+    matrix_norm: float | None = None
+
+    @property
+    def spectral_norm(self) -> float:
+        """The norm of the matrix view."""
+        return self.sigma if self.matrix_norm is None else self.matrix_norm
 
 
 def leading_triplet(
