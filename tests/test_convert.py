@@ -177,11 +177,8 @@ def test_the_configuration_changes_only_where_it_is_meant_to(name: str, tmp_path
                     "registered_name": None,
                 }
                 inner = dict(value["config"])
-                assert [inner.pop(k) for k in ("mode", "bound", "power_iterations")] == [
-                    "cap",
-                    3.0,
-                    1,
-                ]
+                options = ("mode", "bound", "power_iterations", "norm")
+                assert [inner.pop(k) for k in options] == ["cap", 3.0, 1, "matrix"]
                 value["config"] = inner
             return {key: undo(item) for key, item in value.items()}
         return [undo(item) for item in value] if isinstance(value, list) else value
