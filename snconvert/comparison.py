@@ -11,8 +11,10 @@ from snconvert.archive.contents import Dataset
 from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
+from snconvert.convolution import Convolution
 from snconvert.effective import scale
 from snconvert.errors import KernelError
+from snconvert.linalg.operator import image_norm, operator_triplet
 from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.scan import Array
 from snconvert.linalg.triplet import leading_triplet
@@ -134,6 +136,7 @@ def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
         proof.settings,
         u,
         gamma,
+        conv=proof.convolution,
         bfloat16=proof.dataset.dtype == "bfloat16",
         rough=proof.u_dtype in _HALF,
     )
@@ -146,6 +149,7 @@ def judge(
     u: Array,
     gamma: float | None,
     *,
+    conv: Convolution | None = None,
     bfloat16: bool = False,
     rough: bool = False,
 ) -> Proved:
@@ -155,16 +159,20 @@ def judge(
         kernel: As for `leading_triplet`.
         view: As for `leading_triplet`.
         settings: How it is said to be normalised.
-        u: The stored `u`, float64 `(b, n)`.
+        u: The stored `u`, float64 `(b, n)`, of a map `(b, *conv.outputs, n)`.
         gamma: The stored `gamma`, in mode `gain`.
+        conv: The map whose norm sigma is said to be, if it is not that of the view.
         bfloat16: As for `leading_triplet`.
         rough: Whether `u` is kept in half precision.
     """
     try:
-        triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
+        if conv is None:
+            triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
+        else:
+            triplet = operator_triplet(kernel, view, conv, bfloat16=bfloat16)
     except KernelError as error:
         return Proved(None, None, (error.what,))
-    sigma, belongs = triplet.sigma, (view.shape[0], view.shape[2])
+    sigma, belongs = triplet.sigma, triplet.u.shape
     if u.shape != belongs:
         return Proved(sigma, None, (f"the shape of its u is {u.shape}, where {belongs} belongs",))
     if not np.isfinite(u).all() or not math.isfinite(gamma or 0.0):
@@ -172,7 +180,12 @@ def judge(
     wrong: list[str] = []
     notes: list[str] = []
     exact = _ROUGH if rough else _EXACT
-    norm, residual = _quality(Blocks(kernel, view, bfloat16=bfloat16), u)
+    if conv is None:
+        norm, residual = _quality(Blocks(kernel, view, bfloat16=bfloat16), u)
+    else:
+        norm = image_norm(kernel, view, conv, u.astype(np.float32), bfloat16=bfloat16)
+        lengths = np.linalg.norm(u.reshape(len(u), -1), axis=1)
+        residual = float(np.abs(lengths - 1.0).max())
     gap = float(np.abs(u - triplet.u).max())
     if residual > exact or not math.isclose(norm, sigma, rel_tol=exact):
         wrong.append(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output
 from snconvert.archive.source import Source, open_source
+from snconvert.convolution import joint_range
 from snconvert.errors import (
     SelectionError,
     UnsupportedError,
@@ -23,12 +24,13 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
-from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.report import BOUNDED, NO_KERNEL, LayerReport, Report
 from snconvert.rewriting import Edits, Tell, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
 from snconvert.targets.layer import settings_of
 from snconvert.tasks import IN_CHILD
+from snconvert.tree import Node
 from snconvert.verifying import check_result
 
 
@@ -70,7 +72,7 @@ def convert_file(
             raise SelectionError(*_nothing(plan))
         writes = output is not None and not dry_run
         outcomes = plan.steps if writes else plan.outcomes
-        chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in outcomes]
+        chosen = [_choice(outcome, recipe) for outcome in outcomes]
         measured = measure(model, chosen, worker, progress, certify=recipe.certify)
         status = "converted" if writes else "convertible"
         layers = _layer_reports(model, plan, measured, recipe, status)
@@ -126,7 +128,7 @@ def inspect_file(
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
-        chosen = [(outcome.node, isinstance(outcome, Step)) for outcome in plan.outcomes]
+        chosen = [_choice(outcome, recipe) for outcome in plan.outcomes]
         measured = measure(model, chosen, worker, progress, certify=recipe.certify)
         opened.check_weights()
         opened.check_unchanged()
@@ -152,9 +154,20 @@ def _refuse_what_is_to_come(recipe: Recipe) -> None:
         raise UnsupportedError(
             f"--target {recipe.target} is not in this version", "Use --target layer"
         )
-    settings = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
-    if "operator" in settings:
-        raise UnsupportedError("--norm operator is not in this version", "Use --norm matrix")
+    norms = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
+    if recipe.target != "layer" and "operator" in norms:
+        raise UnsupportedError(
+            f"--target {recipe.target} knows the norm of the kernel's matrix only",
+            "Use --target layer, or --norm matrix",
+        )
+
+
+def _choice(outcome: Step | Skip, recipe: Recipe) -> tuple[Node, bool, str]:
+    """Returns what to measure of a layer: whether it must be possible, and which norm."""
+    if isinstance(outcome, Step):
+        return outcome.node, True, outcome.settings.norm
+    node = outcome.node
+    return node, False, settings_of(node).norm if node.spectral else recipe.settings.norm
 
 
 def _open(
@@ -217,6 +230,10 @@ def _step_report(
     triplets = measured.known(node)
     sigma = max((triplet.sigma for triplet in triplets), default=None)
     reason = "not built yet: u is found when it is" if shape is None else None
+    stored = model.inventory.get(node)
+    maps = [kernel.map_of(step.settings.norm) for kernel in stored.kernels] if stored else []
+    if any(conv is not None and conv.wrapped for conv in maps):
+        reason = BOUNDED
     if triplets and all(triplet.zero for triplet in triplets):
         reason = "a kernel of zeros: it stays zero"
     return LayerReport(
@@ -230,6 +247,7 @@ def _step_report(
         None if sigma is None else step.settings.sigma_after(sigma),
         max((triplet.residual for triplet in triplets), default=None),
         bounds_of(triplets),
+        _range(model, measured, node),
     )
 
 
@@ -252,7 +270,17 @@ def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: b
         after,
         max((triplet.residual for triplet in triplets), default=None),
         bounds_of(triplets),
+        _range(model, measured, node),
     )
+
+
+def _range(model: Opened, measured: Measured, node: Node) -> tuple[float, float] | None:
+    """Returns between which numbers the norm of a convolution lies."""
+    stored, triplets = model.inventory.get(node), measured.triplets.get(node, [])
+    if stored is None or None in triplets:
+        return None
+    pairs = zip(stored.kernels, measured.known(node), strict=False)
+    return joint_range((kernel.convolution, triplet.spectral_norm) for kernel, triplet in pairs)
 
 
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:

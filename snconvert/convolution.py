@@ -26,6 +26,7 @@ Three norms, with `R` that of the matrix view and `c` the product of `ceil(k / s
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Sizes = tuple[int, ...]
@@ -144,6 +145,22 @@ class Convolution:
             (2.0, 6.0)
         """
         return norm if self.whole else 0.0, math.sqrt(self.overlap) * norm
+
+
+def joint_range(norms: Iterable[tuple[Convolution | None, float]]) -> tuple[float, float] | None:
+    """Returns the least and greatest that the largest norm of a layer's maps can be.
+
+    Args:
+        norms: The convolution that each kernel makes, `None` if none, and the norm of its matrix.
+
+    Returns:
+        `None` if there is no convolution.
+    """
+    known = list(norms)
+    if all(conv is None for conv, _ in known):
+        return None
+    ranges = [(norm, norm) if conv is None else conv.range(norm) for conv, norm in known]
+    return max(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def at_size(

@@ -15,6 +15,7 @@ from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
+from snconvert.linalg.operator import image_norm
 from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.scan import Array, scan
 from snconvert.settings import Settings
@@ -57,10 +58,12 @@ def _factor(extent: Extent, task: Scaling) -> Factor:
     half = dataset.dtype == "bfloat16"
     u = read_dataset(extent, task.u)
     gamma = None if task.gamma is None else float(read_dataset(extent, task.gamma))
-    count_, _, n = task.view.shape
-    if u.shape != (count_, n):
+    blocks, _, n = task.view.shape
+    conv = task.convolution
+    expected = (blocks, *(conv.outputs if conv else ()), n)
+    if u.shape != expected:
         raise KernelError(
-            f"its u has the shape {u.shape}, but the kernel's view makes it {(count_, n)}",
+            f"its u has the shape {u.shape}, but the kernel's view makes it {expected}",
             "Convert the original model again",
         )
     nonfinite = scan(kernel, bfloat16=half).nonfinite
@@ -70,7 +73,10 @@ def _factor(extent: Extent, task: Scaling) -> Factor:
             "Go back to an earlier state of the model; or undo the conversion with `snconvert"
             " remove`, which keeps the numbers as they are",
         )
-    sigma = _norm(Blocks(kernel, task.view, bfloat16=half), u)
+    if conv is None:
+        sigma = _norm(Blocks(kernel, task.view, bfloat16=half), u)
+    else:
+        sigma = image_norm(kernel, task.view, conv, u, bfloat16=half)
     return Factor(sigma, scale(sigma, task.settings, gamma))
 
 

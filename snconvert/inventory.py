@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from snconvert.convolution import Convolution
 from snconvert.errors import WeightsError, located, printable
 from snconvert.matrix import MatrixView
 from snconvert.plans import unsupported
-from snconvert.rules import SPECTRAL, Kernel, KernelRule, Shape, input_shape_of
+from snconvert.rules import SPECTRAL, Config, Kernel, KernelRule, Shape, input_shape_of
 from snconvert.tree import Node
 
 if TYPE_CHECKING:
@@ -30,12 +31,25 @@ class StoredKernel:
         path: Its dataset.
         dataset: What the file says of it.
         view: How it is read as a stack of matrices.
+        config: The configuration of its layer.
+        built_for: The shape that its layer was built for.
     """
 
     kernel: Kernel
     path: str
     dataset: Dataset
     view: MatrixView
+    config: Config
+    built_for: Any
+
+    def map_of(self, norm: str) -> Convolution | None:
+        """Returns the map whose norm is sigma, or `None` where that is the matrix view's."""
+        return self.kernel.map_of(norm, self.dataset.shape, self.config, self.built_for)
+
+    @property
+    def convolution(self) -> Convolution | None:
+        """The convolution that it makes, if it makes one."""
+        return self.kernel.convolution_of(self.dataset.shape, self.config, self.built_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,8 @@ def _take(
         for kernel in own:
             dataset = found[str(kernel.index)]
             view = kernel.view(dataset.shape, node.config)
-            kernels.append(StoredKernel(kernel, f"{owner}/vars/{kernel.index}", dataset, view))
+            path = f"{owner}/vars/{kernel.index}"
+            kernels.append(StoredKernel(kernel, path, dataset, view, node.config, input_shape))
     return Stored(tuple(kernels), counts)
 
 

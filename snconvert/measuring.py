@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snconvert.archive.guard import Worker
+from snconvert.errors import located
 from snconvert.linalg.triplet import Triplet
 from snconvert.opened import Opened
 from snconvert.report import Progress
@@ -34,7 +35,7 @@ class Measured:
 
 def measure(
     model: Opened,
-    nodes: Iterable[tuple[Node, bool]],
+    nodes: Iterable[tuple[Node, bool, str]],
     worker: Worker,
     progress: Tell,
     *,
@@ -44,7 +45,7 @@ def measure(
 
     Args:
         model: The model.
-        nodes: The layers, each with whether it must have one.
+        nodes: The layers, each with whether it must have one, and which norm sigma is.
         worker: Where the work is done.
         progress: Told how far it is.
         certify: Prove each sigma.
@@ -56,11 +57,14 @@ def measure(
     started = time.perf_counter()
     tasks: list[Task] = []
     owners: list[Node] = []
-    for node, required in nodes:
+    for node, required, norm in nodes:
         stored = model.inventory.get(node)
         for kernel in stored.kernels if stored else ():
             where = (node.path, node.class_name)
-            tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required, certify))
+            with located(path=node.path, class_name=node.class_name):
+                conv = kernel.map_of(norm)
+            place = (kernel.path, kernel.dataset, kernel.view)
+            tasks.append(Task(where, *place, required, certify, conv))
             owners.append(node)
     total = sum(task.dataset.nbytes for task in tasks)
     done = 0

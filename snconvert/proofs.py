@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from snconvert.archive.guard import Worker
 from snconvert.differing import Findings
-from snconvert.errors import KernelError
+from snconvert.errors import KernelError, located
 from snconvert.inventory import StoredKernel
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas
@@ -81,7 +81,9 @@ def prove(
             one, vector = raw.get(kernel.kernel.path), after.model.contents.datasets.get(u)
             if one is not None and vector is not None:
                 place = (one.path, one.dataset, one.view)
-                proofs.append(Proof(x.path, *place, u, vector.dtype, gamma, settings))
+                with located(path=y.path, class_name=y.class_name):
+                    conv = kernel.map_of(settings.norm)
+                proofs.append(Proof(x.path, *place, u, vector.dtype, gamma, settings, conv))
             elif one is not None:
                 found.differ(x.path, f"its u is not there ({u})")
     total, done = sum(proof.dataset.nbytes for proof in proofs), 0

@@ -73,6 +73,12 @@ class Recipe:
         choice("target", self.target, TARGETS)
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
+        norms = {self.settings.norm, *(item.changes.get("norm") for item in self.overrides)}
+        if self.certify and "operator" in norms:
+            raise OptionError(
+                "what is proved is the norm of a matrix, and not that of an operator",
+                "Use --norm matrix, or leave out --certify",
+            )
         for kind in self.kinds:
             choice("kinds", kind, KINDS)
         for pattern in (*self.only, *self.exclude):

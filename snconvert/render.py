@@ -13,6 +13,11 @@ from snconvert.verdict import Verdict
 _THOUSAND = 1000
 _DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
 _HEADINGS = ("layer", "class", "kernel", "sigma", "after", "result")
+_RANGE = "operator norm"
+_SHOWN = {
+    "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
+    "operator": "sigma of a convolution is its norm as a map (--norm operator)",
+}
 
 
 def size(count: int) -> str:
@@ -40,15 +45,21 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     """
     shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
     rows = [_row(layer) for layer in shown]
-    headings: tuple[str, ...] = _HEADINGS
+    headings = list(_HEADINGS)
+    ranges = any(layer.operator_range for layer in shown)
+    if ranges:
+        headings.insert(-1, _RANGE)
+        rows = [(*r[:-1], _range(x), r[-1]) for r, x in zip(rows, shown, strict=True)]
     if any(layer.certified for layer in shown):
-        headings = (*_HEADINGS, "sigma is proved to be")
+        headings.append("sigma is proved to be")
         rows = [(*row, _bounds(layer)) for row, layer in zip(rows, shown, strict=True)]
     if rows:
         _table(headings, rows, stream)
     hidden = len(report.layers) - len(shown)
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
+    if ranges:
+        print(_SHOWN[report.norm], file=stream)
     for line in closing(report):
         print(line, file=stream)
 
@@ -142,6 +153,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def _range(layer: LayerReport) -> str:
+    if layer.operator_range is None:
+        return ""
+    low, high = (f"{value:.4g}" for value in layer.operator_range)
+    return low if low == high else f"{low} to {high}"
+
+
 def _plural(count: int, word: str) -> str:
     return word if count == 1 else f"{word}s"
 
@@ -165,7 +183,7 @@ def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: 
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        numeric = heading in {"sigma", "after"}
+        numeric = heading in {"sigma", "after", _RANGE}
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         # Names come from the file: as Text they are never read as markup.

@@ -7,6 +7,8 @@ from typing import Any
 
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
+BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
+"""What is special about a layer whose operator norm cannot be taken at one input size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,9 @@ class LayerReport:
         sigma_after: That of the effective kernel.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma`.
         certified: Between what sigma was proved to be, if that was asked for.
+        operator_range: Between which numbers the norm of a convolution as a map lies, whatever its
+            input size: `R` and `sqrt(prod ceil(k / stride)) * R`, with `R` the norm of its matrix.
+            `None` for layers that have one norm only, and where it is not known.
     """
 
     path: str
@@ -37,6 +42,7 @@ class LayerReport:
     sigma_after: float | None = None
     residual: float | None = None
     certified: tuple[float, float] | None = None
+    operator_range: tuple[float, float] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns the layer as `--json` prints it; `certified` where it was asked for only."""

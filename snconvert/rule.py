@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from snconvert.convolution import Convolution
 from snconvert.errors import SourceError
 from snconvert.matrix import MatrixView
 
@@ -29,6 +30,9 @@ class Kernel:
         view: Maps the kernel's shape and the layer's configuration to its matrix view.
         group: The path below the layer of the object that owns it; empty for the layer itself.
         present: Tells by the layer's configuration whether it has this kernel; `None`: always.
+        convolution: Maps the kernel's shape, the configuration and the shape the layer was built
+            for to the convolution as a map that the kernel makes. `None`: its matrix has one norm,
+            whatever the layer does with it.
     """
 
     name: str
@@ -36,11 +40,42 @@ class Kernel:
     view: Callable[[Shape, Config], MatrixView]
     group: str = ""
     present: Callable[[Config], bool] | None = None
+    convolution: Callable[[Shape, Config, Any], Convolution] | None = None
 
     @property
     def path(self) -> str:
         """Group and name: `cell/recurrent_kernel`; the bare name for a kernel of the layer."""
         return f"{self.group}/{self.name}" if self.group else self.name
+
+    def map_of(
+        self, norm: str, shape: Shape, config: Config, input_shape: Any
+    ) -> Convolution | None:
+        """Returns the map whose norm is sigma, or `None` where that is the matrix view's.
+
+        Args:
+            norm: `matrix` or `operator`.
+            shape: That of the kernel.
+            config: The layer's configuration.
+            input_shape: What the layer was built for.
+
+        Raises:
+            SourceError: The configuration is invalid.
+        """
+        found = None if norm == "matrix" else self.convolution_of(shape, config, input_shape)
+        return None if found is None or found.as_matrix else found
+
+    def convolution_of(self, shape: Shape, config: Config, input_shape: Any) -> Convolution | None:
+        """Returns the convolution that the kernel makes, or `None` if it makes none.
+
+        Args:
+            shape: That of the kernel.
+            config: The layer's configuration.
+            input_shape: What the layer was built for.
+
+        Raises:
+            SourceError: The configuration is invalid.
+        """
+        return self.convolution and self.convolution(shape, config, input_shape)
 
 
 @dataclass(frozen=True, slots=True)

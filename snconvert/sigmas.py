@@ -16,8 +16,8 @@ from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
+from snconvert.linalg.operator import operator_triplet
 from snconvert.linalg.triplet import Triplet, leading_triplet
-from snconvert.matrix import MatrixView
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
@@ -95,8 +95,8 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
     triplet: Triplet | None = None
     try:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            triplet = _triplet(kernel, task.view, bfloat16=half)
-            if task.certify:
+            triplet = _triplet(kernel, task, half=half)
+            if task.certify and task.convolution is None:
                 with _PROVING:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
                 triplet = replace(triplet, bounds=bounds)
@@ -106,8 +106,11 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
     return triplet
 
 
-def _triplet(kernel: np.ndarray, view: MatrixView, *, bfloat16: bool) -> Triplet:
-    triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
+def _triplet(kernel: np.ndarray, task: Task, *, half: bool) -> Triplet:
+    triplet = leading_triplet(kernel, task.view, bfloat16=half)
+    if task.convolution is not None:
+        mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half)
+        triplet = replace(mapped, matrix_norm=triplet.sigma)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",

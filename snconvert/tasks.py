@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from snconvert.archive.contents import Dataset
+from snconvert.convolution import Convolution
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 
@@ -31,6 +32,7 @@ class Task:
         view: Its matrix view.
         required: Whether the layer is to be converted, so that a bad kernel is an error.
         certify: Whether its sigma is to be proved.
+        convolution: The map whose norm is sigma; `None` where that is the view's.
     """
 
     layer: tuple[str, str]
@@ -39,6 +41,7 @@ class Task:
     view: MatrixView
     required: bool
     certify: bool = False
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Scaling:
         u: The dataset of its `u`.
         gamma: The dataset of its `gamma`, in mode `gain`.
         settings: How it is normalised.
+        convolution: The map whose norm is sigma; `None` where that is the view's.
     """
 
     layer: tuple[str, str]
@@ -62,6 +66,7 @@ class Scaling:
     u: str
     gamma: str | None
     settings: Settings
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class Proof:
         u_dtype: Its type.
         gamma: The dataset of `gamma`, after, in mode `gain`.
         settings: How it is normalised.
+        convolution: The map whose norm is sigma; `None` where that is the view's.
     """
 
     layer: str
@@ -132,6 +138,7 @@ class Proof:
     u_dtype: str
     gamma: str | None
     settings: Settings
+    convolution: Convolution | None = None
 
 
 @dataclass(frozen=True, slots=True)

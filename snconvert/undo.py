@@ -103,6 +103,7 @@ def undo_file(
             opened.check_weights()
             opened.check_unchanged()
     modes = {settings.mode for settings in found.layers.values()} or {"hard"}
+    norms = {settings.norm for settings in found.layers.values()} or {"matrix"}
     bounds = {settings.bound for settings in found.layers.values()} or {1.0}
     told = (
         f"{len(divisors)} kernels had been normalised when they were converted: they were divided"
@@ -114,7 +115,7 @@ def undo_file(
         target="keras" if found.wrapped and not found.layers else "layer",
         mode=modes.pop() if len(modes) == 1 else "mixed",
         bound=max(bounds),
-        norm="matrix",
+        norm=norms.pop() if len(norms) == 1 else "mixed",
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,

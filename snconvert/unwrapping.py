@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snconvert.archive.contents import Product
-from snconvert.errors import SourceError
+from snconvert.errors import SourceError, located
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
@@ -99,7 +99,9 @@ def scalings(found: Normalised) -> list[Scaling]:
             continue
         for kernel, gamma, u in layer.states(found.model.paths[node], stored, settings):
             place = (kernel.path, kernel.dataset, kernel.view)
-            tasks.append(Scaling((node.path, node.class_name), *place, u, gamma, settings))
+            with located(path=node.path, class_name=node.class_name):
+                conv = kernel.map_of(settings.norm)
+            tasks.append(Scaling((node.path, node.class_name), *place, u, gamma, settings, conv))
     return tasks
 
 

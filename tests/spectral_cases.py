@@ -149,7 +149,7 @@ def scaled(layer: Any) -> dict[str, np.ndarray]:
     }
 
 
-FIELDS = ("mode", "bound", "power_iterations")
+FIELDS = ("mode", "bound", "power_iterations", "norm")
 
 
 def inputs_for(example: Example, *, batch: int = 3, seed: int = 1) -> np.ndarray:

@@ -177,11 +177,8 @@ def test_the_configuration_changes_only_where_it_is_meant_to(name: str, tmp_path
                     "registered_name": None,
                 }
                 inner = dict(value["config"])
-                assert [inner.pop(k) for k in ("mode", "bound", "power_iterations")] == [
-                    "cap",
-                    3.0,
-                    1,
-                ]
+                options = ("mode", "bound", "power_iterations", "norm")
+                assert [inner.pop(k) for k in options] == ["cap", 3.0, 1, "matrix"]
                 value["config"] = inner
             return {key: undo(item) for key, item in value.items()}
         return [undo(item) for item in value] if isinstance(value, list) else value
@@ -359,8 +356,12 @@ def test_in_place(tmp_path: Path) -> None:
     ("options", "error", "says"),
     [
         ({"target": "constraint"}, UnsupportedError, "not in this version"),
-        ({"norm": "operator"}, UnsupportedError, "not in this version"),
-        ({"overrides": {"*": {"norm": "operator"}}}, UnsupportedError, "not in this version"),
+        ({"norm": "operator", "target": "keras"}, UnsupportedError, "matrix only"),
+        (
+            {"overrides": {"*": {"norm": "operator"}}, "target": "keras"},
+            UnsupportedError,
+            "matrix only",
+        ),
         ({"imports": ["no_such_module"]}, OptionError, "cannot be imported"),
         ({"only": "dens_9"}, SelectionError, "matches no layer"),
         ({"kinds": "embedding"}, SelectionError, "nothing to convert"),

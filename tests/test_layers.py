@@ -84,12 +84,12 @@ def test_variables(example: Example, mode: str) -> None:
 
 @pytest.mark.parametrize("example", EVERY)
 def test_configuration(example: Example) -> None:
-    """The configuration is that of the Keras layer and then the three options, and builds an equal
+    """The configuration is that of the Keras layer and then the four options, and builds an equal
     layer; output shapes are those of the Keras layer."""
     layer = make(example, mode="cap", bound=2, power_iterations=3)
     config = layer.get_config()
     assert list(config) == [*plain(layer).get_config(), *FIELDS]
-    assert [config[field] for field in FIELDS] == ["cap", 2.0, 3]
+    assert [config[field] for field in FIELDS] == ["cap", 2.0, 3, "matrix"]
     assert type(layer).from_config(config).get_config() == config
     if not isinstance(layer, layers.cells.SpectralCell):
         shapes = input_shapes(layer, example[2])
@@ -188,7 +188,7 @@ def test_entry_in_the_file(tmp_path: Path) -> None:
     assert entry["module"] == "snconvert.layers"
     assert entry["class_name"] == "SpectralDense"
     assert entry["registered_name"] == "snconvert>SpectralDense"
-    assert list(entry["config"])[-3:] == list(FIELDS)
+    assert list(entry["config"])[-4:] == list(FIELDS)
     assert entry["config"]["bound"] == 3.0
 
 

@@ -28,6 +28,7 @@ HOW = [
     {"mode": "cap", "bound": 0.7},
     {"mode": "gain"},
     {"target": "keras"},
+    {"mode": "hard", "bound": 0.7, "norm": "operator"},
 ]
 
 
@@ -41,6 +42,7 @@ def of(folder: Path, *names: str) -> list[Path]:
         ("functional", HOW[0]),
         ("nested", HOW[1]),
         ("transposed", HOW[3]),
+        ("transposed", HOW[4]),
         ("frozen", HOW[2]),
         ("frozen", HOW[3]),
         ("mixed_float16", HOW[1]),

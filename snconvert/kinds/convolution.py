@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from snconvert.convolution import Convolution, at_size, transposed_at_size
 from snconvert.errors import SourceError, WeightsError
 from snconvert.matrix import MatrixView
 from snconvert.rule import (
@@ -42,6 +43,66 @@ def _depthwise_view(shape: Shape, _: Config) -> MatrixView:
     """`(*k, in, multiplier)` as `(in, k, multiplier)`: each channel is a block of its own."""
     size, (channels, multiplier) = math.prod(shape[:-2]), shape[-2:]
     return MatrixView((size, channels, multiplier), (1, 0, 2), (channels, size, multiplier))
+
+
+def spatial(config: Config, input_shape: Any, rank: int, first: int = 1) -> tuple[int | None, ...]:
+    """Returns the sizes of the input; `first` is the first axis of them with channels last."""
+    first += config.get("data_format") == "channels_first"
+    return tuple(dimension(input_shape, first + axis) for axis in range(rank))
+
+
+def steps(config: Config, key: str, rank: int) -> Shape:
+    """Returns strides or dilation."""
+    return positive_integers({key: config.get(key, 1)}, key, length=rank)
+
+
+def padding_of(config: Config) -> str:
+    """Returns how the layer pads."""
+    padding = config.get("padding", "valid")
+    if padding not in {"valid", "same", "causal"}:
+        raise SourceError(
+            f"`padding` is {padding!r}, but valid, same or causal is expected",
+            "Repair the layer's configuration and save the model again",
+        )
+    return str(padding)
+
+
+def _convolution(
+    view: Callable[[Shape, Config], MatrixView],
+) -> Callable[[Shape, Config, Any], Convolution]:
+    def convolution(shape: Shape, config: Config, input_shape: Any) -> Convolution:
+        rank = len(shape) - 2
+        return at_size(
+            spatial(config, input_shape, rank),
+            shape[:-2],
+            steps(config, "strides", rank),
+            steps(config, "dilation_rate", rank),
+            padding_of(config),
+            view(shape, config).shape,
+        )
+
+    return convolution
+
+
+def _transposed(shape: Shape, config: Config, input_shape: Any) -> Convolution:
+    rank = len(shape) - 2
+    given = config.get("output_padding")
+    extra: tuple[int | None, ...] = (None,) * rank
+    if given is not None:
+        # It may be 0, which is no size.
+        values = given if isinstance(given, list | tuple) else [given] * rank
+        raised = [value + 1 if type(value) is int else value for value in values]
+        shifted = positive_integers({"output_padding": raised}, "output_padding", length=rank)
+        extra = tuple(value - 1 for value in shifted)
+    return transposed_at_size(
+        spatial(config, input_shape, rank),
+        shape[:-2],
+        steps(config, "strides", rank),
+        steps(config, "dilation_rate", rank),
+        padding_of(config),
+        usual_view(shape, config).shape,
+        extra,
+    )
 
 
 def _conv_variables(rank: int) -> Variables:
@@ -106,11 +167,11 @@ def _row(
 
 
 _DEPTHWISE, _POINTWISE = "(in, k, multiplier)", "(1, in*multiplier, out)"
-_CONV = (Kernel("kernel", 0, _conv_view),)
-_TRANSPOSED = (Kernel("kernel", 0, usual_view),)
-_CHANNELWISE = (Kernel("kernel", 0, _depthwise_view),)
+_CONV = (Kernel("kernel", 0, _conv_view, convolution=_convolution(_conv_view)),)
+_TRANSPOSED = (Kernel("kernel", 0, usual_view, convolution=_transposed),)
+_CHANNELWISE = (Kernel("kernel", 0, _depthwise_view, convolution=_convolution(_depthwise_view)),)
 _SEPARABLE = (
-    Kernel("depthwise_kernel", 0, _depthwise_view),
+    Kernel("depthwise_kernel", 0, _depthwise_view, convolution=_convolution(_depthwise_view)),
     Kernel("pointwise_kernel", 1, usual_view),
 )
 

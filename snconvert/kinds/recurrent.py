@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from snconvert.convolution import Convolution, at_size
+from snconvert.kinds.convolution import padding_of, spatial, steps
 from snconvert.rule import (
     Config,
     Kernel,
@@ -16,6 +19,7 @@ from snconvert.rule import (
     usual_view,
     with_bias,
 )
+from snconvert.rule import Shape as KernelShape
 
 CELL = "cell"
 """The group of the cell, which owns the kernels of a recurrent layer."""
@@ -24,11 +28,45 @@ _GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 Variables = Callable[[Config, Any], Mapping[str, Any]]
 
 
-def _kernels(group: str) -> tuple[Kernel, ...]:
+Map = Callable[[KernelShape, Config, Any], Convolution]
+
+
+def _kernels(group: str, inward: Map | None = None, along: Map | None = None) -> tuple[Kernel, ...]:
     return (
-        Kernel("kernel", 0, usual_view, group),
-        Kernel("recurrent_kernel", 1, usual_view, group),
+        Kernel("kernel", 0, usual_view, group, convolution=inward),
+        Kernel("recurrent_kernel", 1, usual_view, group, convolution=along),
     )
+
+
+def _convolutions(first: int) -> tuple[Map, Map]:
+    """Returns the maps of a ConvLSTM's kernels: on the inputs, and on the states.
+
+    Args:
+        first: The first axis of the sizes in the shape that the layer, or its cell, is built for.
+    """
+
+    def inputs(shape: KernelShape, config: Config, built: Any, stack: KernelShape) -> Convolution:
+        rank = len(shape) - 2
+        name = "sequences_shape" if first > 1 else "inputs_shape"
+        return at_size(
+            spatial(config, argument_shape(built, name), rank, first),
+            shape[:-2],
+            steps(config, "strides", rank),
+            steps(config, "dilation_rate", rank),
+            padding_of(config),
+            stack,
+        )
+
+    def inward(shape: KernelShape, config: Config, built: Any) -> Convolution:
+        return inputs(shape, config, built, usual_view(shape, config).shape)
+
+    def along(shape: KernelShape, config: Config, built: Any) -> Convolution:
+        made = inputs(shape, config, built, (1, math.prod(shape[:-2]), 1))
+        sizes = (None,) * len(made.outputs) if made.wrapped else made.outputs
+        ones = (1,) * len(sizes)
+        return at_size(sizes, shape[:-2], ones, ones, "same", usual_view(shape, config).shape)
+
+    return inward, along
 
 
 def _cell(name: str, config: Config, features: int | None) -> tuple[Any, ...]:
@@ -71,12 +109,27 @@ _TITLE = "(1, in, gates*units) and (1, units, gates*units)"
 _CONV_TITLE = "(1, k*in, gates*filters) and (1, k*filters, gates*filters)"
 
 
-def _row(name: str, group: str, variables: Variables, title: str = _TITLE) -> KernelRule:
-    return KernelRule(name, "recurrent", f"Spectral{name}", _kernels(group), variables, title)
+def _row(name: str, group: str, variables: Variables) -> KernelRule:
+    return KernelRule(name, "recurrent", f"Spectral{name}", _kernels(group), variables, _TITLE)
+
+
+def _conv_row(rank: int) -> KernelRule:
+    name, kernels = f"ConvLSTM{rank}D", _kernels(CELL, *_convolutions(2))
+    variables = _conv_variables(rank)
+    return KernelRule(name, "recurrent", f"Spectral{name}", kernels, variables, _CONV_TITLE)
 
 
 ROWS = (
     *(_row(name, CELL, _layer_variables(name)) for name in _GATES),
     *(_row(f"{name}Cell", "", _cell_variables(name)) for name in _GATES),
-    *(_row(f"ConvLSTM{n}D", CELL, _conv_variables(n), _CONV_TITLE) for n in (1, 2, 3)),
+    *map(_conv_row, (1, 2, 3)),
 )
+CONV_CELL = KernelRule(
+    "ConvLSTMCell",
+    "recurrent",
+    "SpectralConvLSTMCell",
+    _kernels("", *_convolutions(1)),
+    _cell_variables("LSTM"),
+    _CONV_TITLE,
+)
+"""The cell of a ConvLSTM, which is no layer by itself: of its row only the kernels are used."""

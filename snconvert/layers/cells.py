@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from snconvert.kinds.recurrent import CONV_CELL
 from snconvert.layers.held import Holding, call_training
 from snconvert.layers.spectral import register
 from snconvert.rules import RULES
@@ -155,12 +156,12 @@ class SpectralConvLSTMCell(SpectralCell, ConvLSTMCell):  # type: ignore[misc] # 
     `(k * in, 4 * filters)` and `(k * filters, 4 * filters)`.
     """
 
-    rule = RULES["LSTMCell"]  # two kernels, read as (everything else, last axis)
+    rule = CONV_CELL
 
     def build(self, inputs_shape: Any, states_shape: Any = None) -> None:
         """Creates the variables of Keras' cell, then `gamma` and `u`."""
         ConvLSTMCell.build(self, inputs_shape, states_shape)
-        self._add_states()
+        self._add_states(inputs_shape)
 
     def call(self, inputs: Any, states: Any, training: bool | None = False) -> Any:
         """Does one time step from inputs `(batch, *spatial, in)` and two states."""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from snconvert.layers.operator import ConvolutionMap
 from snconvert.matrix import MatrixView
 
 _TINY = 2.0**-120
@@ -57,7 +58,7 @@ def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
     """Does rounds of power iteration from `u`.
 
     Args:
-        matrix: float32 `(b, m, n)` or `(m, n)`.
+        matrix: float32 `(b, m, n)` or `(m, n)`; or a convolution as a map.
         u: float32 `(b, n)`, unit rows.
         rounds: How many, at least 1.
 
@@ -140,6 +141,8 @@ def times(tensor: Any, factor: Any) -> Any:
 
 def _onto_rows(matrix: Any, u: Any) -> Any:
     """`W u` of shape `(b, m)`; without a batch axis it is up to three times as fast."""
+    if isinstance(matrix, ConvolutionMap):
+        return matrix.onto_rows(u)
     if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
         return ops.transpose(ops.matmul(matrix, ops.transpose(u)))
     return ops.squeeze(ops.matmul(matrix, ops.expand_dims(u, -1)), -1)
@@ -147,6 +150,8 @@ def _onto_rows(matrix: Any, u: Any) -> Any:
 
 def _onto_columns(matrix: Any, v: Any) -> Any:
     """`v W` of shape `(b, n)`."""
+    if isinstance(matrix, ConvolutionMap):
+        return matrix.onto_columns(v)
     if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
         return ops.matmul(v, matrix)
     return ops.squeeze(ops.matmul(ops.expand_dims(v, -2), matrix), -2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -46,14 +47,19 @@ def check_stored(layer: keras.layers.Layer, count: int) -> None:
         )
 
 
-def check_options(layer: type, name: Any, mode: Any, bound: Any, power_iterations: Any) -> Settings:
+def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Settings:
     """Returns the validated options of a layer.
+
+    Args:
+        layer: Its class.
+        name: Its name, if it was given one.
+        options: `mode`, `bound`, `power_iterations` and `norm`.
 
     Raises:
         LayerOptionError: One of them has a value that cannot work.
     """
     try:
-        return Settings(mode=mode, bound=bound, power_iterations=power_iterations)
+        return Settings(**options)
     except OptionError as error:
         path = name or layer.__name__
         raise LayerOptionError(

@@ -8,6 +8,8 @@ import keras
 from keras import ops
 from keras.src.backend import AutocastScope
 
+from snconvert.convolution import Convolution
+from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
     Norm,
     current_norm,
@@ -23,7 +25,7 @@ from snconvert.rules import Kernel, KernelRule
 
 Class = TypeVar("Class", bound=type)
 
-OPTIONS = ("mode", "bound", "power_iterations")
+OPTIONS = ("mode", "bound", "power_iterations", "norm")
 """What a spectral layer is told beyond what the Keras layer is."""
 
 
@@ -55,6 +57,12 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     changes nothing. `W` itself, on which regularizers and constraints act, is written by the
     optimizer only. A kernel of zeros stays zero.
 
+    With `norm="operator"` sigma is the norm of a convolution as a map, with its strides, padding,
+    dilation and groups, at the input size the layer was built for; where that is not known, or the
+    inputs or outputs have more than 4 million numbers, a bound of the norm at every input size (see
+    `snconvert.convolution`). `u` then has the shape `(b, *outputs, n)`, and a training call costs
+    two convolutions of one input more. All other layers have one norm.
+
     Variables: those of the Keras layer, then for `gain` `gamma`, float32 `()`, and `u`, float32
     `(b, n)`, not trainable, under every dtype policy. With several kernels they are called
     `{kernel}_gamma` and `{kernel}_u`. A fresh layer's `u` is found when it is built. Replicas hold
@@ -74,6 +82,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         mode: `hard`, `cap` or `gain`.
         bound: The bound `c` of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`.
         **kwargs: Those of the Keras layer.
 
     Raises:
@@ -89,9 +98,11 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         mode: str = "hard",
         bound: float = 1.0,
         power_iterations: int = 1,
+        norm: str = "matrix",
         **kwargs: Any,
     ) -> None:
-        options = check_options(type(self), kwargs.get("name"), mode, bound, power_iterations)
+        given = dict(zip(OPTIONS, (mode, bound, power_iterations, norm), strict=True))
+        options = check_options(type(self), kwargs.get("name"), given)
         # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
         self.__dict__.update({name: getattr(options, name) for name in OPTIONS})
         super().__init__(*args, **kwargs)
@@ -101,16 +112,18 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         """Creates the variables of the Keras layer, then `gamma` and `u`."""
         refuse_adapters(self)
         super().build(input_shape)
-        self._add_states()
+        self._add_states(input_shape)
 
     def kernel_scale(self, name: str, training: bool | None = False) -> Any:
         """Returns `s(sigma)` of a kernel, a float32 scalar; a training call moves `u`."""
-        u = getattr(self, self._prefix(name) + "u")
         if training and self.trainable:
-            norm, new = power_iteration(self._matrix(name), u, self.power_iterations)
-            u.assign(new)
+            rows = self._u_rows(name)
+            found, new = power_iteration(self._matrix(name), rows, self.power_iterations)
+            norm = self._as_bound(name, found)
+            u = getattr(self, self._prefix(name) + "u")
+            u.assign(ops.reshape(new, u.shape))
         else:
-            norm = current_norm(self._matrix(name), u)
+            norm = self._norm(name)
         return self._scale_of(name, norm)
 
     def spectral_norms(self) -> dict[str, Any]:
@@ -124,10 +137,10 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     def converge(self) -> None:
         """Finds `u` anew, to be called after a kernel was assigned by hand."""
         for name in self._own_kernels():
-            getattr(self, self._prefix(name) + "u").assign(self._fresh_u(name))
+            getattr(self, self._prefix(name) + "u").assign(self._fresh_u(name, exact=True))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration of the Keras layer, then the three options."""
+        """Returns the configuration of the Keras layer, then the four options."""
         return {**super().get_config(), **self._options()}
 
     def _options(self) -> dict[str, Any]:
@@ -169,21 +182,24 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         """The names of the kernels that the layer itself has, once it is built."""
         return [k.name for k in self.rule.kernels if f"_{k.name}_view" in vars(self)]
 
-    def _add_states(self) -> None:
+    def _add_states(self, input_shape: Any) -> None:
         config = self.get_config()
         for kernel in self.rule.kernels_of(config):
             if not kernel.group:
-                self._add_state(kernel, config)
+                self._add_state(kernel, config, input_shape)
 
-    def _add_state(self, kernel: Kernel, config: dict[str, Any]) -> None:
+    def _add_state(self, kernel: Kernel, config: dict[str, Any], input_shape: Any) -> None:
         name = kernel.name
-        view = kernel.view(tuple(self._variable(name).shape), config)
+        size = tuple(self._variable(name).shape)
+        view = kernel.view(size, config)
+        conv = kernel.map_of(self.norm, size, config, input_shape)
         setattr(self, f"_{name}_view", view)
+        setattr(self, f"_{name}_map", conv)
         # As initializers, which Keras calls when the kernel has its value: at once, or at the end
         # of the scope in which a subclassed model is built.
         u = self.add_weight(
             name=self._prefix(name) + "u",
-            shape=(view.shape[0], view.shape[2]),
+            shape=(view.shape[0], *(conv.outputs if conv else ()), view.shape[2]),
             initializer=lambda *_, **__: self._fresh_u(name),
             dtype="float32",
             trainable=False,
@@ -213,16 +229,36 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         gamma = getattr(self, self._prefix(name) + "gamma") if self.mode == "gain" else None
         return scale(norm, self.mode, self.bound, gamma)
 
+    def _map(self, name: str) -> Convolution | None:
+        """The convolution whose norm is sigma, or `None` where that is the matrix view's."""
+        found: Convolution | None = getattr(self, f"_{name}_map")
+        return found
+
     def _matrix(self, name: str) -> Any:
-        return stacked(ops.cast(self._raw(name), "float32"), getattr(self, f"_{name}_view"))
+        view: MatrixView = getattr(self, f"_{name}_view")
+        stack = stacked(ops.cast(self._raw(name), "float32"), view)
+        conv = self._map(name)
+        return stack if conv is None else ConvolutionMap(stack, view, conv)
+
+    def _u_rows(self, name: str) -> Any:
+        """`u` as rows, one a block."""
+        u = getattr(self, self._prefix(name) + "u")
+        return u if self._map(name) is None else ops.reshape(u, (u.shape[0], -1))
+
+    def _as_bound(self, name: str, norm: Norm) -> Norm:
+        conv = self._map(name)
+        if conv is None or not conv.wrapped:
+            return norm
+        return Norm(ops.multiply(norm.length, conv.factor), norm.unit)
 
     def _norm(self, name: str) -> Norm:
-        return current_norm(self._matrix(name), getattr(self, self._prefix(name) + "u"))
+        return self._as_bound(name, current_norm(self._matrix(name), self._u_rows(name)))
 
-    def _fresh_u(self, name: str) -> Any:
+    def _fresh_u(self, name: str, *, exact: bool = False) -> Any:
         view: MatrixView = getattr(self, f"_{name}_view")
+        conv = self._map(name)
         try:
             kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
         except (NotImplementedError, TypeError):
-            return random_u(view)  # no value while a function is traced; training finds it
-        return warm_u(kernel, view)
+            return random_u(view, conv)  # no value while a function is traced; training finds it
+        return warm_u(kernel, view, conv, exact=exact)

@@ -113,6 +113,29 @@ def image_norm(
     return largest * conv.factor
 
 
+def iterated(kernel: Array, view: MatrixView, conv: Convolution, u: Array, rounds: int) -> Array:
+    """Returns `u` after rounds of power iteration, for when time is short.
+
+    Args:
+        kernel: float32; `u` stays as it is where it is not finite.
+        view: How it is read as a stack.
+        conv: The map.
+        u: float32 `(b, *conv.outputs, n)`.
+        rounds: How many.
+    """
+    largest = np.abs(kernel).max()
+    if not np.isfinite(largest):
+        return u
+    count, _, columns = view.shape
+    stack = view.matrix(kernel) / (largest or np.float32(1))
+    many = stack.reshape(count, math.prod(conv.kernel), -1, columns).swapaxes(0, 1)
+    for _ in range(rounds):
+        image = forward(adjoint(u, many, conv), many, conv)
+        length = np.sqrt(np.square(image).sum(axis=tuple(range(1, image.ndim)), keepdims=True))
+        u = np.where(length > 0, image / np.where(length > 0, length, 1), u)
+    return u
+
+
 def _taps(raw: Array, exponent: int, conv: Convolution, *, bfloat16: bool) -> tuple[Array, Array]:
     """Returns float64 taps `(b, k, m, n)`, each block with a maximum below 1, and its exponent."""
     stack = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)

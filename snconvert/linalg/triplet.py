@@ -57,6 +57,7 @@ class Triplet:
             float64, of the `u` given here and `v = W u / |W u|`.
         zero: Whether the whole kernel is zero.
         bounds: Between what sigma was proved to be, if that was asked for.
+        matrix_norm: The norm of the matrix view, where sigma is another.
     """
 
     sigma: float
@@ -64,6 +65,12 @@ class Triplet:
     residual: float
     zero: bool
     bounds: tuple[float, float] | None = None
+    matrix_norm: float | None = None
+
+    @property
+    def spectral_norm(self) -> float:
+        """The norm of the matrix view."""
+        return self.sigma if self.matrix_norm is None else self.matrix_norm
 
 
 def bounds_of(triplets: Iterable[Triplet]) -> tuple[float, float] | None:

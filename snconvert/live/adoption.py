@@ -23,7 +23,7 @@ from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.linalg.triplet import Triplet
 from snconvert.live.walk import Layer
-from snconvert.rules import Kernel, KernelRule
+from snconvert.rules import Kernel, KernelRule, input_shape_of
 from snconvert.settings import Settings
 
 _PLAIN = "_snconvert_plain_class"
@@ -79,6 +79,7 @@ def _become(
     layer.mode = settings.mode
     layer.bound = settings.bound
     layer.power_iterations = settings.power_iterations
+    layer.norm = settings.norm
     if layer.built and not issubclass(spectral, Composite):
         _add_state(layer, triplets)
 
@@ -115,6 +116,11 @@ def _part(layer: Layer, group: str) -> Layer | None:
     for attribute in filter(None, group.split("/")):
         layer = getattr(layer, attribute, None)
     return layer
+
+
+def built_for(layer: Layer) -> Any:
+    """Returns the shape that a layer was built for, by argument for several."""
+    return input_shape_of(layer.get_build_config())
 
 
 def is_adopted(layer: Layer) -> bool:
@@ -223,7 +229,7 @@ def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
     tracker.unlock()
     try:
         for kernel in kernels:
-            layer._add_state(kernel, config)
+            layer._add_state(kernel, config, built_for(layer))
     finally:
         layer.__dict__.pop("_fresh_u", None)
         if locked:

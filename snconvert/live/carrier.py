@@ -51,7 +51,7 @@ def apply(
             with what comes back.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         recipe_file: A TOML file with options; those given here win over it.
-        **options: `mode`, `bound`, `power_iterations`, `kinds`, `conv`, `only`, `exclude`,
+        **options: `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`, `exclude`,
             `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
 
     Returns:
@@ -197,7 +197,7 @@ def _find(
     if not lenient and not wanted.steps:
         raise SelectionError(*_nothing(wanted))
     started = time.perf_counter()
-    measured = measure(wanted, everything=everything, certify=made.certify)
+    measured = measure(wanted, made.settings.norm, everything=everything, certify=made.certify)
     return _Found(wanted, measured, time.perf_counter() - started)
 
 
@@ -206,8 +206,6 @@ def _refuse_what_is_to_come(made: Recipe) -> None:
         raise UnsupportedError(
             f"target {made.target} is not in this version", "Use the target layer"
         )
-    if "operator" in {made.settings.norm, *(o.changes.get("norm") for o in made.overrides)}:
-        raise UnsupportedError("norm operator is not in this version", "Use the norm matrix")
 
 
 def _nothing(wanted: Plan) -> tuple[str, str]:

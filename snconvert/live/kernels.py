@@ -8,16 +8,18 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from snconvert.convolution import Convolution, joint_range
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
+from snconvert.linalg.operator import operator_triplet
 from snconvert.linalg.scan import Array
 from snconvert.linalg.triplet import Triplet, bounds_of, leading_triplet
-from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.adoption import built_for, kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
 from snconvert.matrix import MatrixView
 from snconvert.plans import Plan, Skip, Step
-from snconvert.report import NO_KERNEL, LayerReport
+from snconvert.report import BOUNDED, NO_KERNEL, LayerReport
 from snconvert.rules import KernelRule
 
 _MATRIX = 2  # the least rank of a kernel
@@ -26,26 +28,47 @@ Triplets = dict[int, list[Triplet]]
 """Position in the plan -> the triplet of each kernel; none for layers that are not built."""
 
 
-def triplets_of(layer: Layer, rule: KernelRule) -> list[Triplet]:
+def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
     """Returns the leading singular triplet of each kernel of a built layer.
+
+    Args:
+        layer: The layer.
+        rule: Its row.
+        norm: `matrix` or `operator`.
 
     Raises:
         KernelError: A kernel is not finite, or has no numbers.
     """
-    return [
-        leading_triplet(value, view, bfloat16=half) for value, view, half in kernels_of(layer, rule)
-    ]
+    found: list[Triplet] = []
+    for value, view, half, conv in kernels_of(layer, rule, norm):
+        triplet = leading_triplet(value, view, bfloat16=half)
+        if conv is not None:
+            mapped = operator_triplet(value, view, conv, bfloat16=half)
+            triplet = replace(mapped, matrix_norm=triplet.sigma)
+        found.append(triplet)
+    return found
 
 
 def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
+    """Proves sigma where it is the norm of a matrix."""
     return [
-        replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
-        for (value, view, half), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
+        triplet
+        if triplet.matrix_norm is not None
+        else replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
+        for (value, view, half, _), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
     ]
 
 
-def kernels_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixView, bool]]:
-    """Yields the numbers of each kernel, its view, and whether the bits are those of bfloat16."""
+def kernels_of(
+    layer: Layer, rule: KernelRule, norm: str = "matrix"
+) -> Iterator[tuple[Array, MatrixView, bool, Convolution | None]]:
+    """Yields the numbers of each kernel, its view, whether the bits are bfloat16, and its map.
+
+    Args:
+        layer: A built layer.
+        rule: Its row.
+        norm: Which norm sigma is; the map is that of `operator`.
+    """
     config = layer.get_config()
     for owner, kernels in kernels_by_owner(layer, rule):
         for kernel in kernels:
@@ -53,14 +76,26 @@ def kernels_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Array, MatrixVi
             value = np.asarray(keras.ops.convert_to_numpy(variable))
             half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
             view = kernel.view(tuple(value.shape), config)
-            yield value.view(np.uint16) if half else value, view, half
+            conv = kernel.map_of(norm, tuple(value.shape), config, built_for(layer))
+            yield value.view(np.uint16) if half else value, view, half, conv
 
 
-def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
+def _convolutions(layer: Layer, rule: KernelRule) -> list[Convolution | None]:
+    """Returns the convolution that each kernel of a built layer makes, if it makes one."""
+    config = layer.get_config()
+    return [
+        kernel.convolution_of(tuple(getattr(owner, kernel.name).shape), config, built_for(layer))
+        for owner, kernels in kernels_by_owner(layer, rule)
+        for kernel in kernels
+    ]
+
+
+def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -> Triplets:
     """Returns the triplets of the layers of a plan.
 
     Args:
         plan: The plan of a live model.
+        norm: Which norm of layers that stay as they are.
         everything: Those of layers that stay as they are too.
         certify: Prove each sigma.
 
@@ -78,7 +113,9 @@ def measure(plan: Plan, *, everything: bool, certify: bool = False) -> Triplets:
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                measured[position] = triplets_of(layer, rule)
+                wanted = outcome.settings.norm if isinstance(outcome, Step) else norm
+                wanted = layer.norm if node.spectral else wanted
+                measured[position] = triplets_of(layer, rule, wanted)
             except KernelError:
                 if isinstance(outcome, Step):
                     raise
@@ -106,17 +143,25 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     node, layer = outcome.node, layer_of(outcome.node)
     sigma = max((triplet.sigma for triplet in triplets), default=None)
     residual = max((triplet.residual for triplet in triplets), default=None)
-    kernel = None
+    kernel = limits = None
+    maps: list[Convolution | None] = []
+    if outcome.rule is not None and triplets:
+        maps = _convolutions(layer, outcome.rule)
+        pairs = zip(maps, triplets, strict=True)
+        limits = joint_range((conv, triplet.spectral_norm) for conv, triplet in pairs)
     if outcome.rule is not None and layer.built:
         ((owner, (first, *_)), *_) = kernels_by_owner(layer, outcome.rule)
         kernel = tuple(getattr(owner, first.name).shape)
     if isinstance(outcome, Step):
         reason = None if layer.built else "not built yet: u is found when it is"
+        bounded = any(conv is not None and conv.wrapped and not conv.as_matrix for conv in maps)
+        if bounded and outcome.settings.norm == "operator":
+            reason = BOUNDED
         if triplets and all(triplet.zero for triplet in triplets):
             reason = "a kernel of zeros: it stays zero"
         after = None if sigma is None else outcome.settings.sigma_after(sigma)
         new = outcome.rule.spectral_class
-        found = (sigma, after, residual, bounds_of(triplets))
+        found = (sigma, after, residual, bounds_of(triplets), limits)
         return LayerReport(node.path, node.class_name, kernel, status, reason, new, *found)
     after = sigma
     if sigma is not None and node.spectral:
@@ -127,7 +172,7 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
     title = node.class_name if outcome.rule is not None else node.title
-    found = (sigma, after, residual, bounds_of(triplets))
+    found = (sigma, after, residual, bounds_of(triplets), limits)
     return LayerReport(node.path, title, kernel, kind, reason, None, *found)
 
 

@@ -36,7 +36,7 @@ from snconvert.tree import CONTAINERS
 
 NAME = "snconvert>Patched"
 _PENDING = "_snconvert_pending"
-_SETTINGS = ("mode", "bound", "power_iterations")
+_SETTINGS = ("mode", "bound", "power_iterations", "norm")
 
 Entry = dict[str, Any]
 

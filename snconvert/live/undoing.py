@@ -101,7 +101,8 @@ def undo(
         _check(node)
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
     result, layers = model, [layer_of(node) for node in chosen]
-    mode, bound = layers[0].mode, layers[0].bound  # before they are plain again
+    # Before they are plain again.
+    mode, bound, norm = layers[0].mode, layers[0].bound, layers[0].norm
     if not dry_run:
         if not in_place:
             copies = Copies(model)
@@ -114,7 +115,7 @@ def undo(
         target="layer",
         mode=mode,
         bound=bound,
-        norm="matrix",
+        norm=norm,
         layers=tuple(reports),
         bytes=size_of(result),
         seconds=time.perf_counter() - started,

@@ -123,19 +123,21 @@ def _ways_back(before: Layer, gone: Mapping[str, Node]) -> Iterable[tuple[Layer,
 def _judge(path: str, node: Node, found: Findings) -> None:
     layer = layer_of(node)
     rule = layer.rule
-    settings = Settings(layer.mode, layer.bound, layer.power_iterations)
+    settings = Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
     names = [
         (owner, owner._prefix(kernel.name))  # noqa: SLF001 -- as everything in `live`
         for owner, kernels in kernels_by_owner(layer, rule)
         for kernel in kernels
     ]
     proved: list[Proved] = []
-    for (owner, prefix), (value, view, half) in zip(
-        names if layer.built else (), kernels_of(layer, rule) if layer.built else (), strict=True
+    for (owner, prefix), (value, view, half, conv) in zip(
+        names if layer.built else (),
+        kernels_of(layer, rule, layer.norm) if layer.built else (),
+        strict=True,
     ):
         u = np.asarray(keras.ops.convert_to_numpy(getattr(owner, f"{prefix}u")), np.float64)
         gamma = float(getattr(owner, f"{prefix}gamma")) if layer.mode == "gain" else None
-        proved.append(judge(value, view, settings, u, gamma, bfloat16=half))
+        proved.append(judge(value, view, settings, u, gamma, conv=conv, bfloat16=half))
     for result in proved:
         for what in result.wrong:
             found.differ(path, what)

@@ -68,7 +68,7 @@ def _load(model: Layer, file: str) -> None:
 
 def _triplets(layer: Layer) -> Any:
     with located(path=layer.name, class_name=type(layer).__name__):
-        return triplets_of(layer, layer.rule)
+        return triplets_of(layer, layer.rule, layer.norm)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import PACKAGE, Node
 
-FIELDS = ("mode", "bound", "power_iterations")
+FIELDS = ("mode", "bound", "power_iterations", "norm")
 """The entries that a spectral layer adds to the configuration, in this order."""
 
 

@@ -1,0 +1,160 @@
+"""`--norm operator` from end to end: files, live models, the command line, and the ways back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from test_layers_operator import exact_sigma
+from test_live_agreement import config, weights
+from typer.testing import CliRunner
+
+import snconvert
+from snconvert import cli, live
+from snconvert.errors import SourceError, UnsupportedError
+
+
+def model_of_all_kinds() -> keras.Model:
+    """Strided, dilated, grouped, depthwise, transposed, separable, pointwise, ConvLSTM, Dense."""
+    inputs = keras.Input((8, 7, 4))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.Conv2DTranspose(4, 3, strides=2, padding="same")(x)
+    x = layers.SeparableConv2D(6, 3, depth_multiplier=2)(x)
+    x = layers.Conv2D(4, 2, groups=2)(layers.Conv2D(4, 1)(x))
+    x = layers.TimeDistributed(layers.Conv1D(3, 3, padding="causal", dilation_rate=2))(x)
+    x = layers.ConvLSTM1D(2, 3, padding="same")(layers.Reshape((5, 5, 3))(x))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of the model above, compiled and trained for a step."""
+    path = tmp_path_factory.mktemp("operator") / "model.keras"
+    model = model_of_all_kinds()
+    model.compile("adam", "mse")
+    model.fit(np.ones((2, 8, 7, 4)), np.ones((2, 2)), verbose=0)
+    model.save(path)
+    return path
+
+
+def spectral_layers(model: keras.Model) -> list[Any]:
+    """The layers that own normalised kernels."""
+    return [
+        x for x in model._flatten_layers() if hasattr(x, "effective_kernel") and x._own_kernels()
+    ]
+
+
+X = np.random.default_rng(0).normal(size=(3, 8, 7, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("mode", ["hard", "cap", "gain"])
+def test_there_and_back(plain, tmp_path, mode):
+    """The carriers agree; norms are as asked; gain, bake and remove keep what they promise."""
+    options = {"kinds": "all", "norm": "operator", "mode": mode, "bound": 0.5}
+    report = snconvert.apply_file(plain, tmp_path / "file.keras", **options)
+    model = keras.saving.load_model(plain)
+    live.apply(model, **options).save(tmp_path / "live.keras")
+    assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
+    assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
+    planned = live.plan(model, **options)
+    for one, other in zip(report.layers, planned.layers, strict=True):
+        assert (one.sigma, one.residual, one.operator_range, one.reason) == (
+            other.sigma,
+            other.residual,
+            other.operator_range,
+            other.reason,
+        )
+        if one.operator_range is not None:
+            low, high = one.operator_range
+            assert low * (1 - 1e-6) <= one.sigma <= high * (1 + 1e-6)
+    patched = keras.saving.load_model(tmp_path / "file.keras")
+    for layer in spectral_layers(patched):
+        for name in layer._own_kernels():
+            raw = exact_sigma(layer, np.asarray(layer._variable(name)), name)
+            norm = exact_sigma(layer, layer.effective_kernel(name), name)
+            expected = {"hard": 0.5, "cap": min(raw, 0.5), "gain": raw}[mode]
+            assert norm == pytest.approx(expected, rel=1e-5)
+    if mode == "gain":
+        np.testing.assert_allclose(patched.predict(X, verbose=0), model.predict(X, verbose=0), 1e-4)
+    patched.fit(X, np.ones((3, 2)), verbose=0)
+    patched.save(tmp_path / "trained.keras")
+    outputs = patched.predict(X, verbose=0)
+    assert snconvert.bake_file(tmp_path / "trained.keras", tmp_path / "b.keras").norm == "operator"
+    for baked in (keras.saving.load_model(tmp_path / "b.keras"), live.bake(patched)):
+        assert not spectral_layers(baked)
+        np.testing.assert_allclose(baked.predict(X, verbose=0), outputs, rtol=1e-4, atol=1e-6)
+    snconvert.remove_file(tmp_path / "file.keras", tmp_path / "back.keras")
+    assert config(tmp_path / "back.keras") == config(plain)
+    assert weights(tmp_path / "back.keras") == weights(plain)
+
+
+def test_sizes_that_are_not_known(tmp_path):
+    """Without an input size sigma is a bound for every size, and the report says so."""
+    model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, padding="same")])
+    model.save(tmp_path / "m.keras")
+    report = snconvert.apply_file(
+        tmp_path / "m.keras", tmp_path / "o.keras", conv=True, norm="operator"
+    )
+    (found,) = [layer for layer in report.layers if layer.status == "converted"]
+    assert found.reason is not None
+    assert "every size" in found.reason
+    assert live.plan(model, conv=True, norm="operator").layers[-1].reason == found.reason
+    patched = keras.saving.load_model(tmp_path / "o.keras")
+    effective = keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(4, 3, padding="same")])
+    effective.layers[0].kernel.assign(patched.layers[0].effective_kernel())
+    at_nine = live.plan(effective, conv=True, norm="operator").layers[-1].sigma
+    assert 0.7 < at_nine <= 1 + 1e-6
+
+
+def test_command_line(plain, tmp_path):
+    """The table gives the range of every convolution under either norm; the JSON keeps its keys."""
+    out = tmp_path / "o.keras"
+    base = ["apply", str(plain), "--kinds", "all", "-o", str(out), "--force"]
+    for norm in ("matrix", "operator"):
+        done = CliRunner().invoke(cli.app, [*base, "--norm", norm])
+        assert done.exit_code == 0, done.output
+        assert "operator norm" in done.output
+        assert f"--norm {norm}" in done.output
+        assert " to " in done.output
+    told = json.loads(CliRunner().invoke(cli.app, [*base, "--norm", "operator", "--json"]).stdout)
+    assert told["norm"] == "operator"
+    expected = [
+        "path",
+        "class",
+        "kernel",
+        "status",
+        "reason",
+        "new_class",
+        "sigma",
+        "sigma_after",
+        "residual",
+    ]
+    assert all(list(layer) == expected for layer in told["layers"])
+    seen = snconvert.inspect(out)
+    sigmas = {layer["path"]: layer["sigma"] for layer in told["layers"]}
+    assert {layer.path: layer.sigma for layer in seen.layers} == sigmas
+
+
+def test_files_from_before_the_option():
+    """A layer without the entry `norm` has the norm of the matrix."""
+    layer = snconvert.SpectralConv2D(3, 3)
+    entry = layer.get_config()
+    del entry["norm"]
+    assert type(layer).from_config(entry).norm == "matrix"
+
+
+def test_refusals(plain, tmp_path):
+    """Other targets know one norm, and a layer without a padding that exists says so."""
+    with pytest.raises(UnsupportedError, match="matrix only"):
+        snconvert.apply_file(plain, tmp_path / "o.keras", norm="operator", target="keras")
+    with pytest.raises(UnsupportedError, match="not in this version"):
+        live.apply(model_of_all_kinds(), norm="operator", target="keras")
+    (kernel,) = snconvert.rules.RULES["Conv2D"].kernels
+    with pytest.raises(SourceError, match="`padding` is 'reflect'"):
+        kernel.map_of("operator", (3, 3, 2, 2), {"padding": "reflect"}, (None, 5, 5, 2))
