@@ -116,6 +116,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name in {"constraints", "layers"}:
+        return import_module(f"snconvert.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")
     if name not in _MODULE_OF:
