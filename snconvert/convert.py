@@ -142,10 +142,6 @@ def inspect_file(
 
 
 def _refuse_what_is_to_come(recipe: Recipe) -> None:
-    if recipe.target not in TARGETS:
-        raise UnsupportedError(
-            f"--target {recipe.target} is not in this version", "Use --target layer"
-        )
     settings = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
     if "operator" in settings:
         raise UnsupportedError("--norm operator is not in this version", "Use --norm matrix")
@@ -259,7 +255,8 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
     edits.add_slots(optimizer_edits(model, new))
     steps = {step.node: step for step in plan.steps}
     for node, step in with_twins(model.paths, steps):
-        target.wrap(node, step.rule, step.settings, model.inventory.get(step.node))
+        stored, triplets = model.inventory.get(step.node), measured.known(step.node)
+        target.wrap(node, step.rule, step.settings, stored, triplets)
     paths = group_paths(model.root)
     places = paths | {step.node: target.place(paths[step.node]) for step in plan.steps}
     edits.moves += layer_moves(model, places)

@@ -358,7 +358,6 @@ def test_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"target": "constraint"}, UnsupportedError, "not in this version"),
         ({"norm": "operator"}, UnsupportedError, "not in this version"),
         ({"overrides": {"*": {"norm": "operator"}}}, UnsupportedError, "not in this version"),
         ({"imports": ["no_such_module"]}, OptionError, "cannot be imported"),
