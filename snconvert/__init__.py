@@ -43,7 +43,15 @@ if TYPE_CHECKING:
         SpectralSimpleRNN,
         SpectralSimpleRNNCell,
     )
-    from snconvert.live import apply, bake, load_plain_weights, plan, remove
+    from snconvert.live import (
+        SpectralProjection,
+        apply,
+        bake,
+        load_plain_weights,
+        plan,
+        project,
+        remove,
+    )
     from snconvert.matrix import MatrixView
     from snconvert.recipe import Recipe
     from snconvert.report import LayerReport, Progress, Report
@@ -83,6 +91,7 @@ __all__ = [
     "SpectralLSTM",
     "SpectralLSTMCell",
     "SpectralMultiHeadAttention",
+    "SpectralProjection",
     "SpectralReversibleEmbedding",
     "SpectralSeparableConv1D",
     "SpectralSeparableConv2D",
@@ -96,6 +105,7 @@ __all__ = [
     "inspect",
     "load_plain_weights",
     "plan",
+    "project",
     "remove",
     "remove_file",
     "spectral_norm",
@@ -105,7 +115,15 @@ _MODULES = {
     "api": ("apply_file", "bake_file", "inspect", "remove_file"),
     "errors": ("SnconvertError",),
     "functional": ("spectral_norm",),
-    "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
+    "live": (
+        "SpectralProjection",
+        "apply",
+        "bake",
+        "load_plain_weights",
+        "plan",
+        "project",
+        "remove",
+    ),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),
     "report": ("LayerReport", "Progress", "Report"),

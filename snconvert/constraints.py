@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from snconvert import constrained
 from snconvert.errors import OptionError
-from snconvert.layers.power import scale, stacked, times
+from snconvert.layers.memory import Memory, start
 from snconvert.layers.refusals import LayerOptionError
-from snconvert.layers.start import random_u, warm_u
-from snconvert.layers.tracking import follow
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
-
-_STATELESS_ROUNDS = 20
 
 Array = np.ndarray[Any, Any]
 
@@ -66,7 +59,7 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         >>> layer = keras.layers.Dense(8, kernel_constraint=SpectralNorm(bound=2.0))
         >>> layer.build((None, 4))
         >>> _ = layer.kernel.assign(layer.kernel.constraint(layer.kernel))
-        >>> round(float(np.linalg.norm(ops.convert_to_numpy(layer.kernel), 2)), 4)
+        >>> round(float(np.linalg.norm(keras.ops.convert_to_numpy(layer.kernel), 2)), 4)
         2.0
 
     Reference:
@@ -91,28 +84,19 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
             self.factor = _factor(factor)
         except OptionError as error:
             raise LayerOptionError(error.what, error.fix, class_name="SpectralNorm") from error
-        self._known: list[tuple[Any, _Memory]] = []
+        self._known: list[tuple[Any, Memory]] = []
 
     def __call__(self, w: Any) -> Any:
         """Returns the kernel, a variable or a tensor, scaled to the bound; moves its `u`."""
-        kernel = ops.stop_gradient(ops.convert_to_tensor(w))
-        view = self.view or MatrixView.of(tuple(kernel.shape))
-        memory = self._memory(w, view)
-        matrix = stacked(ops.cast(kernel, "float32"), view)
-        rounds = self.settings.power_iterations
-        if _is_traced(kernel):
-            rounds = max(rounds, _STATELESS_ROUNDS)
-        u, p = memory.vectors
-        norm, u, p = follow(matrix, u, p, rounds)
-        memory.store(u, p)
-        return times(kernel, scale(norm, self.settings.mode, self.settings.bound))
+        view = self.view or MatrixView.of(tuple(w.shape))
+        return self._memory(w, view).project(w, self.settings)
 
     @property
     def u(self) -> Array | None:
         """The current `u`, float32 `(b, n)`; `None` before the first use, or if there are more."""
         if not self._known:
             return self._saved
-        return self._known[0][1].current() if len(self._known) == 1 else None
+        return self._known[0][1].u() if len(self._known) == 1 else None
 
     def get_config(self) -> dict[str, Any]:
         """Returns the options that a constraint can be made from, with the current `u`."""
@@ -122,80 +106,16 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         # A copy has a `u` of its own.
         return type(self).from_config, (self.get_config(),)
 
-    def _memory(self, w: Any, view: MatrixView) -> _Memory:
+    def _memory(self, w: Any, view: MatrixView) -> Memory:
         key, shape = w if isinstance(w, keras.Variable) else None, (view.shape[0], view.shape[2])
         for variable, memory in self._known:
             if variable is key and memory.shape == shape:
                 return memory
         saved, self._saved = self._saved, None
-        u = saved if saved is not None and saved.shape == shape else _start(w, view)
-        made = _Memory(u, key, view)
+        u = saved if saved is not None and saved.shape == shape else start(w, view)
+        made = Memory(u, key, view)
         self._known.append((key, made))
         return made
-
-
-class _Memory:
-    """What is kept for one variable: on JAX arrays, elsewhere variables, which graphs can write.
-
-    Beside `u`, the direction in which it moved last; see `snconvert.layers.tracking`.
-    """
-
-    def __init__(self, u: Array, variable: Any, view: MatrixView) -> None:
-        self.shape = u.shape
-        self._variable, self._view = variable, view
-        self._stale = False
-        with _outside_graph():
-            self.vectors = [_kept("u", u), _kept("p", np.zeros_like(u))]
-
-    def store(self, *vectors: Any) -> None:
-        """Keeps the next vectors, or notes that it could not."""
-        if any(map(_is_traced, vectors)):
-            self._stale = True
-        elif _JAX:
-            self.vectors = list(vectors)
-        else:
-            for variable, vector in zip(self.vectors, vectors, strict=True):
-                variable.assign(vector)
-
-    def current(self) -> Array:
-        """Returns `u` as numbers, found from the kernel if it could not be kept."""
-        if self._stale and self._variable is not None:
-            return _start(self._variable, self._view)
-        return np.asarray(ops.convert_to_numpy(self.vectors[0]), "float32")
-
-
-_JAX = keras.backend.backend() == "jax"
-
-
-def _kept(name: str, value: Array) -> Any:
-    if _JAX:
-        return value
-    return keras.Variable(value, trainable=False, autocast=False, name=name)
-
-
-def _is_traced(tensor: Any) -> bool:
-    """Whether the tensor belongs to a JAX computation being compiled, which has no memory."""
-    return _JAX and isinstance(tensor, import_module("jax").core.Tracer)
-
-
-def _outside_graph() -> AbstractContextManager[Any]:
-    """Lifts what is done out of the TensorFlow graph that is being traced, if there is one."""
-    if keras.backend.backend() != "tensorflow":
-        return nullcontext()
-    scope: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
-    return scope
-
-
-def _start(w: Any, view: MatrixView) -> Array:
-    """Returns the `u` of a kernel, or a random one where its numbers are not at hand."""
-    # Of a variable its own value: within a stateless scope there is only a tracer for it.
-    value = w._value if isinstance(w, keras.Variable) else w  # noqa: SLF001
-    with _outside_graph():
-        try:
-            kernel = np.asarray(ops.convert_to_numpy(value)).astype("float32")
-        except (NotImplementedError, TypeError, RuntimeError):
-            return random_u(view)
-    return warm_u(kernel, view)
 
 
 def _settings(mode: str, bound: float, power_iterations: int) -> Settings:
