@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from test_convert import config, datasets, saved, weights
+from test_live_agreement import config as without_ids
 from test_undo import arrays, close, metadata, traces
 from zoo import ZOO, inputs_of, predict
 
@@ -136,3 +137,73 @@ def test_cap_changes_no_small_kernel(tmp_path: Path) -> None:
     snconvert.remove_file(patched, tmp_path / "plain.keras")
     assert arrays(tmp_path / "plain.keras") == arrays(source)
     assert config(tmp_path / "plain.keras") == config(source)
+
+
+@pytest.mark.parametrize("name", ["nested", "wrapped", "many", "convolutional", "einsum", "frozen"])
+def test_in_memory(name: str, tmp_path: Path) -> None:
+    """Converting the file, and loading, converting and saving, give the same file; so do the ways
+    back. The original is untouched."""
+    source = saved(name, tmp_path)
+    options = {"kinds": "all", "target": "constraint", "bound": BOUND}
+    report = snconvert.apply_file(source, tmp_path / "file.keras", **options)
+    model = keras.saving.load_model(source)
+    kept = model.get_weights()
+    live = snconvert.apply(model, **options)
+    live.save(tmp_path / "live.keras")
+    assert without_ids(tmp_path / "file.keras") == without_ids(tmp_path / "live.keras")
+    assert arrays(tmp_path / "file.keras") == arrays(tmp_path / "live.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), kept, strict=True))
+    assert not constrained(model)
+    assert snconvert.plan(model, **options).as_json()["layers"] == [
+        {**layer, "status": layer["status"].replace("converted", "convertible")}
+        for layer in snconvert.apply_file(source, dry_run=True, **options).as_json()["layers"]
+    ]
+    for verb in ("bake", "remove"):
+        back = getattr(snconvert, verb)(live)
+        assert not constrained(back)
+        back.save(tmp_path / f"live-{verb}.keras")
+        undone = getattr(snconvert, f"{verb}_file")
+        undone(tmp_path / "file.keras", tmp_path / f"file-{verb}.keras")
+        assert without_ids(tmp_path / f"live-{verb}.keras") == without_ids(source)
+        one, two = (arrays(tmp_path / f"{way}-{verb}.keras") for way in ("file", "live"))
+        assert one == two
+    assert len(constrained(live)) >= report.converted
+
+
+def test_live_training_keeps_state() -> None:
+    """A model that was trained before stays compiled, with its optimizer's state, and trains on at
+    the bound; the conversion and the original share nothing."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16, "relu", name="a")])
+    model.add(keras.layers.Dense(1, name="b"))
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    x, y = np.random.default_rng(0).normal(size=(64, 6)), np.ones((64, 1))
+    model.fit(x, y, verbose=0)
+    live = snconvert.apply(model, target="constraint", only=["a"])
+    for one, two in zip(model.optimizer.variables, live.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+    live.fit(x, y, epochs=3, verbose=0)
+    assert norm(live.get_layer("a").kernel)[0] == pytest.approx(1.0, rel=0.01)
+    again = snconvert.apply(live, target="constraint", only=["b"])
+    before = live.get_layer("a").kernel_constraint.u
+    again.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(live.get_layer("a").kernel_constraint.u, before)
+    assert not np.array_equal(again.get_layer("a").kernel_constraint.u, before)
+
+
+def test_owners_that_make_their_layers() -> None:
+    """Layers that the user's code makes are skipped: loading would make them anew."""
+
+    class Block(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(2, name="head")(Block()(x)))
+    report = snconvert.plan(model, target="constraint")
+    reasons = [layer.reason for layer in report.layers if layer.status == "skipped"]
+    assert any("the code of Block makes it" in str(reason) for reason in reasons)
+    assert report.converted == 1

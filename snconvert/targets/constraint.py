@@ -27,6 +27,11 @@ def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | 
     Raises:
         OptionError: A constraint knows no such mode.
     """
+    return why_not(node, rule, settings, built=bool(stored is not None and stored.kernels))
+
+
+def why_not(node: Node, rule: KernelRule, settings: Settings, *, built: bool) -> str | None:
+    """Does what `obstacle` does, for a layer that is built or not."""
     if settings.mode == "gain":
         raise OptionError(
             "a constraint has no gamma, so that there is no mode gain",
@@ -41,7 +46,6 @@ def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | 
             return f"it has a {argument} already"
     if len(set(arguments)) < len(arguments):
         return f"its one {arguments[0]} is for several kernels, each of another matrix"
-    built = stored is not None and stored.kernels
     if not built and any(kernel.view is not usual_view for kernel in kernels):
         return "not built yet: a constraint needs the shape of the kernel"
     return None
