@@ -43,7 +43,15 @@ if TYPE_CHECKING:
         SpectralSimpleRNN,
         SpectralSimpleRNNCell,
     )
-    from snconvert.live import apply, bake, load_plain_weights, plan, remove
+    from snconvert.live import (
+        SpectralProjection,
+        apply,
+        bake,
+        load_plain_weights,
+        plan,
+        project,
+        remove,
+    )
     from snconvert.matrix import MatrixView
     from snconvert.recipe import Recipe
     from snconvert.report import LayerReport, Progress, Report
@@ -86,6 +94,7 @@ __all__ = [
     "SpectralLSTM",
     "SpectralLSTMCell",
     "SpectralMultiHeadAttention",
+    "SpectralProjection",
     "SpectralReversibleEmbedding",
     "SpectralSeparableConv1D",
     "SpectralSeparableConv2D",
@@ -100,6 +109,7 @@ __all__ = [
     "inspect",
     "load_plain_weights",
     "plan",
+    "project",
     "remove",
     "remove_file",
     "spectral_norm",
@@ -110,7 +120,15 @@ _MODULES = {
     "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
     "errors": ("SnconvertError",),
     "functional": ("spectral_norm",),
-    "live": ("apply", "bake", "load_plain_weights", "plan", "remove"),
+    "live": (
+        "SpectralProjection",
+        "apply",
+        "bake",
+        "load_plain_weights",
+        "plan",
+        "project",
+        "remove",
+    ),
     "matrix": ("MatrixView",),
     "recipe": ("Recipe",),
     "report": ("LayerReport", "Progress", "Report"),
@@ -122,6 +140,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
+    if name in {"constraints", "layers"}:
+        return import_module(f"snconvert.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")
     if name not in _MODULE_OF:

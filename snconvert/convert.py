@@ -63,7 +63,7 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    _refuse_what_is_to_come(recipe)
+    _refuse_other_norms(recipe)
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["apply"]) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
@@ -149,11 +149,7 @@ def inspect_file(
     )
 
 
-def _refuse_what_is_to_come(recipe: Recipe) -> None:
-    if recipe.target not in TARGETS:
-        raise UnsupportedError(
-            f"--target {recipe.target} is not in this version", "Use --target layer"
-        )
+def _refuse_other_norms(recipe: Recipe) -> None:
     norms = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
     if recipe.target != "layer" and "operator" in norms:
         raise UnsupportedError(
@@ -295,7 +291,8 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
     edits.add_slots(optimizer_edits(model, new))
     steps = {step.node: step for step in plan.steps}
     for node, step in with_twins(model.paths, steps):
-        target.wrap(node, step.rule, step.settings, model.inventory.get(step.node))
+        stored, triplets = model.inventory.get(step.node), measured.known(step.node)
+        target.wrap(node, step.rule, step.settings, stored, triplets)
     paths = group_paths(model.root)
     places = paths | {step.node: target.place(paths[step.node]) for step in plan.steps}
     edits.moves += layer_moves(model, places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from snconvert import constrained
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.recipe import REGEX, Recipe, expression
 from snconvert.rules import SPECTRAL, KernelRule
@@ -103,6 +104,8 @@ def _outcome(
     if parent is not None and parent.builtin == "SpectralNormalization":
         return Skip(node, "normalised already by keras' SpectralNormalization", spectral=True)
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
+    if any(constrained.found_in(node.config)):
+        return Skip(node, "normalised already by its constraint", rule, spectral=True)
     if rule is None:
         return Skip(node, _no_rule(node))
     excluded = selection.why_excluded(node)

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 _LAYERS = "snconvert.layers"
+_CONSTRAINTS = "snconvert.constraints"
 _PATCHED = "snconvert.live.patched"  # how owners of converted layers are saved
 
 
@@ -36,6 +37,7 @@ def load_layers() -> ModuleType:
     another one, which has just imported keras, from registering them.
     """
     importlib.import_module("keras")
+    importlib.import_module(_CONSTRAINTS)
     importlib.import_module(_PATCHED)
     return importlib.import_module(_LAYERS)
 
@@ -50,6 +52,7 @@ def _keras_is_ready() -> bool:
 def _register() -> None:
     try:
         importlib.import_module(_LAYERS)
+        importlib.import_module(_CONSTRAINTS)
         importlib.import_module(_PATCHED)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
         warnings.warn(

@@ -28,6 +28,7 @@ from snconvert.tree import Node
 from snconvert.unwrapping import (
     Normalised,
     find,
+    is_constrained,
     is_wrapper,
     kernel_of,
     refuse_newer,
@@ -37,8 +38,8 @@ from snconvert.unwrapping import (
 
 _PLAIN = "not spectral"
 _UNKNOWN = (
-    "the kernel in keras' SpectralNormalization was normalised in place, by how much is not"
-    " recorded; `snconvert bake` keeps it as it is"
+    "the kernel{} was normalised in place, by how much is not recorded; `snconvert bake` keeps it"
+    " as it is"
 )
 Verb = Literal["bake", "remove"]
 
@@ -78,18 +79,14 @@ def undo_file(
         model = open_weights(described, RULES, worker)
         found = _find(model, recipe, verb)
         factors = _factors(found, worker, progress) if verb == "bake" else {}
-        divisors = found.wrapped if verb == "remove" else {}
+        divisors = _divisors(found) if verb == "remove" else {}
         status = "convertible" if output is None else "converted"
         layers = _reports(found, factors, status)
         size = opened.size
         if output is not None:
-            gone = {node.path for node in (*found.layers, *found.wrapped)}
+            gone = {node.path for node in (*found.layers, *found.wrapped, *found.constrained)}
             products = [Product(path, factor.factor) for path, factor in factors.items()]
-            products += [
-                Product(kernel_of(model, node), 1.0 / factor)
-                for node, factor in divisors.items()
-                if factor is not None
-            ]
+            products += [Product(path, 1.0 / factor) for path, factor in divisors.items()]
             size = write_model(
                 model,
                 unwrap(found, products),
@@ -112,7 +109,7 @@ def undo_file(
     return Report(
         source=source,
         output=output,
-        target="keras" if found.wrapped and not found.layers else "layer",
+        target=_target(found),
         mode=modes.pop() if len(modes) == 1 else "mixed",
         bound=max(bounds),
         norm=norms.pop() if len(norms) == 1 else "mixed",
@@ -128,7 +125,7 @@ def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
     selection = Selection(recipe, [node for node in model.root.walk() if node.path])
 
     def why_left(node: Node) -> str | None:
-        if not (is_wrapper(node) or node.spectral):
+        if not (is_wrapper(node) or node.spectral or is_constrained(node)):
             return _PLAIN
         return selection.why_excluded(node)
 
@@ -136,8 +133,12 @@ def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
     if verb == "remove":
         for node in [node for node, factor in found.wrapped.items() if factor is None]:
             del found.wrapped[node]
-            found.left[node] = _UNKNOWN
-    if not found.layers and not found.wrapped:
+            found.left[node] = _UNKNOWN.format(" in keras' SpectralNormalization")
+        for node, recorded in list(found.constrained.items()):
+            if not recorded or None in recorded.values():
+                del found.constrained[node]
+                found.left[node] = _UNKNOWN.format("")
+    if not (found.layers or found.wrapped or found.constrained):
         reasons = sorted({reason for reason in found.left.values() if reason != _PLAIN})
         raise SelectionError(
             f"nothing to undo ({'; '.join(reasons)})"
@@ -146,6 +147,22 @@ def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
             "See `snconvert inspect` for every layer, and --only and --exclude",
         )
     return found
+
+
+def _divisors(found: Normalised) -> dict[str, float]:
+    """Returns what kernels were multiplied by when they were converted, by dataset."""
+    model = found.model
+    divisors = {kernel_of(model, node): factor for node, factor in found.wrapped.items()}
+    for node, recorded in found.constrained.items():
+        stored = model.inventory.get(node)
+        divisors |= {k.path: recorded[k.kernel.path] for k in (stored.kernels if stored else ())}
+    return {path: factor for path, factor in divisors.items() if factor is not None}
+
+
+def _target(found: Normalised) -> str:
+    if found.layers:
+        return "layer"
+    return "keras" if found.wrapped else "constraint"
 
 
 def _factors(found: Normalised, worker: Worker, progress: Tell) -> dict[str, Factor]:
@@ -195,6 +212,9 @@ def _reports(
             reports.append(
                 LayerReport(node.path, node.class_name, shape, status, None, plain, sigma, after)
             )
+        elif node in found.constrained:
+            name = node.class_name
+            reports.append(LayerReport(node.path, name, shape, status, None, name))
         elif node in found.wrapped:
             child = node.children[0]
             shape = kernel_shape(model, child)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snconvert.archive.contents import Product
+from snconvert.constrained import argument_of, factor_of, found_in
 from snconvert.errors import SourceError, located
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
@@ -16,10 +17,10 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits
 from snconvert.plans import is_leaf
 from snconvert.provenance import recorded_factors
 from snconvert.rewriting import Edits, layer_moves, with_twins
-from snconvert.rules import SPECTRAL
+from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
+from snconvert.targets import constraint, layer
 from snconvert.targets import keras as wrapper
-from snconvert.targets import layer
 from snconvert.tasks import Scaling
 from snconvert.tree import Node
 
@@ -33,12 +34,15 @@ class Normalised:
         layers: The spectral layers, and how they are normalised.
         wrapped: The layers in Keras' own wrapper, and what their kernels were multiplied by at
             conversion, as far as it was recorded.
+        constrained: The layers with our constraint, and what each of its kernels, by the kernel's
+            path, was multiplied by at conversion, as far as it was recorded.
         left: The other layers, and why they stay as they are.
     """
 
     model: Opened
     layers: dict[Node, Settings] = field(default_factory=dict)
     wrapped: dict[Node, float | None] = field(default_factory=dict)
+    constrained: dict[Node, dict[str, float | None]] = field(default_factory=dict)
     left: dict[Node, str] = field(default_factory=dict)
 
 
@@ -54,6 +58,22 @@ def layers_of(root: Node) -> Iterator[Node]:
 def is_wrapper(node: Node) -> bool:
     """Whether a node is Keras' own `SpectralNormalization`."""
     return node.builtin == wrapper.CLASS and bool(node.children)
+
+
+def is_constrained(node: Node) -> bool:
+    """Whether a layer has our constraint."""
+    return any(found_in(node.config))
+
+
+def _constraint_factors(node: Node) -> dict[str, float | None]:
+    rule, recorded = RULES.get(node.builtin or ""), dict(found_in(node.config))
+    kernels = rule.kernels_of(node.config) if rule is not None else ()
+    arguments = {kernel.path: argument_of(kernel, node.config) for kernel in kernels}
+    return {
+        path: factor_of(recorded[argument])
+        for path, argument in arguments.items()
+        if argument in recorded
+    }
 
 
 def refuse_newer(root: Node) -> None:
@@ -85,6 +105,8 @@ def find(model: Opened, why_left: Callable[[Node], str | None]) -> Normalised:
             found.left[node] = f"the same layer as {node.first.path}"
         elif is_wrapper(node):
             found.wrapped[node] = recorded.get(node.path, {}).get("kernel")
+        elif is_constrained(node):
+            found.constrained[node] = _constraint_factors(node)
         else:
             found.layers[node] = layer.settings_of(node)
     return found
@@ -131,6 +153,8 @@ def unwrap(found: Normalised, products: Iterable[Product] = ()) -> Edits:
     for node, _ in with_twins(model.paths, found.layers):
         layer.unwrap(node, SPECTRAL[str(node.spectral)])
     inner = {node: node.children[0] for node in found.wrapped}
+    for node, _ in with_twins(model.paths, found.constrained):
+        constraint.unwrap(node, [name for name, _ in found_in(node.config)])
     edits.removals += [model.paths[node] for node in found.wrapped]
     for node, _ in with_twins(model.paths, inner):
         wrapper.unwrap(node)

@@ -87,7 +87,6 @@ def test_json(snconvert: Run, model: Path, command: list[str]) -> None:
         (["apply", "{model}", "--only", "x"], "matches no layer"),
         (["apply", "{model}", "-o", "none/x.keras"], "folder"),
         (["apply", "{model}", "-o", "{model}"], "same"),
-        (["apply", "{model}", "--target", "constraint"], "not in this version"),
         (["apply", "{model}", "--norm", "operator", "--target", "keras"], "matrix only"),
         (["apply", "{model}", "--verify", "--import", "json"], "verify knows files that the file"),
         (["verify", "{model}", "none.keras"], "none.keras"),

@@ -355,10 +355,9 @@ def test_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"target": "constraint"}, UnsupportedError, "not in this version"),
         ({"norm": "operator", "target": "keras"}, UnsupportedError, "matrix only"),
         (
-            {"overrides": {"*": {"norm": "operator"}}, "target": "keras"},
+            {"overrides": {"*": {"norm": "operator"}}, "target": "constraint"},
             UnsupportedError,
             "matrix only",
         ),

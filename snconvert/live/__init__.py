@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "SpectralProjection": "projection",
     "apply": "carrier",
     "apply_through_keras": "files",
     "bake": "undoing",
@@ -16,6 +17,7 @@ _HOME = {
     "inspect": "carrier",
     "load_plain_weights": "weights",
     "plan": "carrier",
+    "project": "projection",
     "remove": "undoing",
     "undo": "undoing",
 }

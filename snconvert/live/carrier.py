@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from snconvert.live.adoption import (
     spectral_class,
     state_of,
 )
+from snconvert.live.constraining import constrain, only_constrainable
 from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
 from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
@@ -26,7 +27,7 @@ from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.plans import Plan, Skip
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import Report
+from snconvert.report import LayerReport, Report
 from snconvert.rules import KernelRule, table
 
 StrPath = str | os.PathLike[str]
@@ -128,8 +129,10 @@ def convert(
     """
     started = time.perf_counter()
     found = _find(model, made, rules, everything=False)
-    classes = [spectral_class(step.rule.spectral_class) for step in found.plan.steps]
-    reports = layer_reports(found.plan, found.measured, "converted")
+    plain = made.target == "constraint"
+    steps = () if plain else found.plan.steps
+    classes = [spectral_class(step.rule.spectral_class) for step in steps]
+    reports = _layer_reports(made, found, "converted")
     layers = [layer_of(step.node) for step in found.plan.steps]
     result = model
     if not in_place:
@@ -139,6 +142,11 @@ def convert(
     positions = [
         i for i, outcome in enumerate(found.plan.outcomes) if not isinstance(outcome, Skip)
     ]
+    if plain:
+        for position, step, layer in zip(positions, found.plan.steps, layers, strict=True):
+            constrain(layer, step.rule, step.settings, found.measured.get(position))
+        drop_compiled(result)
+        return result, _as_report(model, made, reports, found, started)
     for layer, cls in zip(layers, classes, strict=True):
         check_fit(layer, cls)
     if any(step.settings.mode == "gain" for step in found.plan.steps):
@@ -174,7 +182,7 @@ def plan_of(
     """
     started = time.perf_counter()
     found = _find(model, made, rules, lenient=lenient)
-    reports = layer_reports(found.plan, found.measured, "convertible")
+    reports = _layer_reports(made, found, "convertible")
     return _as_report(model, made, reports, found, started)
 
 
@@ -194,6 +202,8 @@ def _find(
     _refuse_what_is_to_come(made)
     rows = table(rules)
     wanted = plan_for(survey(model, rows), made, rows, lenient=lenient)
+    if made.target == "constraint":
+        wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
         raise SelectionError(*_nothing(wanted))
     started = time.perf_counter()
@@ -201,10 +211,19 @@ def _find(
     return _Found(wanted, measured, time.perf_counter() - started)
 
 
+def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:
+    reports = layer_reports(found.plan, found.measured, status)
+    if made.target != "constraint":
+        return reports
+    # The layers keep their classes.
+    return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
+
+
 def _refuse_what_is_to_come(made: Recipe) -> None:
-    if made.target != "layer":
+    if made.target == "keras":
         raise UnsupportedError(
-            f"target {made.target} is not in this version", "Use the target layer"
+            "target keras is for files: its wrapper would be another object than the layer",
+            "Save the model and use apply_file, or use the target layer or constraint",
         )
 
 

@@ -14,8 +14,17 @@ from keras.src.ops.node import Node
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils.tracking import Tracker
 
-OURS = (KerasSaveable, keras.KerasTensor, Node, Tracker, keras.random.SeedGenerator)
-"""Objects of Keras that are part of a model."""
+from snconvert.constraints import SpectralNorm
+
+OURS = (
+    KerasSaveable,
+    keras.KerasTensor,
+    Node,
+    Tracker,
+    keras.random.SeedGenerator,
+    SpectralNorm,
+)
+"""Objects that are part of a model."""
 
 ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
 """What never changes, and so can be shared."""

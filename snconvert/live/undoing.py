@@ -11,6 +11,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from snconvert.constrained import factor_of, found_in, settings_of
 from snconvert.errors import (
     KernelError,
     OptionError,
@@ -20,9 +21,10 @@ from snconvert.errors import (
     printable,
 )
 from snconvert.layers.composite import Composite
-from snconvert.layers.spectral import OPTIONS
+from snconvert.layers.spectral import OPTIONS, Spectral
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
 from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
+from snconvert.live.constraining import constraints_of, release
 from snconvert.live.copying import Copies
 from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
@@ -31,7 +33,7 @@ from snconvert.live.walk import Layer
 from snconvert.plans import Selection
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
-from snconvert.rules import RULES
+from snconvert.rules import RULES, KernelRule
 from snconvert.tree import Node
 
 Verb = Literal["bake", "remove"]
@@ -96,26 +98,30 @@ def undo(
             f"Give a keras.Model, or a path to {verb}_file",
         )
     root = survey(model, RULES)
-    chosen, left = _find(root, made)
+    chosen, left = _find(root, made, verb)
     for node in chosen:
         _check(node)
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
     result, layers = model, [layer_of(node) for node in chosen]
-    # Before they are plain again.
-    mode, bound, norm = layers[0].mode, layers[0].bound, layers[0].norm
+    first = _settings(chosen[0])  # before the layers are plain again
     if not dry_run:
         if not in_place:
             copies = Copies(model)
             result = copies.model
             layers = [copies.of(layer) for layer in layers]
-        _strip(verb, result, layers)
+        rules = [_rule(node) for node in chosen]
+        pairs = list(zip(layers, rules, strict=True))
+        for layer, rule in pairs:
+            if not isinstance(layer, Spectral):
+                release(layer, rule, divide=verb == "remove")
+        _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
     return result, Report(
         source=model.name,
         output=None,
-        target="layer",
-        mode=mode,
-        bound=bound,
-        norm=norm,
+        target="layer" if any(node.spectral for node in chosen) else "constraint",
+        mode=first.mode,
+        bound=first.bound,
+        norm=first.norm,
         layers=tuple(reports),
         bytes=size_of(result),
         seconds=time.perf_counter() - started,
@@ -123,19 +129,33 @@ def undo(
     )
 
 
-def _find(root: LiveNode, made: Recipe) -> tuple[list[Node], dict[Node, str]]:
+def _rule(node: Node) -> KernelRule:
+    return RULES[node.builtin or ""]
+
+
+def _settings(node: Node) -> Any:
+    """What has mode and bound: a spectral layer, or the settings of a constraint."""
+    if node.spectral:
+        return layer_of(node)
+    return settings_of(next(found_in(node.config))[1])
+
+
+def _find(root: LiveNode, made: Recipe, verb: Verb) -> tuple[list[Node], dict[Node, str]]:
     nodes = [node for node in root.walk() if node.path or not node.parent]
     selection = Selection(made, [node for node in nodes if node.path])
     chosen: list[Node] = []
     left: dict[Node, str] = {}
     for node in nodes:
         excluded = selection.why_excluded(node) if node.path else None
-        if not node.spectral:
+        constraints = [options for _, options in found_in(node.config)]
+        if not node.spectral and (not constraints or node.builtin not in RULES):
             left[node] = "not spectral"
         elif excluded is not None:
             left[node] = excluded
         elif node.first is not None:
             left[node] = f"the same layer as {printable(node.first.path)}"
+        elif verb == "remove" and None in map(factor_of, constraints):
+            left[node] = "by how much the kernel was scaled is not recorded; bake keeps it as it is"
         else:
             chosen.append(node)
     if not chosen:
@@ -151,6 +171,8 @@ def _find(root: LiveNode, made: Recipe) -> tuple[list[Node], dict[Node, str]]:
 def _check(node: Node) -> None:
     """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
     layer, parent = layer_of(node), node.parent
+    if not node.spectral:
+        return  # in code that makes a constraint, it goes on being there
     if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
         return
     raise UnsupportedError(
@@ -235,6 +257,10 @@ def _reports(
 
 
 def _report(verb: Verb, node: Node, layer: Layer, status: str) -> LayerReport:
+    if not node.spectral:
+        ((owner, kernel, *_), *_) = constraints_of(layer, _rule(node))
+        shape = tuple(getattr(owner, kernel.name).shape) if layer.built else None
+        return LayerReport(node.path, node.class_name, shape, status, None, node.class_name)
     owners = [(owner, name) for owner in _owners(layer) for name in owner._own_kernels()]
     shape = tuple(owners[0][0]._variable(owners[0][1]).shape) if owners else None
     sigma = after = None

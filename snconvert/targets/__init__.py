@@ -10,7 +10,7 @@ from snconvert.linalg.triplet import Triplet
 from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
-from snconvert.targets import keras, layer
+from snconvert.targets import constraint, keras, layer
 from snconvert.tree import Node
 
 
@@ -29,8 +29,15 @@ class Target(Protocol):
     def new_class(self, node: Node, rule: KernelRule) -> str:
         """Returns the class that the layer will have."""
 
-    def wrap(self, node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> None:
-        """Edits the configuration of the node."""
+    def wrap(
+        self,
+        node: Node,
+        rule: KernelRule,
+        settings: Settings,
+        stored: Stored | None,
+        triplets: Sequence[Triplet],
+    ) -> None:
+        """Edits the configuration of the node; no triplets for a layer that is not built."""
 
     def place(self, group: str) -> str:
         """Returns where the layer's own variables lie, if its new group is `group`."""
@@ -41,5 +48,9 @@ class Target(Protocol):
         """Returns what else changes in the weights of a layer whose new group is `group`."""
 
 
-TARGETS: Mapping[str, Target] = {"layer": layer, "keras": keras}
+TARGETS: Mapping[str, Target] = {
+    "layer": layer,
+    "keras": keras,
+    "constraint": constraint,
+}
 """The targets by their names."""

@@ -68,7 +68,7 @@ def place(group: str) -> str:
     return f"{group}/layer"
 
 
-def wrap(node: Node, _rule: KernelRule, settings: Settings, _stored: Stored | None) -> None:
+def wrap(node: Node, _rule: KernelRule, settings: Settings, *_: object) -> None:
     """Turns the node's entry into that of the wrapper, as Keras would serialise it."""
     inner = {name: node.entry[name] for name in _MOVED if name in node.entry}
     names = ("name", "trainable", "dtype")

@@ -39,7 +39,7 @@ def place(group: str) -> str:
     return group
 
 
-def wrap(node: Node, rule: KernelRule, settings: Settings, _: Stored | None = None) -> None:
+def wrap(node: Node, rule: KernelRule, settings: Settings, *_: object) -> None:
     """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
     own = ">" in rule.spectral_class
     node.entry["module"] = _module(node, rule) if own else "snconvert.layers"

@@ -1,0 +1,116 @@
+"""What a projection remembers of a kernel between two steps, on every backend.
+
+A projection replaces the kernel after a step of the optimizer by the kernel times `bound / sigma`
+(`hard`) or `min(1, bound / sigma)` (`cap`); see `snconvert.layers.tracking` for sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from snconvert.layers.power import scale, stacked, times
+from snconvert.layers.start import random_u, warm_u
+from snconvert.layers.tracking import follow
+from snconvert.matrix import MatrixView
+from snconvert.settings import Settings
+
+JAX = keras.backend.backend() == "jax"
+_STATELESS_ROUNDS = 20
+
+Array = np.ndarray[Any, Any]
+
+
+class Memory:
+    """The vectors of one kernel: on JAX arrays, elsewhere variables, which graphs can write.
+
+    Beside `u` it is the direction in which `u` moved last.
+
+    Args:
+        u: float32 `(b, n)`.
+        variable: Whose they are; `None` for a kernel that is a bare tensor.
+        view: How the kernel is read as a stack of matrices.
+    """
+
+    def __init__(self, u: Array, variable: Any, view: MatrixView) -> None:
+        self.shape = u.shape
+        self.view = view
+        self._variable = variable
+        self._stale = False
+        with outside_graph():
+            self.vectors = [_kept("u", u), _kept("p", np.zeros_like(u))]
+
+    def project(self, kernel: Any, settings: Settings) -> Any:
+        """Returns a kernel scaled to the bound, and remembers its vectors."""
+        kernel = ops.stop_gradient(ops.convert_to_tensor(kernel))
+        kernel, vectors = projected(kernel, self.vectors, self.view, settings)
+        self.store(vectors)
+        return kernel
+
+    def store(self, vectors: Sequence[Any]) -> None:
+        """Keeps the next vectors, or notes that it could not."""
+        if any(map(_is_traced, vectors)):
+            self._stale = True
+        elif JAX:
+            self.vectors = list(vectors)
+        else:
+            for variable, vector in zip(self.vectors, vectors, strict=True):
+                variable.assign(vector)
+
+    def u(self) -> Array:
+        """Returns `u` as numbers, found from the kernel if it could not be kept."""
+        if self._stale and self._variable is not None:
+            return start(self._variable, self.view)
+        return np.asarray(ops.convert_to_numpy(self.vectors[0]), "float32")
+
+
+def projected(
+    kernel: Any, vectors: Sequence[Any], view: MatrixView, settings: Settings
+) -> tuple[Any, list[Any]]:
+    """Returns a kernel tensor scaled to the bound, and its next vectors `u` and `p`.
+
+    What a stateless JAX computation would remember is lost, so that there it does more rounds.
+    """
+    u, p = vectors
+    rounds = settings.power_iterations
+    if _is_traced(kernel) and not _is_traced(u):
+        rounds = max(rounds, _STATELESS_ROUNDS)
+    norm, u, p = follow(stacked(ops.cast(kernel, "float32"), view), u, p, rounds)
+    return times(kernel, scale(norm, settings.mode, settings.bound)), [u, p]
+
+
+def start(kernel: Any, view: MatrixView) -> Array:
+    """Returns the `u` of a kernel, or a random one where its numbers are not at hand."""
+    # Of a variable its own value: within a stateless scope there is only a tracer for it.
+    value = kernel._value if isinstance(kernel, keras.Variable) else kernel  # noqa: SLF001
+    with outside_graph():
+        try:
+            numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")
+        except (NotImplementedError, TypeError, RuntimeError):
+            return random_u(view)
+    return warm_u(numbers, view)
+
+
+def outside_graph() -> AbstractContextManager[Any]:
+    """Lifts what is done out of the TensorFlow graph that is being traced, if there is one."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    scope: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
+    return scope
+
+
+def _kept(name: str, value: Array) -> Any:
+    if JAX:
+        return value
+    return keras.Variable(value, trainable=False, autocast=False, name=name)
+
+
+def _is_traced(tensor: Any) -> bool:
+    """Whether the tensor belongs to a JAX computation being compiled, which has no memory."""
+    return JAX and isinstance(tensor, import_module("jax").core.Tracer)

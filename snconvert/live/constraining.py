@@ -1,0 +1,124 @@
+"""Target `constraint` in memory: constraints on the variables of built layers, and off again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from snconvert.archive.contents import Dataset
+from snconvert.archive.fills import scale
+from snconvert.constrained import argument_of, encoded, unusual
+from snconvert.constraints import SpectralNorm
+from snconvert.linalg.triplet import Triplet
+from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.patched import holds_its_layers, original_class
+from snconvert.live.survey import layer_of
+from snconvert.live.walk import Layer
+from snconvert.plans import Plan, Skip, Step
+from snconvert.rules import KernelRule
+from snconvert.settings import Settings
+from snconvert.targets.constraint import factor_for, why_not
+from snconvert.tree import Node
+
+
+def only_constrainable(plan: Plan) -> Plan:
+    """Returns the plan with the reasons for layers that cannot be constrained.
+
+    Raises:
+        OptionError: A constraint knows no such mode.
+    """
+    return Plan(tuple(map(_seen, plan.outcomes)))
+
+
+def _seen(outcome: Step | Skip) -> Step | Skip:
+    if isinstance(outcome, Skip):
+        return outcome
+    node, built = outcome.node, layer_of(outcome.node).built
+    reason = why_not(node, outcome.rule, outcome.settings, built=built)
+    owner = maker(node)
+    if reason is None and owner is not None:
+        reason = (
+            f"the code of {original_class(owner).__name__} makes it, and would make it without"
+            " the constraint when the model is loaded"
+        )
+    return outcome if reason is None else Skip(node, reason, outcome.rule)
+
+
+def maker(node: Node) -> Layer | None:
+    """Returns the closest owner whose own code makes the layer, so that it is in no file."""
+    at = node.parent
+    while at is not None:
+        if not holds_its_layers(layer_of(at)):
+            return layer_of(at)
+        at = at.parent
+    return None
+
+
+def constrain(
+    layer: Layer, rule: KernelRule, settings: Settings, triplets: Sequence[Triplet] | None
+) -> None:
+    """Normalises the kernels of a layer, and keeps them so from then on.
+
+    Args:
+        layer: Built or not.
+        rule: Its row.
+        settings: How it is normalised.
+        triplets: The leading singular triplet of each kernel of a built layer.
+    """
+    config = layer.get_config()
+    options = (settings.mode, settings.bound, settings.power_iterations)
+    found = iter(triplets or ())
+    for owner, kernels in kernels_by_owner(layer, rule):
+        for kernel in kernels:
+            argument = str(argument_of(kernel, config))
+            if not layer.built:
+                setattr(owner, argument, SpectralNorm(*options))
+                continue
+            variable, triplet = getattr(owner, kernel.name), next(found)
+            view = unusual(kernel.view(tuple(variable.shape), config))
+            factor = factor_for(triplet, settings)
+            made = SpectralNorm(*options, view=view, factor=factor, u=encoded(triplet.u))
+            setattr(owner, argument, made)
+            # Of a built layer, the optimizer heeds this one only.
+            variable.constraint = made
+            _multiply(variable, factor)
+
+
+def constraints_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Layer, Any, str, Any]]:
+    """Yields owner, kernel, argument and constraint for each kernel of a layer that has ours."""
+    config = layer.get_config()
+    for owner, kernels in kernels_by_owner(layer, rule):
+        for kernel in kernels:
+            argument = argument_of(kernel, config)
+            made = getattr(owner, argument, None) if argument is not None else None
+            if isinstance(made, SpectralNorm):
+                yield owner, kernel, str(argument), made
+
+
+def release(layer: Layer, rule: KernelRule, *, divide: bool) -> None:
+    """Takes our constraints off a layer.
+
+    Args:
+        layer: Built or not.
+        rule: Its row.
+        divide: Divide the kernels by what the conversion has multiplied them by.
+    """
+    for owner, kernel, argument, made in list(constraints_of(layer, rule)):
+        setattr(owner, argument, None)
+        if layer.built:
+            variable = getattr(owner, kernel.name)
+            variable.constraint = None
+            if divide and made.factor is not None:
+                _multiply(variable, 1.0 / made.factor)
+
+
+def _multiply(variable: Any, factor: float) -> None:
+    """Multiplies a kernel as the file carrier does, bit for bit."""
+    value = np.array(keras.ops.convert_to_numpy(variable), order="C")
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    dataset = Dataset(value.shape, dtype, "little", None, value.nbytes)
+    scale(value.reshape(-1).view(np.uint8).data, dataset, factor)
+    variable.assign(value)

@@ -1,0 +1,179 @@
+"""Spectral normalization for a training loop: kernels are scaled after each optimizer step."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+
+from snconvert.errors import OptionError, SelectionError, UnsupportedError
+from snconvert.layers.memory import JAX, Memory, outside_graph, projected, start
+from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.survey import layer_of, plan_for, survey
+from snconvert.live.walk import Layer
+from snconvert.recipe import Recipe, recipe
+from snconvert.rules import RULES
+from snconvert.settings import Settings
+
+
+class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # keras has no types
+    """Keeps the largest singular values of kernels at a bound while `fit` trains the model.
+
+    After each optimizer step the selected kernels `W` become `bound / sigma * W` (`hard`) or
+    `min(1, bound / sigma) * W` (`cap`), all in one compiled step. The model stays as it is, plain
+    layers and all; `u` is kept between the steps and goes with the callback. Frozen kernels are
+    left alone. With `steps_per_execution` above 1, it comes after that many steps.
+
+    Args:
+        **options: As for `project`.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> model.compile("sgd", "mse")
+        >>> callback = SpectralProjection(bound=2.0)
+        >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0, callbacks=[callback])
+        >>> round(float(np.linalg.norm(model.get_weights()[0], 2)), 2)
+        2.0
+
+    Reference:
+        Gouk et al. 2018, arXiv:1804.04368, algorithm 2.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self._recipe = _checked(options)
+        self._projection: Projection | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Finds the kernels and the `u` of each."""
+        del logs
+        self._projection = Projection(self.model, self._recipe)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Projects."""
+        del batch, logs
+        # JAX' `fit` keeps the weights to itself, and takes them up again after this.
+        getattr(self.model, "jax_state_sync", lambda: None)()
+        if self._projection is not None:
+            self._projection()
+
+
+def project(model: Layer, **options: Any) -> None:
+    """Scales the kernels of a model to a bound; to be called after each optimizer step.
+
+    As `SpectralProjection` does, for training loops of one's own. The first call finds the kernels
+    and the `u` of each; they are remembered, for as long as the model lives, by the options, and
+    each further call does one round from there. It can be called inside `tf.function`.
+
+    Args:
+        model: A `keras.Model` that is built, or any layer that holds layers.
+        **options: `mode` (`hard` or `cap`), `bound`, `power_iterations`, `kinds`, `conv`, `only`,
+            `exclude`, `select` and `overrides`, as for `snconvert.apply`.
+
+    Raises:
+        SnconvertError: An option cannot work, or no kernel is selected.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> project(model)
+        >>> round(float(np.linalg.norm(model.get_weights()[0], 2)), 2)
+        1.0
+    """
+    made = _checked(options)
+    known = _PROJECTIONS.setdefault(model, [])
+    found = next((projection for recipe_, projection in known if recipe_ == made), None)
+    if found is None:
+        found = Projection(model, made)
+        known.append((made, found))
+    found()
+
+
+class Projection:
+    """The selected kernels of a model, their `u`, and the compiled step over all of them.
+
+    Args:
+        model: A built model.
+        made: Which kernels and how.
+
+    Raises:
+        SelectionError: No kernel is selected.
+    """
+
+    def __init__(self, model: Layer, made: Recipe) -> None:
+        with outside_graph():
+            self._kernels = _kernels(model, made)
+        self._step = _compiled(self._kernels)
+
+    def __call__(self) -> None:
+        """Projects every kernel."""
+        self._step()
+
+
+_Kernels = list[tuple[Any, Memory, Settings]]
+_PROJECTIONS: WeakKeyDictionary[Layer, list[tuple[Recipe, Projection]]] = WeakKeyDictionary()
+
+
+def _checked(options: dict[str, Any]) -> Recipe:
+    made = recipe(None, **options)
+    settings = [made.settings, *(Settings(**o.changes) for o in made.overrides)]
+    if any(one.mode == "gain" for one in settings):
+        raise OptionError("a projection has no gamma for mode gain", "Choose hard or cap")
+    if any(one.norm == "operator" for one in settings):
+        raise UnsupportedError("a projection takes the norm of the matrix", "Use norm matrix")
+    return made
+
+
+def _kernels(model: Layer, made: Recipe) -> _Kernels:
+    found: _Kernels = []
+    for step in plan_for(survey(model, RULES), made, RULES).steps:
+        layer = layer_of(step.node)
+        if not layer.built:
+            continue
+        config = layer.get_config()
+        for owner, kernels in kernels_by_owner(layer, step.rule):
+            for kernel in kernels:
+                variable = getattr(owner, kernel.name)
+                if variable.trainable:
+                    view = kernel.view(tuple(variable.shape), config)
+                    memory = Memory(start(variable, view), variable, view)
+                    found.append((variable, memory, step.settings))
+    if not found:
+        raise SelectionError(
+            f"no kernel of {model.name} is selected that is built and trainable",
+            "Build the model first; see snconvert.inspect for every layer, and kinds, only and"
+            " exclude",
+        )
+    return found
+
+
+def _compiled(kernels: _Kernels) -> Any:
+    def step() -> None:
+        for variable, memory, settings in kernels:
+            variable.assign(memory.project(variable, settings))
+
+    if keras.backend.backend() == "tensorflow":
+        return import_module("tensorflow").function(step, autograph=False)
+    return _with_jit(kernels) if JAX else step
+
+
+def _with_jit(kernels: _Kernels) -> Any:
+    views = [(memory.view, settings) for _, memory, settings in kernels]
+
+    def all_of(values: list[Any], vectors: list[Any]) -> list[Any]:
+        triples = zip(values, vectors, views, strict=True)
+        return [projected(value, pair, *how) for value, pair, how in triples]
+
+    jitted = import_module("jax").jit(all_of)
+
+    def step() -> None:
+        values = [variable.value for variable, _, _ in kernels]
+        found = jitted(values, [memory.vectors for _, memory, _ in kernels])
+        for (variable, memory, _), (value, vectors) in zip(kernels, found, strict=True):
+            variable.assign(value)
+            memory.store(vectors)
+
+    return step

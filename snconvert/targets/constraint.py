@@ -1,0 +1,99 @@
+"""Target `constraint`: the plain layer, with `snconvert.constraints.SpectralNorm` on its kernels.
+
+The kernel is normalised at conversion, as after every step of training from then on; nothing is
+added to the weights. The converged `u`, and the factor by which `remove` divides, are in the
+constraint's configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from snconvert.archive.contents import Product
+from snconvert.constrained import argument_of, entry, unusual
+from snconvert.errors import OptionError
+from snconvert.inventory import Stored
+from snconvert.linalg.triplet import Triplet
+from snconvert.rewriting import Edits
+from snconvert.rule import usual_view
+from snconvert.rules import KernelRule
+from snconvert.settings import Settings
+from snconvert.tree import Node
+
+
+def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> str | None:
+    """Returns why the layer's kernels cannot be constrained, or `None`.
+
+    Raises:
+        OptionError: A constraint knows no such mode.
+    """
+    return why_not(node, rule, settings, built=bool(stored is not None and stored.kernels))
+
+
+def why_not(node: Node, rule: KernelRule, settings: Settings, *, built: bool) -> str | None:
+    """Does what `obstacle` does, for a layer that is built or not."""
+    if settings.mode == "gain":
+        raise OptionError(
+            "a constraint has no gamma, so that there is no mode gain",
+            "Use --mode hard or cap, or --target layer",
+        )
+    kernels = rule.kernels_of(node.config)
+    arguments = [argument_of(kernel, node.config) for kernel in kernels]
+    for kernel, argument in zip(kernels, arguments, strict=True):
+        if argument is None:
+            return f"the layer has no argument for a constraint on its {kernel.name}"
+        if node.config[argument] is not None:
+            return f"it has a {argument} already"
+    if len(set(arguments)) < len(arguments):
+        return f"its one {arguments[0]} is for several kernels, each of another matrix"
+    if not built and any(kernel.view is not usual_view for kernel in kernels):
+        return "not built yet: a constraint needs the shape of the kernel"
+    return None
+
+
+def new_class(node: Node, _: KernelRule) -> str:
+    """Returns the layer's own class."""
+    return node.class_name
+
+
+def place(group: str) -> str:
+    """Returns the layer's group itself."""
+    return group
+
+
+def wrap(
+    node: Node,
+    rule: KernelRule,
+    settings: Settings,
+    stored: Stored | None,
+    triplets: Sequence[Triplet],
+) -> None:
+    """Gives the layer's configuration its constraints."""
+    views = [kernel.view for kernel in stored.kernels] if stored is not None else []
+    for index, kernel in enumerate(rule.kernels_of(node.config)):
+        argument = str(argument_of(kernel, node.config))
+        if not triplets:
+            node.config[argument] = entry(settings, None, None, None)
+            continue
+        triplet = triplets[index]
+        factor = factor_for(triplet, settings)
+        node.config[argument] = entry(settings, unusual(views[index]), factor, triplet.u)
+
+
+def edits(_group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings) -> Edits:
+    """Returns the products that normalise the kernels."""
+    pairs = zip(stored.kernels, triplets, strict=True)
+    return Edits(products=[Product(k.path, factor_for(t, settings)) for k, t in pairs])
+
+
+def factor_for(triplet: Triplet, settings: Settings) -> float:
+    """Returns what a kernel is multiplied by at conversion."""
+    if triplet.zero:
+        return 1.0
+    factor = settings.bound / triplet.sigma
+    return min(1.0, factor) if settings.mode == "cap" else factor
+
+
+def unwrap(node: Node, arguments: Sequence[str]) -> None:
+    """Takes the constraints out of the layer's configuration."""
+    node.config.update(dict.fromkeys(arguments))
