@@ -128,7 +128,8 @@ def prove(
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
     kernel = _numbers(before, proof.kernel, proof.dataset).reshape(proof.dataset.shape)
-    u = _wide(read_dataset(after, proof.u), proof.u_dtype)
+    stored = read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u
+    u = _wide(stored, proof.u_dtype)
     gamma = None if proof.gamma is None else float(read_dataset(after, proof.gamma))
     return judge(
         kernel,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from snconvert.archive.guard import Worker
+from snconvert.constrained import argument_of, decoded, factor_of, found_in, settings_of
 from snconvert.differing import Findings
 from snconvert.errors import KernelError, located
 from snconvert.inventory import StoredKernel
+from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas
 from snconvert.report import Progress
@@ -17,7 +20,7 @@ from snconvert.settings import Settings
 from snconvert.targets.layer import states
 from snconvert.tasks import Factor, Proof, Proved
 from snconvert.tree import Node
-from snconvert.unwrapping import Normalised, find, is_wrapper, scalings
+from snconvert.unwrapping import Normalised, find, is_constrained, is_wrapper, scalings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,12 @@ class Side:
 
 
 def form_of(node: Node) -> str:
-    """Returns `plain`, `spectral`, or `wrapped` in Keras' own wrapper."""
+    """Returns `plain`, `spectral`, `wrapped` in Keras' own wrapper, or `constrained`."""
     if node.spectral is not None:
         return "spectral"
-    return "wrapped" if is_wrapper(node) else "plain"
+    if is_wrapper(node):
+        return "wrapped"
+    return "constrained" if is_constrained(node) else "plain"
 
 
 def side_of(model: Opened, changed: set[Node]) -> Side:
@@ -78,12 +83,12 @@ def prove(
     for x, y in changed.items():
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
         for kernel, gamma, u, settings in _states(after, y):
-            one, vector = raw.get(kernel.kernel.path), after.model.contents.datasets.get(u)
-            if one is not None and vector is not None:
+            one, dtype = raw.get(kernel.kernel.path), _dtype_of(after, u)
+            if one is not None and dtype is not None:
                 place = (one.path, one.dataset, one.view)
                 with located(path=y.path, class_name=y.class_name):
                     conv = kernel.map_of(settings.norm)
-                proofs.append(Proof(x.path, *place, u, vector.dtype, gamma, settings, conv))
+                proofs.append(Proof(x.path, *place, u, dtype, gamma, settings, conv))
             elif one is not None:
                 found.differ(x.path, f"its u is not there ({u})")
     total, done = sum(proof.dataset.nbytes for proof in proofs), 0
@@ -106,8 +111,20 @@ def prove(
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
 
 
-def _states(side: Side, node: Node) -> Iterator[tuple[StoredKernel, str | None, str, Settings]]:
-    """Yields each kernel of a normalised layer, the datasets of its gamma and `u`, and how."""
+def _dtype_of(side: Side, u: str | Array) -> str | None:
+    if not isinstance(u, str):
+        return "float32"
+    dataset = side.model.contents.datasets.get(u)
+    return None if dataset is None else dataset.dtype
+
+
+def _states(
+    side: Side, node: Node
+) -> Iterator[tuple[StoredKernel, str | None, str | Array, Settings]]:
+    """Yields each kernel of a normalised layer, the dataset of its gamma, its `u`, and how.
+
+    `u` is a dataset, or what a constraint in the configuration holds.
+    """
     if is_wrapper(node):
         for kernel in side.kernels(node):
             yield kernel, None, f"{side.model.paths[node]}/vars/1", Settings()
@@ -116,6 +133,20 @@ def _states(side: Side, node: Node) -> Iterator[tuple[StoredKernel, str | None, 
         if stored is not None and stored.kernels:
             for kernel, gamma, u in states(side.model.paths[node], stored, settings):
                 yield kernel, gamma, u, settings
+    else:
+        for kernel, constraint in _constraints(side, node):
+            with located(path=node.path, class_name=node.class_name):
+                held = decoded(constraint.get("u"), kernel.view.shape[0])
+                yield kernel, None, held, settings_of(constraint)
+
+
+def _constraints(side: Side, node: Node) -> Iterator[tuple[StoredKernel, dict[str, Any]]]:
+    """Yields the kernels of a layer that our constraint is on, with its options."""
+    by_argument = dict(found_in(node.config))
+    for kernel in side.kernels(node):
+        argument = argument_of(kernel.kernel, node.config)
+        if argument in by_argument:
+            yield kernel, by_argument[argument]
 
 
 def new_gammas(
@@ -154,9 +185,17 @@ def allowed_factors(
     """Returns by what the kernels may have been multiplied, by the kernel before."""
     factors: dict[str, tuple[float, ...]] = {}
     for x, y in changed.items():
+        settings = {k.kernel.path: settings_of(c) for k, c in _constraints(sides[1], y)}
+        divided = {k.kernel.path: factor_of(c) for k, c in _constraints(sides[0], x)}
         for kernel in sides[0].kernels(x):
-            path = kernel.path
-            if is_wrapper(y) and path in proved:
+            path, name = kernel.path, kernel.kernel.path
+            if name in settings and path in proved:
+                sigma = proved[path].sigma or 0.0
+                factors[path] = (settings[name].sigma_after(sigma) / sigma if sigma else 1.0,)
+            elif name in divided:
+                recorded = divided[name]
+                factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
+            elif is_wrapper(y) and path in proved:
                 factors[path] = (1.0 / (proved[path].sigma or 1.0),)
             elif is_wrapper(x):
                 recorded = sides[0].normalised.wrapped.get(x)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snconvert.archive.contents import Dataset
 from snconvert.convolution import Convolution
+from snconvert.linalg.scan import Array
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 
@@ -123,7 +124,7 @@ class Proof:
         kernel: The raw kernel's dataset, before.
         dataset: Where it lies.
         view: Its matrix view.
-        u: The dataset of `u`, after.
+        u: The dataset of `u`, after, or `u` itself.
         u_dtype: Its type.
         gamma: The dataset of `gamma`, after, in mode `gain`.
         settings: How it is normalised.
@@ -134,7 +135,7 @@ class Proof:
     kernel: str
     dataset: Dataset
     view: MatrixView
-    u: str
+    u: str | Array
     u_dtype: str
     gamma: str | None
     settings: Settings
