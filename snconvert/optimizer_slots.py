@@ -23,7 +23,8 @@ from snconvert.errors import UnsupportedError, printable
 
 Shape = tuple[int, ...]
 _WAY_OUT = (
-    "Use --mode hard or cap, or save the model without its optimizer (include_optimizer=False)"
+    "Use --mode hard or cap, or let Keras open the file with --import keras, or save the model"
+    " without its optimizer (include_optimizer=False)"
 )
 
 

@@ -157,7 +157,10 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
         for match, changes in dict(given.pop("overrides", {})).items()
     ]
     merged = {**table, **given}
-    kinds = _kinds(merged.pop("kinds", None), conv=bool(merged.pop("conv", False)))
+    conv = merged.pop("conv", False)
+    if not isinstance(conv, bool):
+        raise OptionError(f"conv is {conv!r}", "Give true or false")
+    kinds = _kinds(merged.pop("kinds", None), conv=conv)
     settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
     unknown = sorted(merged.keys() - {"target", "select", "certify"})

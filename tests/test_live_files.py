@@ -110,6 +110,7 @@ def test_legacy_files(name, lost, models, tmp_path):
     assert report.converted
     assert keras.saving.load_model(output).built
     assert all(lost in warning.lower() for warning in report.warnings)
+    assert all("compile the result" in warning for warning in report.warnings)
     assert report.warnings
     with pytest.raises(OptionError, match=r"ends in \.keras"):
         live.apply_through_keras(source, str(tmp_path / "out.h5"), recipe())

@@ -150,3 +150,29 @@ def test_it_says_so_when_it_cannot() -> None:
         edit_slots(mine, slots, [bag, Gamma(1.0)])
     plain = edit_slots(adam, {k: v for k, v in slots.items() if v[0] == ()}, [Gamma(1.0)])
     assert (plain.moves, plain.additions) == ([], [])
+
+
+def test_keras_is_the_way_out(tmp_path: Path) -> None:
+    """What the file carrier cannot match, as Muon's two slots of an embedding, Keras knows itself:
+    with `--import keras`, which the message names, the state is kept."""
+    tokens = keras.Input((3,), dtype="int32")
+    x = keras.layers.Embedding(5, 4)(tokens)
+    x = keras.layers.MultiHeadAttention(2, 2)(x, x)
+    model = keras.Model(tokens, keras.layers.Dense(1)(x))
+    model.compile(optimizers.Muon(0.01), "mse", run_eagerly=True)
+    for _ in range(3):
+        model.train_on_batch(np.array([[0, 1, 2], [3, 4, 0]]), np.ones((2, 3, 1)))
+    source, output = tmp_path / "plain.keras", tmp_path / "gain.keras"
+    model.save(source)
+    with pytest.raises(UnsupportedError) as caught:
+        snconvert.apply_file(source, output, mode="gain", kinds="all")
+    assert "--import keras" in caught.value.fix
+    snconvert.apply_file(source, output, mode="gain", kinds="all", imports=["keras"])
+    loaded = keras.saving.load_model(output)
+    assert int(loaded.optimizer.iterations) == 3
+    # A gamma for the embedding, the four projections and the Dense, of two slots each.
+    assert len(loaded.trainable_variables) == len(model.trainable_variables) + 6
+    assert len(loaded.optimizer.variables) == len(model.optimizer.variables) + 12
+    kept = {v.path.split("/", 1)[1]: v for v in loaded.optimizer.variables}
+    for variable in model.optimizer.variables[2:]:
+        np.testing.assert_array_equal(kept[variable.path.split("/", 1)[1]], variable)

@@ -48,6 +48,7 @@ def test_kinds(options: dict[str, Any], kinds: tuple[str, ...]) -> None:
         {"norm": "frobenius"},
         {"target": "torch"},
         {"kinds": "dens"},
+        {"conv": "no"},
         {"only": 3},
         {"overrides": {"a": {"units": 3}}},
         {"overrides": {"a": {"bound": -1}}},

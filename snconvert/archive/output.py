@@ -63,8 +63,10 @@ def check_output(
         elif os.path.lexists(real):
             mode = os.lstat(real).st_mode
             if not stat.S_ISREG(mode):
-                kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-                raise OutputError(f"the output is {kind}", "Choose another output")
+                if stat.S_ISDIR(mode):
+                    fix = "Name the file in it, too: one model is written to one file"
+                    raise OutputError("the output is a folder", fix)
+                raise OutputError("the output is no regular file", "Choose another output")
             if not (force or in_place):
                 raise exists(shown)
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -91,7 +91,8 @@ def load(source: str) -> tuple[Layer, list[str]]:
                 " Python and use snconvert.apply",
             ) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
-    return model, [f"{lost}: {summary(first)}", *told]
+    why = summary(first).rstrip(".")
+    return model, [f"{lost} ({why}); compile the result before you train it", *told]
 
 
 def _is_hdf5(source: str) -> bool:
