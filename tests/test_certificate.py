@@ -234,6 +234,21 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 sigmas.measure(extent, [replace(task, certify=True)])
 
 
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the Gram matrix finds no room, that is what the error says."""
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    kernel, view = np.random.default_rng(0).normal(size=(50, 50)), MatrixView.of((50, 50))
+    found = leading_triplet(kernel, view)
+    monkeypatch.setattr(certificate, "_gram", full)
+    with pytest.raises(
+        KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out --certify"
+    ):
+        prove(kernel, view, found)
+
+
 def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
     """`--certify` of `apply` and `inspect`, in the table and in JSON; recipes know it, too."""
     source = saved("sequential", tmp_path)
