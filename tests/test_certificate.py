@@ -22,6 +22,7 @@ from snconvert.archive.extent import Extent
 from snconvert.errors import KernelError, OptionError
 from snconvert.linalg import certificate
 from snconvert.linalg.certificate import SLACK, prove
+from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.matrix import MatrixView
 from snconvert.tasks import Task
@@ -135,6 +136,23 @@ def test_another_singular_vector_is_not_enough() -> None:
     missed = Triplet(3.0, np.array([[1, 0, 0], [1, 0, 0]], "f4"), 0.0, zero=False)
     with pytest.raises(KernelError, match=r"may be above 3\.000003"):
         prove(stack, MatrixView((2, 3, 3), (0, 1, 2), (2, 3, 3)), missed)
+
+
+@pytest.mark.parametrize("shape", [(530, 40), (40, 530), (512, 300), (3, 9), (1300, 260)])
+def test_no_row_is_left_out(shape: tuple[int, int]) -> None:
+    """The Gram matrix is that of all rows, or columns, whatever the chunks; a norm that hides in
+    the last one is seen."""
+    kernel = np.random.default_rng(3).normal(size=shape)
+    view = MatrixView.of(shape)
+    block = Blocks(kernel, view, bfloat16=False).block(0)
+    tall = kernel if shape[0] >= shape[1] else kernel.T
+    gram = certificate._gram(block, block.longer)
+    np.testing.assert_allclose(np.triu(gram), np.triu(tall.T @ tall), rtol=1e-12, atol=1e-10)
+    found = leading_triplet(kernel, view)
+    tall[-1] *= 100.0
+    wrong = replace(found, u=leading_triplet(kernel, view).u)
+    with pytest.raises(KernelError, match="may be above"):
+        prove(kernel, view, wrong)
 
 
 @pytest.mark.parametrize("size", [7, 256, 300])
