@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snconvert.convert import convert_file, inspect_file
 from snconvert.errors import OptionError, UnsupportedError
@@ -15,8 +15,9 @@ from snconvert.recipe import recipe
 from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
 from snconvert.undo import Verb, undo_file
-from snconvert.verdict import Verdict
-from snconvert.verifying import verify_file
+
+if TYPE_CHECKING:
+    from snconvert.verdict import Verdict
 
 StrPath = str | os.PathLike[str]
 _LEGACY = (".h5", ".hdf5")
@@ -241,6 +242,8 @@ def verify(
     paths = [isinstance(model, str | os.PathLike) for model in (before, after)]
     imports = tuple(imports)
     if all(paths) and not imports:
+        from snconvert.verifying import verify_file
+
         return verify_file(os.fspath(before), os.fspath(after), progress=progress)
     with _quiet_start():
         from snconvert.live.verifying import verify_models, verify_through_keras

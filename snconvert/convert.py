@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output
@@ -31,7 +31,6 @@ from snconvert.targets import TARGETS, Target
 from snconvert.targets.layer import settings_of
 from snconvert.tasks import IN_CHILD
 from snconvert.tree import Node
-from snconvert.verifying import check_result
 
 
 def convert_file(
@@ -90,7 +89,7 @@ def convert_file(
                 ),
                 force=force or in_place,
                 progress=progress,
-                check=functools.partial(check_result, opened, worker=worker) if verify else None,
+                check=_check(opened, worker) if verify else None,
             )
         else:
             opened.check_weights()  # writing does both on its way
@@ -147,6 +146,12 @@ def inspect_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
     )
+
+
+def _check(source: Source, worker: Worker) -> Callable[[str], None]:
+    from snconvert.verifying import check_result  # noqa: PLC0415 -- few runs need it
+
+    return functools.partial(check_result, source, worker=worker)
 
 
 def _refuse_other_norms(recipe: Recipe) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.errors import printable
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
-from snconvert.verdict import Verdict
+
+if TYPE_CHECKING:
+    from snconvert.verdict import Verdict
 
 _THOUSAND = 1000
 _DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}

@@ -22,6 +22,7 @@ from snconvert.archive.extent import Extent
 from snconvert.errors import KernelError, OptionError
 from snconvert.linalg import certificate
 from snconvert.linalg.certificate import SLACK, prove
+from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.matrix import MatrixView
 from snconvert.tasks import Task
@@ -137,6 +138,23 @@ def test_another_singular_vector_is_not_enough() -> None:
         prove(stack, MatrixView((2, 3, 3), (0, 1, 2), (2, 3, 3)), missed)
 
 
+@pytest.mark.parametrize("shape", [(530, 40), (40, 530), (512, 300), (3, 9), (1300, 260)])
+def test_no_row_is_left_out(shape: tuple[int, int]) -> None:
+    """The Gram matrix is that of all rows, or columns, whatever the chunks; a norm that hides in
+    the last one is seen."""
+    kernel = np.random.default_rng(3).normal(size=shape)
+    view = MatrixView.of(shape)
+    block = Blocks(kernel, view, bfloat16=False).block(0)
+    tall = kernel if shape[0] >= shape[1] else kernel.T
+    gram = certificate._gram(block, block.longer)
+    np.testing.assert_allclose(np.triu(gram), np.triu(tall.T @ tall), rtol=1e-12, atol=1e-10)
+    found = leading_triplet(kernel, view)
+    tall[-1] *= 100.0
+    wrong = replace(found, u=leading_triplet(kernel, view).u)
+    with pytest.raises(KernelError, match="may be above"):
+        prove(kernel, view, wrong)
+
+
 @pytest.mark.parametrize("size", [7, 256, 300])
 def test_the_factor_and_what_it_misses(size: int) -> None:
     """The blocks of the factorisation are those of the Cholesky factor, its remainder is what an
@@ -232,6 +250,21 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert sigmas.measure(extent, [task])[0].sigma == pytest.approx(0.99)
             with pytest.raises(KernelError, match=r"^a/b \(Dense\): sigma 0.99 cannot be"):
                 sigmas.measure(extent, [replace(task, certify=True)])
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the Gram matrix finds no room, that is what the error says."""
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    kernel, view = np.random.default_rng(0).normal(size=(50, 50)), MatrixView.of((50, 50))
+    found = leading_triplet(kernel, view)
+    monkeypatch.setattr(certificate, "_gram", full)
+    with pytest.raises(
+        KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out --certify"
+    ):
+        prove(kernel, view, found)
 
 
 def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:

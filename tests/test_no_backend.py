@@ -34,13 +34,15 @@ def loaded_after(statement: str, folder: Path) -> str:
     [
         "",
         "snconvert.apply_file('in.keras', 'out.keras')",
+        "snconvert.apply_file('in.keras', 'out.keras', verify=True, certify=True)",
+        "assert snconvert.verify('in.keras', 'in.keras')",
         "snconvert.inspect('in.keras')",
         "from snconvert.cli import app; app(['apply', 'in.keras'], standalone_mode=False)",
         "snconvert.RULES; snconvert.SnconvertError; dir(snconvert)",
     ],
 )
 def test_light(statement: str, models: Path, tmp_path: Path) -> None:
-    """Neither importing nor converting nor inspecting loads keras or a backend."""
+    """Neither importing nor converting, inspecting and comparing loads keras or a backend."""
     (tmp_path / "in.keras").write_bytes((models / "a02_seq_adam.keras").read_bytes())
     assert loaded_after(statement, tmp_path) == "[]"
 

@@ -6,6 +6,8 @@ import importlib
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import live_models
 import numpy as np
 import pytest
 from live_models import TOPOLOGIES
-from test_convert import datasets, saved, weights
+from test_convert import CONVERTIBLE, datasets, saved, weights
 from zoo import ZOO
 
 import snconvert
@@ -92,6 +94,31 @@ def test_every_kind(name: str, tmp_path: Path) -> None:
     report = snconvert.apply_file(source, patched, kinds="all", mode="gain", verify=True)
     verdict = snconvert.verify(source, patched)
     assert (verdict.differences, len(verdict.changes)) == ((), report.converted)
+
+
+@pytest.mark.parametrize("name", CONVERTIBLE)
+def test_genuine_files(name: str, models: Path, tmp_path: Path) -> None:
+    """Files of all versions are proved to the last bit before they are there, and after."""
+    snconvert.apply_file(models / name, tmp_path / name, kinds="all", mode="gain", verify=True)
+    assert snconvert.verify(models / name, tmp_path / name)
+
+
+def test_hostile_files(models: Path) -> None:
+    """Whatever is compared with a good file, it is another model, or an error of one line."""
+    cases = Path(__file__).parent / "data" / "corpus" / "cases"
+    # Where no backend is loaded, the guarded process is there at once.
+    code = f"""
+import pathlib, snconvert
+from collections import Counter
+def outcome(case):
+    try:
+        return bool(snconvert.verify({str(models / "a01_seq_plain.keras")!r}, case))
+    except snconvert.SnconvertError as error:
+        return "error" if str(error).isprintable() else str(error)
+print(Counter(map(outcome, pathlib.Path({str(cases)!r}).iterdir())))
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert re.fullmatch(r"Counter\({'error': \d{2,}, False: \d{2,}}\)", run.stdout.strip())
 
 
 # -- No ------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def prove(
             )
         except MemoryError:
             raise KernelError(
-                f"the proof of sigma takes {8e-9 * min(block.shape) ** 2:.1f} GB of memory",
+                f"the proof of sigma takes {8e-9 * min(block.shape) ** 2:.2g} GB of memory",
                 "Leave out --certify",
             ) from None
         if not proved:
