@@ -13,7 +13,7 @@ from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
 _LISTED = 12
-_SETTINGS = ("mode", "bound", "power_iterations")  # which every spectral layer stores
+_SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
 from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
 from snconvert.live.patched import mark_owners
+from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.plans import Plan, Skip
@@ -153,16 +154,16 @@ def convert(
         for optimizer in optimizers_of(all_layers(result)):
             check_slots(optimizer)
     additions: list[tuple[list[Any], list[Any]]] = []
-    for position, step, layer, cls in zip(
-        positions, found.plan.steps, layers, classes, strict=True
-    ):
-        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
-        # Without the variables of layers inside, which come behind.
-        had = [[*owner._trainable_variables, *owner._non_trainable_variables] for owner in owners]  # noqa: SLF001
-        adopt(layer, cls, step.settings, found.measured.get(position))
-        for owner, own in zip(owners, had, strict=True):
-            additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
-    _refresh(result, additions)
+    steps = zip(positions, found.plan.steps, layers, classes, strict=True)
+    with scope_of(model):
+        for position, step, layer, cls in steps:
+            owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
+            # Without the variables of layers inside, which come behind.
+            had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
+            adopt(layer, cls, step.settings, found.measured.get(position))
+            for owner, own in zip(owners, had, strict=True):
+                additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
+        _refresh(result, additions)
     mark_owners(result)
     renew_parameters(result)
     report = _as_report(model, made, reports, found, started)

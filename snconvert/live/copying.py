@@ -35,6 +35,7 @@ from snconvert.live.reach import (
     reaches_state,
     state,
 )
+from snconvert.live.replicas import scope_of
 from snconvert.live.walk import COMPILED, Layer, descendants
 
 _WRAPPERS = "tensorflow.python.trackable.data_structures"
@@ -63,10 +64,11 @@ class Copies:
         self._kept: list[Any] = []  # so that no `id` is used twice
         self._todo: list[tuple[Any, Any, str]] = []
         self._nodes = _own_nodes(model)
-        self.model = self._copy(model, model.name)
-        while self._todo:
-            old, new, where = self._todo.pop()
-            self._fill(old, new, where)
+        with scope_of(model):
+            self.model = self._copy(model, model.name)
+            while self._todo:
+                old, new, where = self._todo.pop()
+                self._fill(old, new, where)
         self._renew_keys()
         self._renew_books()
         _check(model, self)
@@ -166,6 +168,7 @@ class Copies:
             trainable=getattr(old._value, "trainable", old.trainable),
             autocast=old._autocast,
             aggregation=old.aggregation,
+            synchronization=old.synchronization,
             name=old.name,
         )
         for name, value in state(old):

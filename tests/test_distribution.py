@@ -1,0 +1,84 @@
+"""Converted models, trained on several devices: u is the same on all, and all is as on one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import distributed
+import numpy as np
+import pytest
+
+MODELS = ("hard", "gain", "live")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain model and its conversions, and in `one-*` what training on one device makes."""
+    path = tmp_path_factory.mktemp("distribution")
+    distributed.convert(path)
+    return path
+
+
+def start(kind: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Starts a process of `distributed.py`."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", distributed.__file__, kind, folder],
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes: subprocess.Popen[str]) -> None:
+    """Waits for processes, for four minutes each."""
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode == 0, errors[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def check(folder: Path, names: Sequence[str], replicas: list[str]) -> None:
+    """Makes sure that all replicas hold the same bits, and those of one device to 2e-5: float32
+    rounding of other sums over the batch, over four steps."""
+    for name in names:
+        first, *others = (np.load(folder / replica.format(name)) for replica in replicas)
+        one = "live" if name == "in_place" else name  # in the same mode
+        expected = np.load(folder / f"one-{one}-0.npz")
+        assert sum(path.endswith("u") for path in first) == 3
+        assert set(first) == set(expected)
+        for path in first:
+            for other in others:
+                np.testing.assert_array_equal(first[path], other[path], err_msg=path)
+            np.testing.assert_allclose(first[path], expected[path], atol=2e-5, err_msg=path)
+
+
+def test_tensorflow(folder: Path) -> None:
+    """MirroredStrategy on two devices, and MultiWorkerMirroredStrategy in two processes."""
+    finish(start("mirrored", folder))
+    check(folder, (*MODELS, "in_place"), [f"mirrored-{{}}-{i}.npz" for i in range(2)])
+    with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (a, b)]
+    configs = [
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)
+    ]
+    finish(*(start("worker", folder, TF_CONFIG=json.dumps(config)) for config in configs))
+    check(folder, (*MODELS, "in_place"), [f"worker{i}-{{}}-0.npz" for i in range(2)])
+
+
+def test_jax(folder: Path) -> None:
+    """DataParallel on four devices, and ModelParallel, which divides the kernels, on two by two."""
+    devices = "--xla_force_host_platform_device_count=4"
+    finish(start("jax", folder, KERAS_BACKEND="jax", XLA_FLAGS=devices))
+    for kind in ("data", "model"):
+        check(folder, MODELS, [f"{kind}-{{}}-{i}.npz" for i in range(4)])
