@@ -26,7 +26,7 @@ from snconvert.live.patched import mark_owners
 from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
-from snconvert.plans import Plan, Skip
+from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import LayerReport, Report
 from snconvert.rules import KernelRule, table
@@ -130,44 +130,49 @@ def convert(
     """
     started = time.perf_counter()
     found = _find(model, made, rules, everything=False)
-    plain = made.target == "constraint"
-    steps = () if plain else found.plan.steps
-    classes = [spectral_class(step.rule.spectral_class) for step in steps]
+    constrains = made.target == "constraint"
+    todo = [
+        (layer_of(outcome.node), outcome, found.measured.get(position))
+        for position, outcome in enumerate(found.plan.outcomes)
+        if isinstance(outcome, Step)
+    ]
+    classes = [] if constrains else [spectral_class(s.rule.spectral_class) for _, s, _ in todo]
     reports = _layer_reports(made, found, "converted")
-    layers = [layer_of(step.node) for step in found.plan.steps]
     result = model
     if not in_place:
         copies = Copies(model)
         result = copies.model
-        layers = [copies.of(layer) for layer in layers]
-    positions = [
-        i for i, outcome in enumerate(found.plan.outcomes) if not isinstance(outcome, Skip)
-    ]
-    if plain:
-        for position, step, layer in zip(positions, found.plan.steps, layers, strict=True):
-            constrain(layer, step.rule, step.settings, found.measured.get(position))
+        todo = [(copies.of(layer), step, triplets) for layer, step, triplets in todo]
+    if constrains:
+        for layer, step, triplets in todo:
+            constrain(layer, step.rule, step.settings, triplets)
         drop_compiled(result)
-        return result, _as_report(model, made, reports, found, started)
-    for layer, cls in zip(layers, classes, strict=True):
+    else:
+        with scope_of(model):
+            _adopt_all(result, todo, classes)
+    return result, _as_report(model, made, reports, found, started)
+
+
+def _adopt_all(
+    model: Layer, todo: Sequence[tuple[Layer, Step, Any]], classes: Sequence[type]
+) -> None:
+    """Turns layers of a model into spectral ones, and tells all who keep lists of variables."""
+    for (layer, _, _), cls in zip(todo, classes, strict=True):
         check_fit(layer, cls)
-    if any(step.settings.mode == "gain" for step in found.plan.steps):
-        for optimizer in optimizers_of(all_layers(result)):
+    if any(step.settings.mode == "gain" for _, step, _ in todo):
+        for optimizer in optimizers_of(all_layers(model)):
             check_slots(optimizer)
     additions: list[tuple[list[Any], list[Any]]] = []
-    steps = zip(positions, found.plan.steps, layers, classes, strict=True)
-    with scope_of(model):
-        for position, step, layer, cls in steps:
-            owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
-            # Without the variables of layers inside, which come behind.
-            had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
-            adopt(layer, cls, step.settings, found.measured.get(position))
-            for owner, own in zip(owners, had, strict=True):
-                additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
-        _refresh(result, additions)
-    mark_owners(result)
-    renew_parameters(result)
-    report = _as_report(model, made, reports, found, started)
-    return result, report
+    for (layer, step, triplets), cls in zip(todo, classes, strict=True):
+        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
+        # Without the variables of layers inside, which come behind.
+        had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
+        adopt(layer, cls, step.settings, triplets)
+        for owner, own in zip(owners, had, strict=True):
+            additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
+    _refresh(model, additions)
+    mark_owners(model)
+    renew_parameters(model)
 
 
 def plan_of(
