@@ -109,11 +109,9 @@ def undo(
             copies = Copies(model)
             result = copies.model
             layers = [copies.of(layer) for layer in layers]
-        rules = [_rule(node) for node in chosen]
-        pairs = list(zip(layers, rules, strict=True))
-        for layer, rule in pairs:
-            if not isinstance(layer, Spectral):
-                release(layer, rule, divide=verb == "remove")
+        for node, layer in zip(chosen, layers, strict=True):
+            if not node.spectral:
+                release(layer, _rule(node), divide=verb == "remove")
         _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
     return result, Report(
         source=model.name,
