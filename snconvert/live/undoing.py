@@ -34,6 +34,7 @@ from snconvert.plans import Selection
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
+from snconvert.settings import Settings
 from snconvert.tree import Node
 
 Verb = Literal["bake", "remove"]
@@ -131,10 +132,10 @@ def _rule(node: Node) -> KernelRule:
     return RULES[node.builtin or ""]
 
 
-def _settings(node: Node) -> Any:
-    """What has mode and bound: a spectral layer, or the settings of a constraint."""
+def _settings(node: Node) -> Settings:
     if node.spectral:
-        return layer_of(node)
+        layer = layer_of(node)
+        return Settings(layer.mode, layer.bound)
     return settings_of(next(found_in(node.config))[1])
 
 
