@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from snconvert import layers
+from snconvert.constraints import SpectralNorm
 
 # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -27,9 +28,10 @@ def run(script: str, *arguments: object, path: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model with a spectral layer."""
+    """A saved model with a spectral layer and a constraint."""
     path = tmp_path_factory.mktemp("registration") / "model.keras"
-    keras.Sequential([keras.Input((3,)), layers.SpectralDense(2)]).save(path)
+    plain = keras.layers.Dense(2, kernel_constraint=SpectralNorm())
+    keras.Sequential([keras.Input((3,)), layers.SpectralDense(2), plain]).save(path)
     return path
 
 
@@ -72,7 +74,7 @@ def test_a_file_loads(script: str, saved: Path) -> None:
 FAKE = """
 import snconvert
 from snconvert import registration
-registration._LAYERS = registration._PATCHED = 'fake_layers'
+registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'
 def waiting():
     return any(type(f).__module__ == 'snconvert.registration' for f in sys.meta_path)
 """
@@ -107,7 +109,7 @@ def test_two_finders(tmp_path: Path) -> None:
     script = (
         "import importlib\n"
         "importlib.reload(registration)\n"
-        "registration._LAYERS = registration._PATCHED = 'fake_layers'\n"
+        "registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'\n"
         "registration.install(); registration.install()\n"
         "assert sum('registration' in type(f).__module__ for f in sys.meta_path) == 2\n"
         "import keras, other_0; assert keras.saw == [1] and not waiting()\n"
@@ -165,7 +167,8 @@ def test_keras_half_imported(tmp_path: Path) -> None:
     fake(
         tmp_path,
         "import snconvert; from snconvert import registration\n"
-        "registration._LAYERS = registration._PATCHED = 'fake_layers'\nimport keras.part\n",
+        "registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'\n"
+        "import keras.part\n",
     )
     script = (
         "import keras; assert keras.saw == []\n"

@@ -34,6 +34,7 @@ from snconvert.plans import Selection
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
+from snconvert.settings import Settings
 from snconvert.tree import Node
 
 Verb = Literal["bake", "remove"]
@@ -109,11 +110,9 @@ def undo(
             copies = Copies(model)
             result = copies.model
             layers = [copies.of(layer) for layer in layers]
-        rules = [_rule(node) for node in chosen]
-        pairs = list(zip(layers, rules, strict=True))
-        for layer, rule in pairs:
-            if not isinstance(layer, Spectral):
-                release(layer, rule, divide=verb == "remove")
+        for node, layer in zip(chosen, layers, strict=True):
+            if not node.spectral:
+                release(layer, _rule(node), divide=verb == "remove")
         _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
     return result, Report(
         source=model.name,
@@ -133,10 +132,10 @@ def _rule(node: Node) -> KernelRule:
     return RULES[node.builtin or ""]
 
 
-def _settings(node: Node) -> Any:
-    """What has mode and bound: a spectral layer, or the settings of a constraint."""
+def _settings(node: Node) -> Settings:
     if node.spectral:
-        return layer_of(node)
+        layer = layer_of(node)
+        return Settings(layer.mode, layer.bound)
     return settings_of(next(found_in(node.config))[1])
 
 
