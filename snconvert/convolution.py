@@ -29,9 +29,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from snconvert.errors import SourceError
+
 Sizes = tuple[int, ...]
 
 _LARGEST = 1 << 22  # numbers of inputs or outputs up to which the map itself is taken
+_MOST = 1 << 27  # the same of the coarsest torus: strides with a large dilation may take any
 _FINE = {1: 32, 2: 16}  # frequencies for each degree: the bound is 0.2 and 1.9 % above the grid's
 _COARSE, _COARSEST = 8, 4  # of higher ranks, 13 %; and where the torus would be too large
 
@@ -180,6 +183,9 @@ def at_size(
         dilation: Its dilation.
         padding: `valid`, `same` (split as TensorFlow does, with the odd one behind) or `causal`.
         stack: The shape `(b, k*m, n)` of the kernel's matrix view.
+
+    Raises:
+        SourceError: Its numbers are such that neither can be taken.
     """
     spans = tuple((k - 1) * d for k, d in zip(kernel, dilation, strict=True))
     known = tuple(size or 0 for size in sizes)
@@ -218,6 +224,9 @@ def transposed_at_size(
         padding: `valid` or `same`.
         stack: The shape `(1, k*out, in)` of the kernel's matrix view.
         output_padding: As Keras' layer takes it; `None` for as much as `padding` makes it.
+
+    Raises:
+        SourceError: Its numbers are such that neither can be taken.
     """
     inputs, before = [], []
     known = tuple(size or 0 for size in sizes)
@@ -240,4 +249,11 @@ def _or_over_all_sizes(made: Convolution, stack: Sizes) -> Convolution:
     most = max(math.prod(made.inputs), math.prod(made.outputs)) * channels
     if min(sizes) > 0 and most <= _LARGEST:
         return made
-    return Convolution.over_all_sizes(made.kernel, made.strides, made.dilation, channels)
+    bound = Convolution.over_all_sizes(made.kernel, made.strides, made.dilation, channels)
+    if not bound.as_matrix and math.prod(bound.inputs) * channels > _MOST:
+        raise SourceError(
+            f"no operator norm can be found for strides {made.strides} with dilation"
+            f" {made.dilation} and a kernel of {made.kernel}",
+            "Repair the layer's configuration and save the model again",
+        )
+    return bound

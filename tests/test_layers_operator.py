@@ -359,10 +359,10 @@ print(json.dumps([keras.backend.backend(), found, moved]))
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_same_sigma_on_every_backend(backend):
-    """Transposed, strided, grouped, dilated, depthwise, and of unknown size; and they train."""
+    """Strided, dilated, grouped, transposed, and of unknown size; and they train."""
     pytest.importorskip(backend)
-    cases = [CASES[i] for i in (13, 16, 18, 28, 32, 41)] + [
-        ("Conv2D", {"filters": 3, "kernel_size": 3}, (None, None, 2))
+    cases = [CASES[i] for i in (3, 16, 18, 28)] + [
+        ("Conv1D", {"filters": 3, "kernel_size": 2}, (None, 2))
     ]
     made = [make(case) for case in cases]
     kernels = [np.asarray(layer.kernel).tolist() for layer in made]

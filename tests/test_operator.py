@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snconvert.convolution import Convolution, at_size, transposed_at_size
-from snconvert.errors import KernelError
+from snconvert.errors import KernelError, SourceError
 from snconvert.linalg.convolution import adjoint, forward
 from snconvert.linalg.operator import image_norm, operator_triplet
 from snconvert.matrix import MatrixView
@@ -178,6 +178,8 @@ def test_a_map_that_is_too_large_is_bounded_instead():
         assert conv.wrapped
         assert conv.outputs == (32, 32)
         assert conv.factor == pytest.approx(1.0196, rel=1e-4)
+    with pytest.raises(SourceError, match="strides"):
+        at_size((9, 9), (4, 4), (3, 3), (1 << 30, 1 << 30), "valid", (1, 16, 1))
     wide = Convolution.over_all_sizes((31, 31), (1, 1), (1, 1), 4096)
     assert wide.outputs == (120, 120)
     assert wide.factor == pytest.approx(math.sqrt(2), rel=1e-6)

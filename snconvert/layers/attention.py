@@ -40,6 +40,7 @@ class SpectralMultiHeadAttention(SpectralAttention, keras.layers.MultiHeadAttent
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.MultiHeadAttention`.
 
     Example:
@@ -73,6 +74,7 @@ class SpectralGroupQueryAttention(SpectralAttention, keras.layers.GroupQueryAtte
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.GroupQueryAttention`.
 
     Example:

@@ -62,6 +62,7 @@ class SpectralSimpleRNNCell(SpectralCell, keras.layers.SimpleRNNCell):  # type: 
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.SimpleRNNCell`.
 
     Example:
@@ -96,6 +97,7 @@ class SpectralLSTMCell(SpectralCell, keras.layers.LSTMCell):  # type: ignore[mis
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.LSTMCell`.
 
     Example:
@@ -130,6 +132,7 @@ class SpectralGRUCell(SpectralCell, keras.layers.GRUCell):  # type: ignore[misc]
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.GRUCell`.
 
     Example:

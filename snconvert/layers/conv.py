@@ -61,6 +61,7 @@ class SpectralConv1D(SpectralConv, keras.layers.Conv1D):  # type: ignore[misc] #
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv1D`.
 
     Example:
@@ -91,6 +92,7 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):  # type: ignore[misc] #
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv2D`.
 
     Example:
@@ -121,6 +123,7 @@ class SpectralConv3D(SpectralConv, keras.layers.Conv3D):  # type: ignore[misc] #
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv3D`.
 
     Example:

@@ -36,6 +36,7 @@ class SpectralConvLSTM1D(SpectralConvLSTM, keras.layers.ConvLSTM1D):  # type: ig
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.ConvLSTM1D`.
 
     Example:
@@ -65,6 +66,7 @@ class SpectralConvLSTM2D(SpectralConvLSTM, keras.layers.ConvLSTM2D):  # type: ig
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.ConvLSTM2D`.
 
     Example:
@@ -94,6 +96,7 @@ class SpectralConvLSTM3D(SpectralConvLSTM, keras.layers.ConvLSTM3D):  # type: ig
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.ConvLSTM3D`.
 
     Example:

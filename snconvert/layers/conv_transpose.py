@@ -40,6 +40,7 @@ class SpectralConv1DTranspose(SpectralConvTranspose, keras.layers.Conv1DTranspos
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv1DTranspose`.
 
     Example:
@@ -70,6 +71,7 @@ class SpectralConv2DTranspose(SpectralConvTranspose, keras.layers.Conv2DTranspos
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv2DTranspose`.
 
     Example:
@@ -100,6 +102,7 @@ class SpectralConv3DTranspose(SpectralConvTranspose, keras.layers.Conv3DTranspos
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.Conv3DTranspose`.
 
     Example:

@@ -30,6 +30,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.Dense`, without LoRA and quantisation.
 
     Example:

@@ -36,6 +36,7 @@ class SpectralDepthwiseConv1D(SpectralChannelwise, keras.layers.DepthwiseConv1D)
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.DepthwiseConv1D`.
 
     Example:
@@ -67,6 +68,7 @@ class SpectralDepthwiseConv2D(SpectralChannelwise, keras.layers.DepthwiseConv2D)
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.DepthwiseConv2D`.
 
     Example:
@@ -97,6 +99,7 @@ class SpectralSeparableConv1D(SpectralChannelwise, keras.layers.SeparableConv1D)
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.SeparableConv1D`.
 
     Example:
@@ -130,6 +133,7 @@ class SpectralSeparableConv2D(SpectralChannelwise, keras.layers.SeparableConv2D)
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix`, or `operator` for the norm of the convolution as a map.
         **kwargs: Those of `keras.layers.SeparableConv2D`.
 
     Example:

@@ -28,6 +28,7 @@ class SpectralEinsumDense(Spectral, keras.layers.EinsumDense):  # type: ignore[m
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.EinsumDense`, without LoRA and quantisation.
 
     Example:

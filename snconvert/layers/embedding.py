@@ -45,6 +45,7 @@ class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.Embedding`, without LoRA and quantisation.
 
     Example:
@@ -85,6 +86,7 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.ReversibleEmbedding`, without LoRA and quantisation.
 
     Example:

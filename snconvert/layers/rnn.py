@@ -36,6 +36,7 @@ class SpectralSimpleRNN(SpectralRecurrent, keras.layers.SimpleRNN):  # type: ign
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.SimpleRNN`.
 
     Example:
@@ -65,6 +66,7 @@ class SpectralLSTM(SpectralRecurrent, keras.layers.LSTM):  # type: ignore[misc] 
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.LSTM`.
 
     Example:
@@ -96,6 +98,7 @@ class SpectralGRU(SpectralRecurrent, keras.layers.GRU):  # type: ignore[misc] # 
         mode: `hard`, `cap` or `gain`.
         bound: The bound of `hard` and `cap`, for each kernel.
         power_iterations: Rounds of power iteration in each training call.
+        norm: `matrix` or `operator`, which is the same here.
         **kwargs: Those of `keras.layers.GRU`.
 
     Example:

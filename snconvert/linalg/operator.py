@@ -36,7 +36,7 @@ from snconvert.matrix import MatrixView
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
 _PRECISION = 2e-7  # of sigma**2
 _LARGE = 1 << 18  # numbers of a side from which on maps wait for each other
-_MEMORY = {False: 1 << 25, True: 1 << 27}  # bytes of Lanczos vectors, of small and large maps
+_MEMORY = {False: 1 << 25, True: 3 << 25}  # bytes of Lanczos vectors, of small and large maps
 _ROUNDS = 24  # of Lanczos for all blocks
 _NEAR = 0.97  # of the largest norm by those rounds: what may be the largest after all
 _BATCH = 1 << 23  # numbers of Lanczos vectors of blocks that are worked on at once
