@@ -135,7 +135,7 @@ def _rule(node: Node) -> KernelRule:
 def _settings(node: Node) -> Settings:
     if node.spectral:
         layer = layer_of(node)
-        return Settings(layer.mode, layer.bound)
+        return Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
     return settings_of(next(found_in(node.config))[1])
 
 
