@@ -12,7 +12,6 @@ from snconvert.archive.source import Source, open_source
 from snconvert.convolution import joint_range
 from snconvert.errors import (
     SelectionError,
-    UnsupportedError,
     located,
     printable,
 )
@@ -62,7 +61,6 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    _refuse_other_norms(recipe)
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["apply"]) as worker:
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
@@ -152,15 +150,6 @@ def _check(source: Source, worker: Worker) -> Callable[[str], None]:
     from snconvert.verifying import check_result  # noqa: PLC0415 -- few runs need it
 
     return functools.partial(check_result, source, worker=worker)
-
-
-def _refuse_other_norms(recipe: Recipe) -> None:
-    norms = [recipe.settings.norm, *(o.changes.get("norm") for o in recipe.overrides)]
-    if recipe.target != "layer" and "operator" in norms:
-        raise UnsupportedError(
-            f"--target {recipe.target} knows the norm of the kernel's matrix only",
-            "Use --target layer, or --norm matrix",
-        )
 
 
 def _choice(outcome: Step | Skip, recipe: Recipe) -> tuple[Node, bool, str]:

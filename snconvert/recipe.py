@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from snconvert.errors import OptionError, located
+from snconvert.errors import OptionError, UnsupportedError, located
 from snconvert.rules import KINDS
 from snconvert.settings import TARGETS, Settings, choice
 
@@ -75,9 +75,14 @@ class Recipe:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         norms = {self.settings.norm, *(item.changes.get("norm") for item in self.overrides)}
         if self.certify and "operator" in norms:
-            raise OptionError(
+            raise UnsupportedError(
                 "what is proved is the norm of a matrix, and not that of an operator",
                 "Use --norm matrix, or leave out --certify",
+            )
+        if self.target != "layer" and "operator" in norms:
+            raise UnsupportedError(
+                f"the target {self.target} knows the norm of the kernel's matrix only",
+                "Use --target layer, or --norm matrix",
             )
         for kind in self.kinds:
             choice("kinds", kind, KINDS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError, SelectionError, UnsupportedError, printable
+from snconvert.errors import OptionError, SelectionError, printable
 from snconvert.live.adoption import (
     adopt,
     check_fit,
@@ -26,6 +26,7 @@ from snconvert.live.patched import mark_owners
 from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
+from snconvert.live.wrapping import wrap
 from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import LayerReport, Report
@@ -129,6 +130,9 @@ def convert(
         in_place: Convert `model` itself.
     """
     started = time.perf_counter()
+    _check_model(model)
+    if made.target == "keras":
+        return wrap(model, made, rules, in_place=in_place)
     found = _find(model, made, rules, everything=False)
     constrains = made.target == "constraint"
     todo = [
@@ -187,9 +191,20 @@ def plan_of(
         lenient: Take layers that cannot be converted, and having nothing to convert, as they are.
     """
     started = time.perf_counter()
+    _check_model(model)
+    if made.target == "keras":
+        return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
     return _as_report(model, made, reports, found, started)
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.layers.Layer):
+        raise OptionError(
+            f"a {type(model).__name__} is no Keras model",
+            "Give a keras.Model, or a path to apply_file",
+        )
 
 
 def _find(
@@ -200,12 +215,6 @@ def _find(
     lenient: bool = False,
     everything: bool = True,
 ) -> _Found:
-    if not isinstance(model, keras.layers.Layer):
-        raise OptionError(
-            f"a {type(model).__name__} is no Keras model",
-            "Give a keras.Model, or a path to apply_file",
-        )
-    _refuse_what_is_to_come(made)
     rows = table(rules)
     wanted = plan_for(survey(model, rows), made, rows, lenient=lenient)
     if made.target == "constraint":
@@ -223,14 +232,6 @@ def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerRepor
         return reports
     # The layers keep their classes.
     return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
-
-
-def _refuse_what_is_to_come(made: Recipe) -> None:
-    if made.target == "keras":
-        raise UnsupportedError(
-            "target keras is for files: its wrapper would be another object than the layer",
-            "Save the model and use apply_file, or use the target layer or constraint",
-        )
 
 
 def _nothing(wanted: Plan) -> tuple[str, str]:

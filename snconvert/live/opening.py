@@ -1,4 +1,4 @@
-"""Opening files in memory: looked through first, then loaded by Keras."""
+"""Opening files in memory: looked through first, then loaded by Keras; and writing them."""
 
 from __future__ import annotations
 
@@ -93,6 +93,23 @@ def load(source: str) -> tuple[Layer, list[str]]:
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = summary(first).rstrip(".")
     return model, [f"{lost} ({why}); compile the result before you train it", *told]
+
+
+def save(model: Layer, path: str) -> None:
+    """Saves a live model to a file of our own.
+
+    Raises:
+        OptionError: Keras cannot save it.
+    """
+    try:
+        model.save(path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise OptionError(
+            f"Keras cannot save the model {printable(model.name)!r}: {summary(error)}",
+            "Give its custom classes a get_config, as Keras needs it to save them",
+        ) from error
 
 
 def _is_hdf5(source: str) -> bool:

@@ -30,6 +30,7 @@ from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
 from snconvert.live.walk import Layer
+from snconvert.live.wrapping import has_wrappers, unwrap
 from snconvert.plans import Selection
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
@@ -98,6 +99,8 @@ def undo(
             f"a {type(model).__name__} is no Keras model",
             f"Give a keras.Model, or a path to {verb}_file",
         )
+    if has_wrappers(model):
+        return unwrap(verb, model, made, dry_run=dry_run, in_place=in_place)
     root = survey(model, RULES)
     chosen, left = _find(root, made, verb)
     for node in chosen:

@@ -20,7 +20,7 @@ from snconvert.differing import Findings
 from snconvert.errors import OptionError, located
 from snconvert.live.adoption import kernels_by_owner, plain_class
 from snconvert.live.kernels import kernels_of
-from snconvert.live.opening import import_modules, load, summary
+from snconvert.live.opening import import_modules, load, save
 from snconvert.live.survey import layer_of, survey
 from snconvert.live.undoing import Verb, undo
 from snconvert.live.walk import Layer
@@ -152,14 +152,5 @@ def _saved(one: Layer, two: Layer) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, f"{name}.keras") for name in ("before", "after")]
         for model, path in zip((one, two), paths, strict=True):
-            try:
-                model.save(path)
-            except OSError:
-                raise
-            except Exception as error:
-                raise OptionError(
-                    f"Keras cannot save the model {model.name!r} for the comparison:"
-                    f" {summary(error)}",
-                    "Give its custom classes a get_config, as Keras needs it to save them",
-                ) from error
+            save(model, path)
         return verify_file(paths[0], paths[1])
