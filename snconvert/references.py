@@ -147,12 +147,17 @@ def is_legacy(entry: Mapping[str, Any]) -> bool:
 
 
 def _area(module: str) -> str | None:
-    """Returns `layers` for `keras.layers.x` and `keras.src.layers.x`, `None` outside Keras."""
+    """Returns `layers` for `keras.layers.x` and `keras.src.layers.x`, `None` outside Keras.
+
+    On PyTorch, Keras writes its optimizers as `keras.src.backend.torch.optimizers.x`.
+    """
     package, *rest = module.split(".")
     if package not in _KERAS:
         return None
     while rest and rest[0] in {"src", "_legacy", "legacy"}:
         del rest[0]
+    if rest[:3] == ["backend", "torch", "optimizers"]:
+        del rest[:2]
     return rest[0] if rest else ""
 
 

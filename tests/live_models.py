@@ -287,7 +287,8 @@ TOPOLOGIES: dict[str, Callable[[], keras.Model]] = {
 
 
 def outputs(model: keras.Model) -> np.ndarray:
-    return np.asarray(model(X, training=False))
+    values: np.ndarray = keras.ops.convert_to_numpy(model(X, training=False))
+    return values
 
 
 def targets(model: keras.Model) -> np.ndarray:

@@ -267,9 +267,13 @@ def _report(verb: Verb, node: Node, layer: Layer, status: str) -> LayerReport:
     shape = tuple(owners[0][0]._variable(owners[0][1]).shape) if owners else None
     sigma = after = None
     if verb == "bake" and owners:
-        norms = [float(owner.spectral_norms()[name]) for owner, name in owners]
-        scales = [float(owner.kernel_scale(name)) for owner, name in owners]
+        norms = [_number(owner.spectral_norms()[name]) for owner, name in owners]
+        scales = [_number(owner.kernel_scale(name)) for owner, name in owners]
         sigma = max(norms)
         after = max(norm * factor for norm, factor in zip(norms, scales, strict=True))
     plain = plain_class(layer).__name__
     return LayerReport(node.path, type(layer).__name__, shape, status, None, plain, sigma, after)
+
+
+def _number(scalar: Any) -> float:
+    return float(keras.ops.convert_to_numpy(scalar))  # PyTorch warns of `float` with a gradient

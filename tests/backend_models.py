@@ -1,0 +1,136 @@
+"""One model with every kind of layer in every mode, which TensorFlow writes and each backend runs.
+
+Each case is a branch of its own, so that one compilation serves all of them; the outputs stand side
+by side. JAX compiles for a minute what the others run in seconds, hence one example of each kind
+only in the modes `hard` and `cap`, and no Adam there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from spectral_cases import EVERY, MODES, Example, inputs_for, is_state, make, run
+
+from snconvert.layers.cells import SpectralCell
+
+NARROW = "MultiHeadAttention-0"
+"""Keras on JAX refuses attention whose values are narrower than its keys: this one."""
+
+_FIRST = {param.values[0][0]: param.id for param in reversed(EVERY) if param.id != NARROW}
+CASES = [
+    f"{mode}-{param.id}"
+    for mode in MODES
+    for param in EVERY
+    if param.id != NARROW and (mode == "gain" or param.id in _FIRST.values())
+]
+"""`{mode}-{kind}-{number of the example}`."""
+
+
+@keras.saving.register_keras_serializable("backend_models")
+def total(expected: Any, outputs: Any) -> Any:
+    """The squared distance, a loss in which every branch trains as if it were alone."""
+    return keras.ops.sum(keras.ops.square(outputs - expected), axis=-1)
+
+
+def branch(name: str, example: Example, mode: str, *, native: bool) -> tuple[Any, Any, np.ndarray]:
+    """Returns input, flat output and data of one case.
+
+    TensorFlow on CPU has no channels_first convolution: unless `native`, the channels are moved
+    around the channels_last layer, whose kernels are the same.
+    """
+    kind, config, shape = example
+    x = inputs_for(example)
+    moved = config.get("data_format") == "channels_first" and not native
+    if moved:
+        axes = [*range(1, x.ndim - 3), x.ndim - 2, x.ndim - 1, x.ndim - 3]
+        shape = (None, *(shape[axis] for axis in axes))
+        example = kind, {**config, "data_format": "channels_last"}, shape
+    layer = make(example, mode=mode, bound=0.8, name=name)
+    for variable in layer.weights:
+        if is_state(variable.name) and len(variable.shape) == 2:  # u, where a round moves it
+            u = np.random.default_rng(5).normal(size=variable.shape)
+            variable.assign(u / np.linalg.norm(u, axis=-1, keepdims=True))
+    if isinstance(layer, SpectralCell):
+        layer, x = keras.layers.RNN(layer, name=name), np.stack([x, -x], axis=1)
+    inputs = keras.Input(x.shape[1:], dtype=str(x.dtype))
+    outputs = run(layer, keras.layers.Permute(axes)(inputs) if moved else inputs)
+    if moved:
+        outputs = keras.layers.Permute((3, 1, 2))(outputs)
+    return inputs, keras.layers.Flatten(name=f"{name}-flat")(outputs), x
+
+
+def assembled(*, native: bool) -> tuple[keras.Model, list[np.ndarray]]:
+    """Returns the model of all cases and its data."""
+    by_id = {param.id: param.values[0] for param in EVERY}
+    branches = []
+    for name in CASES:
+        mode, _, identity = name.partition("-")
+        branches.append(branch(name, by_id[identity], mode, native=native))
+    inputs, outputs, data = map(list, zip(*branches, strict=True))
+    return keras.Model(inputs, keras.layers.Concatenate()(outputs)), data
+
+
+def weights_of(model: keras.Model, name: str) -> dict[str, np.ndarray]:
+    """Returns copies of a case's variables by number and name."""
+    variables = enumerate(model.get_layer(name).weights)
+    # A copy, as PyTorch changes its tensors in place.
+    return {f"{i}-{v.name}": np.array(keras.ops.convert_to_numpy(v.value)) for i, v in variables}
+
+
+def measure(model: keras.Model, data: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs a model and takes a step with SGD and one with Adam; returns `{case}/{what}`.
+
+    What the steps did to the variables is given as the difference that each made.
+    """
+    # TensorFlow's other ways to run are tested elsewhere, and compiling takes long.
+    eager = keras.backend.backend() != "jax"
+    flat = {name: model.get_layer(f"{name}-flat").output for name in CASES}
+    apart = keras.Model(model.inputs, list(flat.values()))
+    apart.compile(run_eagerly=eager)
+    gain = [name for name in CASES if name.startswith("gain")]
+    chosen = [i for i, name in enumerate(CASES) if name in gain]
+    outputs = keras.layers.Concatenate()([flat[name] for name in gain])
+    part = keras.Model([model.inputs[i] for i in chosen], outputs)
+    found = {f"{name}/forward": y for name, y in zip(CASES, predict(apart, data), strict=True)}
+    # With this epsilon, gradients that are zero but for rounding stay small in Adam's steps.
+    steps = (
+        (model, data, CASES, keras.optimizers.SGD(1e-3)),
+        (part, [data[i] for i in chosen], gain, keras.optimizers.Adam(1e-2, epsilon=1e-3)),
+    )
+    for trained, inputs, names, optimizer in steps:
+        width = sum(found[f"{name}/forward"].shape[1] for name in names)
+        before = {name: weights_of(model, name) for name in names}
+        trained.compile(optimizer, total, run_eagerly=eager)
+        target = np.full((len(data[0]), width), 0.25, "float32")
+        trained.fit(inputs, target, batch_size=len(target), verbose=0)
+        for name in names:
+            for variable, value in weights_of(model, name).items():
+                step = value if variable.endswith("u") else value - before[name][variable]
+                found[f"{name}/{optimizer.name} {variable}"] = step
+    after = zip(CASES, predict(apart, data), strict=True)
+    return found | {f"{name}/after": y for name, y in after}
+
+
+def predict(model: keras.Model, data: list[np.ndarray]) -> list[np.ndarray]:
+    outputs: list[np.ndarray] = model.predict(data, verbose=0)
+    return outputs
+
+
+def write(folder: Path) -> dict[str, np.ndarray]:
+    """Writes model and data for the other backends, and returns what TensorFlow measures."""
+    model, data = assembled(native=True)
+    model.save(folder / "layers.keras")
+    np.savez(folder / "data.npz", *data)
+    return measure(*assembled(native=False))
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """Loads what `write` wrote, returns what this backend measures, and saves what it trained."""
+    stored = np.load(folder / "data.npz")
+    model = keras.saving.load_model(folder / "layers.keras")
+    found = measure(model, [stored[name] for name in stored.files])
+    model.save(folder / f"{keras.backend.backend()}.keras")
+    return found
