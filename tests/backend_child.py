@@ -103,7 +103,9 @@ def refused() -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    everything = [backend_models.read(place), predictions(place), conversions(place)]
+    own = place / keras.backend.backend()
+    own.mkdir()
+    everything = [backend_models.read(place), predictions(place), conversions(own)]
     everything += [steps(), refused()]
     merged = {key: value for part in everything for key, value in part.items()}
     np.savez(place / f"{keras.backend.backend()}.npz", **merged)

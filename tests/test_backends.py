@@ -39,15 +39,18 @@ def results(folder: Path) -> Results:
     reference |= steps()
     found = {"tensorflow": reference}
     quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is the time
-    for backend in OTHERS:
-        done = subprocess.run(
+    children = [  # side by side
+        subprocess.Popen(
             [sys.executable, Path(__file__).parent / "backend_child.py", folder],
             env=os.environ | quick | {"KERAS_BACKEND": backend},
-            capture_output=True,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr[-5000:]
+        for backend in OTHERS
+    ]
+    for backend, child in zip(OTHERS, children, strict=True):
+        _, told = child.communicate()
+        assert child.returncode == 0, told[-5000:]
         with np.load(folder / f"{backend}.npz") as stored:
             found[backend] = dict(stored)
     return found
