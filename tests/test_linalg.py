@@ -232,8 +232,8 @@ def test_a_start_orthogonal_to_the_leading_vector_does_not_fool_it(
 def test_start_vectors_depend_on_the_kernel() -> None:
     """Two kernels do not start from the same vectors, so none can be made orthogonal to them."""
     one, other = gaussian((80, 80)), gaussian((80, 80), seed=1)
-    assert triplet.seed_of(one) != triplet._seed(other)
-    assert triplet.seed_of(one) == triplet._seed(one * 4)
+    assert triplet.seed_of(one) != triplet.seed_of(other)
+    assert triplet.seed_of(one) == triplet.seed_of(one * 4)
 
 
 def test_restarts_find_the_leading_vector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from keras import ops
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.matrix import MatrixView
 
-_TINY = 2.0**-120
+TINY = 2.0**-120
 """What counts as 0: its reciprocal, also times a little, is still a float32 number."""
 
 
@@ -30,7 +30,7 @@ class Norm(NamedTuple):
 
     Attributes:
         length: The part that carries the gradient, above 0.
-        unit: A constant; `_TINY` if the norm is 0.
+        unit: A constant; `TINY` if the norm is 0.
     """
 
     length: Any
@@ -39,7 +39,7 @@ class Norm(NamedTuple):
     @property
     def positive(self) -> Any:
         """Whether the norm is not 0."""
-        return ops.greater(self.unit, _TINY)
+        return ops.greater(self.unit, TINY)
 
     @property
     def sigma(self) -> Any:
@@ -100,7 +100,7 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         image: `v W`, float32 `(b, n)`.
         u: The `u` of before, which the row of a block of zeros keeps.
     """
-    directions, norm = _directions(image, u)
+    directions, norm = _directions(image, ops.convert_to_tensor(u, "float32"))
     return norm, directions
 
 
@@ -159,12 +159,12 @@ def _onto_columns(matrix: Any, v: Any) -> Any:
 
 def _directions(rows: Any, otherwise: Any) -> tuple[Any, Norm]:
     """Returns the unit rows (`otherwise` for rows of zeros or NaN) and the largest norm."""
-    unit = ops.maximum(ops.stop_gradient(ops.max(ops.abs(rows))), _TINY)
+    unit = ops.maximum(ops.stop_gradient(ops.max(ops.abs(rows))), TINY)
     rows = ops.divide(rows, unit)
     square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
     one = square.shape[0] == 1
     # At least 1, unless all is zero: then the gradient of the root would be infinite.
     length = ops.sqrt(ops.maximum(ops.reshape(square, ()) if one else ops.max(square), 0.5))
-    root = length if one else ops.sqrt(ops.maximum(square, _TINY))
+    root = length if one else ops.sqrt(ops.maximum(square, TINY))
     directions = ops.where(ops.greater(square, 0.0), ops.divide(rows, root), otherwise)
     return ops.stop_gradient(directions), Norm(length, unit)

@@ -18,7 +18,7 @@ from typing import Any
 
 from keras import ops
 
-from snconvert.layers.power import Norm
+from snconvert.layers.power import TINY, Norm
 
 
 def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
@@ -61,8 +61,7 @@ def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
 
 def _scaled(rows: Any) -> tuple[Any, Any]:
     """The rows by their largest entry, and it: the square of 1e-30 is no float32 number."""
-    largest = ops.max(ops.abs(rows))
-    unit = ops.where(ops.greater(largest, 0.0), largest, 1.0)
+    unit = ops.maximum(ops.max(ops.abs(rows)), TINY)
     return ops.divide(rows, unit), unit
 
 
