@@ -109,7 +109,7 @@ def measure(model: keras.Model, data: list[np.ndarray]) -> dict[str, np.ndarray]
         for name in names:
             for variable, value in weights_of(model, name).items():
                 step = value if variable.endswith("u") else value - before[name][variable]
-                found[f"{name}/{optimizer.name} {variable}"] = step
+                found[f"{name}/{type(optimizer).__name__} {variable}"] = step
     after = zip(CASES, predict(apart, data), strict=True)
     return found | {f"{name}/after": y for name, y in after}
 
