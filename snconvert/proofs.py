@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from snconvert.archive.guard import Worker
-from snconvert.constrained import argument_of, decoded, factor_of, found_in, settings_of
+from snconvert.constrained import (
+    argument_of,
+    decoded,
+    factor_of,
+    found_in,
+    options,
+    settings_of,
+    unusual,
+)
 from snconvert.differing import Findings
-from snconvert.errors import KernelError, located
+from snconvert.errors import KernelError, OptionError, located
 from snconvert.inventory import StoredKernel
 from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
@@ -82,7 +91,13 @@ def prove(
     proofs: list[Proof] = []
     for x, y in changed.items():
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
-        for kernel, gamma, u, settings in _states(after, y):
+        _check_constraints(after, y, found)
+        try:
+            states = list(_states(after, y))
+        except OptionError as error:
+            found.differ(x.path, f"its constraint is invalid: {error.what}")
+            continue
+        for kernel, gamma, u, settings in states:
             one, dtype = raw.get(kernel.kernel.path), _dtype_of(after, u)
             if one is not None and dtype is not None:
                 place = (one.path, one.dataset, one.view)
@@ -109,6 +124,19 @@ def prove(
             found.differ(proof.layer, what)
         found.notes += [f"{proof.layer}: {note}" for note in result.notes]
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
+
+
+def _check_constraints(side: Side, node: Node, found: Findings) -> None:
+    """Tells which of our constraints are not those that a conversion sets."""
+    kernels = side.kernels(node)
+    known = {argument_of(kernel.kernel, node.config) for kernel in kernels}
+    for argument, _ in found_in(node.config):
+        if kernels and argument not in known:
+            found.differ(node.path, f"`{argument}` is of no kernel, but holds SpectralNorm")
+    for kernel, constraint in _constraints(side, node):
+        wanted = options(Settings(), unusual(kernel.view), None, None)["view"]
+        if constraint.get("view") != wanted:
+            found.differ(node.path, f"its constraint reads {kernel.kernel.path} as another matrix")
 
 
 def _dtype_of(side: Side, u: str | Array) -> str | None:
@@ -181,17 +209,26 @@ def allowed_factors(
     changed: Mapping[Node, Node],
     proved: Mapping[str, Proved],
     used: Mapping[str, Factor],
+    found: Findings,
 ) -> dict[str, tuple[float, ...]]:
     """Returns by what the kernels may have been multiplied, by the kernel before."""
     factors: dict[str, tuple[float, ...]] = {}
     for x, y in changed.items():
-        settings = {k.kernel.path: settings_of(c) for k, c in _constraints(sides[1], y)}
+        constraints = {k.kernel.path: c for k, c in _constraints(sides[1], y)}
         divided = {k.kernel.path: factor_of(c) for k, c in _constraints(sides[0], x)}
         for kernel in sides[0].kernels(x):
             path, name = kernel.path, kernel.kernel.path
-            if name in settings and path in proved:
+            if name in constraints and path in proved:
                 sigma = proved[path].sigma or 0.0
-                factors[path] = (settings[name].sigma_after(sigma) / sigma if sigma else 1.0,)
+                after = settings_of(constraints[name]).sigma_after(sigma)
+                factors[path] = (after / sigma if sigma else 1.0,)
+                recorded = factor_of(constraints[name])
+                if recorded is None or not math.isclose(recorded, *factors[path], rel_tol=1e-6):
+                    found.differ(
+                        x.path,
+                        f"its constraint records the factor {recorded}, where it is"
+                        f" {factors[path][0]:.9g}",
+                    )
             elif name in divided:
                 recorded = divided[name]
                 factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)

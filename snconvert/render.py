@@ -19,6 +19,7 @@ _RANGE = "operator norm"
 _SHOWN = {
     "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
+    "mixed": "sigma is the norm that each layer is normalised by",
 }
 
 

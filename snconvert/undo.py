@@ -14,6 +14,7 @@ from snconvert.archive.contents import Product
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output
 from snconvert.archive.source import open_source
+from snconvert.constrained import found_in, settings_of
 from snconvert.errors import SelectionError, located
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import stored_shapes
@@ -23,6 +24,7 @@ from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Progress, Report
 from snconvert.rewriting import Tell, write_model
 from snconvert.rules import RULES, SPECTRAL
+from snconvert.settings import Settings
 from snconvert.tasks import IN_CHILD, Factor
 from snconvert.tree import Node
 from snconvert.unwrapping import (
@@ -78,6 +80,7 @@ def undo_file(
         refuse_newer(described.root)
         model = open_weights(described, RULES, worker)
         found = _find(model, recipe, verb)
+        settings = _settings(found)  # before the configuration is that of plain layers
         factors = _factors(found, worker, progress) if verb == "bake" else {}
         divisors = _divisors(found) if verb == "remove" else {}
         status = "convertible" if output is None else "converted"
@@ -99,19 +102,18 @@ def undo_file(
         else:
             opened.check_weights()
             opened.check_unchanged()
-    modes = {settings.mode for settings in found.layers.values()} or {"hard"}
-    norms = {settings.norm for settings in found.layers.values()} or {"matrix"}
-    bounds = {settings.bound for settings in found.layers.values()} or {1.0}
+    modes, norms = {each.mode for each in settings}, {each.norm for each in settings}
     told = (
         f"{len(divisors)} kernels had been normalised when they were converted: they were divided"
+        " by the recorded factor, which restores those that were not trained since to float"
+        " rounding"
     )
-    told += " by the recorded factor, which restores them to float rounding"
     return Report(
         source=source,
         output=output,
         target=_target(found),
         mode=modes.pop() if len(modes) == 1 else "mixed",
-        bound=max(bounds),
+        bound=max(each.bound for each in settings),
         norm=norms.pop() if len(norms) == 1 else "mixed",
         layers=layers,
         bytes=size,
@@ -135,7 +137,9 @@ def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
             del found.wrapped[node]
             found.left[node] = _UNKNOWN.format(" in keras' SpectralNormalization")
         for node, recorded in list(found.constrained.items()):
-            if not recorded or None in recorded.values():
+            stored = model.inventory.get(node)
+            built = stored is not None and stored.kernels
+            if built and (not recorded or None in recorded.values()):
                 del found.constrained[node]
                 found.left[node] = _UNKNOWN.format("")
     if not (found.layers or found.wrapped or found.constrained):
@@ -147,6 +151,13 @@ def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
             "See `snconvert inspect` for every layer, and --only and --exclude",
         )
     return found
+
+
+def _settings(found: Normalised) -> list[Settings]:
+    """Returns how the layers are normalised, each in its own way."""
+    constraints = [options for node in found.constrained for _, options in found_in(node.config)]
+    wrapped = [Settings() for _ in found.wrapped]
+    return [*found.layers.values(), *map(settings_of, constraints), *wrapped]
 
 
 def _divisors(found: Normalised) -> dict[str, float]:

@@ -131,7 +131,7 @@ def _compare(one: Source, two: Source, worker: Worker, progress: Tell) -> tuple[
     gammas = new_gammas(sides, changed, proved)
     if gammas and not used:
         compare_fresh_slots(before, gammas, after, found, worker)
-    factors = allowed_factors(sides, changed, proved, used)
+    factors = allowed_factors(sides, changed, proved, used, found)
     renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
     compare_configs(before.root, after.root, found)
     explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress)

@@ -81,3 +81,19 @@ def test_refusals() -> None:
     with pytest.raises(snconvert.SnconvertError) as told:
         snconvert.apply(live_models.subclassed(), target="keras")
     assert told.value.file is None
+
+
+def test_through_keras(tmp_path: Path) -> None:
+    """With `--import`, a file gets the wrapper and loses it again."""
+    trained().save(tmp_path / "a.keras")
+    how = {"target": "keras", "imports": ["keras"]}
+    report = snconvert.apply_file(tmp_path / "a.keras", tmp_path / "b.keras", **how)
+    assert report.converted == 2
+    snconvert.bake_file(tmp_path / "b.keras", tmp_path / "c.keras", imports=["keras"])
+    wrapped, plain = (keras.saving.load_model(tmp_path / f"{name}.keras") for name in "bc")
+    assert type(wrapped.get_layer("head")) is keras.layers.SpectralNormalization
+    assert type(plain.get_layer("head")) is keras.layers.Dense
+    x = np.random.default_rng(1).normal(size=(3, 8, 8, 3))
+    np.testing.assert_allclose(
+        plain.predict(x, verbose=0), wrapped.predict(x, verbose=0), rtol=1e-6, atol=1e-6
+    )

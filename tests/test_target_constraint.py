@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +210,63 @@ def test_owners_that_make_their_layers() -> None:
     reasons = [layer.reason for layer in report.layers if layer.status == "skipped"]
     assert any("the code of Block makes it" in str(reason) for reason in reasons)
     assert report.converted == 1
+
+
+def tampered(source: Path, output: Path, argument: str, **changes: Any) -> Path:
+    """Writes a file again, with other options of the constraint of its last layer."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(output, "w") as new:
+        for member in old.infolist():
+            data = old.read(member)
+            if member.filename == "config.json":
+                tree = json.loads(data)
+                layer = tree["config"]["layers"][-1]["config"]
+                entry = copy.deepcopy(layer["kernel_constraint"])
+                entry["config"].update(changes)
+                layer[argument] = entry
+                data = json.dumps(tree).encode()
+            new.writestr(member.filename, data)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("argument", "changes", "says"),
+    [
+        (
+            "kernel_constraint",
+            {"view": {"split": [1], "axes": [0], "shape": [1]}},
+            "another matrix",
+        ),
+        ("kernel_constraint", {"factor": 7.0}, "records the factor 7.0"),
+        ("kernel_constraint", {"factor": "x"}, "records the factor None"),
+        ("kernel_constraint", {"u": None}, "its constraint is invalid"),
+        ("bias_constraint", {}, "is of no kernel"),
+    ],
+)
+def test_verify_says_no(argument: str, changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    """`verify` tells constraints that a conversion would not have made."""
+    source, patched = saved("sequential", tmp_path), tmp_path / "sn.keras"
+    snconvert.apply_file(source, patched, target="constraint")
+    assert snconvert.verify(source, patched)
+    verdict = snconvert.verify(source, tampered(patched, tmp_path / "x.keras", argument, **changes))
+    assert says in " ".join(map(str, verdict.differences))
+
+
+def test_ways_back_report(tmp_path: Path) -> None:
+    """`bake` and `remove` say how the layers were normalised; a layer that is not built loses its
+    constraint; and in memory `remove` says what it restores, and `verify` what was converted."""
+    source, patched = saved("sequential", tmp_path), tmp_path / "sn.keras"
+    how = {"target": "constraint", "mode": "cap", "bound": 0.5}
+    snconvert.apply_file(source, patched, **how)
+    for undo in (snconvert.bake_file, snconvert.remove_file):
+        report = undo(patched, tmp_path / "out.keras", force=True)
+        assert (report.target, report.mode, report.bound) == ("constraint", "cap", 0.5)
+    report = snconvert.remove_file(patched, tmp_path / "out.keras", force=True, imports=["keras"])
+    assert any("to float rounding" in warning for warning in report.warnings)
+    model = keras.saving.load_model(source)
+    verdict = snconvert.verify(model, snconvert.apply(model, **how))
+    assert verdict, verdict.differences
+    assert verdict.changes
+    unbuilt = Path(__file__).parent / "data" / "models" / "a21_unbuilt.keras"
+    snconvert.apply_file(unbuilt, tmp_path / "u.keras", target="constraint")
+    snconvert.remove_file(tmp_path / "u.keras", tmp_path / "plain.keras")
+    assert config(tmp_path / "plain.keras") == config(unbuilt)

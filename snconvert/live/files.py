@@ -23,6 +23,7 @@ from snconvert.live.carrier import convert, plan_of
 from snconvert.live.opening import import_modules, load, summary
 from snconvert.live.undoing import Verb, undo
 from snconvert.live.walk import Layer
+from snconvert.live.wrapping import has_wrappers
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
 from snconvert.report import Report
@@ -69,7 +70,7 @@ def apply_through_keras(
     def work(model: Layer) -> tuple[Layer, Report]:
         if dry_run or output is None:
             return model, plan_of(model, made, rules, lenient=lenient)
-        return convert(model, made, rules=rules, in_place=True)
+        return convert(model, made, rules=rules, in_place=made.target != "keras")
 
     import_modules((*made.imports, *imports))
     return _through_keras(
@@ -108,7 +109,9 @@ def undo_through_keras(
     return _through_keras(
         source,
         output,
-        lambda model: undo(verb, model, made, in_place=True, dry_run=output is None),
+        lambda model: undo(
+            verb, model, made, in_place=not has_wrappers(model), dry_run=output is None
+        ),
         lambda _: None,
         force=force,
         in_place=in_place,

@@ -39,6 +39,10 @@ from snconvert.settings import Settings
 from snconvert.tree import Node
 
 Verb = Literal["bake", "remove"]
+RESTORED = (
+    "kernels that had been normalised when they were converted were divided by the recorded factor,"
+    " which restores those that were not trained since to float rounding"
+)
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -108,6 +112,7 @@ def undo(
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
     result, layers = model, [layer_of(node) for node in chosen]
     first = _settings(chosen[0])  # before the layers are plain again
+    constrained = any(not node.spectral for node in chosen)
     if not dry_run:
         if not in_place:
             copies = Copies(model)
@@ -127,6 +132,7 @@ def undo(
         layers=tuple(reports),
         bytes=size_of(result),
         seconds=time.perf_counter() - started,
+        warnings=(RESTORED,) if verb == "remove" and constrained else (),
         verb=verb,
     )
 

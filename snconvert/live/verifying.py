@@ -94,7 +94,7 @@ def verify_models(
         found.changes.append(Change(path, type(layer).__name__, plain_class(layer).__name__, what))
     return Verdict(
         *names,
-        tuple(found.changes),
+        (*found.changes, *verdict.changes),
         (*found.told(), *verdict.differences),
         verdict.arrays,
         time.perf_counter() - started,
