@@ -203,6 +203,18 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, float]:
     return source, output, time.monotonic() - started
 
 
+def is_gone(group: int) -> bool:
+    """Whether no process of a group is left; a busy machine takes a moment to collect the dead."""
+    ends = time.monotonic() + 10
+    while time.monotonic() < ends:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.parametrize("force", [False, True], ids=["new", "force"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time_leaves_nothing(
@@ -244,8 +256,7 @@ def test_a_signal_at_any_time_leaves_nothing(
             assert re.fullmatch(r"error: interrupted\. .*\.", one_line(err))
             assert there in (old, right.read_bytes())
         assert os.listdir(tmp_path) == ["out.keras"] * (there is not None)
-        with pytest.raises(ProcessLookupError):
-            os.killpg(process.pid, 0)
+        assert is_gone(process.pid)
     assert source.read_bytes() == before
     assert 128 + number in codes
 

@@ -283,8 +283,8 @@ def test_errors():
     model = live_models.subclassed()
     with pytest.raises(SelectionError, match=r"'nothing'.*blocks/0/heads/a"):
         live.apply(model, in_place=True, only="nothing")
-    with pytest.raises(UnsupportedError, match="target keras"):
-        live.apply(model, target="keras")
+    with pytest.raises(UnsupportedError, match="in place"):
+        live.apply(model, target="keras", in_place=True)
     with pytest.raises(OptionError, match="no Keras model"):
         live.apply("model.keras")
     model.top.kernel.assign(np.full(model.top.kernel.shape, np.nan))
