@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 DATA = Path(__file__).parent / "data"
 MODELS = DATA / "models"
 CASES = DATA / "corpus" / "cases"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every test draws the same weights whichever tests its process ran before: Keras seeds its
+    initializers from `random`."""
+    random.seed(item.nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -202,8 +202,9 @@ def test_a_frozen_layer_does_not_move(example: Example) -> None:
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_keeps_to_the_bound(jit_compile: bool) -> None:
-    """After many steps of a real optimizer the norm by LAPACK is within 1 % of the bound, with and
-    without XLA, and the raw kernel has moved freely."""
+    """After many steps of a real optimizer the norm by LAPACK is within 0.1 % of the bound, with and
+    without XLA, and the raw kernel has moved freely. (With ten times the learning rate two of 30
+    seeds end 8 % above: one round a step lags behind a kernel that moves so fast.)"""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(256, 8)), rng.normal(size=(256, 2))
     model = keras.Sequential(
@@ -213,12 +214,12 @@ def test_fit_keeps_to_the_bound(jit_compile: bool) -> None:
             layers.SpectralDense(2, mode="cap", bound=2.0),
         ]
     )
-    model.compile(keras.optimizers.Adam(1e-2), "mse", jit_compile=jit_compile)
+    model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=jit_compile)
     before = sigma_of(model.layers[0], model.layers[0].kernel)
     model.fit(x, y, batch_size=32, epochs=8, verbose=0)
     hard, cap = model.layers
-    np.testing.assert_allclose(sigma_of(hard, hard.effective_kernel()), 1.0, rtol=1e-2)
-    assert sigma_of(cap, cap.effective_kernel()) < 2.0 * 1.01
+    np.testing.assert_allclose(sigma_of(hard, hard.effective_kernel()), 1.0, rtol=1e-3)
+    assert sigma_of(cap, cap.effective_kernel()) < 2.0 * 1.001
     assert abs(sigma_of(hard, hard.kernel) - before) > 1e-2
 
 
