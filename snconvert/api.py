@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.convert import convert_file, inspect_file
-from snconvert.errors import OptionError, UnsupportedError
+from snconvert.errors import OptionError
 from snconvert.recipe import recipe
 from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
-from snconvert.undo import Verb, undo_file
+from snconvert.undo import Verb, choosing, undo_file
 
 if TYPE_CHECKING:
     from snconvert.verdict import Verdict
@@ -87,7 +87,7 @@ def apply_file(
     made = recipe(recipe_file, **options)
     rules = tuple(rules)
     if verify and (made.imports or rules):
-        raise UnsupportedError(
+        raise OptionError(
             "verify knows files that the file carrier opens, and the layers of this package only",
             "Leave out verify; compare the models with snconvert.verify afterwards",
         )
@@ -265,7 +265,7 @@ def _undo(
     path = os.fspath(source)
     place = _target(source, output, in_place, verb)
     target = None if dry_run else place
-    made = recipe(None, **options)
+    made = choosing(verb, **options)
     if made.imports:
         with _quiet_start():
             from snconvert.live.files import undo_through_keras

@@ -23,7 +23,7 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
-from snconvert.report import BOUNDED, NO_KERNEL, LayerReport, Report
+from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report
 from snconvert.rewriting import Edits, Tell, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
@@ -180,8 +180,7 @@ def _seen_by(target: Target, model: Opened, outcome: Step | Skip) -> Step | Skip
     if isinstance(outcome, Skip):
         return outcome
     stored = model.inventory.get(outcome.node)
-    with located(path=outcome.node.path, class_name=outcome.node.class_name):
-        obstacle = target.obstacle(outcome.node, outcome.rule, outcome.settings, stored)
+    obstacle = target.obstacle(outcome.node, outcome.rule, stored)
     return outcome if obstacle is None else Skip(outcome.node, obstacle, outcome.rule)
 
 
@@ -189,7 +188,7 @@ def _nothing(plan: Plan) -> tuple[str, str]:
     reasons: dict[str, str] = {}
     for outcome in plan.outcomes:
         if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral or outcome.node.opaque):
-            reasons.setdefault(outcome.reason, printable(outcome.node.path))
+            reasons.setdefault(outcome.reason, printable(outcome.path))
     seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
     what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
     return what, "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
@@ -208,7 +207,9 @@ def _layer_reports(
     return tuple(
         _step_report(outcome, model, measured, TARGETS[recipe.target], status)
         if isinstance(outcome, Step)
-        else _skip_report(outcome, model, measured, has_matrix=outcome.node in with_matrices)
+        else _skip_report(
+            outcome, model, measured, recipe, has_matrix=outcome.node in with_matrices
+        )
         for outcome in plan.outcomes
     )
 
@@ -238,11 +239,17 @@ def _step_report(
         max((triplet.residual for triplet in triplets), default=None),
         bounds_of(triplets),
         _range(model, measured, node),
+        step.settings.norm,
     )
 
 
-def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: bool) -> LayerReport:
+def _skip_report(
+    skip: Skip, model: Opened, measured: Measured, recipe: Recipe, *, has_matrix: bool
+) -> LayerReport:
     node, triplets = skip.node, measured.known(skip.node)
+    reason, (_, _, norm) = skip.reason, _choice(skip, recipe)
+    if recipe.certify and norm == "operator":
+        reason = f"{reason}; {UNPROVED}"
     after = sigma = max((triplet.sigma for triplet in triplets), default=None)
     if sigma is not None and node.spectral:
         settings = settings_of(node)
@@ -250,17 +257,18 @@ def _skip_report(skip: Skip, model: Opened, measured: Measured, *, has_matrix: b
         after = None if settings.mode == "gain" else settings.sigma_after(sigma)
     nothing = skip.rule is None and not has_matrix and not node.opaque
     return LayerReport(
-        node.path,
+        skip.path,
         node.title,
         kernel_shape(model, node),
         "spectral" if skip.spectral else "skipped",
-        NO_KERNEL if nothing and node.first is None else skip.reason,
+        NO_KERNEL if nothing and node.first is None else reason,
         None,
         sigma,
         after,
         max((triplet.residual for triplet in triplets), default=None),
         bounds_of(triplets),
         _range(model, measured, node),
+        norm,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from snconvert import constrained
 from snconvert.errors import SelectionError, UnsupportedError, printable
@@ -43,6 +44,12 @@ class Skip:
     spectral: bool = False
     obstacle: bool = False
 
+    @property
+    def path(self) -> str:
+        """The layer's path; a layer in Keras' own wrapper goes by the wrapper's."""
+        wrapper = _wrapper_of(self.node)
+        return (wrapper or self.node).path
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -73,7 +80,7 @@ def make_plan(
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
-    outcomes = [_outcome(node, recipe, rules, selection) for node in leaves]
+    outcomes = [_outcome(node, recipe, rules, selection, lenient=lenient) for node in leaves]
     if not lenient:
         for outcome in outcomes:
             if isinstance(outcome, Skip) and outcome.obstacle:
@@ -95,17 +102,22 @@ def is_leaf(node: Node) -> bool:
 
 
 def _outcome(
-    node: Node, recipe: Recipe, rules: Mapping[str, KernelRule], selection: Selection
+    node: Node,
+    recipe: Recipe,
+    rules: Mapping[str, KernelRule],
+    selection: Selection,
+    *,
+    lenient: bool,
 ) -> Step | Skip:
-    if node.spectral:
-        reason = _spectral_already(node, selection.settings(node))
-        return Skip(node, reason, SPECTRAL.get(node.spectral), spectral=True)
-    parent = node.parent
-    if parent is not None and parent.builtin == "SpectralNormalization":
-        return Skip(node, "normalised already by keras' SpectralNormalization", spectral=True)
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
-    if any(constrained.found_in(node.config)):
-        return Skip(node, "normalised already by its constraint", rule, spectral=True)
+    already = _already(node)
+    if already is not None:
+        target, reason, have = already
+        if not lenient:
+            # Who only looks has asked for no other settings.
+            reason += _other(have, target, selection.settings(node), recipe.target)
+        row = SPECTRAL.get(node.spectral) if node.spectral else rule
+        return Skip(node, reason, row, spectral=True)
     if rule is None:
         return Skip(node, _no_rule(node))
     excluded = selection.why_excluded(node)
@@ -122,17 +134,36 @@ def _outcome(
     return Step(node, rule, selection.settings(node))
 
 
-def _spectral_already(node: Node, wanted: Settings) -> str:
-    """Returns the reason, and the way to other settings where those are not what is wanted."""
-    named = {name: (node.config.get(name), getattr(wanted, name)) for name in _SETTINGS}
+def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:
+    """Returns the target, the reason and the options of a layer that is normalised already."""
+    if node.spectral:
+        return "layer", "spectral already", node.config
+    wrapper = _wrapper_of(node)
+    if wrapper is not None:
+        rounds = wrapper.config.get("power_iterations")
+        have = {"mode": "hard", "bound": 1.0, "power_iterations": rounds}
+        return "keras", "normalised already by keras' SpectralNormalization", have
+    for _, options in constrained.found_in(node.config):
+        return "constraint", "normalised already by its constraint", options
+    return None
+
+
+def _wrapper_of(node: Node) -> Node | None:
+    """Returns Keras' own wrapper around a layer, if it is in one."""
+    parent = node.parent
+    return parent if parent is not None and parent.builtin == "SpectralNormalization" else None
+
+
+def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
+    """Returns in what a normalised layer is not what is wanted, and the way there."""
+    named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
+    named |= {name: (have.get(name), getattr(wanted, name)) for name in _SETTINGS}
     other = [
-        f"{name} {printable(have)}, not {want}"
-        for name, (have, want) in named.items()
-        if have is not None and have != want
+        f"{name} {printable(is_)}, not {want}"
+        for name, (is_, want) in named.items()
+        if is_ is not None and is_ != want
     ]
-    if not other:
-        return "spectral already"
-    return f"spectral already, with {', '.join(other)}: `remove` it first to change that"
+    return f", with {', '.join(other)}: `remove` it first to change that" if other else ""
 
 
 def _no_rule(node: Node) -> str:
@@ -151,11 +182,13 @@ def unsupported(node: Node) -> str | None:
         return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
     policy = config.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") != "DTypePolicy":
-        inner = policy.get("config")
+        inner, name = policy.get("config"), policy.get("class_name")
         mode = inner.get("mode") if isinstance(inner, dict) else None
-        return f"quantized layers ({mode or policy.get('class_name')}) are not supported"
+        if mode is None:
+            return f"a dtype policy of class {printable(name)} is not supported"
+        return f"quantized layers ({printable(mode)}) are not supported"
     if isinstance(policy, str) and "_from_" in policy:
-        return f"quantized layers ({policy}) are not supported"
+        return f"quantized layers ({printable(policy)}) are not supported"
     if config.get("quantization_config") is not None:
         return "quantized layers are not supported"
     return None

@@ -18,7 +18,7 @@ from snconvert.constrained import (
     unusual,
 )
 from snconvert.differing import Findings
-from snconvert.errors import KernelError, OptionError, located
+from snconvert.errors import KernelError, OptionError, located, printable
 from snconvert.inventory import StoredKernel
 from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
@@ -92,6 +92,8 @@ def prove(
     for x, y in changed.items():
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
         _check_constraints(after, y, found)
+        if is_wrapper(y):
+            _check_wrapper(y, found)
         try:
             states = list(_states(after, y))
         except OptionError as error:
@@ -137,6 +139,25 @@ def _check_constraints(side: Side, node: Node, found: Findings) -> None:
         wanted = options(Settings(), unusual(kernel.view), None, None)["view"]
         if constraint.get("view") != wanted:
             found.differ(node.path, f"its constraint reads {kernel.kernel.path} as another matrix")
+
+
+def _check_wrapper(node: Node, found: Findings) -> None:
+    """Tells in which fields Keras' wrapper is not the one that a conversion makes."""
+    inner = node.children[0].config
+    for name in sorted(node.config.keys() - {"layer", "power_iterations", "name"}):
+        have, wanted = (_plain(config.get(name)) for config in (node.config, inner))
+        if name not in inner or have != wanted:
+            found.differ(node.path, f"{printable(name)} of its wrapper is not that of the layer")
+    rounds = node.config.get("power_iterations", 1)
+    if type(rounds) is not int or rounds < 1:
+        found.differ(node.path, "power_iterations of its wrapper is no whole number from 1 on")
+
+
+def _plain(policy: Any) -> Any:
+    """Returns a dtype policy without the number that says which objects are one."""
+    if not isinstance(policy, dict):
+        return policy
+    return {key: value for key, value in policy.items() if key != "shared_object_id"}
 
 
 def _dtype_of(side: Side, u: str | Array) -> str | None:
@@ -222,21 +243,24 @@ def allowed_factors(
                 sigma = proved[path].sigma or 0.0
                 after = settings_of(constraints[name]).sigma_after(sigma)
                 factors[path] = (after / sigma if sigma else 1.0,)
-                recorded = factor_of(constraints[name])
-                if recorded is None or not math.isclose(recorded, *factors[path], rel_tol=1e-6):
-                    found.differ(
-                        x.path,
-                        f"its constraint records the factor {recorded}, where it is"
-                        f" {factors[path][0]:.9g}",
-                    )
+                _check_record(x, factor_of(constraints[name]), factors[path][0], found)
             elif name in divided:
                 recorded = divided[name]
                 factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
             elif is_wrapper(y) and path in proved:
                 factors[path] = (1.0 / (proved[path].sigma or 1.0),)
+                recorded = sides[1].normalised.wrapped.get(y)
+                if recorded is not None:  # the memory carrier has no place for it
+                    _check_record(x, recorded, factors[path][0], found)
             elif is_wrapper(x):
                 recorded = sides[0].normalised.wrapped.get(x)
                 factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
             elif path in used:
                 factors[path] = (1.0, used[path].factor)
     return factors
+
+
+def _check_record(node: Node, recorded: float | None, factor: float, found: Findings) -> None:
+    """Tells if `remove` would divide by something else than the kernel was multiplied by."""
+    if recorded is None or not math.isclose(recorded, factor, rel_tol=1e-6):
+        found.differ(node.path, f"the factor {recorded} is recorded, where it is {factor:.9g}")

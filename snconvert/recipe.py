@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from snconvert.errors import OptionError, UnsupportedError, located
+from snconvert.errors import OptionError, located
 from snconvert.rules import KINDS
 from snconvert.settings import TARGETS, Settings, choice
 
@@ -73,24 +73,19 @@ class Recipe:
         choice("target", self.target, TARGETS)
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
-        norms = {self.settings.norm, *(item.changes.get("norm") for item in self.overrides)}
-        if self.certify and "operator" in norms:
-            raise UnsupportedError(
-                "what is proved is the norm of a matrix, and not that of an operator",
-                "Use --norm matrix, or leave out --certify",
-            )
-        if self.target != "layer" and "operator" in norms:
-            raise UnsupportedError(
-                f"the target {self.target} knows the norm of the kernel's matrix only",
-                "Use --target layer, or --norm matrix",
-            )
         for kind in self.kinds:
             choice("kinds", kind, KINDS)
         for pattern in (*self.only, *self.exclude):
             expression(pattern)
         for override in self.overrides:
             expression(override.match)
-            replace(self.settings, **override.changes)
+        for settings in self.all_settings():
+            _check_together(settings, self.target, certify=self.certify)
+
+    def all_settings(self) -> list[Settings]:
+        """Returns the settings that layers may have: the general ones, and those of overrides."""
+        changes = [override.changes for override in self.overrides]
+        return [self.settings, *(replace(self.settings, **each) for each in changes)]
 
     def options(self) -> dict[str, Any]:
         """Returns what `metadata.json` records: all that decides the output's bytes."""
@@ -103,6 +98,31 @@ class Recipe:
             "layer": [{"match": item.match, **item.changes} for item in self.overrides],
             **({"certify": True} if self.certify else {}),
         }
+
+
+def _check_together(settings: Settings, target: str, *, certify: bool) -> None:
+    """Raises `OptionError` for options of which each is right, but not with the others."""
+    mode, bound = settings.mode, settings.bound
+    if certify and settings.norm == "operator":
+        raise OptionError(
+            "what is proved is the norm of a matrix, and not that of an operator",
+            "Use --norm matrix, or leave out --certify",
+        )
+    if target != "layer" and settings.norm == "operator":
+        raise OptionError(
+            f"the target {target} knows the norm of the kernel's matrix only",
+            "Use --target layer, or --norm matrix",
+        )
+    if target == "keras" and (mode != "hard" or bound != 1.0):
+        raise OptionError(
+            f"Keras' own wrapper does mode hard with bound 1 only, not {mode} with bound {bound:g}",
+            "Use --target layer",
+        )
+    if target == "constraint" and mode == "gain":
+        raise OptionError(
+            "a constraint has no gamma, so that there is no mode gain",
+            "Use --mode hard or cap, or --target layer",
+        )
 
 
 def expression(pattern: str) -> re.Pattern[str]:
@@ -156,7 +176,11 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     table, given = dict(table), dict(given)
     if "kinds" in given or given.get("conv"):
         table = {key: value for key, value in table.items() if key not in {"kinds", "conv"}}
-    overrides = [_override(entry) for entry in table.pop("layer", [])]
+    # What is given wins over all of the file, its single layers too.
+    overrides = [
+        Override(match, {key: value for key, value in changes.items() if key not in given})
+        for match, changes in map(_override, table.pop("layer", []))
+    ]
     overrides += [
         Override(match, _settings_only(changes))
         for match, changes in dict(given.pop("overrides", {})).items()
@@ -204,12 +228,12 @@ def _field(key: str) -> str:
     return "imports" if name == "import" else name
 
 
-def _override(entry: Mapping[str, Any]) -> Override:
+def _override(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     changes = {_field(key): value for key, value in entry.items()}
     match = changes.pop("match", None)
     if not isinstance(match, str):
         raise OptionError("a [[layer]] of the recipe has no `match`", 'Add match = "PATTERN"')
-    return Override(match, _settings_only(changes))
+    return match, _settings_only(changes)
 
 
 def _settings_only(changes: Mapping[str, Any]) -> dict[str, Any]:

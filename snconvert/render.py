@@ -47,7 +47,7 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
         verbose: List the layers without a kernel too.
     """
     shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
-    rows = [_row(layer) for layer in shown]
+    rows = [_row(layer, report.verb) for layer in shown]
     headings = list(_HEADINGS)
     ranges = any(layer.operator_range for layer in shown)
     if ranges:
@@ -62,7 +62,8 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
     if ranges:
-        print(_SHOWN[report.norm], file=stream)
+        norms = {layer.norm for layer in shown if layer.operator_range}
+        print(_SHOWN[norms.pop() if len(norms) == 1 else "mixed"], file=stream)
     for line in closing(report):
         print(line, file=stream)
 
@@ -107,8 +108,12 @@ def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
     layers = f"{count} {_plural(count, 'layer')} of another form"
     checked = f"{verdict.arrays} {_plural(verdict.arrays, 'array')} compared"
     says = "is" if verdict else "is not"
+    forms = {change.what for change in verdict.changes}
+    how = "converted" if "converted" in forms or not verdict else "unchanged"
+    if forms and "converted" not in forms:
+        how = "made plain"
     print(
-        f"{after} {says} {before}, converted: {layers}, {checked} ({verdict.seconds:.2f} s)",
+        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)",
         file=stream,
     )
 
@@ -133,9 +138,11 @@ def rules_json() -> list[dict[str, Any]]:
     ]
 
 
-def _row(layer: LayerReport) -> tuple[str, ...]:
+def _row(layer: LayerReport, verb: str) -> tuple[str, ...]:
     kernel = "" if layer.kernel is None else "x".join(map(str, layer.kernel))
     result = layer.new_class or layer.status
+    if verb == "apply" and layer.new_class == layer.class_name:
+        result = f"{result}, constrained"
     if layer.reason:
         result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
     return (

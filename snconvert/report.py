@@ -9,6 +9,8 @@ NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
 """What is special about a layer whose operator norm cannot be taken at one input size."""
+UNPROVED = "no proof: its sigma is the norm of an operator"
+"""What is special about such a layer where proofs were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class LayerReport:
         operator_range: Between which numbers the norm of a convolution as a map lies, whatever its
             input size: `R` and `sqrt(prod ceil(k / stride)) * R`, with `R` the norm of its matrix.
             `None` for layers that have one norm only, and where it is not known.
+        norm: Which norm sigma is: `matrix` or `operator`.
     """
 
     path: str
@@ -43,15 +46,20 @@ class LayerReport:
     residual: float | None = None
     certified: tuple[float, float] | None = None
     operator_range: tuple[float, float] | None = None
+    norm: str = "matrix"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it; `certified` where it was asked for only."""
+        """Returns the layer as `--json` prints it.
+
+        `certified` is there where it was asked for only, and `operator_range` for convolutions.
+        """
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
         order = ("path", "class", "kernel", "status", "reason", "new_class")
         shape = {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
-        return shape if self.certified is None else {**shape, "certified": list(self.certified)}
+        pairs = {"certified": self.certified, "operator_range": self.operator_range}
+        return shape | {name: list(pair) for name, pair in pairs.items() if pair is not None}
 
 
 @dataclass(frozen=True, slots=True)

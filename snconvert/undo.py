@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from snconvert.archive.contents import Product
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import check_output
 from snconvert.archive.source import open_source
 from snconvert.constrained import found_in, settings_of
-from snconvert.errors import SelectionError, located
+from snconvert.errors import OptionError, SelectionError, located
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection
 from snconvert.provenance import without_layers
-from snconvert.recipe import Recipe
+from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Progress, Report
 from snconvert.rewriting import Tell, write_model
 from snconvert.rules import RULES, SPECTRAL
@@ -43,7 +44,30 @@ _UNKNOWN = (
     "the kernel{} was normalised in place, by how much is not recorded; `snconvert bake` keeps it"
     " as it is"
 )
+RESTORED = (
+    "kernels that had been normalised when they were converted were divided by the recorded factor,"
+    " which restores those that were not trained since to float rounding"
+)
+"""What `remove` warns of, where a target had normalised the stored kernels."""
 Verb = Literal["bake", "remove"]
+
+
+def choosing(verb: Verb, **options: Any) -> Recipe:
+    """Returns the recipe of a way back, which has options for the choice of layers only.
+
+    Args:
+        verb: The way back.
+        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
+
+    Raises:
+        OptionError: There is another one among them.
+    """
+    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
+    if useless:
+        raise OptionError(
+            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
+        )
+    return recipe(None, **options)
 
 
 def undo_file(
@@ -54,6 +78,7 @@ def undo_file(
     *,
     force: bool = False,
     in_place: bool = False,
+    metadata: Any = None,
     progress: Tell = None,
 ) -> Report:
     """Turns the spectral layers of a file into plain ones.
@@ -67,6 +92,7 @@ def undo_file(
         recipe: Its `only`, `exclude` and `select` say which layers.
         force: Replace an existing output.
         in_place: `output` is the source itself.
+        metadata: The `metadata.json` to go by, where it is not the source's own.
         progress: Told how far it is.
 
     Raises:
@@ -77,6 +103,8 @@ def undo_file(
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
         described = describe(opened)
+        if metadata is not None:
+            described = replace(described, metadata=metadata)
         refuse_newer(described.root)
         model = open_weights(described, RULES, worker)
         found = _find(model, recipe, verb)
@@ -103,11 +131,6 @@ def undo_file(
             opened.check_weights()
             opened.check_unchanged()
     modes, norms = {each.mode for each in settings}, {each.norm for each in settings}
-    told = (
-        f"{len(divisors)} kernels had been normalised when they were converted: they were divided"
-        " by the recorded factor, which restores those that were not trained since to float"
-        " rounding"
-    )
     return Report(
         source=source,
         output=output,
@@ -118,7 +141,7 @@ def undo_file(
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,
-        warnings=(*model.warnings, *([told] if divisors else [])),
+        warnings=(*model.warnings, *([RESTORED] if divisors else [])),
         verb=verb,
     )
 

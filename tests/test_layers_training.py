@@ -202,9 +202,9 @@ def test_a_frozen_layer_does_not_move(example: Example) -> None:
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_keeps_to_the_bound(jit_compile: bool) -> None:
-    """After many steps of a real optimizer the norm by LAPACK is within 0.1 % of the bound, with and
-    without XLA, and the raw kernel has moved freely. (With ten times the learning rate two of 30
-    seeds end 8 % above: one round a step lags behind a kernel that moves so fast.)"""
+    """After many steps of a real optimizer the norm by LAPACK is within 0.1 % of the bound, with
+    and without XLA, and the raw kernel has moved freely. With ten times the learning rate two of 30
+    seeds end 8 % above: one round a step lags behind a kernel that moves so fast."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(256, 8)), rng.normal(size=(256, 2))
     model = keras.Sequential(

@@ -54,8 +54,8 @@ def apply(
             with what comes back.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         recipe_file: A TOML file with options; those given here win over it.
-        **options: `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`, `exclude`,
-            `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
+        **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
+            `exclude`, `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
 
     Returns:
         The converted model.
@@ -227,7 +227,7 @@ def _find(
 
 
 def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:
-    reports = layer_reports(found.plan, found.measured, status)
+    reports = layer_reports(found.plan, found.measured, status, made)
     if made.target != "constraint":
         return reports
     # The layers keep their classes.
@@ -238,7 +238,7 @@ def _nothing(wanted: Plan) -> tuple[str, str]:
     reasons: dict[str, str] = {}
     for outcome in wanted.outcomes:
         if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral):
-            reasons.setdefault(outcome.reason, printable(outcome.node.path))
+            reasons.setdefault(outcome.reason, printable(outcome.path))
     seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
     what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
     return what, "See snconvert.inspect for every layer, and kinds, only and exclude"

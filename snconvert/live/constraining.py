@@ -25,11 +25,7 @@ from snconvert.tree import Node
 
 
 def only_constrainable(plan: Plan) -> Plan:
-    """Returns the plan with the reasons for layers that cannot be constrained.
-
-    Raises:
-        OptionError: A constraint knows no such mode.
-    """
+    """Returns the plan with the reasons for layers that cannot be constrained."""
     return Plan(tuple(map(_seen, plan.outcomes)))
 
 
@@ -37,7 +33,7 @@ def _seen(outcome: Step | Skip) -> Step | Skip:
     if isinstance(outcome, Skip):
         return outcome
     node, built = outcome.node, layer_of(outcome.node).built
-    reason = why_not(node, outcome.rule, outcome.settings, built=built)
+    reason = why_not(node, outcome.rule, built=built)
     owner = maker(node)
     if reason is None and owner is not None:
         reason = (

@@ -20,14 +20,15 @@ from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.live.carrier import convert, plan_of
-from snconvert.live.opening import import_modules, load, summary
-from snconvert.live.undoing import Verb, undo
+from snconvert.live.opening import import_modules, load, metadata_of, summary
+from snconvert.live.undoing import undo
 from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers
 from snconvert.provenance import record
 from snconvert.recipe import Recipe
 from snconvert.report import Report
 from snconvert.rules import KernelRule
+from snconvert.undo import Verb
 
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
@@ -77,7 +78,7 @@ def apply_through_keras(
         source,
         None if dry_run else output,
         work,
-        lambda report: record(made, report.layers, _digest(source)),
+        lambda report: record(made, report.layers, _digest(source), _factors(made, report)),
         force=force,
         in_place=in_place,
     )
@@ -110,12 +111,25 @@ def undo_through_keras(
         source,
         output,
         lambda model: undo(
-            verb, model, made, in_place=not has_wrappers(model), dry_run=output is None
+            verb,
+            model,
+            made,
+            in_place=not has_wrappers(model),
+            dry_run=output is None,
+            metadata=metadata_of(source),
         ),
         lambda _: None,
         force=force,
         in_place=in_place,
     )
+
+
+def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
+    """Returns what the kernels in Keras' wrapper were multiplied by; a constraint holds its own."""
+    if made.target != "keras":
+        return {}
+    done = [layer for layer in report.layers if layer.status == "converted"]
+    return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
 
 
 def _through_keras(

@@ -19,7 +19,8 @@ from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
 from snconvert.matrix import MatrixView
 from snconvert.plans import Plan, Skip, Step
-from snconvert.report import BOUNDED, NO_KERNEL, LayerReport
+from snconvert.recipe import Recipe
+from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport
 from snconvert.rules import KernelRule
 
 _MATRIX = 2  # the least rank of a kernel
@@ -113,9 +114,7 @@ def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                wanted = outcome.settings.norm if isinstance(outcome, Step) else norm
-                wanted = layer.norm if node.spectral else wanted
-                measured[position] = triplets_of(layer, rule, wanted)
+                measured[position] = triplets_of(layer, rule, _norm_of(outcome, norm))
             except KernelError:
                 if isinstance(outcome, Step):
                     raise
@@ -125,22 +124,35 @@ def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -
     return measured
 
 
-def layer_reports(plan: Plan, measured: Triplets, status: str) -> tuple[LayerReport, ...]:
+def layer_reports(
+    plan: Plan, measured: Triplets, status: str, made: Recipe
+) -> tuple[LayerReport, ...]:
     """Returns what is to be said of each layer of a plan.
 
     Args:
         plan: The plan.
         measured: From `measure`.
         status: Of the layers to convert: `converted` or `convertible`.
+        made: What was asked for.
     """
     return tuple(
-        _layer_report(outcome, measured.get(position, []), status)
+        _layer_report(outcome, measured.get(position, []), status, made)
         for position, outcome in enumerate(plan.outcomes)
     )
 
 
-def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str) -> LayerReport:
+def _norm_of(outcome: Step | Skip, usual: str) -> str:
+    """Returns which norm is taken of a layer: that by which it is or will be normalised."""
+    if isinstance(outcome, Step):
+        return outcome.settings.norm
+    return str(layer_of(outcome.node).norm) if outcome.node.spectral else usual
+
+
+def _layer_report(
+    outcome: Step | Skip, triplets: Sequence[Triplet], status: str, made: Recipe
+) -> LayerReport:
     node, layer = outcome.node, layer_of(outcome.node)
+    norm = _norm_of(outcome, made.settings.norm)
     sigma = max((triplet.sigma for triplet in triplets), default=None)
     residual = max((triplet.residual for triplet in triplets), default=None)
     kernel = limits = None
@@ -155,25 +167,27 @@ def _layer_report(outcome: Step | Skip, triplets: Sequence[Triplet], status: str
     if isinstance(outcome, Step):
         reason = None if layer.built else "not built yet: u is found when it is"
         bounded = any(conv is not None and conv.wrapped and not conv.as_matrix for conv in maps)
-        if bounded and outcome.settings.norm == "operator":
+        if bounded and norm == "operator":
             reason = BOUNDED
         if triplets and all(triplet.zero for triplet in triplets):
             reason = "a kernel of zeros: it stays zero"
         after = None if sigma is None else outcome.settings.sigma_after(sigma)
         new = outcome.rule.spectral_class
-        found = (sigma, after, residual, bounds_of(triplets), limits)
+        found = (sigma, after, residual, bounds_of(triplets), limits, norm)
         return LayerReport(node.path, node.class_name, kernel, status, reason, new, *found)
     after = sigma
     if sigma is not None and node.spectral:
         after = _sigma_after(layer, sigma)
     kind = "spectral" if outcome.spectral else "skipped"
     reason = outcome.reason
+    if made.certify and norm == "operator":
+        reason = f"{reason}; {UNPROVED}"
     bare = outcome.rule is None and not outcome.spectral and node.first is None
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
     title = node.class_name if outcome.rule is not None else node.title
-    found = (sigma, after, residual, bounds_of(triplets), limits)
-    return LayerReport(node.path, title, kernel, kind, reason, None, *found)
+    found = (sigma, after, residual, bounds_of(triplets), limits, norm)
+    return LayerReport(outcome.path, title, kernel, kind, reason, None, *found)
 
 
 def _sigma_after(layer: Layer, sigma: float) -> float | None:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
@@ -93,6 +94,15 @@ def load(source: str) -> tuple[Layer, list[str]]:
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = summary(first).rstrip(".")
     return model, [f"{lost} ({why}); compile the result before you train it", *told]
+
+
+def metadata_of(source: str) -> Any:
+    """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
+    if _is_hdf5(source):
+        return None
+    with open_source(source) as opened:
+        raw = opened.metadata
+        return None if raw is None else strictjson.loads(raw, "metadata.json")
 
 
 def save(model: Layer, path: str) -> None:

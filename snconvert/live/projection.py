@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import keras
 
-from snconvert.errors import OptionError, SelectionError, UnsupportedError
+from snconvert.errors import OptionError, SelectionError
 from snconvert.layers.memory import JAX, Memory, outside_graph, projected, start
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of, plan_for, survey
@@ -118,12 +118,15 @@ _PROJECTIONS: WeakKeyDictionary[Layer, list[tuple[Recipe, Projection]]] = WeakKe
 
 
 def _checked(options: dict[str, Any]) -> Recipe:
+    useless = sorted(options.keys() & {"target", "certify", "imports"})
+    if useless:
+        raise OptionError(f"a projection has no option {useless[0]!r}", "Leave it out")
     made = recipe(None, **options)
-    settings = [made.settings, *(Settings(**o.changes) for o in made.overrides)]
+    settings = made.all_settings()
     if any(one.mode == "gain" for one in settings):
         raise OptionError("a projection has no gamma for mode gain", "Choose hard or cap")
     if any(one.norm == "operator" for one in settings):
-        raise UnsupportedError("a projection takes the norm of the matrix", "Use norm matrix")
+        raise OptionError("a projection takes the norm of the matrix", "Use norm matrix")
     return made
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,17 +32,12 @@ from snconvert.live.survey import LiveNode, layer_of, survey
 from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers, unwrap
 from snconvert.plans import Selection
-from snconvert.recipe import Recipe, recipe
+from snconvert.recipe import Recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report
 from snconvert.rules import RULES, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import Node
-
-Verb = Literal["bake", "remove"]
-RESTORED = (
-    "kernels that had been normalised when they were converted were divided by the recorded factor,"
-    " which restores those that were not trained since to float rounding"
-)
+from snconvert.undo import RESTORED, Verb, choosing
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -62,7 +57,7 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("bake", model, recipe(None, **options), in_place=in_place)[0]
+    return undo("bake", model, choosing("bake", **options), in_place=in_place)[0]
 
 
 def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -82,11 +77,17 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("remove", model, recipe(None, **options), in_place=in_place)[0]
+    return undo("remove", model, choosing("remove", **options), in_place=in_place)[0]
 
 
 def undo(
-    verb: Verb, model: Layer, made: Recipe, *, in_place: bool = False, dry_run: bool = False
+    verb: Verb,
+    model: Layer,
+    made: Recipe,
+    *,
+    in_place: bool = False,
+    dry_run: bool = False,
+    metadata: Any = None,
 ) -> tuple[Layer, Report]:
     """Turns spectral layers into plain ones, and says what was done.
 
@@ -96,6 +97,7 @@ def undo(
         made: Its `only`, `exclude` and `select` say which layers.
         in_place: Change `model` itself.
         dry_run: Report only.
+        metadata: The `metadata.json` of the file that the model is from.
     """
     started = time.perf_counter()
     if not isinstance(model, keras.layers.Layer):
@@ -104,14 +106,15 @@ def undo(
             f"Give a keras.Model, or a path to {verb}_file",
         )
     if has_wrappers(model):
-        return unwrap(verb, model, made, dry_run=dry_run, in_place=in_place)
+        return unwrap(verb, model, made, dry_run=dry_run, in_place=in_place, metadata=metadata)
     root = survey(model, RULES)
     chosen, left = _find(root, made, verb)
     for node in chosen:
         _check(node)
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
     result, layers = model, [layer_of(node) for node in chosen]
-    first = _settings(chosen[0])  # before the layers are plain again
+    settings = [_settings(node) for node in chosen]  # before the layers are plain again
+    modes, norms = {each.mode for each in settings}, {each.norm for each in settings}
     constrained = any(not node.spectral for node in chosen)
     if not dry_run:
         if not in_place:
@@ -126,9 +129,9 @@ def undo(
         source=model.name,
         output=None,
         target="layer" if any(node.spectral for node in chosen) else "constraint",
-        mode=first.mode,
-        bound=first.bound,
-        norm=first.norm,
+        mode=modes.pop() if len(modes) == 1 else "mixed",
+        bound=max(each.bound for each in settings),
+        norm=norms.pop() if len(norms) == 1 else "mixed",
         layers=tuple(reports),
         bytes=size_of(result),
         seconds=time.perf_counter() - started,

@@ -22,13 +22,14 @@ from snconvert.live.adoption import kernels_by_owner, plain_class
 from snconvert.live.kernels import kernels_of
 from snconvert.live.opening import import_modules, load, save
 from snconvert.live.survey import layer_of, survey
-from snconvert.live.undoing import Verb, undo
+from snconvert.live.undoing import undo
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe
 from snconvert.rules import RULES
 from snconvert.settings import Settings
 from snconvert.tasks import Proved
 from snconvert.tree import Node
+from snconvert.undo import Verb
 from snconvert.verdict import Change, Verdict
 from snconvert.verifying import verify_file
 

@@ -61,7 +61,13 @@ def wrap(
 
 
 def unwrap(
-    verb: Verb, model: Layer, made: Recipe, *, dry_run: bool = False, in_place: bool = False
+    verb: Verb,
+    model: Layer,
+    made: Recipe,
+    *,
+    dry_run: bool = False,
+    in_place: bool = False,
+    metadata: Any = None,
 ) -> tuple[Layer, Report]:
     """Takes layers of a live model out of the wrapper, and turns spectral ones into plain ones.
 
@@ -71,13 +77,14 @@ def unwrap(
         made: Which layers.
         dry_run: Report only.
         in_place: Is refused.
+        metadata: The `metadata.json` of the file that the model is from.
 
     Raises:
         SnconvertError: It cannot be done.
     """
     return _by_file(
         model,
-        lambda source, output: undo_file(verb, source, output, made),
+        lambda source, output: undo_file(verb, source, output, made, metadata=metadata),
         dry_run=dry_run,
         in_place=in_place,
     )

@@ -17,14 +17,8 @@ from snconvert.tree import Node
 class Target(Protocol):
     """What every target can do."""
 
-    def obstacle(
-        self, node: Node, rule: KernelRule, settings: Settings, stored: Stored | None
-    ) -> str | None:
-        """Returns why the layer cannot become what the target makes of others, or `None`.
-
-        Raises:
-            OptionError: The settings are none that the target can do.
-        """
+    def obstacle(self, node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
+        """Returns why the layer cannot become what the target makes of others, or `None`."""
 
     def new_class(self, node: Node, rule: KernelRule) -> str:
         """Returns the class that the layer will have."""

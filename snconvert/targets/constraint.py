@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from snconvert.archive.contents import Product
 from snconvert.constrained import argument_of, entry, unusual
-from snconvert.errors import OptionError
 from snconvert.inventory import Stored
 from snconvert.linalg.triplet import Triplet
 from snconvert.rewriting import Edits
@@ -21,22 +20,13 @@ from snconvert.settings import Settings
 from snconvert.tree import Node
 
 
-def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> str | None:
-    """Returns why the layer's kernels cannot be constrained, or `None`.
-
-    Raises:
-        OptionError: A constraint knows no such mode.
-    """
-    return why_not(node, rule, settings, built=bool(stored is not None and stored.kernels))
+def obstacle(node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
+    """Returns why the layer's kernels cannot be constrained, or `None`."""
+    return why_not(node, rule, built=bool(stored is not None and stored.kernels))
 
 
-def why_not(node: Node, rule: KernelRule, settings: Settings, *, built: bool) -> str | None:
+def why_not(node: Node, rule: KernelRule, *, built: bool) -> str | None:
     """Does what `obstacle` does, for a layer that is built or not."""
-    if settings.mode == "gain":
-        raise OptionError(
-            "a constraint has no gamma, so that there is no mode gain",
-            "Use --mode hard or cap, or --target layer",
-        )
     kernels = rule.kernels_of(node.config)
     arguments = [argument_of(kernel, node.config) for kernel in kernels]
     for kernel, argument in zip(kernels, arguments, strict=True):

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from snconvert.archive.contents import Product
-from snconvert.errors import OptionError
 from snconvert.inventory import Stored
 from snconvert.linalg.triplet import Triplet
 from snconvert.matrix import MatrixView
@@ -30,18 +29,8 @@ CLASS = "SpectralNormalization"
 _MOVED = ("module", "class_name", "config", "registered_name", "build_config")
 
 
-def obstacle(node: Node, rule: KernelRule, settings: Settings, stored: Stored | None) -> str | None:
-    """Returns why the wrapper would do the layer wrong, or `None`.
-
-    Raises:
-        OptionError: The wrapper knows no such mode or bound.
-    """
-    if settings.mode != "hard" or settings.bound != 1.0:
-        raise OptionError(
-            f"Keras' own wrapper does mode hard with bound 1 only, not {settings.mode} with bound"
-            f" {settings.bound:g}",
-            "Use --target layer",
-        )
+def obstacle(node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
+    """Returns why the wrapper would do the layer wrong, or `None`."""
     if rule.kind == "embedding":
         return "keras' SpectralNormalization casts the output to the type of the ids"
     if len(rule.kernels) != 1 or rule.kernels[0].path != "kernel":
