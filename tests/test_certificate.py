@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -25,6 +27,7 @@ from snconvert.linalg.certificate import SLACK, prove
 from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.triplet import Triplet, leading_triplet
 from snconvert.matrix import MatrixView
+from snconvert.render import print_report
 from snconvert.tasks import Task
 
 SHAPES = [(1, 1), (5, 4), (1, 7), (7, 1), (40, 300), (600, 257), (530, 540), (3000, 20)]
@@ -281,3 +284,22 @@ def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
         assert len(layers) == 2
         for layer in layers:
             assert layer["certified"][0] <= layer["sigma"] <= layer["certified"][1]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_has_no_proof_says_so(live: bool, tmp_path: Path) -> None:
+    """A layer that was converted by its operator norm, and which norm the tables show."""
+    path = saved("convolutional", tmp_path)
+    how = {"conv": True, "overrides": {"conv2d": {"norm": "operator"}}}
+    snconvert.apply_file(path, tmp_path / "sn.keras", **how)
+    place = tmp_path / "sn.keras"
+    report = snconvert.inspect(keras.saving.load_model(place) if live else place, certify=True)
+    layers = {layer.path: layer for layer in report.layers if layer.sigma}
+    mapped = layers.pop("conv2d")
+    assert (mapped.norm, mapped.certified) == ("operator", None)
+    assert mapped.reason == "spectral already; no proof: its sigma is the norm of an operator"
+    assert layers
+    assert all(layer.certified and layer.norm == "matrix" for layer in layers.values())
+    stream = io.StringIO()
+    print_report(report, stream)
+    assert "sigma is the norm that each layer is normalised by" in stream.getvalue()

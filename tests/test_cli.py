@@ -73,7 +73,13 @@ def test_json(snconvert: Run, model: Path, command: list[str]) -> None:
     result = snconvert(*command, model, "--json", "--conv")
     shape = json.loads(result.stdout)
     assert list(shape) == KEYS
-    assert all(list(layer) == LAYER_KEYS for layer in shape["layers"])
+    ranges = {"operator_range"}  # of convolutions only
+    assert all(list(layer)[:9] == LAYER_KEYS for layer in shape["layers"])
+    assert all({*layer} - {*LAYER_KEYS} <= ranges for layer in shape["layers"])
+    for layer in shape["layers"]:
+        if "Conv" in layer["class"]:
+            low, high = layer["operator_range"]
+            assert low == layer["sigma"] <= high
     assert shape["converted"] == 5
     assert (shape["output"] is None) == (command != ["apply"])
     status = "converted" if command == ["apply"] else "convertible"
@@ -87,8 +93,6 @@ def test_json(snconvert: Run, model: Path, command: list[str]) -> None:
         (["apply", "{model}", "--only", "x"], "matches no layer"),
         (["apply", "{model}", "-o", "none/x.keras"], "folder"),
         (["apply", "{model}", "-o", "{model}"], "same"),
-        (["apply", "{model}", "--norm", "operator", "--target", "keras"], "matrix only"),
-        (["apply", "{model}", "--verify", "--import", "json"], "verify knows files that the file"),
         (["verify", "{model}", "none.keras"], "none.keras"),
         (["apply", "{model}", "--recipe", "none.toml"], "none.toml"),
         (["apply", "*.zip"], "matches no file"),
@@ -108,6 +112,11 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply"],
         ["apply", "m.keras", "--bound", "x"],
         ["apply", "m.keras", "--bound", "-1"],
+        ["apply", "m.keras", "--norm", "operator", "--target", "keras"],
+        ["apply", "m.keras", "--norm", "operator", "--certify"],
+        ["apply", "m.keras", "--target", "constraint", "--mode", "gain"],
+        ["apply", "m.keras", "--target", "keras", "--mode", "cap"],
+        ["apply", "m.keras", "--verify", "--import", "json"],
         ["apply", "m.keras", "--mode", "soft"],
         ["apply", "m.keras", "--kinds", "dens"],
         ["apply", "m.keras", "--only", "re:("],

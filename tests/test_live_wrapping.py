@@ -89,6 +89,12 @@ def test_through_keras(tmp_path: Path) -> None:
     how = {"target": "keras", "imports": ["keras"]}
     report = snconvert.apply_file(tmp_path / "a.keras", tmp_path / "b.keras", **how)
     assert report.converted == 2
+    for number, options in enumerate(({}, {"imports": ["keras"]})):
+        plain = tmp_path / f"plain{number}.keras"
+        snconvert.remove_file(tmp_path / "b.keras", plain, **options)
+        models = [keras.saving.load_model(path) for path in (tmp_path / "a.keras", plain)]
+        for one, two in zip(*(m.get_weights() for m in models), strict=True):
+            np.testing.assert_allclose(one, two, rtol=3e-7, atol=0)  # two roundings
     snconvert.bake_file(tmp_path / "b.keras", tmp_path / "c.keras", imports=["keras"])
     wrapped, plain = (keras.saving.load_model(tmp_path / f"{name}.keras") for name in "bc")
     assert type(wrapped.get_layer("head")) is keras.layers.SpectralNormalization

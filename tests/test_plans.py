@@ -91,15 +91,24 @@ def test_spectral_with_other_settings() -> None:
         "spectral already, with bound 3.0, not 2.0: `remove` it first to change that"
     )
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
+    assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
+    seen = make_plan(root, recipe(), RULES, lenient=True).outcomes[-1]
+    assert isinstance(seen, Skip)
+    assert seen.reason == "spectral already"  # who only looks wants no other settings
 
 
 def test_inside_the_builtin_wrapper() -> None:
-    """A layer that keras' own SpectralNormalization wraps counts as normalised already."""
-    wrapper = layer("sn", "SpectralNormalization", layer=layer("dense"))
-    plan = make_plan(tree(wrapper), recipe(), RULES)
+    """A layer that keras' own SpectralNormalization wraps counts as normalised already, and goes by
+    the wrapper's name."""
+    wrapper = layer("sn", "SpectralNormalization", layer=layer("dense"), power_iterations=1)
+    plan = make_plan(tree(wrapper), recipe(target="keras"), RULES)
     (outcome,) = (o for o in plan.outcomes if o.node.path == "sn/dense")
     assert isinstance(outcome, Skip)
-    assert outcome.spectral
+    assert (outcome.spectral, outcome.path) == (True, "sn")
+    assert outcome.reason == "normalised already by keras' SpectralNormalization"
+    (outcome,) = (o for o in make_plan(tree(wrapper), recipe(), RULES).outcomes if o.path == "sn")
+    assert isinstance(outcome, Skip)
+    assert outcome.reason.endswith("with target keras, not layer: `remove` it first to change that")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,7 @@ def test_inside_the_builtin_wrapper() -> None:
         ({"dtype": "int8_from_float32"}, "quantized"),
         ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "int8"),
         ({"dtype": {"class_name": "GPTQDTypePolicy", "config": None}}, "GPTQ"),
+        ({"dtype": {"config": {"name": "float32"}}}, "a dtype policy of class None"),
         ({"quantization_config": {"class_name": "Int4"}}, "quantized"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import snconvert
-from snconvert.errors import OptionError, SelectionError, UnsupportedError
+from snconvert.errors import OptionError, SelectionError
 from snconvert.live import projection
 
 RNG = np.random.default_rng(0)
@@ -90,7 +90,9 @@ def test_models_are_not_kept_alive():
     ("options", "error", "what"),
     [
         ({"mode": "gain"}, OptionError, "no gamma"),
-        ({"norm": "operator"}, UnsupportedError, "norm of the matrix"),
+        ({"norm": "operator"}, OptionError, "norm of the matrix"),
+        ({"target": "constraint"}, OptionError, "no option 'target'"),
+        ({"certify": True}, OptionError, "no option 'certify'"),
         ({"only": ["frozen"]}, SelectionError, "no kernel of .* is selected"),
         ({"only": ["nothing"]}, SelectionError, "matches no layer"),
     ],

@@ -79,8 +79,29 @@ def test_a_file_and_flags(tmp_path: Path) -> None:
     made = recipe(path, bound=2.0, exclude=None)
     assert made.settings == Settings("cap", 2.0, 2)
     assert (made.kinds, made.exclude) == (("dense", "conv"), ("head",))
-    assert [(item.match, item.changes) for item in made.overrides] == [("encoder/*", {"bound": 3})]
+    assert [(item.match, item.changes) for item in made.overrides] == [("encoder/*", {})]
+    made = recipe(path, mode="hard", overrides={"head": {"bound": 5}})
+    changes = [(item.match, item.changes) for item in made.overrides]
+    assert changes == [("encoder/*", {"bound": 3}), ("head", {"bound": 5})]
     assert recipe(path, kinds="dense", mode="hard").kinds == ("dense",)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"certify": True, "norm": "operator"}, "norm of a matrix"),
+        ({"certify": True, "overrides": {"a": {"norm": "operator"}}}, "norm of a matrix"),
+        ({"target": "keras", "norm": "operator"}, "keras knows the norm of the kernel's matrix"),
+        ({"target": "constraint", "norm": "operator"}, "constraint knows the norm of the kernel's"),
+        ({"target": "keras", "mode": "cap"}, "mode hard with bound 1 only, not cap with bound 1"),
+        ({"target": "keras", "overrides": {"a": {"bound": 2}}}, "not hard with bound 2"),
+        ({"target": "constraint", "mode": "gain"}, "no mode gain"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], says: str) -> None:
+    """Each is right by itself."""
+    with pytest.raises(OptionError, match=says):
+        recipe(**options)
 
 
 @pytest.mark.parametrize(

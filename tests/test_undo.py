@@ -423,3 +423,11 @@ def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["other-plain.keras", "sequential-sn-plain.keras"]
     assert snconvert("bake", patched, "--in-place", "-o", "x").returncode == 2
+
+
+@pytest.mark.parametrize("undo", [snconvert.bake_file, snconvert.remove_file])
+def test_options_of_no_use(undo: Callable[..., Any], tmp_path: Path) -> None:
+    """A way back has no mode or target: it is not for it to take them and do nothing."""
+    for option in ({"mode": "cap"}, {"target": "keras"}, {"certify": True}, {"conv": True}):
+        with pytest.raises(OptionError, match=f"has no option '{next(iter(option))}'"):
+            undo(tmp_path / "any.keras", **option)

@@ -129,17 +129,18 @@ def meddled(
     path: Path,
     arrays: Callable[[h5py.File], None] = lambda _: None,
     config: Callable[[Any], None] = lambda _: None,
+    metadata: Callable[[Any], None] = lambda _: None,
 ) -> Path:
     """Returns a copy of a file in which something was changed."""
     result = path.with_name("meddled.keras")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(result, "w") as new:
         for name in old.namelist():
             data = old.read(name)
-            if name == "config.json":
+            if name != "model.weights.h5":
                 tree = json.loads(data)
-                config(tree)
+                (config if name == "config.json" else metadata)(tree)
                 data = json.dumps(tree).encode()
-            elif name == "model.weights.h5":
+            else:
                 buffer = io.BytesIO(data)
                 with h5py.File(buffer, "r+") as file:
                     arrays(file)
@@ -274,6 +275,34 @@ def test_the_wrapper_says_no(tmp_path: Path) -> None:
     assert "20 of 20 numbers differ from" in str(verdict.differences[0])
     verdict = snconvert.verify(patched, other)
     assert "wrapped before, spectral after" in str(verdict.differences[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("trainable", False, "trainable of its wrapper is not that of the layer"),
+        ("dtype", "float16", "dtype of its wrapper is not that of the layer"),
+        ("extra", 1, "extra of its wrapper is not that of the layer"),
+        ("power_iterations", 0, "power_iterations of its wrapper is no whole number"),
+        ("factor", 2.0, "the factor 2.0 is recorded, where it is 0."),
+    ],
+)
+def test_the_wrappers_own_fields(field: str, value: Any, what: str, tmp_path: Path) -> None:
+    """What stands in the wrapper's configuration, and in the record that `remove` goes by."""
+    source, patched = saved("sequential", tmp_path), tmp_path / "sn.keras"
+    snconvert.apply_file(source, patched, target="keras")
+    assert snconvert.verify(source, patched)
+
+    def change(tree: Any) -> None:
+        wrapper = next(x for x in tree["config"]["layers"] if "layer" in x["config"])
+        wrapper["config"][field] = value
+
+    def record(tree: Any) -> None:
+        tree["snconvert"]["layers"]["dense"]["factors"]["kernel"] = value
+
+    where = {"metadata": record} if field == "factor" else {"config": change}
+    verdict = snconvert.verify(source, meddled(patched, **where))
+    assert any(what in x.what for x in verdict.differences), verdict.differences
 
 
 def test_after_training(tmp_path: Path) -> None:
@@ -419,6 +448,10 @@ def test_the_command_line(pair: tuple[Path, Path], snconvert: Any) -> None:
     run = snconvert("verify", before, after)
     assert (run.returncode, run.stderr) == (0, "")
     assert f"{after} is {before}, converted: 1 layer of another form" in run.stdout
+    assert f"{before} is {after}, made plain: 1 layer" in snconvert("verify", after, before).stdout
+    assert (
+        f"{before} is {before}, unchanged: 0 layers" in snconvert("verify", before, before).stdout
+    )
     wrong = meddled(after, flip(f"{GROUP}/vars/0"))
     run = snconvert("verify", before, wrong)
     assert run.returncode == 3

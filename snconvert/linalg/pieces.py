@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from snconvert.linalg.scan import Array, scan
+from snconvert.linalg.scan import Array, Scan, scan
 from snconvert.matrix import MatrixView
 
 _PIECE = 1 << 17  # numbers: half a megabyte of float32 fits every L2 cache beside the vectors
@@ -30,6 +30,7 @@ class Blocks:
         kernel: The kernel, as `scan` describes it.
         view: How it is read as a stack.
         bfloat16: Whether it is uint16 that holds bfloat16.
+        found: What a pass over it has found, if there was one.
 
     Attributes:
         shape: `(b, m, n)`.
@@ -37,8 +38,11 @@ class Blocks:
             large copy.
     """
 
-    def __init__(self, kernel: Array, view: MatrixView, *, bfloat16: bool) -> None:
+    def __init__(
+        self, kernel: Array, view: MatrixView, *, bfloat16: bool, found: Scan | None = None
+    ) -> None:
         self.shape = view.shape
+        self._found = found if view.shape[0] == 1 else None
         self.bfloat16 = bfloat16
         self.stack: Array | None = None
         split = kernel.reshape(view.split).transpose(view.axes)
@@ -51,10 +55,11 @@ class Blocks:
         """Returns the matrix at `index` of the stack."""
         if self.stack is not None or self._groups is None:
             stack = self._split.reshape(self.shape) if self.stack is None else self.stack
-            return Block(stack[index], self.shape[1:], 1, bfloat16=self.bfloat16)
+            return Block(stack[index], self.shape[1:], 1, self._found, bfloat16=self.bfloat16)
         blocks, rows, _ = self._groups
         place = np.unravel_index(index, blocks) if blocks else ()
-        return Block(self._split[place], self.shape[1:], len(rows), bfloat16=self.bfloat16)
+        array = self._split[place]
+        return Block(array, self.shape[1:], len(rows), self._found, bfloat16=self.bfloat16)
 
 
 class Block:
@@ -64,6 +69,7 @@ class Block:
         array: Its numbers; the first `axes` axes make up the rows, the others the columns.
         shape: `(m, n)`.
         axes: How many axes make up the rows.
+        found: What a pass over it has found, if there was one.
         bfloat16: Whether it is uint16 that holds bfloat16.
 
     Attributes:
@@ -73,14 +79,22 @@ class Block:
         longer: The longer axis.
     """
 
-    def __init__(self, array: Array, shape: tuple[int, ...], axes: int, *, bfloat16: bool) -> None:
+    def __init__(
+        self,
+        array: Array,
+        shape: tuple[int, ...],
+        axes: int,
+        found: Scan | None = None,
+        *,
+        bfloat16: bool,
+    ) -> None:
         self.array = array
         self.shape = (shape[0], shape[1])
         self.bfloat16 = bfloat16
         self._axes = axes
         self.lines = int(array.ndim == 2 and array.strides[0] < array.strides[1])  # noqa: PLR2004
         self.longer = int(shape[0] < shape[1])
-        found = scan(array, bfloat16=bfloat16)
+        found = found or scan(array, bfloat16=bfloat16)
         self.zero = found.zero
         self.exponent = found.exponent if abs(found.exponent) > _CALM else 0
 

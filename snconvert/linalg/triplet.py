@@ -112,7 +112,7 @@ def leading_triplet(
     count, m, n = view.shape
     if found.zero:
         return Triplet(0.0, flat_rows(count, n), 0.0, zero=True)
-    blocks = Blocks(kernel, view, bfloat16=bfloat16)
+    blocks = Blocks(kernel, view, bfloat16=bfloat16, found=found)
     sigma, u, residual = np.zeros(count), flat_rows(count, n), np.zeros(count)
     if blocks.stack is not None and m * n <= _TINY and min(m, n) <= _DIRECT:
         step = max(1, _BATCH // (m * n))
