@@ -24,7 +24,7 @@ from test_convert import CONVERTIBLE, datasets, saved, weights
 from zoo import ZOO
 
 import snconvert
-from snconvert.errors import OptionError, OutputError, UnsupportedError
+from snconvert.errors import OptionError, OutputError
 
 HOW = [
     {"mode": "hard", "bound": 0.7},
@@ -298,7 +298,8 @@ def test_the_wrappers_own_fields(field: str, value: Any, what: str, tmp_path: Pa
         wrapper["config"][field] = value
 
     def record(tree: Any) -> None:
-        tree["snconvert"]["layers"]["dense"]["factors"]["kernel"] = value
+        first = next(iter(tree["snconvert"]["layers"].values()))
+        first["factors"]["kernel"] = value
 
     where = {"metadata": record} if field == "factor" else {"config": change}
     verdict = snconvert.verify(source, meddled(patched, **where))
@@ -382,7 +383,7 @@ def test_what_it_does_not_know(tmp_path: Path) -> None:
     """Rows of one's own, and files that Keras opens, are compared afterwards, as models."""
     source = saved("sequential", tmp_path)
     for options in ({"imports": ["keras"]}, {"rules": [snconvert.RULES["Dense"]]}):
-        with pytest.raises(UnsupportedError, match="verify knows files that"):
+        with pytest.raises(OptionError, match="verify knows files that"):
             snconvert.apply_file(source, tmp_path / "o.keras", verify=True, **options)
 
 
