@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from snconvert import constrained
 from snconvert.errors import SelectionError, UnsupportedError, printable
@@ -13,6 +13,7 @@ from snconvert.rules import SPECTRAL, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
+Refuses = Literal["selected", "named", "none"]
 _LISTED = 12
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
@@ -64,7 +65,7 @@ class Plan:
 
 
 def make_plan(
-    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, lenient: bool = False
+    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, refuses: Refuses = "selected"
 ) -> Plan:
     """Returns the plan for a model.
 
@@ -72,25 +73,31 @@ def make_plan(
         root: The model.
         recipe: The options.
         rules: The rows to use, by class name.
-        lenient: Skip selected layers that cannot be converted, with the reason, instead of raising.
+        refuses: Which layers that are quantised or have LoRA adapters are an error: all that are
+            `selected`, those that are `named` by their very path, or `none`, where one only looks.
+            The others are skipped with the reason.
 
     Raises:
         SelectionError: A pattern matches no layer.
-        UnsupportedError: A selected layer is quantised or has LoRA adapters.
+        UnsupportedError: A layer that is quantised or has LoRA adapters is refused.
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
-    outcomes = [_outcome(node, recipe, rules, selection, lenient=lenient) for node in leaves]
-    if not lenient:
-        for outcome in outcomes:
-            if isinstance(outcome, Skip) and outcome.obstacle:
-                raise UnsupportedError(
-                    outcome.reason,
-                    "Merge or undo it in Keras first, or leave the layer out with --exclude"
-                    f" {printable(outcome.node.path)!r}",
-                    path=outcome.node.path,
-                    class_name=outcome.node.class_name,
-                )
+    looks = refuses == "none"
+    outcomes = [_outcome(node, recipe, rules, selection, looks=looks) for node in leaves]
+    named = {*recipe.only, *(override.match for override in recipe.overrides)}
+    for outcome in outcomes:
+        node = outcome.node
+        if looks or not (isinstance(outcome, Skip) and outcome.obstacle):
+            continue
+        if refuses == "selected" or node.path in named:
+            raise UnsupportedError(
+                outcome.reason,
+                "Merge or undo it in Keras first, or leave the layer out with --exclude"
+                f" {printable(node.path)!r}",
+                path=node.path,
+                class_name=node.class_name,
+            )
     return Plan(tuple(outcomes))
 
 
@@ -107,13 +114,13 @@ def _outcome(
     rules: Mapping[str, KernelRule],
     selection: Selection,
     *,
-    lenient: bool,
+    looks: bool,
 ) -> Step | Skip:
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
     already = _already(node)
     if already is not None:
         target, reason, have = already
-        if not lenient:
+        if not looks:
             # Who only looks has asked for no other settings.
             reason += _other(have, target, selection.settings(node), recipe.target)
         row = SPECTRAL.get(node.spectral) if node.spectral else rule

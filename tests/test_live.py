@@ -304,13 +304,53 @@ def test_what_cannot_be_copied():
     assert live.apply(model, in_place=True) is model
 
 
-def test_quantised_and_lora_layers_are_refused():
-    """LoRA and quantised layers are an error when selected, as in a file."""
-    model = zoo.sequential()
-    model.layers[0].enable_lora(2)
-    with pytest.raises(UnsupportedError, match="LoRA"):
-        live.apply(model)
-    assert len(spectral(live.apply(model, exclude=model.layers[0].name))) == 1
+@pytest.mark.parametrize("mode", ["hard", "gain"])
+def test_lora_layers_are_left_alone(mode, tmp_path):
+    """A layer with LoRA adapters is skipped with the reason, goes on training by its adapters, and
+    is an error where it is named."""
+    inputs = keras.Input((5,))
+    x = keras.layers.Dense(4, name="adapted")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    model.get_layer("adapted").enable_lora(2)
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(8, 5)), rng.normal(size=(8, 2))
+    model.fit(*data, verbose=0)
+    report = live.plan(model, mode=mode)
+    assert [(x.path, x.status) for x in report.layers if x.status != "skipped"] == [
+        ("head", "convertible")
+    ]
+    assert "LoRA adapters (lora_rank 2)" in report.layers[1].reason
+    with pytest.raises(UnsupportedError, match=r"adapted \(Dense\): LoRA"):
+        live.apply(model, only=["adapted"])
+    patched = live.apply(model, mode=mode)
+    assert [layer.name for layer in spectral(patched)] == ["head"]
+    assert patched.optimizer.iterations == 1
+    before, after = (m.get_layer("adapted") for m in (model, patched))
+    np.testing.assert_array_equal(before(data[0]), after(data[0]))
+    factors = np.asarray(after.lora_kernel_a), np.asarray(after._kernel)
+    patched.fit(*data, verbose=0)
+    assert not np.array_equal(after.lora_kernel_a, factors[0])
+    np.testing.assert_array_equal(after._kernel, factors[1])
+    patched.save(tmp_path / "sn.keras")
+    again = keras.saving.load_model(tmp_path / "sn.keras", compile=False)
+    np.testing.assert_allclose(again(data[0]), patched(data[0]), rtol=1e-5, atol=1e-6)
+
+
+def test_quantised_layers_are_left_alone(tmp_path):
+    """A quantised layer is skipped with the reason, and computes what it did."""
+    inputs = keras.Input((5,))
+    x = keras.layers.Dense(4, name="small")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    model.get_layer("small").quantize("int8")
+    assert "quantized layers (int8)" in live.plan(model).layers[1].reason
+    patched = live.apply(model)
+    assert [layer.name for layer in spectral(patched)] == ["head"]
+    patched.save(tmp_path / "sn.keras")
+    again = keras.saving.load_model(tmp_path / "sn.keras")
+    data = np.random.default_rng(0).normal(size=(8, 5))
+    for one in (patched, again):
+        np.testing.assert_array_equal(model.get_layer("small")(data), one.get_layer("small")(data))
 
 
 @pytest.mark.parametrize("name", ["in_functional", "subclassed", "task", "nested_subclassed"])

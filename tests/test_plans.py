@@ -92,7 +92,7 @@ def test_spectral_with_other_settings() -> None:
     )
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
-    seen = make_plan(root, recipe(), RULES, lenient=True).outcomes[-1]
+    seen = make_plan(root, recipe(), RULES, refuses="none").outcomes[-1]
     assert isinstance(seen, Skip)
     assert seen.reason == "spectral already"  # who only looks wants no other settings
 
@@ -106,7 +106,7 @@ def test_inside_the_builtin_wrapper() -> None:
     assert isinstance(outcome, Skip)
     assert (outcome.spectral, outcome.path) == (True, "sn")
     assert outcome.reason == "normalised already by keras' SpectralNormalization"
-    (outcome,) = (o for o in make_plan(tree(wrapper), recipe(), RULES).outcomes if o.path == "sn")
+    outcome = make_plan(tree(wrapper), recipe(), RULES).outcomes[-1]
     assert isinstance(outcome, Skip)
     assert outcome.reason.endswith("with target keras, not layer: `remove` it first to change that")
 
@@ -123,14 +123,19 @@ def test_inside_the_builtin_wrapper() -> None:
     ],
 )
 def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
-    """A selected layer that cannot be normalised is an error, or a skip where one only looks."""
+    """A selected layer that cannot be normalised is an error, or a skip: where one only looks, or
+    has not said its path."""
     root = tree(layer("head", **config))
     with pytest.raises(UnsupportedError, match=f"head .*{says}"):
         make_plan(root, recipe(), RULES)
     assert converted(root, exclude="head") == ["encoder/dense"]
-    lenient = make_plan(root, recipe(), RULES, lenient=True).outcomes[-1]
-    assert isinstance(lenient, Skip)
-    assert says in lenient.reason
+    for refuses, options in (("none", {"only": "head"}), ("named", {"only": "*"}), ("named", {})):
+        skipped = make_plan(root, recipe(**options), RULES, refuses=refuses).outcomes[-1]
+        assert isinstance(skipped, Skip)
+        assert says in skipped.reason
+    for options in ({"only": "head"}, {"overrides": {"head": {"bound": 2}}}):
+        with pytest.raises(UnsupportedError, match=says):
+            make_plan(root, recipe(**options), RULES, refuses="named")
 
 
 def test_a_pattern_must_match_something() -> None:

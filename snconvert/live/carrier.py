@@ -216,7 +216,7 @@ def _find(
     everything: bool = True,
 ) -> _Found:
     rows = table(rules)
-    wanted = plan_for(survey(model, rows), made, rows, lenient=lenient)
+    wanted = plan_for(survey(model, rows), made, rows, refuses="none" if lenient else "named")
     if made.target == "constraint":
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
