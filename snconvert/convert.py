@@ -23,8 +23,8 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Refuses, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
-from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report
-from snconvert.rewriting import Edits, Tell, layer_moves, with_twins, write_model
+from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report, Tell
+from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
 from snconvert.targets.layer import settings_of

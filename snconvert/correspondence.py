@@ -12,8 +12,8 @@ from snconvert.differing import Findings
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
-from snconvert.report import Progress
-from snconvert.rewriting import Edits, Tell, asset_moves
+from snconvert.report import Tell, adding_up
+from snconvert.rewriting import Edits, asset_moves
 from snconvert.tasks import Compared, Pair
 from snconvert.tree import Node
 
@@ -100,14 +100,7 @@ def compared(
     """Compares pairs of arrays of two weights files."""
     if not pairs:
         return []
-    total, done = sum(pair.first.nbytes for pair in pairs), 0
-
-    def tell(message: tuple[str, int]) -> None:
-        nonlocal done
-        done += message[1]
-        if progress is not None:
-            progress(Progress("reading", message[0], done, total))
-
+    tell = adding_up(progress, "reading", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.comparison:compare"
     found: list[Compared] = worker.call(name, one, two, pairs, seconds=None, progress=tell)
     return found

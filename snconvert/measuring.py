@@ -10,8 +10,7 @@ from snconvert.archive.guard import Worker
 from snconvert.errors import located
 from snconvert.linalg.triplet import Triplet
 from snconvert.opened import Opened
-from snconvert.report import Progress
-from snconvert.rewriting import Tell
+from snconvert.report import Tell, adding_up
 from snconvert.tasks import Task
 from snconvert.tree import Node
 
@@ -66,15 +65,7 @@ def measure(
             place = (kernel.path, kernel.dataset, kernel.view)
             tasks.append(Task(where, *place, required, certify, conv))
             owners.append(node)
-    total = sum(task.dataset.nbytes for task in tasks)
-    done = 0
-
-    def tell(message: tuple[str, int]) -> None:
-        nonlocal done
-        done += message[1]
-        if progress is not None:
-            progress(Progress("sigma", message[0], done, total))
-
+    tell = adding_up(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
     triplets: dict[Node, list[Triplet | None]] = {}
     if tasks:
         found = worker.call(

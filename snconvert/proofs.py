@@ -23,8 +23,7 @@ from snconvert.inventory import StoredKernel
 from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas
-from snconvert.report import Progress
-from snconvert.rewriting import Tell
+from snconvert.report import Tell, adding_up
 from snconvert.settings import Settings
 from snconvert.targets.layer import states
 from snconvert.tasks import Factor, Proof, Proved
@@ -108,14 +107,7 @@ def prove(
                 proofs.append(Proof(x.path, *place, u, dtype, gamma, settings, conv))
             elif one is not None:
                 found.differ(x.path, f"its u is not there ({u})")
-    total, done = sum(proof.dataset.nbytes for proof in proofs), 0
-
-    def tell(message: tuple[str, int]) -> None:
-        nonlocal done
-        done += message[1]
-        if progress is not None:
-            progress(Progress("sigma", message[0], done, total))
-
+    tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
         weights = before.model.source.weights, after.model.source.weights

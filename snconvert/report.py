@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -135,3 +136,26 @@ class Progress:
     what: str
     done: int
     total: int
+
+
+Tell = Callable[[Progress], None] | None
+"""Who is told how far it is, if anybody."""
+
+
+def adding_up(progress: Tell, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
+    """Returns what to call with the name and the bytes of each thing that is done.
+
+    Args:
+        progress: Told how far it is.
+        stage: As in `Progress`.
+        total: Bytes of the stage in all.
+    """
+    done = 0
+
+    def tell(message: tuple[str, int]) -> None:
+        nonlocal done
+        done += message[1]
+        if progress is not None:
+            progress(Progress(stage, message[0], done, total))
+
+    return tell

@@ -13,11 +13,10 @@ from snconvert.archive.output import write_archive, write_folder
 from snconvert.opened import Opened
 from snconvert.optimizer_slots import SlotEdits
 from snconvert.plans import is_leaf
-from snconvert.report import Progress
+from snconvert.report import Tell, adding_up
 from snconvert.tree import Node
 
 T = TypeVar("T")
-Tell = Callable[[Progress], None] | None
 
 
 @dataclass(slots=True)
@@ -94,14 +93,7 @@ def write_model(
         edits.products,
         seconds=model.seconds,
     )
-    done = 0
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(Progress("writing", "", done, model.source.size))
-
+    tell = adding_up(progress, "writing", model.source.size)
     writer = write_folder if model.source.kind == "folder" else write_archive
     return writer(
         model.source,
@@ -111,7 +103,7 @@ def write_model(
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),
         force=force,
-        progress=tell,
+        progress=lambda count: tell(("", count)),
         check=check,
     )
 

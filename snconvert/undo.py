@@ -22,8 +22,8 @@ from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import NO_KERNEL, LayerReport, Progress, Report
-from snconvert.rewriting import Tell, write_model
+from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up
+from snconvert.rewriting import write_model
 from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
 from snconvert.tasks import IN_CHILD, Factor
@@ -202,22 +202,15 @@ def _target(found: Normalised) -> str:
 def _factors(found: Normalised, worker: Worker, progress: Tell) -> dict[str, Factor]:
     """Returns what inference multiplies each kernel by, by the kernel's path."""
     tasks = scalings(found)
-    total, done = sum(task.dataset.nbytes for task in tasks), 0
-
-    def tell(message: tuple[str, int]) -> None:
-        nonlocal done
-        done += message[1]
-        if progress is not None:
-            progress(Progress("sigma", message[0], done, total))
-
     if not tasks:
         return {}
+    total = sum(task.dataset.nbytes for task in tasks)
     factors = worker.call(
         "snconvert.effective:factors",
         found.model.source.weights,
         tasks,
         seconds=None,
-        progress=tell,
+        progress=adding_up(progress, "sigma", total),
     )
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 

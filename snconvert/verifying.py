@@ -35,7 +35,7 @@ from snconvert.proofs import (
     side_of,
     used_factors,
 )
-from snconvert.rewriting import Tell
+from snconvert.report import Tell
 from snconvert.rules import RULES
 from snconvert.tasks import IN_CHILD, Pair, Proved
 from snconvert.tree import Node
