@@ -56,12 +56,13 @@ def inputs(batch: int = 2) -> list[np.ndarray]:
     return [*(x.astype("float32") for x in dense), ids.astype("int32")]
 
 
-def patched(folder: Path | None = None, **options: Any) -> keras.Model:
+def patched(folder: Path | None = None, norm: str = "matrix", **options: Any) -> keras.Model:
     """Returns the model converted, each layer in the mode that ends its name, after a training
     call, with no scale at 1.
 
     Args:
         folder: Where to convert a file; live otherwise.
+        norm: That of a live conversion.
         **options: Those of `build`.
     """
     keras.utils.set_random_seed(3)
@@ -69,7 +70,8 @@ def patched(folder: Path | None = None, **options: Any) -> keras.Model:
     if folder is None:
         for mode in MODES:
             only = [f"*_{mode}"]
-            snconvert.apply(model, kinds="all", only=only, mode=mode, bound=0.5, in_place=True)
+            how = {"mode": mode, "bound": 0.5, "norm": norm}
+            snconvert.apply(model, kinds="all", only=only, in_place=True, **how)
     else:
         model.save(folder / "plain.keras")
         layers = [f'[[layer]]\nmatch = "*_{mode}"\nmode = "{mode}"\n' for mode in MODES]
@@ -82,6 +84,16 @@ def patched(folder: Path | None = None, **options: Any) -> keras.Model:
     for variable in model.variables:
         if variable.name.endswith("gamma"):
             variable.assign(variable * 0.7)
+    return model
+
+
+def stepped(**options: Any) -> keras.Model:
+    """Returns the model converted to another target, after a step of training."""
+    keras.utils.set_random_seed(3)
+    model = snconvert.apply(build(), kinds="all", **options)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    x = inputs()
+    model.fit(x, [y + 1.0 for y in outputs(model, x)], verbose=0)
     return model
 
 

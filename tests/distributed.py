@@ -18,6 +18,11 @@ import numpy as np
 import snconvert
 
 BATCH = 8
+OTHERS: dict[str, dict[str, Any]] = {
+    "operator": {"norm": "operator", "bound": 0.9},
+    "constraint": {"target": "constraint", "bound": 0.9},
+    "wrapper": {"target": "keras"},
+}
 
 
 def build() -> keras.Model:
@@ -66,6 +71,18 @@ def models(folder: Path, strategy: Any = None) -> dict[str, keras.Model]:
     return found
 
 
+def others(folder: Path, strategy: Any = None) -> dict[str, keras.Model]:
+    """Returns models, converted live, with the operator norm, with constraints, and in Keras'
+    wrapper."""
+    found = {}
+    for name, options in OTHERS.items():
+        with strategy.scope() if strategy else nullcontext():
+            model = keras.saving.load_model(folder / "plain.keras")
+            model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
+        found[name] = snconvert.apply(model, kinds="all", **options)
+    return found
+
+
 def data() -> tuple[np.ndarray, np.ndarray]:
     """Returns two batches."""
     rng = np.random.default_rng(1)
@@ -79,11 +96,16 @@ def train(
     copies: Callable[[Any], Sequence[Any]],
     strategy: Any = None,
     fit: Callable[[keras.Model], None] | None = None,
+    made: Callable[..., dict[str, keras.Model]] = models,
 ) -> None:
-    """Trains the models for some steps, and writes each copy of their weights."""
-    for name, model in models(folder, strategy).items():
+    """Trains the models for some steps, and writes each copy of their weights, and of what their
+    constraints remember."""
+    for name, model in made(folder, strategy).items():
         (fit or fit_on_arrays)(model)
         weights = {v.path: copies(v.value) for v in model.variables if "seed" not in v.path}
+        for v in model.variables:
+            for _, memory in getattr(v.constraint, "_known", ()):
+                weights |= {f"{v.path} {u.name}": copies(u.value) for u in memory.vectors}
         for i in range(min(map(len, weights.values()))):
             values = {path: np.asarray(found[i]) for path, found in weights.items()}
             np.savez(folder / f"{kind}-{name}-{i}.npz", **values)
@@ -100,8 +122,9 @@ def mirrored(folder: Path) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    train(folder, "one", lambda value: [value])
-    train(folder, "mirrored", strategy.experimental_local_results, strategy)
+    for made in (models, others):
+        train(folder, "one", lambda value: [value], made=made)
+        train(folder, "mirrored", strategy.experimental_local_results, strategy, made=made)
 
 
 def worker(folder: Path) -> None:
@@ -128,7 +151,8 @@ def worker(folder: Path) -> None:
             for batch in strategy.experimental_distribute_dataset(dataset):
                 step(batch)
 
-    train(folder, f"worker{index}", strategy.experimental_local_results, strategy, loop)
+    for made in (models, others):
+        train(folder, f"worker{index}", strategy.experimental_local_results, strategy, loop, made)
 
 
 def jax(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import keras
@@ -170,8 +172,56 @@ def stack_of(layer: Any, kernel: Any, path: str | None = None) -> np.ndarray:
 
 
 def sigma_of(layer: Any, kernel: Any, path: str | None = None) -> float:
-    """Returns the largest singular value of a kernel, in float64 by LAPACK."""
-    return float(np.linalg.svd(stack_of(layer, kernel, path), compute_uv=False).max())
+    """Returns the norm of a kernel, of its matrices or of its map, in float64 by LAPACK."""
+    matrices = stack_of(layer, kernel, path)
+    if layer.norm == "operator":
+        maps = unit_maps(layer, path or paths_of(layer)[0])
+        if maps is not None:
+            matrices = np.tensordot(np.asarray(kernel).astype("float64").ravel(), maps, 1)
+    return float(np.linalg.svd(matrices, compute_uv=False).max())
+
+
+@functools.lru_cache(maxsize=4)
+def unit_maps(layer: Any, path: str) -> np.ndarray | None:
+    """Returns the maps of all unit kernels, float64 `(size, inputs, outputs)`: how Keras' own
+    layer, and for a part of a layer the layer of that part, responds to unit inputs.
+
+    `None` for a kernel that is no convolution.
+    """
+    import tensorflow as tf  # other backends use this module too
+
+    row = next(k for k in layer.rule.kernels if k.path == path)
+    if row.convolution is None:
+        return None
+    kind, config, (_, *shape) = convolution_at(layer, path)
+    twin = getattr(keras.layers, kind)(**config, use_bias=False, dtype="float64")
+    twin.build((None, *shape))
+    size = math.prod(shape)
+    eye = tf.constant(np.eye(size).reshape(size, *shape))
+    respond, found = tf.function(twin), []  # traced once: groups are compiled anew in eager calls
+    for unit in np.eye(math.prod(twin.kernel.shape)):
+        twin.kernel.assign(unit.reshape(twin.kernel.shape))
+        found.append(np.asarray(respond(eye)).reshape(size, -1))
+    return np.stack(found)
+
+
+def convolution_at(layer: Any, path: str) -> tuple[str, dict[str, Any], Any]:
+    """Returns class, configuration and input shape of the plain layer that does by itself what the
+    kernel of that path does."""
+    kind, config, built = layer.rule.class_name, layer.get_config(), layer.get_build_config()
+    shape = built.get("input_shape") or built["shapes_dict"]["sequences_shape"]
+    how = {key: config[key] for key in ("kernel_size", "strides", "padding", "dilation_rate")}
+    if "Depthwise" in kind or "Separable" in kind:
+        how["depth_multiplier"] = config["depth_multiplier"]
+        return kind.replace("Separable", "Depthwise"), how, shape
+    if "ConvLSTM" not in kind:
+        others = ("filters", "groups", "output_padding")
+        return kind, how | {key: config[key] for key in others if key in config}, shape
+    kind, how["filters"] = kind.replace("LSTM", ""), 4 * config["filters"]
+    if path == "cell/kernel":
+        return kind, how, (None, *shape[2:])
+    how |= {"strides": 1, "padding": "same", "dilation_rate": 1}
+    return kind, how, layer.compute_output_shape(shape)
 
 
 def scale_of(layer: Any, kernel: Any, gamma: float | None = None, path: str | None = None) -> float:

@@ -50,26 +50,34 @@ def onnx(path: Path, x: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def test_saved_model(tmp_path: Path) -> None:
-    """SavedModels of converted layers of every kind and of the baked model give, in a process that
-    knows TensorFlow alone, for another batch size too, what the Keras model gives."""
+    """SavedModels of converted layers of every kind, with either norm, of the other targets and of
+    the baked model give, in a process that knows TensorFlow alone, for another batch size too, what
+    the Keras model gives."""
     x = deployed.inputs(3)
-    model = deployed.patched()
-    expected = deployed.outputs(model, x)
-    model.export(tmp_path / "patched", verbose=False)
-    snconvert.bake(model).export(tmp_path / "baked", verbose=False)
+    made = {
+        "patched": deployed.patched(),
+        "operator": deployed.patched(norm="operator"),
+        "constraint": deployed.stepped(target="constraint", bound=0.5),
+        "keras": deployed.stepped(target="keras"),
+    }
+    expected = {name: deployed.outputs(model, x) for name, model in made.items()}
+    made["baked"], expected["baked"] = snconvert.bake(made["patched"]), expected["patched"]
+    for name, model in made.items():
+        model.export(tmp_path / name, verbose=False)
     np.savez(tmp_path / "x.npz", *x)
     in_process(
         "import sys\n"
         "sys.modules.update(keras=None, snconvert=None)\n"  # as if they were not installed
         "import numpy as np, tensorflow as tf\n"
         "x = [tf.constant(array) for array in np.load(sys.argv[1] + '/x.npz').values()]\n"
-        "for name in ('patched', 'baked'):\n"
+        "for name in sys.argv[2:]:\n"
         "    served = tf.saved_model.load(f'{sys.argv[1]}/{name}')\n"
         "    np.savez(f'{sys.argv[1]}/{name}.npz', *served.serve(x))\n",
         tmp_path,
+        *made,
     )
-    for name in ("patched", "baked"):
-        deployed.check(list(np.load(tmp_path / f"{name}.npz").values()), expected)
+    for name, values in expected.items():
+        deployed.check(list(np.load(tmp_path / f"{name}.npz").values()), values)
 
 
 def test_onnx(tmp_path: Path) -> None:

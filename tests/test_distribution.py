@@ -66,14 +66,15 @@ def check(folder: Path, names: Sequence[str], replicas: list[str]) -> None:
 def test_tensorflow(folder: Path) -> None:
     """MirroredStrategy on two devices, and MultiWorkerMirroredStrategy in two processes."""
     finish(start("mirrored", folder))
-    check(folder, (*MODELS, "in_place"), [f"mirrored-{{}}-{i}.npz" for i in range(2)])
+    names = (*MODELS, "in_place", *distributed.OTHERS)
+    check(folder, names, [f"mirrored-{{}}-{i}.npz" for i in range(2)])
     with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (a, b)]
     configs = [
         {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)
     ]
     finish(*(start("worker", folder, TF_CONFIG=json.dumps(config)) for config in configs))
-    check(folder, (*MODELS, "in_place"), [f"worker{i}-{{}}-0.npz" for i in range(2)])
+    check(folder, names, [f"worker{i}-{{}}-0.npz" for i in range(2)])
 
 
 def test_jax(folder: Path) -> None:

@@ -33,6 +33,20 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "recurrent": stack(("LSTM", 4)),
     "attention": attention,
 }
+TARGETS: dict[str, dict[str, Any]] = {
+    "operator": {"norm": "operator", "bound": 0.5},
+    "constraint": {"target": "constraint", "bound": 0.5},
+    "keras": {"target": "keras"},
+}
+TARGETED = {
+    "dense": MODELS["dense"],
+    "convolutions": stack(
+        ("Conv2D", 4, 3, 2, "same"),
+        ("DepthwiseConv2D", 2),
+        ("Conv2DTranspose", 2, 3, 2, "same"),
+        shape=(6, 5, 2),
+    ),
+}
 
 
 def made(build: Callable[[], keras.Model], **options: Any) -> keras.Model:
@@ -77,9 +91,34 @@ def test_graph_eager_and_xla_train_alike(name: str, mode: str) -> None:
         model.compile(keras.optimizers.SGD(0.1), "mse", **how)
         model.fit(x, y, epochs=3, batch_size=4, shuffle=False, verbose=0)
         found.append(values(model))
+    alike(found)
+
+
+def alike(found: list[list[np.ndarray]]) -> None:
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", TARGETED)
+def test_the_operator_norm_and_other_targets_train_alike(name: str, target: str) -> None:
+    """So do layers with the operator norm, and plain layers with a constraint or in Keras' wrapper;
+    and the constraint's `u` is the same."""
+    shape = (8, 5, 6) if name == "dense" else (8, 6, 5, 2)
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    found = []
+    for how in ({}, {"run_eagerly": True}, {"jit_compile": True}):
+        model = made(TARGETED[name], **TARGETS[target])
+        before = values(model)
+        y = np.zeros(model(x).shape, "float32")
+        model.compile(keras.optimizers.SGD(0.1), "mse", **how)
+        model.fit(x, y, epochs=3, batch_size=4, shuffle=False, verbose=0)
+        us = [v.constraint.u for v in model.variables if v.constraint is not None]
+        assert bool(us) == (target == "constraint")
+        found.append([*values(model), *us])
+        assert all((a != b).any() for a, b in zip(before, found[-1], strict=False))
+    alike(found)
 
 
 def regression(policy: str, mode: str | None) -> tuple[keras.Model, float]:

@@ -29,6 +29,7 @@ from spectral_cases import (
 )
 
 from snconvert import layers
+from snconvert.rules import RULES
 
 DENSE: Example = ("Dense", {"units": 6}, (None, 5))
 CONV: Example = ("Conv2D", {"filters": 4, "kernel_size": 3}, (None, 6, 6, 2))
@@ -109,14 +110,78 @@ def differences(
 def test_gradient(example: Example, mode: str) -> None:
     """The gradient of a training call is that of L(s(sigma(W)) W x), sigma included: the cosine to
     float64 finite differences is above 0.9999 for every kernel, and gamma's agrees to 1e-3."""
-    layer, x = make(example, mode=mode, bound=0.8), inputs_for(example)
+    check_gradient(make(example, mode=mode, bound=0.1), inputs_for(example))
+
+
+def check_gradient(layer: Any, x: Any) -> None:
+    """Compares the gradients of all kernels and gammas with finite differences; in mode `cap` of
+    kernels above the bound."""
     weights = np.random.default_rng(2).normal(size=run(layer, x).shape)
     for path, (kernel, by_gamma) in kernel_gradients(layer, x, weights).items():
+        assert layer.mode != "cap" or scale_of(layer, at(layer, path), path=path) < 1
         expected, gamma = differences(layer, x, weights, path)
         assert cosine(kernel, expected) > 0.9999
         np.testing.assert_allclose(np.linalg.norm(kernel), np.linalg.norm(expected), rtol=1e-3)
-        if mode == "gain":
+        if layer.mode == "gain":
             np.testing.assert_allclose(by_gamma, gamma, rtol=1e-3, atol=1e-3)
+
+
+CONVOLUTIONS: list[Example] = [
+    (
+        "Conv1D",
+        {"filters": 3, "kernel_size": 2, "padding": "causal", "dilation_rate": 2},
+        (None, 6, 2),
+    ),
+    (
+        "Conv2D",
+        {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same"},
+        (None, 5, 4, 2),
+    ),
+    ("Conv2D", {"filters": 4, "kernel_size": 2, "groups": 2}, (None, 4, 4, 4)),
+    ("Conv3D", {"filters": 2, "kernel_size": 2, "padding": "same"}, (None, 3, 3, 2, 2)),
+    ("Conv1DTranspose", {"filters": 3, "kernel_size": 3, "strides": 2}, (None, 4, 2)),
+    (
+        "Conv2DTranspose",
+        {"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"},
+        (None, 3, 3, 2),
+    ),
+    ("Conv3DTranspose", {"filters": 2, "kernel_size": 2}, (None, 2, 3, 2, 2)),
+    ("DepthwiseConv1D", {"kernel_size": 3, "depth_multiplier": 2}, (None, 6, 3)),
+    ("DepthwiseConv2D", {"kernel_size": 2, "padding": "same"}, (None, 4, 4, 3)),
+    ("SeparableConv1D", {"filters": 3, "kernel_size": 3, "depth_multiplier": 2}, (None, 6, 2)),
+    ("SeparableConv2D", {"filters": 2, "kernel_size": 2}, (None, 4, 4, 2)),
+    ("ConvLSTM1D", {"filters": 2, "kernel_size": 3, "strides": 2}, (None, 2, 6, 2)),
+    ("ConvLSTM2D", {"filters": 1, "kernel_size": 2}, (None, 2, 4, 3, 2)),
+    ("ConvLSTM3D", {"filters": 1, "kernel_size": 2}, (None, 2, 3, 3, 2, 2)),
+]
+"""Small ones of every row, whose maps are small matrices."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("example", CONVOLUTIONS, ids=lambda example: example[0])
+def test_gradient_under_the_operator_norm(example: Example, mode: str) -> None:
+    """So it is when sigma is the norm of a convolution as a map, of every row that has one."""
+    layer = make(example, mode=mode, bound=0.8, norm="operator")
+    check_gradient(layer, inputs_for(example))
+
+
+def test_all_convolutions_are_tried() -> None:
+    """A row that has a map has its example above."""
+    rows = {name for name, rule in RULES.items() if any(k.convolution for k in rule.kernels)}
+    assert rows == {name for name, *_ in CONVOLUTIONS}
+
+
+@pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])
+def test_gradient_of_cap_below_the_bound(example: Example) -> None:
+    """Below the bound cap has the gradient of the plain layer, to 1e-6."""
+    layer, x = make(example, mode="cap", bound=100.0), inputs_for(example)
+    weights = tf.constant(np.random.default_rng(2).normal(size=layer(x).shape), tf.float32)
+    twin = plain(layer)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(twin(x) * weights)
+    expected = tape.gradient(loss, twin.kernel.value)
+    found, *_ = gradients(layer, x, weights, training=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])

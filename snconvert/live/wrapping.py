@@ -16,6 +16,7 @@ import keras
 from snconvert.convert import convert_file, inspect_file
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.live.opening import load, save
+from snconvert.live.replicas import scope_of
 from snconvert.live.walk import Layer, descendants
 from snconvert.recipe import Recipe
 from snconvert.report import Report
@@ -108,7 +109,8 @@ def _by_file(
         save(model, source)
         try:
             report = work(source, None if dry_run else output)
-            result, told = (model, []) if dry_run else load(output)
+            with scope_of(model):
+                result, told = (model, []) if dry_run else load(output)
         except SnconvertError as error:
             error.file = None  # a name that nobody knows
             raise
