@@ -249,7 +249,7 @@ def _skip_report(
 ) -> LayerReport:
     node, triplets = skip.node, measured.known(skip.node)
     reason, (_, _, norm) = skip.reason, _choice(skip, recipe)
-    if recipe.certify and norm == "operator":
+    if recipe.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
     after = sigma = max((triplet.sigma for triplet in triplets), default=None)
     if sigma is not None and node.spectral:

@@ -108,6 +108,11 @@ def is_leaf(node: Node) -> bool:
     return node.builtin not in CONTAINERS
 
 
+def is_wrapper(node: Node) -> bool:
+    """Whether a node is Keras' own `SpectralNormalization` around a layer."""
+    return node.builtin == "SpectralNormalization" and bool(node.children)
+
+
 def _outcome(
     node: Node,
     recipe: Recipe,
@@ -120,10 +125,11 @@ def _outcome(
     already = _already(node)
     if already is not None:
         target, reason, have = already
-        if not looks:
-            # Who only looks has asked for no other settings.
-            reason += _other(have, target, selection.settings(node), recipe.target)
         row = SPECTRAL.get(node.spectral) if node.spectral else rule
+        asked = row is None or row.kind in recipe.kinds
+        # Who only looks, or leaves the layer out, has asked for no other settings.
+        if asked and not looks and selection.why_excluded(node) is None:
+            reason += _other(have, target, selection.settings(node), recipe.target)
         return Skip(node, reason, row, spectral=True)
     if rule is None:
         return Skip(node, _no_rule(node))
@@ -148,17 +154,18 @@ def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:
     wrapper = _wrapper_of(node)
     if wrapper is not None:
         rounds = wrapper.config.get("power_iterations")
-        have = {"mode": "hard", "bound": 1.0, "power_iterations": rounds}
+        have = {"mode": "hard", "bound": 1.0, "power_iterations": rounds, "norm": "matrix"}
         return "keras", "normalised already by keras' SpectralNormalization", have
     for _, options in constrained.found_in(node.config):
-        return "constraint", "normalised already by its constraint", options
+        have = {"norm": "matrix", **options}
+        return "constraint", "normalised already by its constraint", have
     return None
 
 
 def _wrapper_of(node: Node) -> Node | None:
     """Returns Keras' own wrapper around a layer, if it is in one."""
     parent = node.parent
-    return parent if parent is not None and parent.builtin == "SpectralNormalization" else None
+    return parent if parent is not None and is_wrapper(parent) else None
 
 
 def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
@@ -170,7 +177,7 @@ def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target
         for name, (is_, want) in named.items()
         if is_ is not None and is_ != want
     ]
-    return f", with {', '.join(other)}: `remove` it first to change that" if other else ""
+    return f", with {', '.join(other)}: `remove` or `bake` it first to change that" if other else ""
 
 
 def _no_rule(node: Node) -> str:

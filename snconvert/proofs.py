@@ -23,12 +23,13 @@ from snconvert.inventory import StoredKernel
 from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas
+from snconvert.plans import is_wrapper
 from snconvert.report import Tell, adding_up
 from snconvert.settings import Settings
 from snconvert.targets.layer import states
 from snconvert.tasks import Factor, Proof, Proved
 from snconvert.tree import Node
-from snconvert.unwrapping import Normalised, find, is_constrained, is_wrapper, scalings
+from snconvert.unwrapping import Normalised, find, is_constrained, scalings
 
 
 @dataclass(frozen=True, slots=True)

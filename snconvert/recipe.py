@@ -167,9 +167,12 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
     if file is None:
         return _made({}, given)
     table = _read(Path(file))
-    with located(file=str(file)):
-        _made(table, {})  # what is wrong in the file is said of the file
-    return _made(table, given)
+    try:
+        return _made(table, given)
+    except OptionError:
+        with located(file=str(file)):
+            _made(table, {})  # what is wrong in the file is said of the file
+        raise
 
 
 def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:

@@ -52,15 +52,17 @@ class LayerReport:
     def as_json(self) -> dict[str, Any]:
         """Returns the layer as `--json` prints it.
 
-        `certified` is there where it was asked for only, and `operator_range` for convolutions.
+        `certified` is there where it was asked for only, and `operator_range` and `norm` for
+        convolutions, which have two norms.
         """
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
         order = ("path", "class", "kernel", "status", "reason", "new_class")
         shape = {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
-        pairs = {"certified": self.certified, "operator_range": self.operator_range}
-        return shape | {name: list(pair) for name, pair in pairs.items() if pair is not None}
+        if self.operator_range is not None:
+            shape |= {"operator_range": list(self.operator_range), "norm": self.norm}
+        return shape if self.certified is None else {**shape, "certified": list(self.certified)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from snconvert.archive.guard import Worker
 from snconvert.archive.output import write_archive, write_folder
 from snconvert.opened import Opened
 from snconvert.optimizer_slots import SlotEdits
-from snconvert.plans import is_leaf
+from snconvert.plans import is_leaf, is_wrapper
 from snconvert.report import Tell, adding_up
 from snconvert.tree import Node
 
@@ -50,11 +50,22 @@ class Edits:
 
 
 def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, str]]:
-    """Returns the moves that take each layer's group to its new place."""
+    """Returns the moves that take each layer's group to its new place.
+
+    Containers have no variables of their own, but for Keras' own wrapper: where that stays, it
+    moves as a whole.
+    """
+    whole = {
+        node
+        for node in model.paths
+        if is_wrapper(node) and places[node.children[0]] == f"{places[node]}/layer"
+    }
     return [
         (old, places[node])
         for node, old in model.paths.items()
-        if old != places[node] and is_leaf(node) and old in model.contents.groups
+        if old != places[node]
+        and (node in whole or (is_leaf(node) and node.parent not in whole))
+        and old in model.contents.groups
     ]
 
 

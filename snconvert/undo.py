@@ -19,7 +19,7 @@ from snconvert.constrained import found_in, settings_of
 from snconvert.errors import OptionError, SelectionError, located
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import stored_shapes
-from snconvert.plans import Selection
+from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up
@@ -32,7 +32,6 @@ from snconvert.unwrapping import (
     Normalised,
     find,
     is_constrained,
-    is_wrapper,
     kernel_of,
     refuse_newer,
     scalings,
@@ -237,7 +236,16 @@ def _reports(
             sigma = max((factor.sigma for factor in known), default=None)
             after = max((factor.sigma * factor.factor for factor in known), default=None)
             reports.append(
-                LayerReport(node.path, node.class_name, shape, status, None, plain, sigma, after)
+                LayerReport(
+                    node.path,
+                    node.class_name,
+                    shape,
+                    status,
+                    new_class=plain,
+                    sigma=sigma,
+                    sigma_after=after,
+                    norm=found.layers[node].norm,
+                )
             )
         elif node in found.constrained:
             name = node.class_name

@@ -14,7 +14,7 @@ from snconvert.errors import SourceError, located
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
-from snconvert.plans import is_leaf
+from snconvert.plans import is_leaf, is_wrapper
 from snconvert.provenance import recorded_factors
 from snconvert.rewriting import Edits, layer_moves, with_twins
 from snconvert.rules import RULES, SPECTRAL
@@ -53,11 +53,6 @@ def layers_of(root: Node) -> Iterator[Node]:
         inside = parent is not None and parent.builtin == wrapper.CLASS
         if node.path and not inside and (is_wrapper(node) or is_leaf(node)):
             yield node
-
-
-def is_wrapper(node: Node) -> bool:
-    """Whether a node is Keras' own `SpectralNormalization`."""
-    return node.builtin == wrapper.CLASS and bool(node.children)
 
 
 def is_constrained(node: Node) -> bool:

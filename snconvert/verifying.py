@@ -65,13 +65,15 @@ def verify_file(before: str, after: str, *, progress: Tell = None) -> Verdict:
         open_source(after) as two,
     ):
         found, opened = _compare(one, two, worker, progress)
-        warnings = (*opened.warnings, *found.notes, *_of_another_source(one, opened.metadata))
+        warnings = [*opened.warnings, *found.notes]
+        if any(change.what == "converted" for change in found.changes):
+            warnings += _of_another_source(one, opened.metadata)
         for source in (one, two):
             source.check_weights()
             source.check_unchanged()
     seconds = time.perf_counter() - started
     changes = tuple(found.changes)
-    return Verdict(before, after, changes, found.told(), found.arrays, seconds, warnings)
+    return Verdict(before, after, changes, found.told(), found.arrays, seconds, tuple(warnings))
 
 
 def check_result(source: Source, result: str, worker: Worker) -> None:

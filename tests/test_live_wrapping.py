@@ -83,6 +83,23 @@ def test_refusals() -> None:
     assert told.value.file is None
 
 
+def test_records_stay_with_the_rest(tmp_path: Path) -> None:
+    """Through Keras too, a file goes on saying by what its other layers were multiplied."""
+    trained().save(tmp_path / "a.keras")
+    a, b, c, d = (tmp_path / f"{name}.keras" for name in "abcd")
+    through = {"imports": ["keras"]}
+    snconvert.apply_file(a, b, target="keras", only=["head"])
+    snconvert.apply_file(b, c, target="keras", only=["out"], **through)
+    snconvert.remove_file(c, d, only=["out"], **through)
+    snconvert.remove_file(d, c, force=True)
+    assert all("numbers differ, by up to" in x.what for x in snconvert.verify(a, c).differences)
+    for one, two in zip(*(weights(path).values() for path in (a, c)), strict=True):
+        np.testing.assert_allclose(
+            np.frombuffer(one[-1], one[0]), np.frombuffer(two[-1], two[0]), rtol=3e-7
+        )
+    assert b"snconvert" not in c.read_bytes()
+
+
 def test_through_keras(tmp_path: Path) -> None:
     """With `--import`, a file gets the wrapper and loses it again."""
     trained().save(tmp_path / "a.keras")

@@ -88,13 +88,18 @@ def test_spectral_with_other_settings() -> None:
     assert reason(mode="cap", bound=3) == "spectral already"
     assert reason(overrides={"done": config}) == "spectral already"
     assert reason(mode="cap", bound=2) == (
-        "spectral already, with bound 3.0, not 2.0: `remove` it first to change that"
+        "spectral already, with bound 3.0, not 2.0: `remove` or `bake` it first to change that"
     )
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
-    seen = make_plan(root, recipe(), RULES, refuses="none").outcomes[-1]
-    assert isinstance(seen, Skip)
-    assert seen.reason == "spectral already"  # who only looks wants no other settings
+    for refuses, options in (
+        ("none", {}),
+        ("selected", {"exclude": "done"}),
+        ("named", {"kinds": []}),
+    ):
+        seen = make_plan(root, recipe(**options), RULES, refuses=refuses).outcomes[-1]
+        assert isinstance(seen, Skip)
+        assert seen.reason == "spectral already"  # who only looks, or not at it, wants no others
 
 
 def test_inside_the_builtin_wrapper() -> None:
@@ -108,7 +113,9 @@ def test_inside_the_builtin_wrapper() -> None:
     assert outcome.reason == "normalised already by keras' SpectralNormalization"
     outcome = make_plan(tree(wrapper), recipe(), RULES).outcomes[-1]
     assert isinstance(outcome, Skip)
-    assert outcome.reason.endswith("with target keras, not layer: `remove` it first to change that")
+    assert outcome.reason.endswith(
+        "with target keras, not layer: `remove` or `bake` it first to change that"
+    )
 
 
 @pytest.mark.parametrize(

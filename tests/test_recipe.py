@@ -104,6 +104,22 @@ def test_options_that_do_not_go_together(options: dict[str, Any], says: str) -> 
         recipe(**options)
 
 
+def test_flags_mend_a_file(tmp_path: Path) -> None:
+    """A file whose options do not go together is no error if what is given takes one away; where it
+    is one, it is said of the file, and what is wrong with a flag is not."""
+    path = tmp_path / "r.toml"
+    path.write_text('target = "constraint"\nmode = "gain"\n')
+    assert recipe(path, mode="cap").settings.mode == "cap"
+    for options in ({}, {"bound": 2}):
+        with pytest.raises(OptionError, match="no gamma") as caught:
+            recipe(path, **options)
+        assert caught.value.file == str(path)
+    path.write_text("bound = 2\n")
+    with pytest.raises(OptionError, match="mode is 'soft'") as caught:
+        recipe(path, mode="soft")
+    assert caught.value.file is None
+
+
 @pytest.mark.parametrize(
     "text",
     ["modus = 'hard'", "mode = ", "layer = 3", "[[layer]]\nbound = 1", "mode = 'soft'", "\xff"],

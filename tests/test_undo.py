@@ -295,6 +295,32 @@ def test_any_order(tmp_path: Path) -> None:
         snconvert.bake_file(a, b, only=["nothing"], force=True)
 
 
+@pytest.mark.parametrize("only", [["a"], ["b"], ["c"], ["a", "c"]])
+def test_parts_of_several_wrappers(only: list[str], tmp_path: Path) -> None:
+    """Keras numbers the groups of wrappers: where one goes or comes, the others move as a whole."""
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(4, name="a")(inputs)
+    x = keras.layers.Dense(4, name="b")(x)
+    keras.Model(inputs, keras.layers.Dense(4, name="c")(x)).save(tmp_path / "plain.keras")
+    source, whole, some, last = (tmp_path / f"{n}.keras" for n in ("plain", "all", "some", "last"))
+    snconvert.apply_file(source, whole, target="keras")
+    outputs = predict(keras.saving.load_model(whole))
+    snconvert.bake_file(whole, some, only=only)
+    model = keras.saving.load_model(some)
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers[1:]}
+    assert kinds == {n: "Dense" if n in only else "SpectralNormalization" for n in "abc"}
+    close(predict(model), outputs, 1e-6)
+    snconvert.apply_file(some, last, target="keras")
+    close(predict(keras.saving.load_model(last)), outputs, 1e-6)
+    snconvert.remove_file(whole, some, only=only, force=True)
+    assert snconvert.verify(whole, some)
+    others = [name for name in "abc" if name not in only]
+    snconvert.remove_file(some, last, only=others, force=True)
+    for one, two in zip(arrays(source).values(), arrays(last).values(), strict=True):
+        a, b = (np.frombuffer(x[1], x[0]) for x in (one, two))
+        np.testing.assert_allclose(b, a, rtol=3e-7)  # two roundings
+
+
 def test_someone_elses_wrapper(tmp_path: Path) -> None:
     """A model that was built with Keras' own wrapper: `bake` unwraps it and changes no output,
     `remove` leaves it and says why."""

@@ -230,7 +230,9 @@ def test_another_bound(on_file: bool, mode: str, tmp_path: Path) -> None:
     folder = tmp_path if on_file else None
     model = small()
     patched = do("apply", model, [mode, 0.5], folder)
-    with pytest.raises(SelectionError, match=r"shared: spectral already, with .*`remove` it first"):
+    with pytest.raises(
+        SelectionError, match=r"shared: spectral already, with .*`remove` or `bake` it first"
+    ):
         do("apply", patched, ["hard", 2.0], folder)
     result = do("apply", do("remove", patched, [], folder), ["hard", 2.0], folder)
     direct = do("apply", model, ["hard", 2.0], folder)

@@ -24,7 +24,7 @@ from snconvert.live.opening import import_modules, load, metadata_of, summary
 from snconvert.live.undoing import undo
 from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers
-from snconvert.provenance import record
+from snconvert.provenance import record, with_record, without_layers
 from snconvert.recipe import Recipe
 from snconvert.report import Report
 from snconvert.rules import KernelRule
@@ -78,7 +78,9 @@ def apply_through_keras(
         source,
         None if dry_run else output,
         work,
-        lambda report: record(made, report.layers, _digest(source), _factors(made, report)),
+        lambda report, metadata: with_record(
+            metadata, record(made, report.layers, _digest(source), _factors(made, report))
+        ),
         force=force,
         in_place=in_place,
     )
@@ -106,19 +108,25 @@ def undo_through_keras(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    import_modules(made.imports)
-    return _through_keras(
-        source,
-        output,
-        lambda model: undo(
+
+    def work(model: Layer) -> tuple[Layer, Report]:
+        return undo(
             verb,
             model,
             made,
             in_place=not has_wrappers(model),
             dry_run=output is None,
             metadata=metadata_of(source),
+        )
+
+    import_modules(made.imports)
+    return _through_keras(
+        source,
+        output,
+        work,
+        lambda report, metadata: without_layers(
+            metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
-        lambda _: None,
         force=force,
         in_place=in_place,
     )
@@ -136,7 +144,7 @@ def _through_keras(
     source: str,
     output: str | None,
     work: Callable[[Layer], tuple[Layer, Report]],
-    recorded: Callable[[Report], dict[str, Any] | None],
+    recorded: Callable[[Report, Any], Any],
     *,
     force: bool,
     in_place: bool,
@@ -154,7 +162,9 @@ def _through_keras(
         model, told = load(source)
         model, report = work(model)
         if output is not None:
-            _save(model, output, recorded(report), folder, force or in_place)
+            metadata = recorded(report, metadata_of(source))
+            own = metadata.get("snconvert") if isinstance(metadata, dict) else None
+            _save(model, output, own, folder, force or in_place)
     return replace(
         report,
         source=source,

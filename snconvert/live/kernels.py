@@ -180,7 +180,7 @@ def _layer_report(
         after = _sigma_after(layer, sigma)
     kind = "spectral" if outcome.spectral else "skipped"
     reason = outcome.reason
-    if made.certify and norm == "operator":
+    if made.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
     bare = outcome.rule is None and not outcome.spectral and node.first is None
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):

@@ -24,7 +24,10 @@ from snconvert.errors import OptionError, SourceError, printable
 from snconvert.live.walk import Layer
 from snconvert.vetting import vet
 
-_NOISE = "compiled metrics have yet to be built"  # Keras says so of every legacy file
+_NOISE = (
+    "compiled metrics have yet to be built",  # Keras says so of every legacy file
+    "__array__ implementation doesn't accept a copy keyword",  # numpy, of Keras' variables
+)
 _TEXTS = {"model_config", "training_config"}
 _SECONDS, _BYTES_PER_SECOND = 10.0, 50e6  # what HDF5 may take, before a file counts as damaged
 
@@ -187,4 +190,5 @@ def _listening() -> Iterator[list[str]]:
     finally:
         logger.handlers[:], logger.propagate = others, propagate
     told += [str(item.message) for item in caught]
-    told[:] = [printable(" ".join(line.split())) for line in told if _NOISE not in line]
+    lines = [" ".join(line.split()) for line in told]
+    told[:] = [printable(line) for line in lines if not any(noise in line for noise in _NOISE)]

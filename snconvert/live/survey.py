@@ -144,7 +144,7 @@ def _node(
     if projection and builtin:
         builtin, registered = None, _ATTENTION + cls.__name__
     config: dict[str, Any] = {"name": layer.name}
-    if key in rules or isinstance(layer, Spectral):
+    if key in rules or isinstance(layer, Spectral | keras.layers.SpectralNormalization):
         config = layer.get_config()
     return LiveNode(
         entry={"class_name": name, "registered_name": registered, "config": config},

@@ -281,7 +281,16 @@ def _report(verb: Verb, node: Node, layer: Layer, status: str) -> LayerReport:
         sigma = max(norms)
         after = max(norm * factor for norm, factor in zip(norms, scales, strict=True))
     plain = plain_class(layer).__name__
-    return LayerReport(node.path, type(layer).__name__, shape, status, None, plain, sigma, after)
+    return LayerReport(
+        node.path,
+        type(layer).__name__,
+        shape,
+        status,
+        new_class=plain,
+        sigma=sigma,
+        sigma_after=after,
+        norm=layer.norm,
+    )
 
 
 def _number(scalar: Any) -> float:
