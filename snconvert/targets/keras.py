@@ -107,3 +107,8 @@ def unwrap(node: Node) -> None:
     node.entry.update(kept)
     node.config["name"] = node.name
     node.children.clear()
+    for call in node.entry.get("inbound_nodes") or ():
+        kwargs = call.get("kwargs") if isinstance(call, dict) else None
+        # Keras writes the default of the wrapper's argument, which the layer inside does not have.
+        if isinstance(kwargs, dict) and kwargs.get("training") is False:
+            del kwargs["training"]
