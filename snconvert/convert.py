@@ -23,7 +23,7 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Refuses, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
-from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report, Tell
+from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report, Tell, norm_of
 from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
@@ -137,7 +137,7 @@ def inspect_file(
         target=recipe.target,
         mode=recipe.settings.mode,
         bound=recipe.settings.bound,
-        norm=recipe.settings.norm,
+        norm=norm_of(layers, recipe.settings.norm),
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.errors import printable
-from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.report import NO_KERNEL, LayerReport, Report, norm_of
 from snconvert.rules import RULES, KernelRule
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
     if ranges:
-        norms = {layer.norm for layer in shown if layer.operator_range}
-        print(_SHOWN[norms.pop() if len(norms) == 1 else "mixed"], file=stream)
+        print(_SHOWN[norm_of(shown, report.norm)], file=stream)
     for line in closing(report):
         print(line, file=stream)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,19 +50,24 @@ class LayerReport:
     norm: str = "matrix"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it.
-
-        `certified` is there where it was asked for only, and `operator_range` and `norm` for
-        convolutions, which have two norms.
-        """
+        """Returns the layer as `--json` prints it; `certified` where it was asked for only."""
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
         order = ("path", "class", "kernel", "status", "reason", "new_class")
         shape = {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
-        if self.operator_range is not None:
-            shape |= {"operator_range": list(self.operator_range), "norm": self.norm}
         return shape if self.certified is None else {**shape, "certified": list(self.certified)}
+
+
+def norm_of(layers: Sequence[LayerReport], usual: str) -> str:
+    """Returns which norm the layers show that have two, or `mixed`.
+
+    Args:
+        layers: Any layers.
+        usual: What it is where there are none.
+    """
+    norms = {layer.norm for layer in layers if layer.operator_range is not None}
+    return (norms or {usual}).pop() if len(norms) <= 1 else "mixed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import io
 import os
@@ -288,9 +289,16 @@ def test_a_real_signal_while_copying_leaves_nothing(tmp_path):
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             process.stdout.readline()
-            time.sleep(delay)
-            process.send_signal(signal.SIGINT)
-        assert process.returncode != 0
+            for _ in range(5):
+                time.sleep(delay)
+                process.send_signal(signal.SIGINT)
+                # One that comes in a destructor is printed by Python, and forgotten.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+                    break
+            else:
+                process.kill()
+        assert process.returncode not in (0, -signal.SIGKILL)
         assert set(os.listdir(tmp_path)) <= {"out"}
 
 

@@ -301,6 +301,7 @@ def test_what_has_no_proof_says_so(live: bool, tmp_path: Path) -> None:
     assert mapped.reason == "spectral already; no proof: its sigma is the norm of an operator"
     assert layers
     assert all(layer.certified and layer.norm == "matrix" for layer in layers.values())
+    assert report.as_json()["norm"] == "mixed"
     stream = io.StringIO()
     print_report(report, stream)
     assert "sigma is the norm that each layer is normalised by" in stream.getvalue()

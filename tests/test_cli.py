@@ -73,14 +73,7 @@ def test_json(snconvert: Run, model: Path, command: list[str]) -> None:
     result = snconvert(*command, model, "--json", "--conv")
     shape = json.loads(result.stdout)
     assert list(shape) == KEYS
-    ranges = {"operator_range", "norm"}  # of convolutions only, which have two norms
-    assert all(list(layer)[:9] == LAYER_KEYS for layer in shape["layers"])
-    assert all({*layer} - {*LAYER_KEYS} <= ranges for layer in shape["layers"])
-    for layer in shape["layers"]:
-        if "Conv" in layer["class"]:
-            low, high = layer["operator_range"]
-            assert low == layer["sigma"] <= high
-            assert layer["norm"] == "matrix"
+    assert all(list(layer) == LAYER_KEYS for layer in shape["layers"])
     assert shape["converted"] == 5
     assert (shape["output"] is None) == (command != ["apply"])
     status = "converted" if command == ["apply"] else "convertible"

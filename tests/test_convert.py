@@ -25,7 +25,6 @@ from snconvert.errors import (
     SelectionError,
     SnconvertError,
     SourceError,
-    UnsupportedError,
     WeightsError,
 )
 from snconvert.layers import Spectral
@@ -355,10 +354,10 @@ def test_in_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"norm": "operator", "target": "keras"}, UnsupportedError, "matrix only"),
+        ({"norm": "operator", "target": "keras"}, OptionError, "matrix only"),
         (
             {"overrides": {"*": {"norm": "operator"}}, "target": "constraint"},
-            UnsupportedError,
+            OptionError,
             "matrix only",
         ),
         ({"imports": ["no_such_module"]}, OptionError, "cannot be imported"),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import snconvert
 from snconvert import cli, live
-from snconvert.errors import SourceError, UnsupportedError
+from snconvert.errors import OptionError, SourceError
 
 
 def model_of_all_kinds() -> keras.Model:
@@ -151,9 +151,9 @@ def test_files_from_before_the_option():
 
 def test_refusals(plain, tmp_path):
     """Other targets know one norm, and a layer without a padding that exists says so."""
-    with pytest.raises(UnsupportedError, match="matrix only"):
+    with pytest.raises(OptionError, match="matrix only"):
         snconvert.apply_file(plain, tmp_path / "o.keras", norm="operator", target="keras")
-    with pytest.raises(UnsupportedError, match="matrix only"):
+    with pytest.raises(OptionError, match="matrix only"):
         live.apply(model_of_all_kinds(), norm="operator", target="keras")
     (kernel,) = snconvert.rules.RULES["Conv2D"].kernels
     with pytest.raises(SourceError, match="`padding` is 'reflect'"):

@@ -29,7 +29,7 @@ from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.live.wrapping import wrap
 from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import LayerReport, Report
+from snconvert.report import LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
 
 StrPath = str | os.PathLike[str]
@@ -196,7 +196,8 @@ def plan_of(
         return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
-    return _as_report(model, made, reports, found, started)
+    report = _as_report(model, made, reports, found, started)
+    return replace(report, norm=norm_of(reports, made.settings.norm)) if lenient else report
 
 
 def _check_model(model: Any) -> None:
