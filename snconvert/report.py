@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,6 +59,17 @@ class LayerReport:
         return shape if self.certified is None else {**shape, "certified": list(self.certified)}
 
 
+def common(values: Iterable[str]) -> str:
+    """Returns what all of one or more values are, or `mixed`.
+
+    Example:
+        >>> common(["hard", "hard"]), common(["hard", "cap"])
+        ('hard', 'mixed')
+    """
+    found = set(values)
+    return found.pop() if len(found) == 1 else "mixed"
+
+
 def norm_of(layers: Sequence[LayerReport], usual: str) -> str:
     """Returns which norm the layers show that have two, or `mixed`.
 
@@ -66,8 +77,7 @@ def norm_of(layers: Sequence[LayerReport], usual: str) -> str:
         layers: Any layers.
         usual: What it is where there are none.
     """
-    norms = {layer.norm for layer in layers if layer.operator_range is not None}
-    return (norms or {usual}).pop() if len(norms) <= 1 else "mixed"
+    return common([x.norm for x in layers if x.operator_range is not None] or [usual])
 
 
 @dataclass(frozen=True, slots=True)

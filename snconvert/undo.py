@@ -22,7 +22,7 @@ from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up
+from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up, common
 from snconvert.rewriting import write_model
 from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
@@ -129,14 +129,13 @@ def undo_file(
         else:
             opened.check_weights()
             opened.check_unchanged()
-    modes, norms = {each.mode for each in settings}, {each.norm for each in settings}
     return Report(
         source=source,
         output=output,
         target=_target(found),
-        mode=modes.pop() if len(modes) == 1 else "mixed",
+        mode=common(each.mode for each in settings),
         bound=max(each.bound for each in settings),
-        norm=norms.pop() if len(norms) == 1 else "mixed",
+        norm=common(each.norm for each in settings),
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,

@@ -68,7 +68,7 @@ def apply_through_keras(
         SnconvertError: It cannot be done; nothing was written.
     """
 
-    def work(model: Layer) -> tuple[Layer, Report]:
+    def work(model: Layer, _: Any) -> tuple[Layer, Report]:
         if dry_run or output is None:
             return model, plan_of(model, made, rules, lenient=lenient)
         return convert(model, made, rules=rules, in_place=made.target != "keras")
@@ -109,14 +109,14 @@ def undo_through_keras(
         SnconvertError: It cannot be done; nothing was written.
     """
 
-    def work(model: Layer) -> tuple[Layer, Report]:
+    def work(model: Layer, metadata: Any) -> tuple[Layer, Report]:
         return undo(
             verb,
             model,
             made,
             in_place=not has_wrappers(model),
             dry_run=output is None,
-            metadata=metadata_of(source),
+            metadata=metadata,
         )
 
     import_modules(made.imports)
@@ -143,7 +143,7 @@ def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
 def _through_keras(
     source: str,
     output: str | None,
-    work: Callable[[Layer], tuple[Layer, Report]],
+    work: Callable[[Layer, Any], tuple[Layer, Report]],
     recorded: Callable[[Report, Any], Any],
     *,
     force: bool,
@@ -160,9 +160,10 @@ def _through_keras(
                 )
             check_output(source, output, force=force, in_place=in_place)
         model, told = load(source)
-        model, report = work(model)
+        metadata = metadata_of(source)
+        model, report = work(model, metadata)
         if output is not None:
-            metadata = recorded(report, metadata_of(source))
+            metadata = recorded(report, metadata)
             own = metadata.get("snconvert") if isinstance(metadata, dict) else None
             _save(model, output, own, folder, force or in_place)
     return replace(

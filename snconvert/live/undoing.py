@@ -33,7 +33,7 @@ from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers, unwrap
 from snconvert.plans import Selection
 from snconvert.recipe import Recipe
-from snconvert.report import NO_KERNEL, LayerReport, Report
+from snconvert.report import NO_KERNEL, LayerReport, Report, common
 from snconvert.rules import RULES, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import Node
@@ -114,7 +114,6 @@ def undo(
     reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
     result, layers = model, [layer_of(node) for node in chosen]
     settings = [_settings(node) for node in chosen]  # before the layers are plain again
-    modes, norms = {each.mode for each in settings}, {each.norm for each in settings}
     constrained = any(not node.spectral for node in chosen)
     if not dry_run:
         if not in_place:
@@ -129,9 +128,9 @@ def undo(
         source=model.name,
         output=None,
         target="layer" if any(node.spectral for node in chosen) else "constraint",
-        mode=modes.pop() if len(modes) == 1 else "mixed",
+        mode=common(each.mode for each in settings),
         bound=max(each.bound for each in settings),
-        norm=norms.pop() if len(norms) == 1 else "mixed",
+        norm=common(each.norm for each in settings),
         layers=tuple(reports),
         bytes=size_of(result),
         seconds=time.perf_counter() - started,
