@@ -118,6 +118,8 @@ def tree(pid: int) -> list[int]:
 def run(command: list[str], *, watched: bool = False) -> Run:
     """Runs a command; watches its anonymous memory if asked."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # An installed package is compiled once; a checkout must be allowed to keep what it compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     process = subprocess.Popen(
         command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -31,6 +32,8 @@ def main() -> None:
     """Runs the command line; one that is interrupted while it starts leaves no traceback."""
     _open_streams()
     signals.end_at_once()
+    # The start makes thousands of objects that stay: looking for cycles among them is in vain.
+    gc.set_threshold(100_000)
     # One BLAS thread each, as kernels are worked on side by side; to be set before numpy comes.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for verb in sys.argv[1:2]:

@@ -9,14 +9,15 @@ import base64
 import binascii
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from snconvert.errors import OptionError, SourceError
 from snconvert.matrix import MatrixView
 from snconvert.rule import Config, Kernel
 from snconvert.settings import Settings
+
+if TYPE_CHECKING:
+    from snconvert.linalg.scan import Array
 
 CLASS = "SpectralNorm"
 REGISTERED = "snconvert>SpectralNorm"
@@ -28,7 +29,6 @@ _ARGUMENTS = {
     "pointwise_kernel": ("pointwise_constraint",),
     "embeddings": ("embeddings_constraint",),
 }
-Array = np.ndarray[Any, Any]
 
 
 def argument_of(kernel: Kernel, config: Config) -> str | None:
@@ -119,9 +119,12 @@ def encoded(u: Array) -> str:
     """Returns float32 rows as text: little-endian, in base64.
 
     Example:
+        >>> import numpy as np
         >>> encoded(np.array([[1.0, 0.0]]))
         'AACAPwAAAAA='
     """
+    import numpy as np  # noqa: PLC0415 - few runs need it
+
     return base64.b64encode(np.ascontiguousarray(u, "<f4").tobytes()).decode("ascii")
 
 
@@ -131,6 +134,8 @@ def decoded(text: Any, blocks: int) -> Array:
     Raises:
         OptionError: It is no such text.
     """
+    import numpy as np  # noqa: PLC0415 - few runs need it
+
     try:
         data = base64.b64decode(text, validate=True)
         u = np.frombuffer(data, "<f4").astype("float32").reshape(blocks, -1)

@@ -16,7 +16,7 @@ from snconvert.errors import (
     printable,
 )
 from snconvert.h5paths import group_paths
-from snconvert.linalg.triplet import bounds_of
+from snconvert.linalg.singular import bounds_of
 from snconvert.measuring import Measured, measure
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
@@ -68,6 +68,8 @@ def convert_file(
         if not plan.steps:
             raise SelectionError(*_nothing(plan))
         writes = output is not None and not dry_run
+        if writes:
+            opened.hash_ahead()
         outcomes = plan.steps if writes else plan.outcomes
         chosen = [_choice(outcome, recipe) for outcome in outcomes]
         measured = measure(model, chosen, worker, progress, certify=recipe.certify)
@@ -82,8 +84,8 @@ def convert_file(
                 edits,
                 output,
                 worker,
-                metadata=lambda digest: with_record(
-                    model.metadata, record(recipe, layers, digest, factors)
+                metadata=lambda: with_record(
+                    model.metadata, record(recipe, layers, opened.sha256(), factors)
                 ),
                 force=force or in_place,
                 progress=progress,

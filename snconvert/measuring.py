@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from snconvert.archive.guard import Worker
 from snconvert.errors import located
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.opened import Opened
 from snconvert.report import Tell, adding_up
 from snconvert.tasks import Task

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from snconvert.errors import UnsupportedError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Shape = tuple[int, ...]
 _WAY_OUT = (
@@ -79,7 +80,7 @@ class SlotEdits:
 Cell = Callable[[Sequence[Shape]], int]
 """Tells how many of the next stored slots belong to one variable; 0 if they fit none."""
 
-Fresh = Callable[[float], list[np.ndarray]]
+Fresh = Callable[[float], "list[np.ndarray]"]
 """Returns the slots of a new scalar of that value."""
 
 
@@ -92,15 +93,21 @@ class _Block:
 
 
 def _zero(_: float) -> np.ndarray:
-    return np.zeros((), np.float32)
+    return _scalar(0)
 
 
 def _value(value: float) -> np.ndarray:
-    return np.asarray(value, np.float32)
+    return _scalar(value)
 
 
 def _constant(value: Any) -> Callable[[float], np.ndarray]:
-    return lambda _: np.asarray(value, np.float32)
+    return lambda _: _scalar(value)
+
+
+def _scalar(value: Any, dtype: str = "float32") -> np.ndarray:
+    import numpy as np  # noqa: PLC0415 - few models need it here
+
+    return np.asarray(value, dtype)
 
 
 def _alike(*fresh: Callable[[float], np.ndarray]) -> _Block:
@@ -161,7 +168,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
     "ftrl": lambda config: [_alike(_accumulator(config), _zero)],
     "rmsprop": _rmsprop,
     "adafactor": lambda _: [
-        _Block(_adafactor_cell, lambda _: [*[np.zeros((), np.int32)] * 2, np.zeros((), np.float32)])
+        _Block(_adafactor_cell, lambda _: [*[_scalar(0, "int32")] * 2, _scalar(0)])
     ],
     "muon": lambda _: [_Block(_muon_cell, lambda value: [_zero(value), _zero(value)])],
     "schedulefreeadamw": lambda _: [_alike(_value, _zero)],

@@ -75,7 +75,7 @@ def write_model(
     output: str,
     worker: Worker,
     *,
-    metadata: Callable[[str], Any],
+    metadata: Callable[[], Any],
     force: bool,
     progress: Tell,
     check: Callable[[str], None] | None = None,
@@ -87,7 +87,7 @@ def write_model(
         edits: What changes in the weights.
         output: Where the result goes.
         worker: Where HDF5 runs.
-        metadata: Called with the input's SHA-256; returns what `metadata.json` is to hold.
+        metadata: Returns what `metadata.json` is to hold.
         force: Replace an existing output.
         progress: Told how far it is.
         check: Called with a path to the finished output, before it takes its place.
@@ -104,13 +104,13 @@ def write_model(
         edits.products,
         seconds=model.seconds,
     )
-    tell = adding_up(progress, "writing", model.source.size)
+    tell = adding_up(progress, "writing", model.source.weights.size)
     writer = write_folder if model.source.kind == "folder" else write_archive
     return writer(
         model.source,
         output,
         config=strictjson.dumps(model.root.entry),
-        metadata=lambda digest: strictjson.dumps(metadata(digest)),
+        metadata=lambda: strictjson.dumps(metadata()),
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),
         force=force,

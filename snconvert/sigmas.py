@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from threading import Lock
 
 import numpy as np
 
 from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
+from snconvert.archive.forks import OneAtATime, side_by_side
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
 from snconvert.linalg.operator import operator_triplet
-from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.linalg.singular import Triplet
+from snconvert.linalg.triplet import leading_triplet
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
-_PROVING = Lock()  # the proof of one large kernel at a time takes memory
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
@@ -46,14 +46,14 @@ def measure(
     mapped = extent.map()
 
     def work(batch: Sequence[int]) -> dict[int, Triplet | KernelError | None]:
-        return {index: _one(extent, mapped, tasks[index]) for index in batch}
+        return {index: _one(extent, mapped, tasks[index], proving) for index in batch}
 
-    with ThreadPoolExecutor(max_workers=_threads()) as pool:
-        futures = {pool.submit(work, batch): batch for batch in _batches(tasks)}
-        for future in as_completed(futures):
-            results |= future.result()
+    batches = list(_batches(tasks))
+    with contextlib.closing(OneAtATime()) as proving:  # a proof of a large kernel takes memory
+        for place, done in side_by_side(work, batches, _cores()):
+            results |= done
             if report is not None:
-                batch = futures[future]
+                batch = batches[place]
                 size = sum(tasks[index].dataset.nbytes for index in batch)
                 report((tasks[batch[-1]].layer[0], size))
     found = [results[index] for index in range(len(tasks))]
@@ -66,7 +66,7 @@ def measure(
 def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
     """Yields tasks to be done in one go: a large one by itself, many small ones together.
 
-    The largest come first, so that no thread is left alone with the largest at the end.
+    The largest come first, so that no process is left alone with the largest at the end.
     """
     batch: list[int] = []
     size = 0
@@ -80,11 +80,13 @@ def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
         yield batch
 
 
-def _threads() -> int:
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelError | None:
+def _one(
+    extent: Extent, mapped: memoryview, task: Task, proving: OneAtATime
+) -> Triplet | KernelError | None:
     dataset = task.dataset
     if dataset.offset is None:
         kernel = read_dataset(extent, task.path)
@@ -97,7 +99,7 @@ def _one(extent: Extent, mapped: memoryview, task: Task) -> Triplet | KernelErro
         with located(path=task.layer[0], class_name=task.layer[1]):
             triplet = _triplet(kernel, task, half=half)
             if task.certify and task.convolution is None:
-                with _PROVING:
+                with proving:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
                 triplet = replace(triplet, bounds=bounds)
     except KernelError as error:

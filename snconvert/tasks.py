@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from snconvert.archive.contents import Dataset
 from snconvert.convolution import Convolution
-from snconvert.linalg.scan import Array
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
+
+if TYPE_CHECKING:
+    from snconvert.linalg.scan import Array
 
 _MEASURING = ("snconvert.archive.h5", "snconvert.sigmas")
 _SCALING = ("snconvert.archive.h5", "snconvert.effective")

@@ -122,7 +122,7 @@ def undo_file(
                 unwrap(found, products),
                 output,
                 worker,
-                metadata=lambda _: without_layers(model.metadata, gone),
+                metadata=lambda: without_layers(model.metadata, gone),
                 force=force or in_place,
                 progress=progress,
             )

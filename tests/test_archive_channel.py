@@ -1,10 +1,12 @@
 import os
 import socket
+import sys
 import tempfile
 
+import numpy as np
 import pytest
 
-from snconvert.archive.channel import Channel
+from snconvert.archive.channel import Channel, Numbers
 from snconvert.archive.extent import Extent
 
 
@@ -50,3 +52,44 @@ def test_too_many_files_are_refused(ends):
     """A message that could not arrive whole is not sent."""
     with pytest.raises(ValueError, match="70 files"):
         ends[0].send([Extent(number, 0, 1) for number in range(70)])
+
+
+ARRAYS = [
+    np.array(2.5, "float32"),
+    np.arange(6, dtype=">i4").reshape(2, 3).T,
+    np.zeros((0, 3), "float16"),
+    np.array([True, False]),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: str(array.dtype))
+def test_arrays_arrive_as_they_were_sent(ends, array):
+    """Numbers, type, byte order and shape are the same, and the copy can be written to."""
+    ends[0].send({"u": array})
+    found = ends[1].receive()["u"]
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    np.testing.assert_array_equal(found, array)
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: str(array.dtype))
+def test_arrays_pass_through_a_process_without_numpy(ends, array, monkeypatch):
+    """There they are `Numbers`, which numpy opens later, and which become arrays elsewhere."""
+    ends[0].send([array])
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "numpy")
+        (passed,) = ends[1].receive()
+        assert isinstance(passed, Numbers)
+        ends[1].send(passed)
+    back = ends[0].receive()
+    for found in (back, np.asarray(passed)):
+        assert (found.dtype, found.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(found, array)
+    assert np.asarray(passed, "float64").dtype == np.float64
+
+
+def test_other_arrays_are_pickled_as_ever(ends):
+    """Types that numpy's own letters do not name arrive all the same."""
+    array = np.array([("a", 1)], dtype=[("name", "U1"), ("count", "i4")])
+    ends[0].send(array)
+    np.testing.assert_array_equal(ends[1].receive(), array)

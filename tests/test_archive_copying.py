@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import tempfile
@@ -22,10 +21,10 @@ FOLDER = DATA / "models" / "a16_dir_h5dir"
 
 
 def copy(source, overlay, progress=None):
-    """Returns what was written and what is known of it."""
+    """Returns what was written and its CRC-32."""
     with tempfile.TemporaryFile(buffering=0) as file:
-        copied = copy_weights(source, overlay, file.fileno(), progress)
-        return os.pread(file.fileno(), 1 << 24, 0), copied
+        crc = copy_weights(source, overlay, file.fileno(), progress)
+        return os.pread(file.fileno(), 1 << 24, 0), crc
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,7 @@ def _small_chunks(monkeypatch):
 @given(st.data())
 @settings(max_examples=80, deadline=None)
 def test_bytes_and_checksums_are_those_of_the_edited_weights(data):
-    """Whatever is written over, cut off or appended: bytes, CRC and hash are right."""
+    """Whatever is written over, cut off or appended: bytes and CRC are right."""
     with open_source(MODEL) as source:
         file = OverlayFile(source.weights, data.draw(st.sampled_from([64, 1000, 1024, 5000])))
         expected = bytearray(source.weights.map())
@@ -51,10 +50,9 @@ def test_bytes_and_checksums_are_those_of_the_edited_weights(data):
             file.write(new)
             expected.extend(bytes(max(0, at + len(new) - len(expected))))
             expected[at : at + len(new)] = new
-        written, copied = copy(source, file.overlay())
+        written, crc = copy(source, file.overlay())
     assert written == expected
-    assert copied.crc == zlib.crc32(expected)
-    assert copied.sha256 == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert crc == zlib.crc32(expected)
 
 
 def test_blocks_are_asked_for_once_and_in_order():
@@ -70,42 +68,26 @@ def test_blocks_are_asked_for_once_and_in_order():
         size = source.weights.size + 1500
         count = -(-size // 512)
         blocks = Lazy({i: b"x" * min(512, size - 512 * i) for i in reversed(range(count))})
-        written, copied = copy(source, Overlay(blocks, size, 512))
+        written, crc = copy(source, Overlay(blocks, size, 512))
     assert asked == list(range(count))
     assert written == b"x" * size
-    assert copied.crc == zlib.crc32(written)
+    assert crc == zlib.crc32(written)
 
 
-def test_a_compressed_input_is_hashed_as_it_is(tmp_path):
-    """The hash is that of the archive, the bytes are those of the unpacked weights."""
+def test_what_is_told_adds_up_to_the_weights(tmp_path):
+    """Progress counts the old weights, unpacked where the input is compressed."""
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(MODEL) as plain, zipfile.ZipFile(path, "w", 8) as packed:
         weights = plain.read("model.weights.h5")
         for name in plain.namelist():
             packed.writestr(name, plain.read(name))
-    with open_source(path) as source:
-        seen = []
-        written, copied = copy(source, Overlay.empty(source.weights), seen.append)
-        assert sum(seen) == source.size
-    assert written == weights
-    assert copied.crc == zlib.crc32(weights)
-    assert copied.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_a_folder_is_hashed_as_its_files_joined(tmp_path):
-    """The hash is that of `cat` over the model's files in the order of their names."""
-    folder = tmp_path / "m"
-    shutil.copytree(FOLDER, folder)
-    (folder / "assets").mkdir()
-    (folder / "assets" / "words.txt").write_text("a b")
-    names = ("assets/words.txt", "config.json", "metadata.json", "model.weights.h5")
-    with open_source(folder) as source:
-        seen = []
-        written, copied = copy(source, Overlay.empty(source.weights), seen.append)
-        assert sum(seen) == source.size
-    assert written == (folder / "model.weights.h5").read_bytes()
-    joined = b"".join((folder / name).read_bytes() for name in names)
-    assert copied.sha256 == hashlib.sha256(joined).hexdigest()
+    for model in (path, MODEL, FOLDER):
+        with open_source(model) as source:
+            seen = []
+            written, crc = copy(source, Overlay.empty(source.weights), seen.append)
+            assert sum(seen) == source.weights.size == len(written)
+        assert crc == zlib.crc32(written)
+        assert model == FOLDER or written == weights
 
 
 def test_damaged_weights_are_noticed():

@@ -25,7 +25,8 @@ from snconvert.errors import KernelError, OptionError
 from snconvert.linalg import certificate
 from snconvert.linalg.certificate import SLACK, prove
 from snconvert.linalg.pieces import Blocks
-from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.linalg.singular import Triplet
+from snconvert.linalg.triplet import leading_triplet
 from snconvert.matrix import MatrixView
 from snconvert.render import print_report
 from snconvert.tasks import Task

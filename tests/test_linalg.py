@@ -16,7 +16,8 @@ from snconvert.linalg import pieces, triplet
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
 from snconvert.linalg.pieces import Block, read
 from snconvert.linalg.scan import Scan, scan
-from snconvert.linalg.triplet import Triplet, leading_triplet
+from snconvert.linalg.singular import Triplet
+from snconvert.linalg.triplet import leading_triplet
 from snconvert.matrix import MatrixView
 
 SIGMA = 1e-6  # relative, against LAPACK's float64 SVD

@@ -59,3 +59,18 @@ def test_numpy_comes_late(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert result.stdout == "False\n"
+
+
+def test_a_conversion_starts_without_numpy(models: Path, tmp_path: Path) -> None:
+    """On the command line only the guarded process loads numpy, beside the start of this one."""
+    (tmp_path / "in.keras").write_bytes((models / "a02_seq_adam.keras").read_bytes())
+    code = (
+        "import atexit, sys; sys.argv = ['snconvert', 'apply', 'in.keras', '-q']\n"
+        "atexit.register(lambda: print('numpy' in sys.modules))\n"
+        "from snconvert.__main__ import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout.splitlines()[-1] == "False", result.stderr
+    assert (tmp_path / "in-sn.keras").exists()

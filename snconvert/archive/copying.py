@@ -1,14 +1,12 @@
-"""One pass over the input: hash it, check the weights, and write them with their changes.
+"""One pass over the weights: check them, and write them with their changes.
 
-The input's bytes are read once. Two more threads compute the SHA-256 of the input and the CRC-32 of
-the old weights while this one writes; the CRC-32 of the new weights follows from the old one and
-the changed blocks.
+Another thread computes the CRC-32 of the old weights while this one writes; the CRC-32 of the new
+weights follows from the old one and the changed blocks.
 """
 
 from __future__ import annotations
 
 import bisect
-import hashlib
 import itertools
 import os
 import zlib
@@ -26,20 +24,6 @@ _CHUNK = 2 << 20
 _BUFFERS = 3
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """What is known once all bytes have passed.
-
-    Attributes:
-        sha256: The SHA-256 of the input in hexadecimal: of the archive, or of the folder's files
-            joined in the order of their names.
-        crc: The CRC-32 of the weights as they were written.
-    """
-
-    sha256: str
-    crc: int
 
 
 @dataclass
@@ -85,41 +69,42 @@ class _Blocks:
 
 def copy_weights(
     source: Source, overlay: Overlay, descriptor: int, progress: Progress | None = None
-) -> Copied:
-    """Writes the weights with their changes to a file, and hashes the whole input on the way.
+) -> int:
+    """Writes the weights with their changes to a file, and checks the old ones on the way.
 
     Args:
         source: The input.
         overlay: The changes of its weights.
         descriptor: Open for writing, at the position where the weights belong.
-        progress: Called with the number of input bytes of each chunk.
+        progress: Called with the number of bytes of the old weights in each chunk.
+
+    Returns:
+        The CRC-32 of the weights as they were written.
 
     Raises:
         SourceError: The input cannot be read, or the CRC of its weights is not that of its header.
         OSError: The output cannot be written.
     """
-    common = min(source.weights.size, overlay.size)
-    digest, checksum = hashlib.sha256(), _Checksum(common)
+    weights = source.weights
+    common = min(weights.size, overlay.size)
+    checksum = _Checksum(common)
     blocks = _Blocks(overlay)
     changes: list[tuple[int, int]] = []
     chunk = max(1, _CHUNK // overlay.block) * overlay.block
     buffers = [memoryview(bytearray(chunk)) for _ in range(_BUFFERS)]
-    jobs: list[list[Future[None]]] = [[] for _ in buffers]
-    with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as checking:
-        for turn, (extent, start, size, at, hashed) in enumerate(_spans(source, chunk)):
+    jobs: list[Future[None] | None] = [None] * _BUFFERS
+    with ThreadPoolExecutor(1) as checking:
+        for turn, at in enumerate(range(0, weights.size, chunk)):
             pending = jobs[turn % _BUFFERS]
-            while pending:
-                pending.pop().result()
-            data = buffers[turn % _BUFFERS][:size]
-            extent.pread_into(data, start)
-            if hashed:
-                pending.append(hashing.submit(digest.update, data))
-            if at is not None:
-                pending.append(checking.submit(checksum.update, data, at))
-            if at is not None and at < common:
+            if pending is not None:
+                pending.result()
+            data = buffers[turn % _BUFFERS][: min(chunk, weights.size - at)]
+            weights.pread_into(data, at)
+            jobs[turn % _BUFFERS] = checking.submit(checksum.update, data, at)
+            if at < common:
                 new = data[: common - at]
                 end = at + len(new)
-                filled = _filled(overlay, source.weights, at, end)
+                filled = _filled(overlay, weights, at, end)
                 for place, changed in itertools.chain(blocks.between(at, end), filled):
                     if new.obj is data.obj:
                         new = memoryview(bytearray(new))
@@ -128,36 +113,23 @@ def copy_weights(
                     changes.append((common - at - high, change))
                     new[low:high] = changed
                 _write(descriptor, new)
-            if progress is not None and hashed:
-                progress(size)
-        for job in itertools.chain.from_iterable(jobs):
-            job.result()
+            if progress is not None:
+                progress(len(data))
+        for pending in jobs:
+            if pending is not None:
+                pending.result()
     if source.members[WEIGHTS].crc not in (None, checksum.crc):
         raise damaged(WEIGHTS)
     crc = crc_of_changed(checksum.crc_common, changes)
     for at in range(common, overlay.size, chunk):
         grown = bytearray(min(chunk, overlay.size - at))
         end = at + len(grown)
-        filled = _filled(overlay, source.weights, at, end)
+        filled = _filled(overlay, weights, at, end)
         for place, changed in itertools.chain(blocks.between(at, end), filled):
             grown[place - at : place - at + len(changed)] = changed
         crc = zlib.crc32(grown, crc)
         _write(descriptor, memoryview(grown))
-    return Copied(digest.hexdigest(), crc)
-
-
-def _spans(source: Source, chunk: int) -> Iterator[tuple[Extent, int, int, int | None, bool]]:
-    """Yields the pieces to be read: extent, start, size, place in the weights, whether hashed."""
-    for name, part in source.parts():
-        inside = source.verbatim and (not name or name == WEIGHTS)
-        start = source.weights.offset - part.offset if inside else part.size
-        end = start + source.weights.size if inside else part.size
-        for low, high, weights in ((0, start, False), (start, end, True), (end, part.size, False)):
-            for at in range(low, high, chunk):
-                yield part, at, min(chunk, high - at), at - low if weights else None, True
-    if not source.verbatim:
-        for at in range(0, source.weights.size, chunk):
-            yield source.weights, at, min(chunk, source.weights.size - at), at, False
+    return crc
 
 
 def _filled(

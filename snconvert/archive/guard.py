@@ -316,6 +316,18 @@ def _confine(memory: int) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
+def end_with_parent(parent: int) -> None:
+    """Has the system kill this process, a fork, when the process that forked it ends.
+
+    Args:
+        parent: The process's number, as it may have ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _allocated() -> int:
     """Returns how much private memory the process has already, as RLIMIT_DATA counts it."""
     try:

@@ -82,7 +82,7 @@ def write_archive(
     out: str | os.PathLike[str],
     *,
     config: bytes,
-    metadata: Callable[[str], bytes],
+    metadata: Callable[[], bytes],
     overlay: Overlay,
     assets: Mapping[str, str] | None = None,
     force: bool = False,
@@ -98,13 +98,11 @@ def write_archive(
         source: The input.
         out: The output file.
         config: The bytes of the new `config.json`.
-        metadata: Is called with the SHA-256 of the input in hexadecimal and returns the bytes of
-            the new `metadata.json`.
+        metadata: Returns the bytes of the new `metadata.json`; called once the weights are written.
         overlay: The changes of the weights.
         assets: Old name -> new name of the assets that are renamed.
         force: Whether an existing output is replaced.
-        progress: Called with the number of input bytes of each chunk; they add up to
-            `source.size`.
+        progress: Called with the number of bytes of the old weights in each chunk.
         check: Called with a path to the finished output, before it takes its place.
 
     Returns:
@@ -122,11 +120,10 @@ def write_archive(
         archive = _Archive(descriptor)
         archive.add(CONFIG, iter([config]), len(config))
         place = archive.begin(WEIGHTS, overlay.size)
-        copied = copy_weights(source, overlay, descriptor, progress)
-        archive.end(place, copied.crc)
+        archive.end(place, copy_weights(source, overlay, descriptor, progress))
         for old, new in names.items():
             archive.add(new, source.read(old), source.members[old].size)
-        last = metadata(copied.sha256)
+        last = metadata()
         archive.add(METADATA, iter([last]), len(last))
         size = archive.close()
         if check is not None:
@@ -140,7 +137,7 @@ def write_folder(
     out: str | os.PathLike[str],
     *,
     config: bytes,
-    metadata: Callable[[str], bytes],
+    metadata: Callable[[], bytes],
     overlay: Overlay,
     assets: Mapping[str, str] | None = None,
     force: bool = False,
@@ -160,11 +157,11 @@ def write_folder(
     with located(file=source.path), writing(shown), new_folder(real, force) as folder:
         size = _write_file(folder, CONFIG, iter([config]))
         with _created(folder, WEIGHTS) as descriptor:
-            copied = copy_weights(source, overlay, descriptor, progress)
+            copy_weights(source, overlay, descriptor, progress)
         size += overlay.size
         for old, new in names.items():
             size += _write_file(folder, new, source.read(old))
-        size += _write_file(folder, METADATA, iter([metadata(copied.sha256)]))
+        size += _write_file(folder, METADATA, iter([metadata()]))
         for path, _, _ in os.walk(folder):
             sync_folder(path)
         if check is not None:

@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 from snconvert.archive import kinds
 from snconvert.archive.extent import Extent
+from snconvert.archive.hashing import Hashing
 from snconvert.archive.members import STORED, Member, read_bytes, read_members
 from snconvert.errors import OutputError, SourceError, located, printable
 
@@ -55,6 +56,7 @@ class Source:
     warnings: list[str] = field(default_factory=list)
     _descriptors: list[int] = field(default_factory=list)
     _identities: dict[str, Identity] = field(default_factory=dict)
+    _hashing: Hashing | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +66,8 @@ class Source:
 
     def close(self) -> None:
         """Closes the input; maps of the weights that are in use stay valid."""
+        if self._hashing is not None:
+            self._hashing.close()
         while self._descriptors:
             with contextlib.suppress(OSError):  # what was read was read
                 os.close(self._descriptors.pop())
@@ -101,6 +105,22 @@ class Source:
                 continue
             with _opened(self._descriptors[0], name) as descriptor:
                 yield name, Extent(descriptor, 0, self.members[name].size)
+
+    def hash_ahead(self) -> None:
+        """Starts the thread that computes the SHA-256, for whoever will ask for it later."""
+        if self._hashing is None:
+            self._hashing = Hashing(self.parts)
+
+    def sha256(self) -> str:
+        """Returns the SHA-256 of the input in hexadecimal.
+
+        That is of the archive, or of the folder's files joined in the order of their names.
+
+        Raises:
+            SourceError: The input cannot be read.
+        """
+        self.hash_ahead()
+        return "" if self._hashing is None else self._hashing.result()
 
     def check_weights(self, progress: Callable[[int], None] | None = None) -> None:
         """Reads the stored weights once and compares their CRC; a folder has none to compare.

@@ -24,7 +24,7 @@ import numpy as np
 from snconvert.errors import KernelError
 from snconvert.linalg.pieces import Block, Blocks
 from snconvert.linalg.scan import Array
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.matrix import MatrixView
 
 SLACK = 1e-6

@@ -22,9 +22,9 @@ from snconvert.linalg.convolution import adjoint, forward
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
 from snconvert.linalg.pieces import read
 from snconvert.linalg.scan import Array
+from snconvert.linalg.singular import Triplet
 from snconvert.linalg.triplet import (
     Progress,
-    Triplet,
     checked_scan,
     flat_rows,
     quality,

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from snconvert.errors import KernelError
 from snconvert.linalg.lanczos import leading_vector, top_pair
 from snconvert.linalg.pieces import Block, Blocks, read
 from snconvert.linalg.scan import Array, Scan, scan
+from snconvert.linalg.singular import Triplet
 from snconvert.matrix import MatrixView
 
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
@@ -43,43 +43,6 @@ def _skinny() -> bool:
 
 _SKINNY = _skinny()
 Progress = Callable[[int], None] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Triplet:
-    """The largest singular value of a kernel, and the leading vectors of its blocks.
-
-    Attributes:
-        sigma: The largest singular value over all blocks.
-        u: float32 `(b, n)`, unit rows on the output side, the largest entry positive; the row of a
-            block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`.
-        residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
-            float64, of the `u` given here and `v = W u / |W u|`.
-        zero: Whether the whole kernel is zero.
-        bounds: Between what sigma was proved to be, if that was asked for.
-        matrix_norm: The norm of the matrix view, where sigma is another.
-    """
-
-    sigma: float
-    u: Array
-    residual: float
-    zero: bool
-    bounds: tuple[float, float] | None = None
-    matrix_norm: float | None = None
-
-    @property
-    def spectral_norm(self) -> float:
-        """The norm of the matrix view."""
-        return self.sigma if self.matrix_norm is None else self.matrix_norm
-
-
-def bounds_of(triplets: Iterable[Triplet]) -> tuple[float, float] | None:
-    """Returns between what the largest sigma of several kernels was proved to be, if all were."""
-    bounds = [triplet.bounds for triplet in triplets]
-    proved = [pair for pair in bounds if pair is not None]
-    if not proved or len(proved) < len(bounds):
-        return None
-    return max(low for low, _ in proved), max(high for _, high in proved)
 
 
 def leading_triplet(

@@ -21,7 +21,7 @@ import numpy as np
 from snconvert.errors import UnsupportedError
 from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.live.walk import Layer
 from snconvert.rules import Kernel, KernelRule, input_shape_of
 from snconvert.settings import Settings

@@ -12,7 +12,7 @@ from snconvert.archive.contents import Dataset
 from snconvert.archive.fills import scale
 from snconvert.constrained import argument_of, encoded, unusual
 from snconvert.constraints import SpectralNorm
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.patched import holds_its_layers, original_class
 from snconvert.live.survey import layer_of

@@ -13,7 +13,8 @@ from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
 from snconvert.linalg.operator import operator_triplet
 from snconvert.linalg.scan import Array
-from snconvert.linalg.triplet import Triplet, bounds_of, leading_triplet
+from snconvert.linalg.singular import Triplet, bounds_of
+from snconvert.linalg.triplet import leading_triplet
 from snconvert.live.adoption import built_for, kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from snconvert.inventory import Stored
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from snconvert.archive.contents import Product
 from snconvert.constrained import argument_of, entry, unusual
 from snconvert.inventory import Stored
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.rewriting import Edits
 from snconvert.rule import usual_view
 from snconvert.rules import KernelRule

@@ -12,18 +12,19 @@ Its mathematics is that of mode `hard` with the bound 1, and its matrix the kern
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.contents import Product
 from snconvert.inventory import Stored
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.matrix import MatrixView
 from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import Node
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLASS = "SpectralNormalization"
 _MOVED = ("module", "class_name", "config", "registered_name", "build_config")
@@ -88,11 +89,13 @@ def edits(group: str, stored: Stored, triplets: Sequence[Triplet], _: Settings) 
 
 def _as(u: np.ndarray, dtype: str) -> np.ndarray:
     """The wrapper keeps its vector in the kernel's type."""
+    import numpy as np  # noqa: PLC0415 - the other targets do without
+
     if dtype == "bfloat16":
         import ml_dtypes  # noqa: PLC0415 - comes with keras; few files need it
 
-        return u.astype(ml_dtypes.bfloat16)
-    return u.astype(dtype)
+        return np.asarray(u).astype(ml_dtypes.bfloat16)
+    return np.asarray(u).astype(dtype)
 
 
 def unwrap(node: Node) -> None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from snconvert.errors import OptionError, SourceError
 from snconvert.inventory import Stored, StoredKernel
-from snconvert.linalg.triplet import Triplet
+from snconvert.linalg.singular import Triplet
 from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import PACKAGE, Node
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FIELDS = ("mode", "bound", "power_iterations", "norm")
 """The entries that a spectral layer adds to the configuration, in this order."""
@@ -78,6 +79,8 @@ def edits(group: str, stored: Stored, triplets: Sequence[Triplet], settings: Set
         ]
         values: list[np.ndarray] = []
         if settings.mode == "gain":
+            import numpy as np  # noqa: PLC0415 - the other modes do without
+
             values += [np.asarray(triplet.sigma, np.float32) for triplet in own]
         values += [triplet.u for triplet in own]
         owner = f"{group}/{part}" if part else group

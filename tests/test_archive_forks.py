@@ -1,0 +1,156 @@
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from snconvert.archive.extent import Extent
+from snconvert.archive.forks import OneAtATime, side_by_side
+from snconvert.archive.guard import Worker
+from snconvert.errors import SourceError, WeightsError
+
+ITEMS = list(range(40))
+
+
+def squares(processes):
+    """Returns what forks made of `ITEMS`: place, process, square."""
+
+    def work(item):
+        time.sleep(0.005)
+        return os.getpid(), item * item
+
+    return os.getpid(), [(place, *found) for place, found in side_by_side(work, ITEMS, processes)]
+
+
+def failing():
+    def work(item):
+        if item == 3:
+            raise WeightsError("too few", "Add some", path="a/b", class_name="Dense")
+        return item
+
+    return list(side_by_side(work, ITEMS, 2))
+
+
+def kill_itself(number):
+    os.kill(os.getpid(), number)
+
+
+def crashing(number):
+    def work(item):
+        if item == 3:
+            os.kill(os.getpid(), number)
+        return item
+
+    return list(side_by_side(work, ITEMS, 2))
+
+
+def pids_of_forks(_):
+    """Returns the forks' numbers and which of them are still there when all is done."""
+    pids = {pid for _, pid in side_by_side(lambda _: os.getpid(), ITEMS, 3)}
+    return pids, [pid for pid in pids if not gone(pid)]
+
+
+def waiting(extent):
+    """Writes the numbers of its forks to a file; they work for long."""
+
+    def work(_):
+        os.write(extent.descriptor, f"{os.getpid()}\n".encode())
+        time.sleep(60)
+
+    list(side_by_side(work, ITEMS, 2))
+
+
+def in_turns(extent):
+    """Each fork writes where it is, with a lock around."""
+    turn = OneAtATime()
+
+    def work(_):
+        with turn:
+            os.write(extent.descriptor, b"(")
+            time.sleep(0.002)
+            os.write(extent.descriptor, b")")
+
+    with contextlib.closing(turn):
+        list(side_by_side(work, ITEMS, 3))
+
+
+def gone(pid):
+    """Whether a process has ended, within two seconds."""
+    for _ in range(200):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] in "ZX":
+                    return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("processes", [0, 1, 2, 3])
+def test_each_item_is_done_once(processes):
+    """Every place comes once with its result; fewer than two processes make no fork."""
+    with Worker() as worker:
+        own, found = worker.call(squares, processes)
+    assert sorted((place, square) for place, _, square in found) == [(i, i * i) for i in ITEMS]
+    pids = {pid for _, pid, _ in found}
+    assert pids == {own} if processes < 2 else own not in pids
+    assert len(pids) == max(1, processes)
+
+
+def test_an_error_is_raised_where_the_results_are_asked_for():
+    """What the work raised comes out, with all that the error holds."""
+    with Worker() as worker, pytest.raises(WeightsError) as caught:
+        worker.call(failing)
+    assert (caught.value.path, caught.value.what) == ("a/b", "too few")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL, signal.SIGABRT])
+def test_a_crash_is_told_as_one_of_the_guarded_process(number):
+    """A fork that dies by a signal takes the guarded process along, by the same signal."""
+    with Worker() as worker, pytest.raises(SourceError) as alone:
+        worker.call(kill_itself, number)
+    with Worker() as worker, pytest.raises(SourceError) as forked:
+        worker.call(crashing, number)
+    assert str(forked.value) == str(alone.value)
+
+
+def test_no_fork_outlives_its_work():
+    """When all is done the forks are gone, though the guarded process goes on."""
+    with Worker() as worker:
+        pids, left = worker.call(pids_of_forks, 0)
+    assert len(pids) == 3
+    assert not left
+
+
+def test_no_fork_outlives_the_process_that_forked_it(tmp_path):
+    """Where the guarded process is killed in the middle, its forks die with it."""
+    path = tmp_path / "pids"
+    with path.open("wb", buffering=0) as file, Worker() as worker:
+        child = worker.call(os.getpid)
+
+        def kill():
+            for _ in range(1000):
+                if len(path.read_bytes().splitlines()) == 2:
+                    break
+                time.sleep(0.01)
+            os.kill(child, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(SourceError, match="was killed"):
+            worker.call(waiting, Extent(file.fileno(), 0, 0))
+        killer.join()
+    pids = [int(line) for line in path.read_text().splitlines()]
+    assert len(pids) == 2
+    assert all(gone(pid) for pid in pids)
+
+
+def test_only_one_fork_holds_the_lock(tmp_path):
+    """What is done under the lock is done by one fork after the other."""
+    path = tmp_path / "log"
+    with path.open("wb", buffering=0) as file, Worker() as worker:
+        worker.call(in_turns, Extent(file.fileno(), 0, 0))
+    assert path.read_bytes() == b"()" * len(ITEMS)
