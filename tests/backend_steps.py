@@ -62,14 +62,14 @@ def _tensorflow(model: keras.Model, real: Any, false: Any) -> Any:
 def _torch(model: keras.Model, real: Any, false: Any) -> Any:
     import torch
 
-    real = torch.tensor(real, requires_grad=True)
+    real = keras.ops.convert_to_tensor(real).requires_grad_()
     score = model(real, training=True)
-    other = model(torch.from_numpy(false), training=True)
+    other = model(keras.ops.convert_to_tensor(false), training=True)
     (slope,) = torch.autograd.grad(score.sum(), real, create_graph=True)
     variables = [v.value for v in model.trainable_variables]
     gradients = torch.autograd.grad(_loss(score, other, slope), variables)
-    us = [v.value.detach().numpy() for v in model.non_trainable_variables]
-    return [gradient.numpy() for gradient in gradients], us
+    us = [keras.ops.convert_to_numpy(v) for v in model.non_trainable_variables]
+    return [gradient.cpu().numpy() for gradient in gradients], us
 
 
 def _jax(model: keras.Model, real: Any, false: Any) -> Any:

@@ -81,14 +81,22 @@ def test_saved_model(tmp_path: Path) -> None:
 
 
 def test_onnx(tmp_path: Path) -> None:
-    """ONNX files of a converted file with layers of every kind and of the baked model give in
-    onnxruntime what the Keras model gives; convolutions in groups are another test's."""
+    """ONNX files of a converted file with layers of every kind, of the baked model, and of one
+    under the operator norm give in onnxruntime what the Keras model gives; convolutions in groups
+    are another test's."""
     model = deployed.patched(tmp_path, grouped=False)
+    operator = deployed.patched(grouped=False, norm="operator")
     expected = deployed.outputs(model, X)
-    for variant in (model, snconvert.bake(model)):
+    mapped = deployed.outputs(operator, X)
+    for variant, values in (
+        (model, expected),
+        (snconvert.bake(model), expected),
+        (operator, mapped),
+        (snconvert.bake(operator), mapped),
+    ):
         path = tmp_path / "model.onnx"
         variant.export(path, format="onnx", verbose=False)
-        deployed.check(onnx(path, X), expected)
+        deployed.check(onnx(path, X), values)
 
 
 def test_onnx_of_groups(tmp_path: Path) -> None:
@@ -131,16 +139,23 @@ def test_onnx_of_groups(tmp_path: Path) -> None:
 
 
 def test_litert(tmp_path: Path) -> None:
-    """LiteRT files of converted layers of every kind and of the baked model give in the interpreter
-    what the Keras model gives, with recurrent layers unrolled."""
+    """LiteRT files of converted layers of every kind, of the baked model, and of one under the
+    operator norm give in the interpreter what the Keras model gives, with recurrent layers
+    unrolled."""
     model = deployed.patched(unroll=True)
+    operator = deployed.patched(unroll=True, norm="operator")
     expected = deployed.outputs(model, X)
-    for variant in (model, snconvert.bake(model)):
+    mapped = deployed.outputs(operator, X)
+    for variant, values in (
+        (model, expected),
+        (snconvert.bake(model), expected),
+        (operator, mapped),
+    ):
         path = str(tmp_path / "model.tflite")
         variant.export(path, format="litert", verbose=False)
         interpreter = tf.lite.Interpreter(model_path=path)
         found = interpreter.get_signature_runner()(**dict(zip(deployed.SHAPES, X, strict=True)))
-        deployed.check([found[f"output_{i}"] for i in range(len(found))], expected)
+        deployed.check([found[f"output_{i}"] for i in range(len(found))], values)
 
 
 def test_litert_of_loops(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_scale_of_zero_is_one(mode: str, training: bool, jit_compile: bool) -> N
 def test_scale_does_not_leave_float32_on_the_way() -> None:
     """gamma / sigma is 1 for sigma of 1e30 and 1e-30, and so is a cap that does not bind."""
     for unit in (1e30, 1e-30):
-        norm = Norm(np.float32(2.0), np.float32(unit))
+        norm = Norm(np.float32(2.0), np.float32(unit), True)
         assert float(scale(norm, "gain", 1.0, np.float32(2 * unit))) == pytest.approx(1.0, rel=1e-6)
         assert float(scale(norm, "hard", 4 * unit)) == pytest.approx(2.0, rel=1e-6)
         assert float(scale(norm, "cap", 4 * unit)) == 1.0

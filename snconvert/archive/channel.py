@@ -146,7 +146,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(buffer)
         self._files = files
 
-    def persistent_load(self, place: Any) -> Extent:
+    def persistent_load(self, place: Any) -> Any:
         kind, *parts = place
         if kind == "array":
             numbers = Numbers(*parts)

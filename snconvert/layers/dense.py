@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from snconvert.layers.power import input_direction, output_direction, times
+from snconvert.layers.power import SPACE, input_direction, output_direction, times
 from snconvert.layers.spectral import Spectral, register
 from snconvert.rules import RULES
 
@@ -80,6 +80,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
         """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
         v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
         product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
-        norm, u = output_direction(product[-1:], self.u)
+        outputs, image = SPACE.split(product)
+        norm, u = output_direction(image, self.u)
         self.u.assign(u)
-        return product[:-1], self._scale_of("kernel", norm)
+        return outputs, self._scale_of("kernel", norm)

@@ -1,14 +1,6 @@
-"""The mathematics of the layers: power iteration, sigma and the scale of a kernel.
+"""The mathematics of the layers: power iteration, sigma and the scale of a kernel, in float32.
 
-For a stack of matrices `W` of shape `(b, m, n)` and `u` of shape `(b, n)`, one round is
-
-    t = W u,  v = t / |t|,  z = v W,  sigma = max over blocks of |z|,  u' = z / |z|
-
-with `v` and `u'` held constant, so that the gradient is `d sigma / d W = v u'` in the largest block
-(Miyato et al. 2018, arXiv:1802.05957, eq. 12). All of it runs in float32.
-
-A norm is kept as `length * unit`, where the constant `unit` is the largest entry, so that kernels
-of 1e-30 and 1e30 neither underflow nor overflow, nor do their gradients.
+See `snconvert.iteration` for the formulas.
 """
 
 from __future__ import annotations
@@ -18,8 +10,13 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from snconvert.iteration import norm_and_directions, onto_columns, onto_rows, unit_rows
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.matrix import MatrixView
+from snconvert.spaces import SPACES
+
+SPACE = SPACES[keras.backend.backend()]()
+"""The functions of Keras' backend."""
 
 TINY = 2.0**-120
 """What counts as 0: its reciprocal, also times a little, is still a float32 number."""
@@ -30,28 +27,26 @@ class Norm(NamedTuple):
 
     Attributes:
         length: The part that carries the gradient, above 0.
-        unit: A constant; `TINY` if the norm is 0.
+        unit: A constant; 1 if the norm is 0.
+        positive: Whether the norm is not 0.
     """
 
     length: Any
     unit: Any
-
-    @property
-    def positive(self) -> Any:
-        """Whether the norm is not 0."""
-        return ops.greater(self.unit, TINY)
+    positive: Any
 
     @property
     def sigma(self) -> Any:
         """The norm itself, a float32 scalar."""
-        return ops.where(self.positive, ops.multiply(self.length, self.unit), 0.0)
+        return SPACE.where(self.positive, self.length * self.unit, 0.0)
 
 
 def stacked(kernel: Any, view: MatrixView) -> Any:
     """Returns the stack of a kernel: `(b, m, n)`, or `(m, n)` if `b` is 1."""
     if not view.in_order:
         kernel = ops.transpose(ops.reshape(kernel, view.split), view.axes)
-    return ops.reshape(kernel, view.shape if view.shape[0] > 1 else view.shape[1:])
+    shape = view.shape if view.shape[0] > 1 else view.shape[1:]
+    return kernel if tuple(kernel.shape) == shape else ops.reshape(kernel, shape)
 
 
 def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
@@ -89,7 +84,7 @@ def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
     for done in range(rounds):
         if done:
             _, u = output_direction(_onto_columns(matrix, v), u)
-        v, _ = _directions(_onto_rows(matrix, u), matrix.shape[-2] ** -0.5)
+        v = unit_rows(SPACE, _onto_rows(matrix, u), matrix.shape[-2] ** -0.5, TINY)
     return v
 
 
@@ -100,16 +95,17 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         image: `v W`, float32 `(b, n)`.
         u: The `u` of before, which the row of a block of zeros keeps.
     """
-    directions, norm = _directions(image, ops.convert_to_tensor(u, "float32"))
-    return norm, directions
+    given = ops.convert_to_tensor(u, "float32")
+    *norm, directions = norm_and_directions(SPACE, image, given, TINY)
+    return _norm(*norm), directions
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
     """Returns `max |W u|`, which equals sigma when `u` is the leading singular vector."""
     # A copy, which torch's backward pass finds unchanged after a training call has moved `u`.
     u = ops.copy(ops.convert_to_tensor(u, "float32"))
-    _, norm = _directions(_onto_rows(matrix, u), 0.0)
-    return norm
+    *norm, _ = norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)
+    return _norm(*norm)
 
 
 def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
@@ -122,10 +118,11 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
         gamma: Float32 scalar, used by `gain`.
     """
     # One after the other: the product may leave the range of float32, the quotients do not.
-    factor = ops.divide(ops.divide(bound if mode != "gain" else gamma, norm.length), norm.unit)
+    above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
+    factor = above / norm.length / norm.unit
     if mode == "cap":
         factor = ops.minimum(factor, 1.0)
-    return ops.where(norm.positive, factor, 1.0)
+    return SPACE.where(norm.positive, factor, 1.0)
 
 
 def times(tensor: Any, factor: Any) -> Any:
@@ -135,36 +132,26 @@ def times(tensor: Any, factor: Any) -> Any:
     precision tensor as it is, bit by bit.
     """
     dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == "float32":
+        return tensor * factor
     wide = keras.backend.result_type(dtype, "float32")
     return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
 
 
+def _norm(length: Any, unit: Any, positive: Any) -> Norm:
+    # At least 1 unless all is zero: what is divided by it stays finite, its gradient too.
+    return Norm(SPACE.least(length, 0.5), unit, positive)
+
+
 def _onto_rows(matrix: Any, u: Any) -> Any:
-    """`W u` of shape `(b, m)`; without a batch axis it is up to three times as fast."""
+    """`W u` of shape `(b, m)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_rows(u)
-    if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
-        return ops.transpose(ops.matmul(matrix, ops.transpose(u)))
-    return ops.squeeze(ops.matmul(matrix, ops.expand_dims(u, -1)), -1)
+    return onto_rows(SPACE, matrix, u)
 
 
 def _onto_columns(matrix: Any, v: Any) -> Any:
     """`v W` of shape `(b, n)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_columns(v)
-    if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
-        return ops.matmul(v, matrix)
-    return ops.squeeze(ops.matmul(ops.expand_dims(v, -2), matrix), -2)
-
-
-def _directions(rows: Any, otherwise: Any) -> tuple[Any, Norm]:
-    """Returns the unit rows (`otherwise` for rows of zeros or NaN) and the largest norm."""
-    unit = ops.maximum(ops.stop_gradient(ops.max(ops.abs(rows))), TINY)
-    rows = ops.divide(rows, unit)
-    square = ops.sum(ops.square(rows), axis=-1, keepdims=True)
-    one = square.shape[0] == 1
-    # At least 1, unless all is zero: then the gradient of the root would be infinite.
-    length = ops.sqrt(ops.maximum(ops.reshape(square, ()) if one else ops.max(square), 0.5))
-    root = length if one else ops.sqrt(ops.maximum(square, TINY))
-    directions = ops.where(ops.greater(square, 0.0), ops.divide(rows, root), otherwise)
-    return ops.stop_gradient(directions), Norm(length, unit)
+    return onto_columns(SPACE, matrix, v)

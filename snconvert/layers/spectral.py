@@ -249,7 +249,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         conv = self._map(name)
         if conv is None or not conv.wrapped:
             return norm
-        return Norm(ops.multiply(norm.length, conv.factor), norm.unit)
+        return norm._replace(length=norm.length * conv.factor)
 
     def _norm(self, name: str) -> Norm:
         return self._as_bound(name, current_norm(self._matrix(name), self._u_rows(name)))

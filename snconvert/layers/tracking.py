@@ -43,7 +43,7 @@ def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
     """
     if len(matrix.shape) == 2:  # noqa: PLR2004 -- the rank of one matrix
         matrix = ops.expand_dims(matrix, 0)
-    norm = Norm(0.0, 1.0)
+    norm = Norm(0.0, 1.0, False)
     for _ in range(rounds):
         rows, _ = _scaled(ops.matmul(ops.stack([u, p], axis=1), ops.swapaxes(matrix, 1, 2)))
         first = _unit(rows[:, 0])
@@ -54,7 +54,7 @@ def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
         best = ops.cos(angle) * one + ops.sin(angle) * two
         length = ops.sqrt(_dot(best, best))
         found = ops.where(ops.greater(length, 0.0), ops.divide_no_nan(best, length), u)
-        norm = Norm(ops.max(length), unit)
+        norm = Norm(ops.max(length), unit, unit > TINY)
         u, p = found, _unit(_across(found, u))
     return norm, u, p
 
