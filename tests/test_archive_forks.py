@@ -24,6 +24,16 @@ def squares(processes):
     return os.getpid(), [(place, *found) for place, found in side_by_side(work, ITEMS, processes)]
 
 
+def without_processes():
+    """Does the work where no process can be made."""
+
+    def refuse():
+        raise BlockingIOError("no more processes")
+
+    os.fork = refuse
+    return list(side_by_side(lambda item: item + 1, ITEMS, 2))
+
+
 def failing():
     def work(item):
         if item == 3:
@@ -98,6 +108,13 @@ def test_each_item_is_done_once(processes):
     pids = {pid for _, pid, _ in found}
     assert pids == {own} if processes < 2 else own not in pids
     assert len(pids) == max(1, processes)
+
+
+def test_the_work_is_done_without_forks_where_there_can_be_none():
+    """A limit of processes makes it slower, not impossible."""
+    with Worker() as worker:
+        found = worker.call(without_processes)
+    assert found == [(i, i + 1) for i in ITEMS]
 
 
 def test_an_error_is_raised_where_the_results_are_asked_for():

@@ -8,6 +8,7 @@ guards all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -30,22 +31,22 @@ def side_by_side(
     Args:
         work: What is done in a fork; its result must be picklable.
         items: What it is done with, the longest work first.
-        processes: How many forks there may be; fewer than two, and there is none.
+        processes: How many forks there may be; fewer than two, and there is none, nor where the
+            system gives none.
 
     Raises:
         Exception: Whatever `work` raised.
     """
     count = min(processes, len(items))
-    if count < 2:  # noqa: PLR2004
-        for index, item in enumerate(items):
-            yield index, work(item)
-        return
     forks: dict[Channel, int] = {}
     try:
-        for _ in range(count):
-            channel, pid = _fork(work, items, list(forks))
-            forks[channel] = pid
+        with contextlib.suppress(OSError):  # there may be no more processes to be had
+            for _ in range(count if count > 1 else 0):
+                channel, pid = _fork(work, items, list(forks))
+                forks[channel] = pid
         left = iter(range(len(items)))
+        if not forks:
+            yield from ((index, work(items[index])) for index in left)
         busy = {channel for channel in forks if _hand_out(channel, left)}
         while busy:
             ready, _, _ = select.select(list(busy), [], [])
