@@ -122,7 +122,7 @@ def _torch() -> Space:
         largest=torch.max,
         least=torch.clamp_min,
         length=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True),
-        onto_rows=lambda matrix, u: u @ matrix.mT,
+        onto_rows=lambda matrix, u: u @ matrix.t(),
         reshape=torch.reshape,
         split=lambda x: torch.split(x, [len(x) - 1, 1]),
         total=lambda x: torch.sum(x, dim=-1, keepdim=True),
