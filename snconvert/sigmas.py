@@ -22,6 +22,7 @@ from snconvert.linalg.triplet import leading_triplet
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
+_MOST = 8  # processes: a few of them take all that the memory gives
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
@@ -46,10 +47,11 @@ def measure(
     mapped = extent.map()
 
     def work(batch: Sequence[int]) -> dict[int, Triplet | KernelError | None]:
-        return {index: _one(extent, mapped, tasks[index], proving) for index in batch}
+        return {index: _one(extent, mapped, tasks[index], turn) for index in batch}
 
     batches = list(_batches(tasks))
-    with contextlib.closing(OneAtATime()) as proving:  # a proof of a large kernel takes memory
+    # Large kernels' proofs, and large maps, take memory: one at a time.
+    with contextlib.closing(OneAtATime()) as turn:
         for place, done in side_by_side(work, batches, _cores()):
             results |= done
             if report is not None:
@@ -81,11 +83,13 @@ def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns how many processes there may be: each has a memory limit of its own."""
+    known = hasattr(os, "sched_getaffinity")
+    return min(_MOST, len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
 
 
 def _one(
-    extent: Extent, mapped: memoryview, task: Task, proving: OneAtATime
+    extent: Extent, mapped: memoryview, task: Task, turn: OneAtATime
 ) -> Triplet | KernelError | None:
     dataset = task.dataset
     if dataset.offset is None:
@@ -97,9 +101,9 @@ def _one(
     triplet: Triplet | None = None
     try:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            triplet = _triplet(kernel, task, half=half)
+            triplet = _triplet(kernel, task, turn, half=half)
             if task.certify and task.convolution is None:
-                with proving:
+                with turn:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
                 triplet = replace(triplet, bounds=bounds)
     except KernelError as error:
@@ -108,10 +112,10 @@ def _one(
     return triplet
 
 
-def _triplet(kernel: np.ndarray, task: Task, *, half: bool) -> Triplet:
+def _triplet(kernel: np.ndarray, task: Task, turn: OneAtATime, *, half: bool) -> Triplet:
     triplet = leading_triplet(kernel, task.view, bfloat16=half)
     if task.convolution is not None:
-        mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half)
+        mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half, turn=turn)
         triplet = replace(mapped, matrix_norm=triplet.sigma)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(

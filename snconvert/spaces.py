@@ -18,6 +18,8 @@ class Space(NamedTuple):
     array: Callable[[Any, str, Any], Any]
     """Converts to the named dtype, on the device of the array that comes last."""
     constant: Callable[[Any], Any]
+    copy: Callable[[Any], Any]
+    """Of what may be changed in place."""
     largest: Callable[[Any], Any]
     """The largest number."""
     least: Callable[[Any, float], Any]
@@ -41,13 +43,27 @@ def space_of(array: Any) -> Space:
         OptionError: It is none of the four.
     """
     for cls in type(array).__mro__:
-        made = SPACES.get(cls.__module__.partition(".")[0])
+        made = _SPACES.get(cls.__module__.partition(".")[0])
         if made is not None:
             return made()
     raise OptionError(
         f"a {type(array).__name__} is no array of numpy, TensorFlow, JAX or PyTorch",
         "Give an array or a variable",
     )
+
+
+def space_of_backend(name: str) -> Space:
+    """Returns the functions of what Keras computes with.
+
+    Raises:
+        OptionError: It is none of the four.
+    """
+    if name not in _SPACES:
+        raise OptionError(
+            f"Keras runs on {name}, which the layers do not know",
+            "Set KERAS_BACKEND to tensorflow, jax or torch",
+        )
+    return _SPACES[name]()
 
 
 def _numpy() -> Space:
@@ -59,6 +75,7 @@ def _numpy() -> Space:
     return Space(
         array=lambda x, dtype, _: np.asarray(x, dtype),
         constant=lambda x: x,
+        copy=np.copy,
         largest=np.max,
         least=np.maximum,
         length=lambda x: np.sqrt(total(x * x)),
@@ -80,6 +97,7 @@ def _jax() -> Space:
     return Space(
         array=lambda x, dtype, _: jnp.asarray(x, dtype),
         constant=jax.lax.stop_gradient,
+        copy=lambda x: x,
         largest=jnp.max,
         least=jnp.maximum,
         length=lambda x: jnp.sqrt(total(x * x)),
@@ -100,6 +118,7 @@ def _tensorflow() -> Space:
     return Space(
         array=lambda x, dtype, _: tf.cast(x, dtype),
         constant=tf.stop_gradient,
+        copy=lambda x: x,
         largest=tf.reduce_max,
         least=tf.maximum,
         length=lambda x: tf.sqrt(total(x * x)),
@@ -119,6 +138,7 @@ def _torch() -> Space:
             x, dtype=getattr(torch, dtype), device=like.device
         ),
         constant=lambda x: x.detach(),
+        copy=torch.clone,
         largest=torch.max,
         least=torch.clamp_min,
         length=lambda x: torch.linalg.vector_norm(x, dim=-1, keepdim=True),
@@ -130,7 +150,7 @@ def _torch() -> Space:
     )
 
 
-SPACES: dict[str, Callable[[], Space]] = {
+_SPACES: dict[str, Callable[[], Space]] = {
     "numpy": _numpy,
     "jax": _jax,
     "jaxlib": _jax,

@@ -56,6 +56,24 @@ def crashing(number):
     return list(side_by_side(work, ITEMS, 2))
 
 
+def buggy():
+    def look_up(item):
+        return {}[f"missing {item}"]
+
+    return list(side_by_side(look_up, ITEMS, 2))
+
+
+def dying_while_idle():
+    """A fork dies after its answer, before it is given more to do."""
+
+    def work(item):
+        threading.Timer(0.05, kill_itself, [signal.SIGKILL]).start()
+        return item
+
+    for _ in side_by_side(work, ITEMS, 2):
+        time.sleep(0.3)
+
+
 def pids_of_forks(_):
     """Returns the forks' numbers and which of them are still there when all is done."""
     pids = {pid for _, pid in side_by_side(lambda _: os.getpid(), ITEMS, 3)}
@@ -132,6 +150,31 @@ def test_a_crash_is_told_as_one_of_the_guarded_process(number):
     with Worker() as worker, pytest.raises(SourceError) as forked:
         worker.call(crashing, number)
     assert str(forked.value) == str(alone.value)
+
+
+def test_a_fork_that_dies_while_it_waits_is_told_as_a_crash():
+    """A fork that is killed between two items ends the work like one that is killed in an item."""
+    with Worker() as worker, pytest.raises(SourceError, match="was killed"):
+        worker.call(dying_while_idle)
+
+
+def test_a_bug_is_told_with_its_place():
+    """What is no error of the package comes out as a text that names the place."""
+    with Worker() as worker, pytest.raises(RuntimeError, match=r"(?s)look_up.*missing"):
+        worker.call(buggy)
+
+
+def test_forks_are_waited_for_where_the_end_of_children_is_ignored():
+    """Some supervisors start programs with SIGCHLD ignored, which children inherit."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with Worker() as worker:
+            _, found = worker.call(squares, 2)
+        with Worker() as worker, pytest.raises(SourceError):
+            worker.call(crashing, signal.SIGSEGV)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert len(found) == len(ITEMS)
 
 
 def test_no_fork_outlives_its_work():

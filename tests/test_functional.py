@@ -101,7 +101,7 @@ def test_stacks(way):
 @pytest.mark.parametrize("way", WAYS[1:])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_extreme_kernels(way, size):
-    """Kernels of zeros have sigma 0, finite gradients and the same `u`; large and small ones work.
+    """Kernels of zeros have sigma 0, no gradient and the same `u`; large and small ones work.
 
     Numpy runs the same lines as these.
     """
@@ -112,6 +112,17 @@ def test_extreme_kernels(way, size):
     assert np.isfinite(np.asarray(slope)).all()
     if not size:
         np.testing.assert_array_equal(np.asarray(u), START)
+        np.testing.assert_array_equal(np.asarray(slope), np.zeros(KERNEL.shape))
+
+
+def test_u_may_be_changed_before_the_gradient_is_taken():
+    """PyTorch's backward pass needs nothing of the returned `u`: a broadcast may write to it."""
+    torch = importlib.import_module("torch")
+    kernel = torch.tensor(KERNEL, requires_grad=True)
+    sigma, u = snconvert.spectral_norm(kernel, torch.tensor(START))
+    u.zero_()
+    sigma.backward()
+    assert kernel.grad.abs().sum() > 0
 
 
 def test_rounds_and_types():

@@ -1,9 +1,9 @@
 """Work on many items side by side, in forks of the guarded process.
 
 Not in threads: each of the thousands of short calls into numpy ends with waiting for the
-interpreter's lock, and two threads took longer than one. A fork costs a few milliseconds. A fork
-does not outlive the process, and takes it along when it crashes, so that whoever guards the one
-guards all.
+interpreter's lock, and two threads took longer than one. A fork costs a few milliseconds. On Linux
+a fork does not outlive the process; it takes it along when it crashes, so that whoever guards the
+one guards all.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ import os
 import select
 import signal
 import socket
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from snconvert.archive.channel import Channel
 from snconvert.archive.guard import end_with_parent
+from snconvert.errors import SnconvertError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,7 +38,8 @@ def side_by_side(
             system gives none.
 
     Raises:
-        Exception: Whatever `work` raised.
+        SnconvertError: As `work` raised it; a `MemoryError`, too.
+        RuntimeError: `work` raised something else, which it tells.
     """
     count = min(processes, len(items))
     forks: dict[Channel, int] = {}
@@ -47,7 +51,7 @@ def side_by_side(
         left = iter(range(len(items)))
         if not forks:
             yield from ((index, work(items[index])) for index in left)
-        busy = {channel for channel in forks if _hand_out(channel, left)}
+        busy = {channel for channel, pid in forks.items() if _hand_out(channel, pid, left)}
         while busy:
             ready, _, _ = select.select(list(busy), [], [])
             for channel in ready:
@@ -57,14 +61,15 @@ def side_by_side(
                     _die_as(forks[channel])
                 if error is not None:
                     raise error
-                if not _hand_out(channel, left):
+                if not _hand_out(channel, forks[channel], left):
                     busy.remove(channel)
                 yield index, result
     finally:
         for channel, pid in forks.items():
             channel.close()
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 class OneAtATime:
@@ -89,44 +94,55 @@ class OneAtATime:
         os.close(self._return)
 
 
-def _hand_out(channel: Channel, left: Iterator[int]) -> bool:
+def _hand_out(channel: Channel, pid: int, left: Iterator[int]) -> bool:
     index = next(left, None)
     if index is not None:
-        channel.send(index)
+        try:
+            channel.send(index)
+        except ConnectionError:
+            _die_as(pid)
     return index is not None
 
 
 def _fork(work: Callable[[T], R], items: Sequence[T], others: list[Channel]) -> tuple[Channel, int]:
     ours, theirs = socket.socketpair()
     parent = os.getpid()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # 3.12 warns of threads that only native libraries have, and those cope.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
-        end_with_parent(parent)
-        for channel in others:
-            channel.close()
-        ours.close()
-        _serve(work, items, Channel(theirs))
+        try:
+            end_with_parent(parent)
+            for channel in others:
+                channel.close()
+            ours.close()
+            _serve(work, items, Channel(theirs))
+        finally:
+            # The buffers and exit handlers of the process that was forked are not ours to run.
+            os._exit(1)
     theirs.close()
     return Channel(ours), pid
 
 
 def _serve(work: Callable[[T], Any], items: Sequence[T], channel: Channel) -> NoReturn:
-    try:
-        while True:
-            index = channel.receive()
-            try:
-                answer: tuple[int, Any, Exception | None] = (index, work(items[index]), None)
-            except Exception as error:  # noqa: BLE001 - raised again where it is asked for
-                answer = (index, None, error)
-            channel.send(answer)
-    finally:
-        # The buffers and exit handlers of the process that was forked are not ours to run.
-        os._exit(1)
+    while True:
+        index = channel.receive()
+        try:
+            answer: tuple[int, Any, Exception | None] = (index, work(items[index]), None)
+        except (SnconvertError, MemoryError) as error:
+            answer = (index, None, error)
+        except Exception as error:  # noqa: BLE001 - a bug: it is raised again where it can be seen
+            text = "".join(traceback.format_exception(error))
+            answer = (index, None, RuntimeError(f"in a fork: {text}"))
+        channel.send(answer)
 
 
 def _die_as(pid: int) -> NoReturn:
     """Ends this process as a fork of it ended: who guards it tells crashes by that."""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if status < 0:
-        os.kill(os.getpid(), -status)
-    os._exit(abs(status))
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status < 0:
+            os.kill(os.getpid(), -status)
+    finally:
+        os._exit(1)

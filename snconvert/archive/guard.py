@@ -2,7 +2,8 @@
 
 libhdf5 crashes and hangs on some damaged files. What reads them runs in a child whose death is one
 clear error here: a crash, a kill by the system for lack of memory, or a missed deadline. The child
-cannot allocate without bound, cannot reach the terminal, and does not outlive its parent.
+cannot allocate without bound, nor can any of its few forks, cannot reach the terminal, and on Linux
+does not outlive its parent.
 
 A fork costs a few milliseconds; where a fork is not safe (other threads, an imported backend) a
 fresh interpreter is started instead.
@@ -181,6 +182,7 @@ class Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it works in processes
                 )
                 self._pid = self._process.pid
         return Channel(ours)
@@ -301,6 +303,8 @@ def _confine(memory: int) -> None:
     sys.stdout = sys.stderr = open(null, "w", encoding="utf-8")  # noqa: SIM115 - for good
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some supervisors have it, it would
+    # let nobody learn how a fork of this process ended
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
     signals.admit()

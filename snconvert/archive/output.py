@@ -89,7 +89,7 @@ def write_archive(
     progress: Progress | None = None,
     check: Check | None = None,
 ) -> int:
-    """Writes a `.keras` archive: the source's bytes, streamed once, with the changes applied.
+    """Writes a `.keras` archive: the source's bytes with the changes applied.
 
     All members are stored with one fixed date, so that the same input gives the same bytes. Where
     `out` is a link, the link stays and the file it leads to is replaced.

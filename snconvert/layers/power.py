@@ -13,9 +13,9 @@ from keras import ops
 from snconvert.iteration import norm_and_directions, onto_columns, onto_rows, unit_rows
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.matrix import MatrixView
-from snconvert.spaces import SPACES
+from snconvert.spaces import space_of_backend
 
-SPACE = SPACES[keras.backend.backend()]()
+SPACE = space_of_backend(keras.backend.backend())
 """The functions of Keras' backend."""
 
 TINY = 2.0**-120
@@ -26,8 +26,8 @@ class Norm(NamedTuple):
     """A norm as the product of two float32 scalars.
 
     Attributes:
-        length: The part that carries the gradient, above 0.
-        unit: A constant; 1 if the norm is 0.
+        length: The part that carries the gradient.
+        unit: A constant.
         positive: Whether the norm is not 0.
     """
 

@@ -12,8 +12,8 @@ a random start, for all blocks side by side, finds each norm to about 1 % (Kuczy
 from __future__ import annotations
 
 import math
-import threading
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +40,6 @@ _MEMORY = {False: 1 << 25, True: 3 << 25}  # bytes of Lanczos vectors, of small 
 _ROUNDS = 24  # of Lanczos for all blocks
 _NEAR = 0.97  # of the largest norm by those rounds: what may be the largest after all
 _BATCH = 1 << 23  # numbers of Lanczos vectors of blocks that are worked on at once
-_TURN = threading.Lock()  # memory is that of one large map, whatever the number of threads
 
 
 def operator_triplet(
@@ -50,6 +49,7 @@ def operator_triplet(
     *,
     bfloat16: bool = False,
     progress: Progress = None,
+    turn: AbstractContextManager[Any] | None = None,
 ) -> Triplet:
     """Returns sigma, `u` and the residual of a convolution as a map.
 
@@ -59,6 +59,7 @@ def operator_triplet(
         conv: The map.
         bfloat16: Whether the 16 bits are those of a bfloat16.
         progress: Called with the number of rounds so far, on large maps.
+        turn: What the work on a large map waits for, where others work on maps at the same time.
 
     Returns:
         The triplet, with `u` of shape `(b, *conv.outputs, n)` and the residual of the largest
@@ -82,7 +83,7 @@ def operator_triplet(
     sigma, residual = np.zeros(count), np.zeros(count)
     for index in _candidates(taps, lift, conv, u):
         size = max(math.prod(conv.inputs) * taps.shape[2], math.prod(shape[1:]))
-        with _TURN if size >= _LARGE else nullcontext():
+        with turn if turn is not None and size >= _LARGE else nullcontext():
             sigma[index], u[index], residual[index] = _single(taps[index], conv, progress)
         sigma[index] = math.ldexp(sigma[index], int(lift[index]))
     largest = int(sigma.argmax())
