@@ -69,43 +69,33 @@ def space_of_backend(name: str) -> Space:
 def _numpy() -> Space:
     import numpy as np  # noqa: PLC0415 - each library is imported when it is used
 
-    def total(x: Any) -> Any:
-        return np.sum(x, axis=-1, keepdims=True)
-
-    return Space(
-        array=lambda x, dtype, _: np.asarray(x, dtype),
-        constant=lambda x: x,
-        copy=np.copy,
-        largest=np.max,
-        least=np.maximum,
-        length=lambda x: np.sqrt(total(x * x)),
-        onto_rows=lambda matrix, u: u @ matrix.T,
-        reshape=np.reshape,
-        split=lambda x: (x[:-1], x[-1:]),
-        total=total,
-        where=np.where,
-    )
+    return _like_numpy(np, constant=lambda x: x, copy=np.copy)
 
 
 def _jax() -> Space:
     import jax  # noqa: PLC0415
-    import jax.numpy as jnp  # noqa: PLC0415
+
+    return _like_numpy(jax.numpy, constant=jax.lax.stop_gradient, copy=lambda x: x)
+
+
+def _like_numpy(xp: Any, constant: Callable[[Any], Any], copy: Callable[[Any], Any]) -> Space:
+    """Returns the functions of a library that has numpy's names."""
 
     def total(x: Any) -> Any:
-        return jnp.sum(x, axis=-1, keepdims=True)
+        return xp.sum(x, axis=-1, keepdims=True)
 
     return Space(
-        array=lambda x, dtype, _: jnp.asarray(x, dtype),
-        constant=jax.lax.stop_gradient,
-        copy=lambda x: x,
-        largest=jnp.max,
-        least=jnp.maximum,
-        length=lambda x: jnp.sqrt(total(x * x)),
+        array=lambda x, dtype, _: xp.asarray(x, dtype),
+        constant=constant,
+        copy=copy,
+        largest=xp.max,
+        least=xp.maximum,
+        length=lambda x: xp.sqrt(total(x * x)),
         onto_rows=lambda matrix, u: u @ matrix.T,
-        reshape=jnp.reshape,
+        reshape=xp.reshape,
         split=lambda x: (x[:-1], x[-1:]),
         total=total,
-        where=jnp.where,
+        where=xp.where,
     )
 
 
