@@ -38,8 +38,8 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for verb in sys.argv[1:2]:
         if verb in _ON_FILES:
-            from snconvert.archive.guard import start_ahead  # noqa: PLC0415 - --help needs none
-            from snconvert.tasks import IN_CHILD  # noqa: PLC0415 - as above
+            from snconvert.archive.ahead import start_ahead  # noqa: PLC0415 - --help needs none
+            from snconvert.children import IN_CHILD  # noqa: PLC0415 - as above
 
             start_ahead(IN_CHILD[verb])
     from snconvert.cli import main as run  # noqa: PLC0415 - most of the start

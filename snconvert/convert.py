@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import check_output
+from snconvert.archive.output import begin, check_output
 from snconvert.archive.source import Source, open_source
+from snconvert.children import IN_CHILD
 from snconvert.convolution import joint_range
 from snconvert.errors import (
     SelectionError,
@@ -28,7 +30,6 @@ from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
 from snconvert.targets.layer import settings_of
-from snconvert.tasks import IN_CHILD
 from snconvert.tree import Node
 
 
@@ -67,33 +68,35 @@ def convert_file(
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise SelectionError(*_nothing(plan))
-        writes = output is not None and not dry_run
-        if writes:
-            opened.hash_ahead()
-        outcomes = plan.steps if writes else plan.outcomes
+        to = None if dry_run else output
+        outcomes = plan.outcomes if to is None else plan.steps
+        status = "convertible" if to is None else "converted"
         chosen = [_choice(outcome, recipe) for outcome in outcomes]
-        measured = measure(model, chosen, worker, progress, certify=recipe.certify)
-        status = "converted" if writes else "convertible"
-        layers = _layer_reports(model, plan, measured, recipe, status)
-        size = opened.size
-        if output is not None and writes:
-            edits = _edit(model, plan, measured, recipe)
-            factors = _factors(model, plan, edits)
-            size = write_model(
-                model,
-                edits,
-                output,
-                worker,
-                metadata=lambda: with_record(
-                    model.metadata, record(recipe, layers, opened.sha256(), factors)
-                ),
-                force=force or in_place,
-                progress=progress,
-                check=_check(opened, worker) if verify else None,
-            )
-        else:
-            opened.check_weights()  # writing does both on its way
-            opened.check_unchanged()
+        with contextlib.ExitStack() as stack:
+            begun = None
+            if to is not None:  # copies and hashes the weights beside the search for u
+                opened.hash_ahead()
+                begun = stack.enter_context(begin(opened, to, force=force or in_place))
+            measured = measure(model, chosen, worker, progress, certify=recipe.certify)
+            layers = _layer_reports(model, plan, measured, recipe, status)
+            size = opened.size
+            if begun is not None:
+                edits = _edit(model, plan, measured, recipe)
+                factors = _factors(model, plan, edits)
+                size = write_model(
+                    model,
+                    edits,
+                    begun,
+                    worker,
+                    metadata=lambda: with_record(
+                        model.metadata, record(recipe, layers, opened.sha256(), factors)
+                    ),
+                    progress=progress,
+                    check=_check(opened, worker) if verify else None,
+                )
+            else:
+                opened.check_weights()  # writing does both on its way
+                opened.check_unchanged()
     return Report(
         source=source,
         output=None if dry_run else output,

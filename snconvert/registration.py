@@ -12,10 +12,14 @@ import importlib
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # importlib.abc imports a great deal, and adds nothing that is needed here
 
 _LAYERS = "snconvert.layers"
 _CONSTRAINTS = "snconvert.constraints"
@@ -63,7 +67,7 @@ def _register() -> None:
         )
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Waits for keras."""
 
     def find_spec(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from snconvert import strictjson
 from snconvert.archive.contents import Product
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import write_archive, write_folder
+from snconvert.archive.output import Output
 from snconvert.opened import Opened
 from snconvert.optimizer_slots import SlotEdits
 from snconvert.plans import is_leaf, is_wrapper
@@ -72,11 +72,10 @@ def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, st
 def write_model(
     model: Opened,
     edits: Edits,
-    output: str,
+    output: Output,
     worker: Worker,
     *,
     metadata: Callable[[], Any],
-    force: bool,
     progress: Tell,
     check: Callable[[str], None] | None = None,
 ) -> int:
@@ -85,10 +84,9 @@ def write_model(
     Args:
         model: The model.
         edits: What changes in the weights.
-        output: Where the result goes.
+        output: Where the result goes; it is finished.
         worker: Where HDF5 runs.
         metadata: Returns what `metadata.json` is to hold.
-        force: Replace an existing output.
         progress: Told how far it is.
         check: Called with a path to the finished output, before it takes its place.
 
@@ -105,15 +103,11 @@ def write_model(
         seconds=model.seconds,
     )
     tell = adding_up(progress, "writing", model.source.weights.size)
-    writer = write_folder if model.source.kind == "folder" else write_archive
-    return writer(
-        model.source,
-        output,
+    return output.finish(
         config=strictjson.dumps(model.root.entry),
         metadata=lambda: strictjson.dumps(metadata()),
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),
-        force=force,
         progress=lambda count: tell(("", count)),
         check=check,
     )

@@ -13,17 +13,6 @@ from snconvert.settings import Settings
 if TYPE_CHECKING:
     from snconvert.linalg.scan import Array
 
-_MEASURING = ("snconvert.archive.h5", "snconvert.sigmas")
-_SCALING = ("snconvert.archive.h5", "snconvert.effective")
-IN_CHILD = {
-    "apply": _MEASURING,
-    "inspect": _MEASURING,
-    "bake": _SCALING,
-    "remove": ("snconvert.archive.h5",),
-    "verify": (*_SCALING, "snconvert.comparison"),
-}
-"""The modules that only the guarded process needs, by verb: h5py and the linear algebra."""
-
 
 @dataclass(frozen=True, slots=True)
 class Task:

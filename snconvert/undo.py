@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from snconvert.archive.contents import Product
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import check_output
+from snconvert.archive.output import begin, check_output
 from snconvert.archive.source import open_source
+from snconvert.children import IN_CHILD
 from snconvert.constrained import found_in, settings_of
 from snconvert.errors import OptionError, SelectionError, located
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
@@ -26,7 +27,7 @@ from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up, co
 from snconvert.rewriting import write_model
 from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
-from snconvert.tasks import IN_CHILD, Factor
+from snconvert.tasks import Factor
 from snconvert.tree import Node
 from snconvert.unwrapping import (
     Normalised,
@@ -117,15 +118,15 @@ def undo_file(
             gone = {node.path for node in (*found.layers, *found.wrapped, *found.constrained)}
             products = [Product(path, factor.factor) for path, factor in factors.items()]
             products += [Product(path, 1.0 / factor) for path, factor in divisors.items()]
-            size = write_model(
-                model,
-                unwrap(found, products),
-                output,
-                worker,
-                metadata=lambda: without_layers(model.metadata, gone),
-                force=force or in_place,
-                progress=progress,
-            )
+            with begin(opened, output, force=force or in_place) as begun:
+                size = write_model(
+                    model,
+                    unwrap(found, products),
+                    begun,
+                    worker,
+                    metadata=lambda: without_layers(model.metadata, gone),
+                    progress=progress,
+                )
         else:
             opened.check_weights()
             opened.check_unchanged()

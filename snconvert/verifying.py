@@ -15,6 +15,7 @@ from typing import Any
 
 from snconvert.archive.guard import Worker
 from snconvert.archive.source import Source, open_source
+from snconvert.children import IN_CHILD
 from snconvert.correspondence import (
     Renamed,
     compare_arrays,
@@ -36,7 +37,7 @@ from snconvert.proofs import (
 )
 from snconvert.report import Tell
 from snconvert.rules import RULES
-from snconvert.tasks import IN_CHILD, Pair, Proved
+from snconvert.tasks import Pair, Proved
 from snconvert.tree import Node
 from snconvert.unwrapping import kernel_of, layers_of, refuse_newer, unwrap
 from snconvert.verdict import Change, Verdict

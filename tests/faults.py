@@ -17,12 +17,13 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
 from forked import Outcome, run
 
-from snconvert.archive import atomic
+from snconvert.archive import atomic, copying, hashing
 
 MODELS = Path(__file__).parent / "data" / "models"
 CASES = Path(__file__).parent / "data" / "corpus" / "cases"
@@ -65,6 +66,8 @@ class Fault:
         for name in CHANGES:
             setattr(os, name, self._wrapped(name, getattr(os, name)))
         atomic._renameat2 = self._wrapped("renameat2", atomic._renameat2)
+        in_order(copying.Copying, "_crc")
+        in_order(hashing.Hashing, "_digest")
 
     def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
@@ -83,6 +86,17 @@ class Fault:
             raise OSError(getattr(errno, self._mode), os.strerror(getattr(errno, self._mode)))
 
         return call
+
+
+def in_order(beside: type, future: str) -> None:
+    """Lets what is done in a thread be done at once, so that calls come in the same order."""
+    begin = beside.__init__
+
+    def begin_and_wait(this: object, *args: Any) -> None:
+        begin(this, *args)
+        wait([getattr(this, future)])
+
+    beside.__init__ = begin_and_wait  # type: ignore[misc]
 
 
 def digest(path: Path) -> str:

@@ -1,6 +1,8 @@
+import contextlib
 import os
 import shutil
 import tempfile
+import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snconvert.archive import copying
-from snconvert.archive.copying import copy_weights
+from snconvert.archive.copying import Copying
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.archive.source import open_source
 from snconvert.errors import SourceError
@@ -20,11 +22,13 @@ MODEL = DATA / "models" / "a01_seq_plain.keras"
 FOLDER = DATA / "models" / "a16_dir_h5dir"
 
 
-def copy(source, overlay, progress=None):
+def copy(source, overlay, progress=None, offset=24):
     """Returns what was written and its CRC-32."""
     with tempfile.TemporaryFile(buffering=0) as file:
-        crc = copy_weights(source, overlay, file.fileno(), progress)
-        return os.pread(file.fileno(), 1 << 24, 0), crc
+        with contextlib.closing(Copying(source, file.fileno(), offset)) as copying:
+            crc = copying.finish(overlay, progress)
+        assert os.pread(file.fileno(), offset, 0) == bytes(offset)
+        return os.pread(file.fileno(), 1 << 24, offset), crc
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +108,47 @@ def test_an_input_that_shrinks_is_an_error(tmp_path):
         os.truncate(path, 5000)
         with pytest.raises(SourceError, match="ends at byte 5000"):
             copy(source, Overlay.empty(source.weights))
+
+
+def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
+    """While `u` is searched the weights are copied and flushed; if one waits, they need not be."""
+    flushed, held = threading.Event(), threading.Event()
+    monkeypatch.setattr(copying.os, "fsync", lambda _: flushed.set())
+    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+        with contextlib.closing(Copying(source, file.fileno(), 0)) as early:
+            assert flushed.wait(10)
+            assert os.pread(file.fileno(), 1 << 24, 0) == bytes(source.weights.map())
+            early.finish(Overlay.empty(source.weights))
+        flushed.clear()
+        read = type(source.weights).pread_into
+
+        def slow(extent, buffer, at):
+            assert held.wait(10)
+            read(extent, buffer, at)
+
+        monkeypatch.setattr(type(source.weights), "pread_into", slow)
+        with contextlib.closing(Copying(source, file.fileno(), 0)) as late:
+            threading.Timer(0.2, held.set).start()
+            late.finish(Overlay.empty(source.weights))
+        assert not flushed.is_set()
+
+
+def test_a_copy_that_nobody_wants_ends(monkeypatch):
+    """Where the search for `u` fails, the copy of a large model does not go on."""
+    monkeypatch.setattr(copying, "_CHUNK", 1)
+    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+        before = threading.active_count()
+        Copying(source, file.fileno(), 0).close()
+        assert threading.active_count() == before
+        assert os.fstat(file.fileno()).st_size < source.weights.size
+
+
+def test_an_error_of_the_copy_comes_when_it_is_waited_for(monkeypatch):
+    """A disk that is full meanwhile is an OSError at the end, not a lost one."""
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(copying.os, "pwrite", full)
+    with open_source(MODEL) as source, pytest.raises(OSError, match="No space"):
+        copy(source, Overlay.empty(source.weights))

@@ -3,7 +3,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snconvert.archive.crc import crc_of_changed
+from snconvert.archive.crc import crc_of_changed, crc_with_zeros, crc_without
 
 
 @given(
@@ -28,3 +28,23 @@ def test_long_tails_are_right():
     size = 50_000_001
     before, after = zlib.crc32(b"a" + bytes(size)), zlib.crc32(b"b" + bytes(size))
     assert crc_of_changed(before, [(size, zlib.crc32(b"a") ^ zlib.crc32(b"b"))]) == after
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_the_crc_follows_from_what_is_cut_off(head, tail):
+    """The CRC of the head is that of the whole and of the tail."""
+    whole = zlib.crc32(head + tail)
+    assert crc_without(whole, zlib.crc32(tail), len(tail)) == zlib.crc32(head)
+
+
+@given(st.binary(max_size=300), st.integers(0, 5000))
+def test_the_crc_follows_from_appended_zeros(message, size):
+    """Zeros at the end need not be read."""
+    assert crc_with_zeros(zlib.crc32(message), size) == zlib.crc32(message + bytes(size))
+
+
+def test_what_is_appended_and_cut_off_may_be_longer_than_the_order_of_x():
+    """5 GiB of zeros, one part after the other, and back."""
+    long = crc_with_zeros(crc_with_zeros(zlib.crc32(b"a"), 4 << 30), 1 << 30)
+    assert long == crc_with_zeros(zlib.crc32(b"a"), 5 << 30)
+    assert crc_without(long, crc_with_zeros(0, 5 << 30), 5 << 30) == zlib.crc32(b"a")

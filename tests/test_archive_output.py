@@ -21,7 +21,7 @@ import pytest
 from snconvert.archive import h5, output
 from snconvert.archive.extent import Extent
 from snconvert.archive.members import read_members
-from snconvert.archive.output import check_output, write_archive, write_folder
+from snconvert.archive.output import begin, check_output
 from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import open_source
 from snconvert.errors import OutputError, SourceError
@@ -31,7 +31,7 @@ MODEL = DATA / "models" / "a18_assets.keras"
 FOLDER = DATA / "models" / "a16_dir_h5dir"
 
 
-def convert(source, out, **options):
+def convert(source, out, *, force=False, **options):
     """Writes the source with its weights unchanged and metadata that holds the hash."""
     options = {
         "config": b'{"new": 1}',
@@ -39,7 +39,8 @@ def convert(source, out, **options):
         "overlay": Overlay.empty(source.weights),
         **options,
     }
-    return (write_archive if source.kind == "archive" else write_folder)(source, out, **options)
+    with begin(source, out, force=force) as begun:
+        return begun.finish(**options)
 
 
 def members(path):
@@ -96,11 +97,19 @@ def test_the_bytes_of_an_archive_are_these(tmp_path):
         convert(source, out, metadata=lambda: b"{}")
         size = source.weights.size
     data = out.read_bytes()
-    assert data[:51] == (
-        b"PK\3\4\x14\0\0\0\0\0\0\0!\0" + data[14:18] + b"\n\0\0\0\n\0\0\0\x0b\0\0\0config.json"
+    assert data[:72] == (
+        b"PK\3\4\x14\0\0\0\0\0\0\0!\0"
+        + data[14:18]
+        + struct.pack("<IIHH", size, size, 16, 26)
+        + b"model.weights.h5"
+        + struct.pack("<HHH20x", 0xD935, 22, 8)
+    )
+    assert data[72 + size :].startswith(
+        b"PK\3\4\x14\0\0\0\0\0\0\0!\0"
+        + data[86 + size : 90 + size]
+        + b"\n\0\0\0\n\0\0\0\x0b\0\0\0config.json"
         b'{"new": 1}'
     )
-    assert data[51:97].endswith(struct.pack("<IIHH", size, size, 16, 0) + b"model.weights.h5")
     assert data.endswith(struct.pack("<4H", 0, 0, 3, 3) + data[-10:])
 
 
@@ -135,10 +144,8 @@ def test_zip64_fields_are_written_where_needed(tmp_path):
     large = 5 << 30
     with path.open("w+b", buffering=0) as file:
         archive = output._Archive(file.fileno())
+        archive.end_weights(large, 123)  # a hole in the place of the data
         archive.add("config.json", iter([b"{}"]), 2)
-        place = archive.begin("model.weights.h5", large)
-        file.seek(large, os.SEEK_CUR)  # a hole in the place of the data
-        archive.end(place, 123)
         archive.add("assets/late.txt", iter([b"late"]), 4)
         size = archive.close()
         assert size == path.stat().st_size
@@ -156,7 +163,7 @@ def test_many_members_need_zip64_as_well(tmp_path):
     with path.open("w+b", buffering=0) as file:
         archive = output._Archive(file.fileno())
         for number in range(65_536):
-            archive._entries.append((b"%d" % number, 0, 0, 0))
+            archive._entries.append(output._Entry(b"%d" % number, 0, 0, 0))
         archive.close()
     with zipfile.ZipFile(path) as found:
         assert len(found.namelist()) == 65_536
@@ -240,18 +247,15 @@ def test_an_input_that_changes_meanwhile_prevents_the_output(tmp_path, original)
 
 
 @pytest.mark.parametrize("original", [MODEL, FOLDER], ids=["archive", "folder"])
-def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, original, monkeypatch):
-    """A write that fails in the middle names the reason."""
-    write, calls = os.write, []
+@pytest.mark.parametrize("function", ["pwrite", "write"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, original, function, monkeypatch):
+    """A write that fails in the middle names the reason, of the weights and of what follows."""
 
-    def full(descriptor, data):
-        calls.append(data)
-        if len(calls) > 2:
-            raise OSError(28, os.strerror(28))
-        return write(descriptor, data)
+    def full(*_):
+        raise OSError(28, os.strerror(28))
 
     with open_source(original) as source:
-        monkeypatch.setattr("snconvert.archive.copying.os.write", full)
+        monkeypatch.setattr(output.os, function, full)
         with pytest.raises(OutputError, match="No space left on device") as caught:
             convert(source, tmp_path / "out")
     assert caught.value.file == str(tmp_path / "out")

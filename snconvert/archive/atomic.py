@@ -65,12 +65,11 @@ def new_file(out: str, force: bool) -> Iterator[int]:
         A descriptor, open for reading and writing.
 
     Raises:
-        OutputError: The file cannot be written, or is there and `force` is false.
+        OutputError: The file cannot be made or put in its place, or is there and `force` is false.
     """
-    with writing(out):
-        mode = _mode(out, 0o666) if force else 0o666
-        with _temporary(out, mode, folder=False) as (name, descriptor):
-            yield descriptor
+    with _temporary(out, 0o666, force, folder=False) as (name, descriptor, mode):
+        yield descriptor
+        with writing(out):
             if force and os.path.lexists(out):
                 os.fchmod(descriptor, mode)
             os.fsync(descriptor)
@@ -99,10 +98,9 @@ def new_folder(out: str, force: bool) -> Iterator[str]:
     Raises:
         OutputError: The folder cannot be written, or is there and `force` is false.
     """
-    with writing(out):
-        mode = _mode(out, 0o777) if force else 0o777
-        with _temporary(out, mode, folder=True) as (name, _):
-            yield name
+    with _temporary(out, 0o777, force, folder=True) as (name, _, mode):
+        yield name
+        with writing(out):
             if force and os.path.lexists(out):
                 os.chmod(name, mode)
                 if not _renameat2(name, out, _EXCHANGE):
@@ -155,29 +153,32 @@ def remove_stale(out: str) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(out: str, mode: int, folder: bool) -> Iterator[tuple[str, int]]:
-    remove_stale(out)
+def _temporary(out: str, mode: int, force: bool, folder: bool) -> Iterator[tuple[str, int, int]]:
+    """Yields the temporary name, a descriptor of what has it, and the mode that `out` shall get."""
     name, descriptor = "", -1
     try:
-        for _ in range(_TRIES):
-            # Named before it is made, so that an interrupt in between leaves nothing behind.
-            name = os.path.join(
-                os.path.dirname(out), f"{_prefix(out)}{os.getpid()}-{secrets.token_hex(8)}.tmp"
-            )
-            if folder:
-                os.mkdir(name, mode | 0o700)
-                descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with writing(out):
+            remove_stale(out)
+            mode = _mode(out, mode) if force else mode
+            for _ in range(_TRIES):
+                # Named before it is made, so that an interrupt in between leaves nothing behind.
+                name = os.path.join(
+                    os.path.dirname(out), f"{_prefix(out)}{os.getpid()}-{secrets.token_hex(8)}.tmp"
+                )
+                if folder:
+                    os.mkdir(name, mode | 0o700)
+                    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                else:
+                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                    descriptor = os.open(name, flags, mode)
+                if _lock(descriptor) and os.path.lexists(name):
+                    break
+                os.close(descriptor)  # a starting neighbour took it for stale just now
+                descriptor = -1
+                _remove(name)
             else:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                descriptor = os.open(name, flags, mode)
-            if _lock(descriptor) and os.path.lexists(name):
-                break
-            os.close(descriptor)  # a starting neighbour took it for stale just now
-            descriptor = -1
-            _remove(name)
-        else:
-            raise OSError(errno.EAGAIN, "other processes are starting to write it, too")
-        yield name, descriptor
+                raise OSError(errno.EAGAIN, "other processes are starting to write it, too")
+        yield name, descriptor, mode
     finally:
         # After a rename the name is gone; after an exchange it is the old folder.
         _remove(name)

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31  # x^0: the bits are reflected
+_ONES = 0xFFFFFFFF
 
 
 def crc_of_changed(crc: int, changes: Iterable[tuple[int, int]]) -> int:
@@ -38,6 +39,34 @@ def crc_of_changed(crc: int, changes: Iterable[tuple[int, int]]) -> int:
         total = _multiply(total, _power(last - tail)) if total else 0
         total, last = total ^ change, tail
     return crc ^ _multiply(total, _power(last))
+
+
+def crc_with_zeros(crc: int, size: int) -> int:
+    r"""Returns the CRC-32 of a message after `size` zero bytes were appended to it.
+
+    Example:
+        >>> import zlib
+        >>> crc_with_zeros(zlib.crc32(b"fox"), 2) == zlib.crc32(b"fox\\0\\0")
+        True
+    """
+    return _multiply(crc ^ _ONES, _power(size)) ^ _ONES
+
+
+def crc_without(crc: int, tail: int, size: int) -> int:
+    """Returns the CRC-32 of a message after its end was cut off.
+
+    Args:
+        crc: The CRC-32 of the message before.
+        tail: The CRC-32 of what was cut off.
+        size: Its length in bytes.
+
+    Example:
+        >>> import zlib
+        >>> crc_without(zlib.crc32(b"the fox"), zlib.crc32(b" fox"), 4) == zlib.crc32(b"the")
+        True
+    """
+    # The polynomial is primitive: x^(2^32 - 1) = 1, so that this power undoes x^(8 * size).
+    return _multiply(crc ^ tail, _power(-size % _ONES))
 
 
 def _multiply(a: int, b: int) -> int:

@@ -27,11 +27,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn, Self
 
 from snconvert import signals
+from snconvert.archive import ahead
 from snconvert.archive.channel import Channel
 from snconvert.errors import SnconvertError, SourceError
 
@@ -151,11 +151,11 @@ class Worker:
         return SourceError(f"the HDF5 library crashed on this file ({how})", _DAMAGED)
 
     def _start(self) -> Channel:
-        if _ahead and _ahead[0].parent == os.getpid() and self._memory == MEMORY:
-            with signals.put_off():
-                begun = _ahead.pop()
-                self._pid = begun.pid
-            return Channel(begun.connection)
+        with signals.put_off():
+            begun = ahead.take() if self._memory == MEMORY else None
+            if begun is not None:
+                self._pid, connection = begun
+                return Channel(connection)
         ours, theirs = socket.socketpair()
         with theirs, signals.put_off():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
@@ -210,40 +210,7 @@ class Worker:
                 return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    parent: int
-    pid: int
-    connection: socket.socket
-
-
-_ahead: list[_Begun] = []
-
-
-def start_ahead(modules: Sequence[str]) -> None:
-    """Starts the child of the first `Worker` now, which imports while this process does, too.
-
-    To be called as early as possible: what this process has not imported yet, it need not.
-    """
-    ours, theirs = socket.socketpair()
-    with theirs, signals.put_off():
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            serve(theirs, MEMORY, modules)
-        _ahead.append(_Begun(os.getpid(), pid, ours))
-        signals.at_end(_discard)
-
-
-def _discard() -> None:
-    """Ends a child that no `Worker` took over."""
-    if _ahead and _ahead[0].parent == os.getpid():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(_ahead[0].pid, signal.SIGKILL)
-            os.waitpid(_ahead[0].pid, 0)
-
-
-def serve(connection: socket.socket, memory: int, modules: Sequence[str] = ()) -> NoReturn:
+def serve(connection: socket.socket, memory: int = MEMORY, modules: Sequence[str] = ()) -> NoReturn:
     """Answers the calls of a `Worker` until it hangs up; the main loop of the child."""
     status = 1
     try:

@@ -8,10 +8,11 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from snconvert.archive.atomic import exists, new_file, new_folder, sync_folder, writing
-from snconvert.archive.copying import Progress, copy_weights
+from snconvert.archive.copying import Copying, Progress
 from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.errors import OutputError, SourceError, located, printable
@@ -20,6 +21,7 @@ Check = Callable[[str], None]
 
 _WIDE = 0xFFFFFFFF
 _DATE = 0x0021  # 1980-01-01, the first date that zip knows
+_ALIGNMENT = 8
 
 
 def check_output(
@@ -77,97 +79,114 @@ def check_output(
     return real
 
 
-def write_archive(
-    source: Source,
-    out: str | os.PathLike[str],
-    *,
-    config: bytes,
-    metadata: Callable[[], bytes],
-    overlay: Overlay,
-    assets: Mapping[str, str] | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    check: Check | None = None,
-) -> int:
-    """Writes a `.keras` archive: the source's bytes with the changes applied.
+class Output:
+    """A converted model on its way into its place; made by `begin`."""
 
-    All members are stored with one fixed date, so that the same input gives the same bytes. Where
-    `out` is a link, the link stays and the file it leads to is replaced.
+    def __init__(self, source: Source, shown: str, parts: _Archive | _Folder) -> None:
+        self._source = source
+        self._shown = shown
+        self._parts = parts
+        self._copying = Copying(source, parts.weights, parts.offset)
+        self.finished = False
+
+    def finish(
+        self,
+        *,
+        config: bytes,
+        metadata: Callable[[], bytes],
+        overlay: Overlay,
+        assets: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+        check: Check | None = None,
+    ) -> int:
+        """Writes what is missing: the changes of the weights, and the other members.
+
+        Args:
+            config: The bytes of the new `config.json`.
+            metadata: Returns the bytes of the new `metadata.json`; called once the weights are
+                written.
+            overlay: The changes of the weights.
+            assets: Old name -> new name of the assets that are renamed.
+            progress: Called with numbers of bytes of the old weights, as they are copied.
+            check: Called with a path to the finished output, before it takes its place.
+
+        Returns:
+            The size of the output in bytes.
+
+        Raises:
+            SourceError: The input is damaged, cannot be read, or changed while it was read.
+            OutputError: The output cannot be written.
+        """
+        source, parts = self._source, self._parts
+        with located(file=self._shown):
+            names = _asset_names(source, assets)
+        with located(file=source.path), writing(self._shown):
+            parts.end_weights(overlay.size, self._copying.finish(overlay, progress))
+            parts.add(CONFIG, iter([config]), len(config))
+            for old, new in names.items():
+                parts.add(new, source.read(old), source.members[old].size)
+            last = metadata()
+            parts.add(METADATA, iter([last]), len(last))
+            size = parts.close()
+            if check is not None:
+                check(parts.path)
+            source.check_unchanged()
+        self.finished = True
+        return size
+
+    def close(self) -> None:
+        """Ends the copying of the weights."""
+        self._copying.close()
+
+
+@contextlib.contextmanager
+def begin(source: Source, out: str | os.PathLike[str], *, force: bool = False) -> Iterator[Output]:
+    """Starts to write a model beside its place, which it takes at the end of the block.
+
+    The weights are copied from now on. An archive gets an archive, a folder a folder. All members
+    of an archive are stored with one fixed date, so that the same input gives the same bytes. Where
+    `out` is a link, the link stays and what it leads to is replaced; a folder only as a whole, and
+    only if it holds nothing but a model.
 
     Args:
         source: The input.
-        out: The output file.
-        config: The bytes of the new `config.json`.
-        metadata: Returns the bytes of the new `metadata.json`; called once the weights are written.
-        overlay: The changes of the weights.
-        assets: Old name -> new name of the assets that are renamed.
+        out: The output.
         force: Whether an existing output is replaced.
-        progress: Called with the number of bytes of the old weights in each chunk.
-        check: Called with a path to the finished output, before it takes its place.
 
-    Returns:
-        The size of the output in bytes.
+    Yields:
+        What has to be finished within the block. If it raises, nothing is left behind.
 
     Raises:
-        SourceError: The input is damaged, cannot be read, or changed while it was read.
-        OutputError: The output cannot be written. In both cases nothing is left behind.
+        SourceError: The input cannot be read.
+        OutputError: The output cannot be written.
     """
     shown = os.fspath(out)
+    folder = source.kind == "folder"
     with located(file=shown), writing(shown):
         real = _real(shown)
-        names = _asset_names(source, assets)
-    with located(file=source.path), writing(shown), new_file(real, force) as descriptor:
-        archive = _Archive(descriptor)
-        archive.add(CONFIG, iter([config]), len(config))
-        place = archive.begin(WEIGHTS, overlay.size)
-        archive.end(place, copy_weights(source, overlay, descriptor, progress))
-        for old, new in names.items():
-            archive.add(new, source.read(old), source.members[old].size)
-        last = metadata()
-        archive.add(METADATA, iter([last]), len(last))
-        size = archive.close()
-        if check is not None:
-            check(f"/dev/fd/{descriptor}")
-        source.check_unchanged()
-    return size
-
-
-def write_folder(
-    source: Source,
-    out: str | os.PathLike[str],
-    *,
-    config: bytes,
-    metadata: Callable[[], bytes],
-    overlay: Overlay,
-    assets: Mapping[str, str] | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    check: Check | None = None,
-) -> int:
-    """Writes an unzipped model: as `write_archive`, but a folder that holds the members.
-
-    A folder that is there is replaced as a whole, and only if it holds nothing but a model.
-    """
-    shown = os.fspath(out)
-    with located(file=shown), writing(shown):
-        real = _real(shown)
-        names = _asset_names(source, assets)
-        if os.path.lexists(real):
+        if folder and os.path.lexists(real):
             _check_folder(source.path, real, force=force)
-    with located(file=source.path), writing(shown), new_folder(real, force) as folder:
-        size = _write_file(folder, CONFIG, iter([config]))
-        with _created(folder, WEIGHTS) as descriptor:
-            copy_weights(source, overlay, descriptor, progress)
-        size += overlay.size
-        for old, new in names.items():
-            size += _write_file(folder, new, source.read(old))
-        size += _write_file(folder, METADATA, iter([metadata()]))
-        for path, _, _ in os.walk(folder):
-            sync_folder(path)
-        if check is not None:
-            check(folder)
-        source.check_unchanged()
-    return size
+    with located(file=source.path), _parts(source, real, shown, force) as parts:
+        with contextlib.closing(Output(source, shown, parts)) as output:
+            yield output
+        if not output.finished:
+            raise RuntimeError("an output was begun and not finished")
+
+
+@contextlib.contextmanager
+def _parts(source: Source, real: str, shown: str, force: bool) -> Iterator[_Archive | _Folder]:
+    if source.kind == "archive":
+        with new_file(real, force) as descriptor:
+            yield _Archive(descriptor)
+        return
+    with new_folder(real, force) as folder:
+        with writing(shown):
+            weights = _create(os.path.join(folder, WEIGHTS))
+        try:
+            yield _Folder(folder, weights)
+        finally:
+            with contextlib.suppress(OSError):  # they have been flushed, or are not wanted
+                os.close(weights)
 
 
 def _real(out: str) -> str:
@@ -213,41 +232,52 @@ def _asset_names(source: Source, renamed: Mapping[str, str] | None) -> dict[str,
 
 
 class _Archive:
-    """Puts a zip archive together in an open file; every member is stored."""
+    """Puts a zip archive together in an open file; every member is stored.
+
+    The weights come first, at a place that does not depend on their size, nor on anything that is
+    not known yet when they are copied.
+
+    Attributes:
+        path: How the file can be opened while it has no name.
+        weights: The file, open for reading and writing.
+        offset: Where the weights begin in it: behind a local header with an extra field that has
+            room for zip64 and aligns them.
+    """
+
+    offset = 72
 
     def __init__(self, descriptor: int) -> None:
-        self._file = descriptor
-        self._entries: list[tuple[bytes, int, int, int]] = []
+        self.path = f"/dev/fd/{descriptor}"
+        self.weights = descriptor
+        self._entries: list[_Entry] = []
+
+    def end_weights(self, size: int, crc: int) -> None:
+        """Completes the weights, which have been written."""
+        self._end(_Entry(WEIGHTS.encode(), crc, size, 0), self.offset)
+        os.lseek(self.weights, self.offset + size, os.SEEK_SET)
 
     def add(self, name: str, chunks: Iterator[bytes], size: int) -> None:
-        place = self.begin(name, size)
-        crc, written = 0, 0
+        """Writes another member.
+
+        Raises:
+            SourceError: It has another size.
+        """
+        start = os.lseek(self.weights, 0, os.SEEK_CUR)
+        entry = _Entry(name.encode(), 0, size, start)
+        _write(self.weights, entry.header())
+        written = 0
         for chunk in chunks:
-            crc = zlib.crc32(chunk, crc)
+            entry.crc = zlib.crc32(chunk, entry.crc)
             written += len(chunk)
-            _write(self._file, chunk)
+            _write(self.weights, chunk)
         if written != size:
             raise SourceError(f"{printable(name)} changed while it was read", "Try again")
-        self.end(place, crc)
-
-    def begin(self, name: str, size: int) -> int:
-        """Writes the header of a member whose CRC is not known yet; its data comes next."""
-        self._entries.append((name.encode(), 0, size, os.lseek(self._file, 0, os.SEEK_CUR)))
-        _write(self._file, self._header(len(self._entries) - 1))
-        return len(self._entries) - 1
-
-    def end(self, place: int, crc: int) -> None:
-        """Completes the header of a member whose data has been written."""
-        name, _, size, start = self._entries[place]
-        self._entries[place] = name, crc, size, start
-        header = self._header(place)
-        if os.pwrite(self._file, header, start) != len(header):
-            raise OSError("a short write")
+        self._end(entry)
 
     def close(self) -> int:
         """Writes the directory and returns the size of the archive."""
-        start = os.lseek(self._file, 0, os.SEEK_CUR)
-        directory = b"".join(self._central(*entry) for entry in self._entries)
+        start = os.lseek(self.weights, 0, os.SEEK_CUR)
+        directory = b"".join(entry.central() for entry in self._entries)
         end, count = start + len(directory), len(self._entries)
         tail = b""
         if start >= _WIDE or count >= 0xFFFF:  # noqa: PLR2004 - a saturated field
@@ -258,56 +288,87 @@ class _Archive:
         tail += struct.pack(
             "<4sHHHHIIH", b"PK\x05\x06", 0, 0, few, few, end - start, min(start, _WIDE), 0
         )
-        _write(self._file, directory + tail)
+        _write(self.weights, directory + tail)
         return end + len(tail)
 
-    def _header(self, place: int) -> bytes:
-        name, crc, size, _ = self._entries[place]
-        wide = size >= _WIDE
-        extra = struct.pack("<HHQQ", 1, 16, size, size) if wide else b""
-        flags = 0 if name.isascii() else 0x0800
-        least, shown = (45, _WIDE) if wide else (20, size)
-        fixed: tuple[Any, ...] = (least, flags, 0, 0, _DATE, crc, shown, shown)
-        return struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *fixed, len(name), len(extra)) + (
-            name + extra
-        )
+    def _end(self, entry: _Entry, data: int = 0) -> None:
+        header = entry.header(data)
+        if os.pwrite(self.weights, header, entry.start) != len(header):
+            raise OSError("a short write")
+        self._entries.append(entry)
 
-    def _central(self, name: bytes, crc: int, size: int, start: int) -> bytes:
-        wide = [size, size] * (size >= _WIDE) + [start] * (start >= _WIDE)
+
+@dataclass(slots=True)
+class _Entry:
+    """A member of an archive: its name, its CRC-32, its size, and where its header begins."""
+
+    name: bytes
+    crc: int
+    size: int
+    start: int
+
+    def header(self, data: int = 0) -> bytes:
+        """Returns the local header, with padding if the data begins at `data`."""
+        wide = self.size >= _WIDE
+        extra = struct.pack("<HHQQ", 1, 16, self.size, self.size) if wide else b""
+        padding = data - self.start - 30 - len(self.name) - len(extra)
+        if padding > 0:  # as Android's zipalign writes it
+            extra += struct.pack(f"<HHH{padding - 6}x", 0xD935, padding - 4, _ALIGNMENT)
+        flags = 0 if self.name.isascii() else 0x0800
+        least, shown = (45, _WIDE) if wide else (20, self.size)
+        fixed: tuple[Any, ...] = (least, flags, 0, 0, _DATE, self.crc, shown, shown)
+        lengths = len(self.name), len(extra)
+        return struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", *fixed, *lengths) + self.name + extra
+
+    def central(self) -> bytes:
+        """Returns the member's entry in the directory."""
+        wide = [self.size, self.size] * (self.size >= _WIDE) + [self.start] * (self.start >= _WIDE)
         extra = struct.pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
-        flags = 0 if name.isascii() else 0x0800
-        least, shown = 45 if wide else 20, min(size, _WIDE)
-        fixed: tuple[Any, ...] = (0x300 | least, least, flags, 0, 0, _DATE, crc, shown, shown)
-        sizes = (len(name), len(extra), 0, 0, 0, 0o100644 << 16, min(start, _WIDE))
-        return struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", *fixed, *sizes) + name + extra
+        flags = 0 if self.name.isascii() else 0x0800
+        least, shown = 45 if wide else 20, min(self.size, _WIDE)
+        fixed: tuple[Any, ...] = (0x300 | least, least, flags, 0, 0, _DATE, self.crc, shown, shown)
+        rest = (len(self.name), len(extra), 0, 0, 0, 0o100644 << 16, min(self.start, _WIDE))
+        head = struct.pack("<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", *fixed, *rest)
+        return head + self.name + extra
 
 
-class _created:  # noqa: N801 - reads like a function
-    """Makes a file in a new folder, and flushes it at the end of the block."""
+class _Folder:
+    """Puts an unzipped model together; the same as `_Archive`, but each member is a file."""
 
-    def __init__(self, folder: str, name: str) -> None:
-        path = os.path.join(folder, name)
+    offset = 0
+
+    def __init__(self, folder: str, weights: int) -> None:
+        self.path = folder
+        self.weights = weights
+        self._size = 0
+
+    def end_weights(self, size: int, crc: int) -> None:  # noqa: ARG002 - only archives hold it
+        """Completes the weights, which have been written."""
+        os.fsync(self.weights)
+        self._size += size
+
+    def add(self, name: str, chunks: Iterator[bytes], size: int) -> None:
+        """Writes another member."""
+        path = os.path.join(self.path, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-    def __enter__(self) -> int:
-        return self._descriptor
-
-    def __exit__(self, kind: object, *_: object) -> None:
+        descriptor = _create(path)
         try:
-            if kind is None:
-                os.fsync(self._descriptor)
+            for chunk in chunks:
+                _write(descriptor, chunk)
+            os.fsync(descriptor)
         finally:
-            os.close(self._descriptor)
+            os.close(descriptor)
+        self._size += size
+
+    def close(self) -> int:
+        """Flushes the folders and returns the size of all files."""
+        for path, _, _ in os.walk(self.path):
+            sync_folder(path)
+        return self._size
 
 
-def _write_file(folder: str, name: str, chunks: Iterator[bytes]) -> int:
-    size = 0
-    with _created(folder, name) as descriptor:
-        for chunk in chunks:
-            _write(descriptor, chunk)
-            size += len(chunk)
-    return size
+def _create(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -26,7 +26,7 @@ _LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
 _MOST_FILES = 20_000
 _DEEPEST = 32
 
-Identity = tuple[int, int, int, int]
+Identity = tuple[int, int, int, int, int]
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Source:
                     progress(len(chunk))
 
     def check_unchanged(self) -> None:
-        """Compares size, time and inode of the input with those at its opening.
+        """Compares size, times and inode of the input with those at its opening.
 
         Raises:
             SourceError: The input was changed or replaced since.
@@ -371,7 +371,9 @@ class _opened:  # noqa: N801 - reads like a function
 
 
 def _identity(status: os.stat_result) -> Identity:
-    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+    # The time of the status, too: the one of the contents can be set back, this cannot.
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return status.st_size, *times, status.st_ino, status.st_dev
 
 
 def _special(mode: int) -> str:

@@ -182,7 +182,7 @@ def _save(
     with writing(output):
         real = os.path.realpath(output)
     if folder:
-        with new_folder(real, force) as place, _saving():
+        with writing(output), new_folder(real, force) as place, _saving():
             saving_lib.save_model(model, place, zipped=False)
             _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
             _change(os.path.join(place, _CONFIG), _numbered)

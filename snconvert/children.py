@@ -1,0 +1,13 @@
+"""The modules that only the guarded process needs, by verb: h5py and the linear algebra."""
+
+from __future__ import annotations
+
+_MEASURING = ("snconvert.archive.h5", "snconvert.sigmas")
+_SCALING = ("snconvert.archive.h5", "snconvert.effective")
+IN_CHILD = {
+    "apply": _MEASURING,
+    "inspect": _MEASURING,
+    "bake": _SCALING,
+    "remove": ("snconvert.archive.h5",),
+    "verify": (*_SCALING, "snconvert.comparison"),
+}
