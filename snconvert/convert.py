@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import begin, check_output
+from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import Source, open_source
 from snconvert.children import IN_CHILD
 from snconvert.convolution import joint_range
@@ -25,7 +25,16 @@ from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Refuses, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
-from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport, Report, Tell, norm_of
+from snconvert.report import (
+    BOUNDED,
+    NO_KERNEL,
+    UNPROVED,
+    LayerReport,
+    Progress,
+    Report,
+    Tell,
+    norm_of,
+)
 from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
@@ -77,7 +86,8 @@ def convert_file(
             if to is not None:  # copies and hashes the weights beside the search for u
                 opened.hash_ahead()
                 begun = stack.enter_context(begin(opened, to, force=force or in_place))
-            measured = measure(model, chosen, worker, progress, certify=recipe.certify)
+            tell = _watched(begun, progress)
+            measured = measure(model, chosen, worker, tell, certify=recipe.certify)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
             if begun is not None:
@@ -149,6 +159,19 @@ def inspect_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
     )
+
+
+def _watched(begun: Output | None, progress: Tell) -> Tell:
+    """Lets a full disk or a damaged input end the search for `u`, which may take minutes."""
+    if begun is None:
+        return progress
+
+    def tell(done: Progress) -> None:
+        begun.check()
+        if progress is not None:
+            progress(done)
+
+    return tell
 
 
 def _check(source: Source, worker: Worker) -> Callable[[str], None]:

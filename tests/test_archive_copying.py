@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from snconvert.archive import copying
 from snconvert.archive.copying import Copying
+from snconvert.archive.extent import Extent
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.archive.source import open_source
 from snconvert.errors import SourceError
@@ -120,13 +121,13 @@ def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
             assert os.pread(file.fileno(), 1 << 24, 0) == bytes(source.weights.map())
             early.finish(Overlay.empty(source.weights))
         flushed.clear()
-        read = type(source.weights).pread_into
+        read = Extent.pread_into
 
         def slow(extent, buffer, at):
             assert held.wait(10)
             read(extent, buffer, at)
 
-        monkeypatch.setattr(type(source.weights), "pread_into", slow)
+        monkeypatch.setattr(Extent, "pread_into", slow)
         with contextlib.closing(Copying(source, file.fileno(), 0)) as late:
             threading.Timer(0.2, held.set).start()
             late.finish(Overlay.empty(source.weights))
@@ -152,3 +153,47 @@ def test_an_error_of_the_copy_comes_when_it_is_waited_for(monkeypatch):
     monkeypatch.setattr(copying.os, "pwrite", full)
     with open_source(MODEL) as source, pytest.raises(OSError, match="No space"):
         copy(source, Overlay.empty(source.weights))
+
+
+def test_a_copy_that_an_interrupt_left_behind_writes_to_its_own_file_only(monkeypatch):
+    """Ctrl-C while the thread starts: what gets the numbers of the closed files stays as it is."""
+    go = threading.Event()
+    read = Extent.pread_into
+
+    def slow(extent, buffer, at):
+        assert go.wait(10)
+        read(extent, buffer, at)
+
+    def interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    start = threading.Thread.start
+    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+        monkeypatch.setattr(Extent, "pread_into", slow)
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Copying(source, file.fileno(), 0)
+        monkeypatch.undo()
+        numbers = [file.fileno(), source.weights.descriptor]
+    others = [tempfile.TemporaryFile(buffering=0) for _ in range(8)]  # noqa: SIM115 - closed below
+    assert {other.fileno() for other in others} >= set(numbers)
+    go.set()
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and "ThreadPool" in thread.name:
+            thread.join(10)
+    for other in others:
+        assert os.fstat(other.fileno()).st_size == 0
+        other.close()
+
+
+def test_an_output_that_cannot_be_read_back_is_no_fault_of_the_input(monkeypatch):
+    """The blocks that change are read from the output: an error there is an OSError."""
+    monkeypatch.setattr(copying.os, "pread", lambda *_: b"")
+    with (
+        open_source(MODEL) as source,
+        tempfile.TemporaryFile(buffering=0) as file,
+        contextlib.closing(Copying(source, file.fileno(), 0)) as begun,
+        pytest.raises(OSError, match="shorter"),
+    ):
+        begun.finish(Overlay({0: b"x" * 64}, source.weights.size, 64))

@@ -405,3 +405,33 @@ def test_folders_and_files_are_not_mixed_up(tmp_path):
             check_output(folder, out, force=True)
     check_output(folder, tmp_path / "deep" / "in-sn")
     check_output(folder, folder, in_place=True)
+
+
+def test_a_copy_that_fails_can_be_noticed_before_it_is_waited_for(tmp_path, monkeypatch):
+    """A disk that fills up ends the search for `u`, with the error that writing makes of it."""
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(output.os, "pwrite", full)
+
+    def wait_and_check():
+        with open_source(MODEL) as source, begin(source, tmp_path / "out") as begun:
+            while True:
+                begun.check()
+                time.sleep(0.01)
+
+    with pytest.raises(OutputError, match="No space left") as caught:
+        wait_and_check()
+    assert caught.value.file == str(tmp_path / "out")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_output_that_is_not_finished_does_not_take_its_place(tmp_path):
+    """Whoever forgets to finish what was begun gets no file."""
+    with open_source(MODEL) as source:
+        with pytest.raises(RuntimeError, match="not finished"), begin(source, tmp_path / "out"):
+            pass
+        with pytest.raises(OSError, match="elsewhere"), begin(source, tmp_path / "out"):
+            raise OSError("elsewhere")  # no error of the output: it goes its own way
+    assert os.listdir(tmp_path) == []

@@ -182,6 +182,26 @@ def test_a_changed_input_is_noticed(tmp_path):
                 source.check_unchanged()
 
 
+def test_a_change_that_hides_its_time_is_noticed_and_a_touched_status_is_no_change(tmp_path):
+    """A new link or permissions change no byte; what was changed and dated back is damaged."""
+    path = tmp_path / "m.keras"
+    shutil.copy(PLAIN, path)
+    with open_source(path) as source:
+        (tmp_path / "link").hardlink_to(path)
+        path.chmod(0o640)
+        assert path.stat().st_ctime_ns != source._identities[str(path)][1]
+        source.check_unchanged()
+        before = path.stat()
+        with path.open("r+b") as file:
+            file.seek(source.weights.offset + source.weights.size // 2)
+            (byte,) = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(SourceError, match="CRC"):
+            source.check_unchanged()
+
+
 def test_a_refused_file_leaves_nothing_open(tmp_path):
     """Descriptors are closed with the source, and when it is refused."""
     (tmp_path / "model.weights.h5").write_bytes(b"x")

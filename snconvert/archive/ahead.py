@@ -24,7 +24,11 @@ def start_ahead(modules: Sequence[str]) -> None:
     """
     ours, theirs = socket.socketpair()
     with theirs, signals.put_off():
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # the `Worker` tries again, and says so
+            ours.close()
+            return
         if pid == 0:
             from snconvert.archive.guard import serve  # noqa: PLC0415 -- later, in the parent
 

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from threading import Event
 
 from snconvert.archive.crc import crc_of_changed, crc_with_zeros, crc_without
@@ -38,11 +39,18 @@ class Copying:
     def __init__(self, source: Source, descriptor: int, offset: int) -> None:
         self._weights = source.weights
         self._expected = source.members[WEIGHTS].crc
-        self._output = Extent(descriptor, offset, source.weights.size)
+        self._descriptor, self._offset = descriptor, offset
         self._copied = 0
         self._awaited, self._closed = Event(), Event()
         self._thread = ThreadPoolExecutor(1)
-        self._crc: Future[int] = self._thread.submit(self._copy)
+        # The thread has files of its own: if an interrupt leaves it behind, it must not write to
+        # what has got the number of a file that was closed.
+        files = os.dup(self._weights.descriptor), os.dup(descriptor)
+        try:
+            self._crc: Future[int] = self._thread.submit(self._copy, *files)
+        except BaseException:
+            self._closed.set()
+            raise
 
     def finish(self, overlay: Overlay, progress: Progress | None = None) -> int:
         """Waits for the copy and changes it.
@@ -62,9 +70,9 @@ class Copying:
         crc = self._resize(self._wait(progress), overlay.size)
         changes = []
         for at, new in _changes(overlay, self._weights):
-            old = self._output.pread(len(new), at)
+            old = self._read(len(new), at)
             changes.append((overlay.size - at - len(new), zlib.crc32(old) ^ zlib.crc32(new)))
-            self._write(memoryview(new), at)
+            _write(self._descriptor, memoryview(new), self._offset + at)
         return crc_of_changed(crc, changes)
 
     def close(self) -> None:
@@ -72,21 +80,31 @@ class Copying:
         self._closed.set()
         self._thread.shutdown()
 
-    def _copy(self) -> int:
-        crc, buffer = 0, memoryview(bytearray(min(_CHUNK, self._weights.size)))
-        for at in range(0, self._weights.size, _CHUNK):
-            if self._closed.is_set():
-                return 0
-            chunk = buffer[: min(_CHUNK, self._weights.size - at)]
-            self._weights.pread_into(chunk, at)
-            crc = zlib.crc32(chunk, crc)
-            self._write(chunk, at)
-            self._copied = at + len(chunk)
-        if self._expected not in (None, crc):
-            raise damaged(WEIGHTS)
-        if not self._awaited.is_set():  # else the changes come at once, and one flush does for all
-            os.fsync(self._output.descriptor)
-        return crc
+    def check(self) -> None:
+        """Raises what has ended the copy, if anything has."""
+        if self._crc.done():
+            self._crc.result()
+
+    def _copy(self, source: int, output: int) -> int:
+        try:
+            crc, buffer = 0, memoryview(bytearray(min(_CHUNK, self._weights.size)))
+            weights = replace(self._weights, descriptor=source)
+            for at in range(0, weights.size, _CHUNK):
+                if self._closed.is_set():
+                    return 0
+                chunk = buffer[: min(_CHUNK, weights.size - at)]
+                weights.pread_into(chunk, at)
+                crc = zlib.crc32(chunk, crc)
+                _write(output, chunk, self._offset + at)
+                self._copied = at + len(chunk)
+            if self._expected not in (None, crc):
+                raise damaged(WEIGHTS)
+            if not self._awaited.is_set():  # else changes come at once, and one flush does for all
+                os.fsync(output)
+            return crc
+        finally:
+            os.close(source)
+            os.close(output)
 
     def _wait(self, progress: Progress | None) -> int:
         self._awaited.set()
@@ -101,21 +119,23 @@ class Copying:
 
     def _resize(self, crc: int, size: int) -> int:
         """Cuts the weights, or makes them longer by zeros; returns their CRC-32 then."""
-        old = self._output
-        self._output = Extent(old.descriptor, old.offset, size)
-        if size >= old.size:
-            os.ftruncate(old.descriptor, old.offset + size)
-            return crc_with_zeros(crc, size - old.size)
-        tail = 0
-        for at in range(size, old.size, _CHUNK):
-            tail = zlib.crc32(old.pread(_CHUNK, at), tail)
-        os.ftruncate(old.descriptor, old.offset + size)
-        return crc_without(crc, tail, old.size - size)
+        old, tail = self._weights.size, 0
+        for at in range(size, old, _CHUNK):
+            tail = zlib.crc32(self._read(min(_CHUNK, old - at), at), tail)
+        os.ftruncate(self._descriptor, self._offset + size)
+        return crc_without(crc, tail, old - size) if size < old else crc_with_zeros(crc, size - old)
 
-    def _write(self, data: memoryview, at: int) -> None:
-        while data:
-            count = os.pwrite(self._output.descriptor, data, self._output.offset + at)
-            data, at = data[count:], at + count
+    def _read(self, size: int, at: int) -> bytes:
+        data = os.pread(self._descriptor, size, self._offset + at)
+        if len(data) != size:
+            raise OSError("it became shorter while it was written")
+        return data
+
+
+def _write(descriptor: int, data: memoryview, at: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, at)
+        data, at = data[count:], at + count
 
 
 def _changes(overlay: Overlay, weights: Extent) -> Iterator[tuple[int, bytes | memoryview]]:

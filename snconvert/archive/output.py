@@ -134,6 +134,16 @@ class Output:
         self.finished = True
         return size
 
+    def check(self) -> None:
+        """Raises what has ended the copying of the weights, if anything has, before `finish` does.
+
+        Raises:
+            SourceError: As `finish` does.
+            OutputError: As `finish` does.
+        """
+        with located(file=self._source.path), writing(self._shown):
+            self._copying.check()
+
     def close(self) -> None:
         """Ends the copying of the weights."""
         self._copying.close()

@@ -26,7 +26,7 @@ _LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
 _MOST_FILES = 20_000
 _DEEPEST = 32
 
-Identity = tuple[int, int, int, int, int]
+Identity = tuple[tuple[int, int, int, int], int]
 
 
 @dataclass
@@ -141,22 +141,29 @@ class Source:
     def check_unchanged(self) -> None:
         """Compares size, times and inode of the input with those at its opening.
 
+        If only the time of the status differs, the stored weights are read again: somebody may have
+        changed them and set the other time back, or no more than the permissions or a link.
+
         Raises:
             SourceError: The input was changed or replaced since.
         """
-        for path, before in self._identities.items():
+        touched = False
+        for path, (before, status_time) in self._identities.items():
             try:
                 now = {_identity(os.stat(path))}
                 if self.kind == "archive":
                     now.add(_identity(os.fstat(self._descriptors[0])))
             except OSError:
                 now = set()
-            if now != {before}:
+            if {identity for identity, _ in now} != {before}:
                 raise SourceError(
                     "the file was changed, replaced or removed while it was read",
                     "Try again when nothing writes to it",
                     file=self.path,
                 )
+            touched |= any(time != status_time for _, time in now)
+        if touched:
+            self.check_weights()
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -371,9 +378,9 @@ class _opened:  # noqa: N801 - reads like a function
 
 
 def _identity(status: os.stat_result) -> Identity:
-    # The time of the status, too: the one of the contents can be set back, this cannot.
-    times = status.st_mtime_ns, status.st_ctime_ns
-    return status.st_size, *times, status.st_ino, status.st_dev
+    """Returns what a change changes, and the time of the status, which other things change, too."""
+    known = status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+    return known, status.st_ctime_ns
 
 
 def _special(mode: int) -> str:
