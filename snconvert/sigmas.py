@@ -22,6 +22,7 @@ from snconvert.linalg.triplet import leading_triplet
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
+_WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
 _MOST = 8  # processes: a few of them take all that the memory gives
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
@@ -52,7 +53,7 @@ def measure(
     batches = list(_batches(tasks))
     # Large kernels' proofs, and large maps, take memory: one at a time.
     with contextlib.closing(OneAtATime()) as turn:
-        for place, done in side_by_side(work, batches, _cores()):
+        for place, done in side_by_side(work, batches, _processes(tasks)):
             results |= done
             if report is not None:
                 batch = batches[place]
@@ -82,8 +83,11 @@ def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
         yield batch
 
 
-def _cores() -> int:
+def _processes(tasks: Sequence[Task]) -> int:
     """Returns how many processes there may be: each has a memory limit of its own."""
+    simple = not any(task.certify or task.convolution for task in tasks)
+    if simple and sum(task.dataset.nbytes for task in tasks) < _WORTH_FORKS:
+        return 1
     known = hasattr(os, "sched_getaffinity")
     return min(_MOST, len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
 

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -163,7 +162,7 @@ def _temporary(out: str, mode: int, force: bool, folder: bool) -> Iterator[tuple
             for _ in range(_TRIES):
                 # Named before it is made, so that an interrupt in between leaves nothing behind.
                 name = os.path.join(
-                    os.path.dirname(out), f"{_prefix(out)}{os.getpid()}-{secrets.token_hex(8)}.tmp"
+                    os.path.dirname(out), f"{_prefix(out)}{os.getpid()}-{os.urandom(8).hex()}.tmp"
                 )
                 if folder:
                     os.mkdir(name, mode | 0o700)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -276,6 +275,8 @@ def _check_weights_kind(source: Source) -> None:
 
 def _unpacked(source: Source) -> Extent:
     """Decompresses the weights into a file without a name, so that nothing can be left behind."""
+    import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
+
     try:
         with tempfile.TemporaryFile(buffering=0) as file:
             for chunk in source.read(WEIGHTS):
