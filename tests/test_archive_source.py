@@ -82,7 +82,7 @@ def test_a_full_temporary_folder_is_said(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("snconvert.archive.source.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(OutputError, match=r"No space left on device.*TMPDIR"):
         open_source(path)
 
