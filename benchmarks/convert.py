@@ -3,8 +3,9 @@
     python benchmarks/convert.py [--runs N] [NAME ...]
 
 For each model, with random weights and with a spectrum that decays as that of trained kernels does,
-it runs `cp`, `snconvert apply` and `benchmarks/peer.py` in turns, each as a process of its own from
-start to exit, and prints medians, ratios and the peak of anonymous memory (RssAnon, summed over the
+it runs `cp`, `snconvert apply`, `benchmarks/peer.py` and `import h5py`, the least that a Python
+program for these files does, in turns, each as a process of its own from start to exit, and prints
+medians, ratios and the peak of anonymous memory (RssAnon, summed over the
 process and its children), which one more run of each shows, as watching costs time. The models are
 made once, in `benchmarks/out`.
 """
@@ -174,14 +175,15 @@ def measure(name: str, spectrum: str, runs: int) -> str:
             *flags,
         ],
         "script": [sys.executable, str(HERE / "peer.py"), str(source), str(target), *flags],
+        "start": [sys.executable, "-c", "import h5py"],
     }
     results: dict[str, list[Run]] = {key: [] for key in commands}
     for _ in range(runs):
         for key, command in commands.items():
             target.unlink(missing_ok=True)
             results[key].append(run(command))
-    cp, ours, script = (
-        statistics.median(r.seconds for r in results[key]) for key in ("cp", "ours", "script")
+    cp, ours, script, start = (
+        statistics.median(run.seconds for run in results[key]) for key in commands
     )
     sigma = statistics.median(
         float(re.findall(r"([\d.]+) s of it", r.output)[0]) for r in results["ours"]
@@ -194,7 +196,8 @@ def measure(name: str, spectrum: str, runs: int) -> str:
     spread = max(r.seconds for r in results["ours"]) - min(r.seconds for r in results["ours"])
     return (
         f"| {name} | {source.stat().st_size / 1e6:.0f} MB | {spectrum} | {cp:.2f} | {ours:.2f}"
-        f" ± {spread / 2:.2f} | {sigma:.2f} | {ours - sigma:.2f} of {allowed:.2f} | {script:.2f} |"
+        f" ± {spread / 2:.2f} | {sigma:.2f} | {ours - sigma:.2f} of {allowed:.2f} | {start:.2f} |"
+        f" {script:.2f} |"
         f" {script / ours:.1f} | {memory:.0f} MB | {peer_memory:.0f} MB |"
     )
 
@@ -206,10 +209,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     print(
-        "| model | size | spectrum | cp s | ours s | of it u s | rest of allowed s | script s |"
-        " script / ours | ours RssAnon | script RssAnon |"
+        "| model | size | spectrum | cp s | ours s | of it u s | rest of allowed s |"
+        " import h5py s | script s | script / ours | ours RssAnon | script RssAnon |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print(f"|{'---|' * 12}")
     for name in arguments.names:
         for spectrum in ("random", "decaying"):
             print(measure(name, spectrum, arguments.runs), flush=True)
