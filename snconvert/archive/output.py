@@ -177,7 +177,9 @@ def begin(source: Source, out: str | os.PathLike[str], *, force: bool = False) -
         if folder and os.path.lexists(real):
             _check_folder(source.path, real, force=force)
     with located(file=source.path), _parts(source, real, shown, force) as parts:
-        with contextlib.closing(Output(source, shown, parts)) as output:
+        with writing(shown):
+            output = Output(source, shown, parts)
+        with contextlib.closing(output):
             yield output
         if not output.finished:
             raise RuntimeError("an output was begun and not finished")
