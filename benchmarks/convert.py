@@ -5,9 +5,9 @@
 For each model, with random weights and with a spectrum that decays as that of trained kernels does,
 it runs `cp`, `snconvert apply`, `benchmarks/peer.py` and `import h5py`, the least that a Python
 program for these files does, in turns, each as a process of its own from start to exit, and prints
-medians, ratios and the peak of anonymous memory (RssAnon, summed over the
-process and its children), which one more run of each shows, as watching costs time. The models are
-made once, in `benchmarks/out`.
+medians, ratios and the peak of anonymous memory (RssAnon, summed over the process and its
+children), which one more run of each shows, as watching costs time. The models are made once, in
+`benchmarks/out`.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def measure(name: str, spectrum: str, runs: int) -> str:
             target.unlink(missing_ok=True)
             results[key].append(run(command))
     cp, ours, script, start = (
-        statistics.median(run.seconds for run in results[key]) for key in commands
+        statistics.median(r.seconds for r in results[key]) for key in commands
     )
     sigma = statistics.median(
         float(re.findall(r"([\d.]+) s of it", r.output)[0]) for r in results["ours"]
@@ -197,8 +197,7 @@ def measure(name: str, spectrum: str, runs: int) -> str:
     return (
         f"| {name} | {source.stat().st_size / 1e6:.0f} MB | {spectrum} | {cp:.2f} | {ours:.2f}"
         f" ± {spread / 2:.2f} | {sigma:.2f} | {ours - sigma:.2f} of {allowed:.2f} | {start:.2f} |"
-        f" {script:.2f} |"
-        f" {script / ours:.1f} | {memory:.0f} MB | {peer_memory:.0f} MB |"
+        f" {script:.2f} | {script / ours:.1f} | {memory:.0f} MB | {peer_memory:.0f} MB |"
     )
 
 

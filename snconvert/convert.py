@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import Output, begin, check_output
@@ -81,11 +81,11 @@ def convert_file(
         outcomes = plan.outcomes if to is None else plan.steps
         status = "convertible" if to is None else "converted"
         chosen = [_choice(outcome, recipe) for outcome in outcomes]
-        with contextlib.ExitStack() as stack:
-            begun = None
-            if to is not None:  # copies and hashes the weights beside the search for u
-                opened.hash_ahead()
-                begun = stack.enter_context(begin(opened, to, force=force or in_place))
+        writing: AbstractContextManager[Output | None] = nullcontext()
+        if to is not None:  # copies and hashes the weights beside the search for u
+            opened.hash_ahead()
+            writing = begin(opened, to, force=force or in_place)
+        with writing as begun:
             tell = _watched(begun, progress)
             measured = measure(model, chosen, worker, tell, certify=recipe.certify)
             layers = _layer_reports(model, plan, measured, recipe, status)
@@ -109,7 +109,7 @@ def convert_file(
                 opened.check_unchanged()
     return Report(
         source=source,
-        output=None if dry_run else output,
+        output=to,
         target=recipe.target,
         mode=recipe.settings.mode,
         bound=recipe.settings.bound,

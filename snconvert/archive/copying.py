@@ -72,7 +72,7 @@ class Copying:
         for at, new in _changes(overlay, self._weights):
             old = self._read(len(new), at)
             changes.append((overlay.size - at - len(new), zlib.crc32(old) ^ zlib.crc32(new)))
-            _write(self._descriptor, memoryview(new), self._offset + at)
+            write_at(self._descriptor, new, self._offset + at)
         return crc_of_changed(crc, changes)
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Copying:
                 chunk = buffer[: min(_CHUNK, weights.size - at)]
                 weights.pread_into(chunk, at)
                 crc = zlib.crc32(chunk, crc)
-                _write(output, chunk, self._offset + at)
+                write_at(output, chunk, self._offset + at)
                 self._copied = at + len(chunk)
             if self._expected not in (None, crc):
                 raise damaged(WEIGHTS)
@@ -132,10 +132,12 @@ class Copying:
         return data
 
 
-def _write(descriptor: int, data: memoryview, at: int) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, at)
-        data, at = data[count:], at + count
+def write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
+    """Writes all of `data` from a place in a file on."""
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(descriptor, rest, at)
+        rest, at = rest[count:], at + count
 
 
 def _changes(overlay: Overlay, weights: Extent) -> Iterator[tuple[int, bytes | memoryview]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snconvert.archive.atomic import exists, new_file, new_folder, sync_folder, writing
-from snconvert.archive.copying import Copying, Progress
+from snconvert.archive.copying import Copying, Progress, write_at
 from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.errors import OutputError, SourceError, located, printable
@@ -304,9 +304,7 @@ class _Archive:
         return end + len(tail)
 
     def _end(self, entry: _Entry, data: int = 0) -> None:
-        header = entry.header(data)
-        if os.pwrite(self.weights, header, entry.start) != len(header):
-            raise OSError("a short write")
+        write_at(self.weights, entry.header(data), entry.start)
         self._entries.append(entry)
 
 

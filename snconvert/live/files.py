@@ -181,25 +181,24 @@ def _save(
 ) -> None:
     with writing(output):
         real = os.path.realpath(output)
-    if folder:
-        with writing(output), new_folder(real, force) as place, _saving():
-            saving_lib.save_model(model, place, zipped=False)
-            _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
-            _change(os.path.join(place, _CONFIG), _numbered)
-            for path, _, names in os.walk(place):
-                for name in names:
-                    _change(os.path.join(path, name), None)
-        return
-    # Keras' file has no name, so that nothing of it can be left behind.
-    with (
-        writing(output),
-        tempfile.TemporaryFile(dir=os.path.dirname(real)) as plain,
-        new_file(real, force) as descriptor,
-        os.fdopen(os.dup(descriptor), "w+b") as target,
-    ):
-        with _saving():
-            saving_lib.save_model(model, plain)
-        _rewrite(plain, target, made)
+        if folder:
+            with new_folder(real, force) as place, _saving():
+                saving_lib.save_model(model, place, zipped=False)
+                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
+                _change(os.path.join(place, _CONFIG), _numbered)
+                for path, _, names in os.walk(place):
+                    for name in names:
+                        _change(os.path.join(path, name), None)
+            return
+        # Keras' file has no name, so that nothing of it can be left behind.
+        with (
+            tempfile.TemporaryFile(dir=os.path.dirname(real)) as plain,
+            new_file(real, force) as descriptor,
+            os.fdopen(os.dup(descriptor), "w+b") as target,
+        ):
+            with _saving():
+                saving_lib.save_model(model, plain)
+            _rewrite(plain, target, made)
 
 
 def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
