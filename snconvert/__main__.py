@@ -44,7 +44,10 @@ def main() -> None:
             start_ahead(IN_CHILD[verb])
     from snconvert.cli import main as run  # noqa: PLC0415 - most of the start
 
-    run()
+    try:
+        run()
+    finally:
+        gc.freeze()  # nor among them on the way out
 
 
 if __name__ == "__main__":

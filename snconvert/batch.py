@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import multiprocessing
 import os
 import signal
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from snconvert import signals
 from snconvert.api import SUFFIXES, default_output
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.report import Report
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 Job = Callable[[str, str | None], Report]
 """Converts one source into one output."""
@@ -113,6 +114,9 @@ def run(
         for index, pair in enumerate(zip(sources, targets, strict=True)):
             yield index, _attempt(job, *pair)
         return
+    import multiprocessing  # noqa: PLC0415 - most runs need none
+    from multiprocessing.connection import wait  # noqa: PLC0415 - as above
+
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
     waiting = deque(enumerate(zip(sources, targets, strict=True)))
@@ -128,7 +132,7 @@ def run(
                     running[ours] = index, process
                     theirs.close()
             for ready in wait(list(running)):
-                connection = cast(Connection, ready)
+                connection = cast("Connection", ready)
                 index, process = running[connection]
                 outcome = _outcome(connection, process, sources[index])
                 del running[connection]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.convolution import Convolution
 from snconvert.errors import WeightsError, located, printable
@@ -22,8 +21,7 @@ ACTIVATIONS = ("activation", "recurrent_activation")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKernel:
+class StoredKernel(NamedTuple):
     """One kernel of a layer, in the file.
 
     Attributes:
@@ -52,8 +50,7 @@ class StoredKernel:
         return self.kernel.convolution_of(self.dataset.shape, self.config, self.built_for)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What the file holds for one layer that a rule covers.
 
     Attributes:

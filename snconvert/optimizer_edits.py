@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.errors import UnsupportedError
 from snconvert.inventory import ACTIVATIONS, Stored
@@ -19,8 +18,7 @@ from snconvert.versions import is_keras_2
 _Shapes = dict[Node, list[tuple[int, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Gammas:
+class Gammas(NamedTuple):
     """The trainable scalars of one layer that come or go.
 
     Attributes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.errors import UnsupportedError, printable
 
@@ -29,8 +29,7 @@ _WAY_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The variables that one layer stores.
 
     Attributes:
@@ -43,8 +42,7 @@ class Stored:
     exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Gamma:
+class Gamma(NamedTuple):
     """A new trainable float32 scalar belongs here.
 
     Attributes:
@@ -84,8 +82,7 @@ Fresh = Callable[[float], "list[np.ndarray]"]
 """Returns the slots of a new scalar of that value."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(NamedTuple):
     """A run through the trainable variables with some slots for each."""
 
     cell: Cell

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from snconvert import constrained
 from snconvert.errors import SelectionError, UnsupportedError, printable
@@ -18,8 +18,7 @@ _LISTED = 12
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A layer that will be converted, by which rule and how."""
 
     node: Node
@@ -27,8 +26,7 @@ class Step:
     settings: Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(NamedTuple):
     """A layer that stays as it is.
 
     Attributes:
@@ -52,8 +50,7 @@ class Skip:
         return (wrapper or self.node).path
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """One outcome per layer, in the order of the file; containers are not listed."""
 
     outcomes: tuple[Step | Skip, ...]

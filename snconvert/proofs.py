@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.archive.guard import Worker
 from snconvert.constrained import (
@@ -32,8 +31,7 @@ from snconvert.tree import Node
 from snconvert.unwrapping import Normalised, find, is_constrained, scalings
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """One of two models.
 
     Attributes:

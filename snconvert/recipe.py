@@ -9,11 +9,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.errors import OptionError, located
 from snconvert.rules import KINDS
@@ -30,8 +29,7 @@ _LISTS = ("kinds", "only", "exclude", "imports")
 _KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer", "certify"}
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """Settings of their own for the layers that a pattern matches.
 
     Attributes:
@@ -203,6 +201,8 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - few runs have a file
+
     with located(file=str(path)):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
@@ -138,8 +138,7 @@ class Report:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a conversion is.
 
     Attributes:

@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -109,7 +108,7 @@ def _one(
             if task.certify and task.convolution is None:
                 with turn:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
-                triplet = replace(triplet, bounds=bounds)
+                triplet = triplet._replace(bounds=bounds)
     except KernelError as error:
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.
         return error if task.required or triplet is not None else None
@@ -120,7 +119,7 @@ def _triplet(kernel: np.ndarray, task: Task, turn: OneAtATime, *, half: bool) ->
     triplet = leading_triplet(kernel, task.view, bfloat16=half)
     if task.convolution is not None:
         mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half, turn=turn)
-        triplet = replace(mapped, matrix_norm=triplet.sigma)
+        triplet = mapped._replace(matrix_norm=triplet.sigma)
     if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
         raise KernelError(
             f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snconvert.archive.contents import Dataset
 from snconvert.convolution import Convolution
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from snconvert.linalg.scan import Array
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One kernel to measure.
 
     Attributes:
@@ -37,8 +35,7 @@ class Task:
     convolution: Convolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
+class Scaling(NamedTuple):
     """One kernel of a spectral layer, whose effective kernel is wanted.
 
     Attributes:
@@ -62,8 +59,7 @@ class Scaling:
     convolution: Convolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(NamedTuple):
     """What inference multiplies a kernel by.
 
     Attributes:
@@ -75,8 +71,7 @@ class Factor:
     factor: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """Two arrays, of which the second should be a multiple of the first.
 
     Attributes:
@@ -94,8 +89,7 @@ class Pair:
     factors: tuple[float, ...] = (1.0,)
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """How two arrays compare.
 
     Attributes:
@@ -107,8 +101,7 @@ class Compared:
     what: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """One kernel whose normalisation is to be proved.
 
     Attributes:
@@ -134,8 +127,7 @@ class Proof:
     convolution: Convolution | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proved:
+class Proved(NamedTuple):
     """What was found out about a kernel.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError, located
 from snconvert.vetting import is_builtin_layer
@@ -20,8 +20,7 @@ PACKAGE = "snconvert>"
 _REPAIR = "Repair config.json, or save the model again with Keras"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """One place where a container's configuration holds children.
 
     Attributes:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """Something that a conversion does not explain.
 
     Attributes:
@@ -22,8 +20,7 @@ class Difference:
         return f"{self.path}: {self.what}" if self.path else self.what
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A layer that was converted, or made plain again.
 
     Attributes:
@@ -43,8 +40,7 @@ class Change:
     sigma_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether one model is another one, converted. True where no difference was found.
 
     Attributes:

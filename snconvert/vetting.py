@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.errors import UnsafeError, printable
 from snconvert.references import is_builtin_layer, is_legacy, problem
@@ -27,8 +27,7 @@ _CODE_LAYERS: Mapping[str, str] = {
 """Keras' layers that run other code, which only the file's owner can judge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """A layer that needs trust when the file is loaded, and that is carried over untouched.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def test_it_says_no(shape: tuple[int, int], seed: int, off: float) -> None:
     kernel, view = np.random.default_rng(seed).normal(size=shape), MatrixView.of(shape)
     found = leading_triplet(kernel, view)
     norm = exact(kernel, view)
-    wrong = replace(found, sigma=norm * (1 + off))
+    wrong = found._replace(sigma=norm * (1 + off))
     if abs(off) < 0.9e-6:
         assert prove(kernel, view, wrong)[1] >= norm
     elif abs(off) > 1.001e-6:
@@ -154,7 +153,7 @@ def test_no_row_is_left_out(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(np.triu(gram), np.triu(tall.T @ tall), rtol=1e-12, atol=1e-10)
     found = leading_triplet(kernel, view)
     tall[-1] *= 100.0
-    wrong = replace(found, u=leading_triplet(kernel, view).u)
+    wrong = found._replace(u=leading_triplet(kernel, view).u)
     with pytest.raises(KernelError, match="may be above"):
         prove(kernel, view, wrong)
 
@@ -235,7 +234,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def wrongly(*arguments: Any, **options: Any) -> Triplet:
         found = leading_triplet(*arguments, **options)
-        return replace(found, sigma=found.sigma * 0.99)
+        return found._replace(sigma=found.sigma * 0.99)
 
     for module in ("sigmas", "live.kernels"):
         monkeypatch.setattr(f"snconvert.{module}.leading_triplet", wrongly)
@@ -253,7 +252,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             task = Task(("a/b", "Dense"), "k", dataset, MatrixView.of((3, 3)), required)
             assert sigmas.measure(extent, [task])[0].sigma == pytest.approx(0.99)
             with pytest.raises(KernelError, match=r"^a/b \(Dense\): sigma 0.99 cannot be"):
-                sigmas.measure(extent, [replace(task, certify=True)])
+                sigmas.measure(extent, [task._replace(certify=True)])
 
 
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

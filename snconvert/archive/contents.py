@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(NamedTuple):
     """One stored array.
 
     Attributes:
@@ -39,8 +38,7 @@ class Contents:
     datasets: dict[str, Dataset] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """An array that is to be multiplied.
 
     Attributes:

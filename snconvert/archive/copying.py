@@ -12,7 +12,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from threading import Event
 
 from snconvert.archive.crc import crc_of_changed, crc_with_zeros, crc_without
@@ -88,7 +87,7 @@ class Copying:
     def _copy(self, source: int, output: int) -> int:
         try:
             crc, buffer = 0, memoryview(bytearray(min(_CHUNK, self._weights.size)))
-            weights = replace(self._weights, descriptor=source)
+            weights = self._weights._replace(descriptor=source)
             for at in range(0, weights.size, _CHUNK):
                 if self._closed.is_set():
                     return 0

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from snconvert.errors import SourceError
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """The `size` bytes from `offset` on in the open file `descriptor`.
 
     An extent borrows the descriptor: who opened the file closes it. It can be sent to a

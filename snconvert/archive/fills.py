@@ -5,7 +5,7 @@ So a kernel of any size is scaled, or stored a second time, without being held i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from snconvert.archive.contents import Dataset
 from snconvert.archive.extent import Extent
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(NamedTuple):
     """Bytes of the output that come from an array of the input.
 
     Attributes:

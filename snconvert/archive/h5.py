@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import resource
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import h5py
@@ -185,7 +184,7 @@ def edit(
                 fills += _multiply(root, product, found, extent.size, made)
     seen = {above for path, _ in additions for above in _above(path)}
     _verify(file, [new for _, new in moves if new not in seen], additions)
-    return replace(file.overlay(), fills=tuple(sorted(fills, key=lambda fill: fill.offset)))
+    return file.overlay()._replace(fills=tuple(sorted(fills, key=lambda fill: fill.offset)))
 
 
 def _scan(file: OverlayFile, size: int) -> Contents:

@@ -16,7 +16,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from snconvert.archive.extent import Extent
 from snconvert.errors import SourceError, printable
@@ -39,8 +39,7 @@ _RESAVE = "Save the model again with Keras"
 _COPY = "Copy or download it again"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """Where the bytes of one member lie.
 
     Attributes:
@@ -60,8 +59,7 @@ class Member:
     crc: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: bytes
     flags: int
     method: int

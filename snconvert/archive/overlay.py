@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from snconvert.archive.extent import Extent
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from snconvert.archive.fills import Fill  # which needs numpy
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
+class Overlay(NamedTuple):
     """The changes that turn the bytes of an extent into the bytes of the output.
 
     Attributes:

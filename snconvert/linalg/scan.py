@@ -7,8 +7,7 @@ finds both, at memory speed for every format, byte order and alignment.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ _HALF, _BFLOAT, _SINGLE, _DOUBLE = 0x7C00, 0x7F80, 0x7F80_0000, 0x7FF0_0000_0000
 """The bits of infinity; anything above is NaN."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(NamedTuple):
     """What a pass over a kernel found.
 
     Attributes:

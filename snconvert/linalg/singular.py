@@ -6,15 +6,13 @@ Apart from the search for it, because the process that only passes it on does wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from snconvert.linalg.scan import Array
 
 
-@dataclass(frozen=True, slots=True)
-class Triplet:
+class Triplet(NamedTuple):
     """The largest singular value of a kernel, and the leading vectors of its blocks.
 
     Attributes:

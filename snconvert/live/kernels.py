@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -46,7 +45,7 @@ def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
         triplet = leading_triplet(value, view, bfloat16=half)
         if conv is not None:
             mapped = operator_triplet(value, view, conv, bfloat16=half)
-            triplet = replace(mapped, matrix_norm=triplet.sigma)
+            triplet = mapped._replace(matrix_norm=triplet.sigma)
         found.append(triplet)
     return found
 
@@ -56,7 +55,7 @@ def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list
     return [
         triplet
         if triplet.matrix_norm is not None
-        else replace(triplet, bounds=prove(value, view, triplet, bfloat16=half))
+        else triplet._replace(bounds=prove(value, view, triplet, bfloat16=half))
         for (value, view, half, _), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
     ]
 

@@ -82,7 +82,7 @@ def _opened_before(node: Node) -> bool:
 
 def _told(outcome: Step | Skip) -> Step | Skip:
     if isinstance(outcome, Skip) and outcome.rule is None and outcome.node.opaque:
-        return replace(outcome, reason=f"no rule for {outcome.node.title}")
+        return outcome._replace(reason=f"no rule for {outcome.node.title}")
     return outcome
 
 
