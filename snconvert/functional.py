@@ -60,15 +60,12 @@ def spectral_norm(kernel: Any, u: Any, iterations: int = 1) -> tuple[Any, Any]:
     u = space.constant(space.reshape(space.array(u, dtype, kernel), (-1, shape[-1])))
     tiny = _TINY[dtype]
     if iterations == 0:
-        length, unit, *_ = norm_and_directions(space, onto_rows(space, matrix, u), 0.0, tiny)
-        return length * unit, space.copy(space.reshape(u, given))
-    length = unit = None
+        norm, _ = norm_and_directions(space, onto_rows(space, matrix, u), 0.0, tiny)
+        return norm.sigma, space.copy(space.reshape(u, given))
     for _ in range(iterations):
         v = unit_rows(space, onto_rows(space, matrix, u), shape[-2] ** -0.5, tiny)
-        length, unit, _, u = norm_and_directions(space, onto_columns(space, matrix, v), u, tiny)
-    # Without a gradient at a kernel of zeros, where `u` is not a singular vector.
-    sigma = space.where(length == 0, 0.0, length * unit)
-    return sigma, space.copy(space.reshape(u, given))
+        norm, u = norm_and_directions(space, onto_columns(space, matrix, v), u, tiny)
+    return norm.sigma, space.copy(space.reshape(u, given))
 
 
 def _dtype(kernel: Any) -> str:

@@ -7,17 +7,40 @@ For a stack of matrices `W` of shape `(b, m, n)` and unit rows `u` of shape `(b,
 with `v` and `u'` held constant, so that `sigma = z . u'` has the gradient `d sigma / d W = v u'` in
 the largest block (Miyato et al. 2018, arXiv:1802.05957, eq. 12), and costs one product backward.
 
-A norm is kept as `length * unit`, where the constant `unit` is the largest entry, so that kernels
-of 1e-30 and 1e30 neither underflow nor overflow, nor do their gradients.
+A norm is kept as `length * unit`, where `unit` is the largest entry, so that kernels of 1e-30 and
+1e30 neither underflow nor overflow, nor do their gradients. Both are constants; the gradient, of
+any order, is that of their factor `ratio = (z . u') / sigma`, which is 1, so that nothing which
+guards against extremes has to be differentiated.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.spaces import Space
 
 _MATRIX = 2  # the rank of one matrix; without a batch axis it is up to three times as fast
+
+
+class Norm(NamedTuple):
+    """A norm as a product of scalars.
+
+    Attributes:
+        length: Its size in `unit`, a constant.
+        unit: A constant, not 0.
+        positive: Whether the norm is not 0.
+        ratio: 1, and what carries the gradient.
+    """
+
+    length: Any
+    unit: Any
+    positive: Any
+    ratio: Any = 1.0
+
+    @property
+    def sigma(self) -> Any:
+        """The norm itself, a scalar."""
+        return self.length * self.unit * self.ratio
 
 
 def onto_rows(space: Space, matrix: Any, u: Any) -> Any:
@@ -50,19 +73,14 @@ def unit_rows(space: Space, rows: Any, otherwise: float, tiny: float) -> Any:
     return space.where(lengths > 0, rows / space.least(lengths, tiny), otherwise)
 
 
-def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) -> tuple[Any, ...]:
-    """Returns the largest length of rows, and their directions.
+def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) -> tuple[Norm, Any]:
+    """Returns the largest length of rows, and their directions, constants.
 
     Args:
         space: The library.
         rows: `(b, n)`.
         otherwise: The direction of rows of zeros or NaN.
-        tiny: What counts as 0.
-
-    Returns:
-        `length`, which carries the gradient, and the constants `unit`, `positive` and `directions`.
-        The largest length is `length * unit`. Whether it is not zero says `positive`; if it is
-        zero, `unit` is 1, so that no gradient through a quotient overflows.
+        tiny: What counts as 0. Such a norm has no gradient.
     """
     largest = space.largest(abs(space.constant(rows)))
     positive = largest > tiny
@@ -71,6 +89,9 @@ def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) ->
     fixed = space.constant(rows)
     lengths = space.length(fixed)
     directions = space.where(lengths > 0, fixed / space.least(lengths, tiny), otherwise)
-    along = space.total(rows * directions)
-    length = space.reshape(along, ()) if along.shape[0] == 1 else space.largest(along)
-    return length, unit, positive, directions
+    length = space.largest(lengths)
+    # Lengths are 1 at least unless all are 0.
+    toward = space.where(positive, directions / space.least(length, 0.5), 0.0)
+    along = rows * toward
+    along = space.sum(along) if along.shape[0] == 1 else space.largest(space.total(along))
+    return Norm(length, unit, positive, along - space.constant(along) + 1.0), directions

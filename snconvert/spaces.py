@@ -31,6 +31,8 @@ class Space(NamedTuple):
     reshape: Callable[[Any, tuple[int, ...]], Any]
     split: Callable[[Any], Any]
     """All rows but the last, and the last."""
+    sum: Callable[[Any], Any]
+    """Of all numbers."""
     total: Callable[[Any], Any]
     """Sums the last axis, and keeps it."""
     where: Callable[..., Any]
@@ -94,6 +96,7 @@ def _like_numpy(xp: Any, constant: Callable[[Any], Any], copy: Callable[[Any], A
         onto_rows=lambda matrix, u: u @ matrix.T,
         reshape=xp.reshape,
         split=lambda x: (x[:-1], x[-1:]),
+        sum=xp.sum,
         total=total,
         where=xp.where,
     )
@@ -115,6 +118,7 @@ def _tensorflow() -> Space:
         onto_rows=lambda matrix, u: tf.matmul(u, matrix, transpose_b=True),
         reshape=tf.reshape,
         split=lambda x: tf.split(x, [-1, 1]),
+        sum=tf.reduce_sum,
         total=total,
         where=tf.where,
     )
@@ -135,6 +139,7 @@ def _torch() -> Space:
         onto_rows=lambda matrix, u: u @ matrix.t(),
         reshape=torch.reshape,
         split=lambda x: torch.split(x, [len(x) - 1, 1]),
+        sum=torch.sum,
         total=lambda x: torch.sum(x, dim=-1, keepdim=True),
         where=torch.where,
     )

@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.layers.power import Norm, current_norm, power_iteration, scale, stacked, times
+from snconvert.iteration import Norm
+from snconvert.layers.power import current_norm, power_iteration, scale, stacked, times
 from snconvert.matrix import MatrixView
 
 

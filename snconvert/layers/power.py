@@ -5,12 +5,12 @@ See `snconvert.iteration` for the formulas.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
-from snconvert.iteration import norm_and_directions, onto_columns, onto_rows, unit_rows
+from snconvert.iteration import Norm, norm_and_directions, onto_columns, onto_rows, unit_rows
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.matrix import MatrixView
 from snconvert.spaces import space_of_backend
@@ -20,25 +20,6 @@ SPACE = space_of_backend(keras.backend.backend())
 
 TINY = 2.0**-120
 """What counts as 0: its reciprocal, also times a little, is still a float32 number."""
-
-
-class Norm(NamedTuple):
-    """A norm as the product of two float32 scalars.
-
-    Attributes:
-        length: The part that carries the gradient.
-        unit: A constant.
-        positive: Whether the norm is not 0.
-    """
-
-    length: Any
-    unit: Any
-    positive: Any
-
-    @property
-    def sigma(self) -> Any:
-        """The norm itself, a float32 scalar."""
-        return SPACE.where(self.positive, self.length * self.unit, 0.0)
 
 
 def stacked(kernel: Any, view: MatrixView) -> Any:
@@ -96,16 +77,14 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         u: The `u` of before, which the row of a block of zeros keeps.
     """
     given = ops.convert_to_tensor(u, "float32")
-    *norm, directions = norm_and_directions(SPACE, image, given, TINY)
-    return _norm(*norm), directions
+    return norm_and_directions(SPACE, image, given, TINY)
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
     """Returns `max |W u|`, which equals sigma when `u` is the leading singular vector."""
     # A copy, which torch's backward pass finds unchanged after a training call has moved `u`.
     u = ops.copy(ops.convert_to_tensor(u, "float32"))
-    *norm, _ = norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)
-    return _norm(*norm)
+    return norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)[0]
 
 
 def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
@@ -119,10 +98,9 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
     """
     # One after the other: the product may leave the range of float32, the quotients do not.
     above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
-    factor = above / norm.length / norm.unit
-    if mode == "cap":
-        factor = ops.minimum(factor, 1.0)
-    return SPACE.where(norm.positive, factor, 1.0)
+    factor = above / SPACE.least(norm.length, TINY) / norm.unit
+    factor = SPACE.where(norm.positive, factor, 1.0) / norm.ratio
+    return ops.minimum(factor, 1.0) if mode == "cap" else factor
 
 
 def times(tensor: Any, factor: Any) -> Any:
@@ -136,11 +114,6 @@ def times(tensor: Any, factor: Any) -> Any:
         return tensor * factor
     wide = keras.backend.result_type(dtype, "float32")
     return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
-
-
-def _norm(length: Any, unit: Any, positive: Any) -> Norm:
-    # At least 1 unless all is zero: what is divided by it stays finite, its gradient too.
-    return Norm(SPACE.least(length, 0.5), unit, positive)
 
 
 def _onto_rows(matrix: Any, u: Any) -> Any:

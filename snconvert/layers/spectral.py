@@ -9,9 +9,9 @@ from keras import ops
 from keras.src.backend import AutocastScope
 
 from snconvert.convolution import Convolution
+from snconvert.iteration import Norm
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
-    Norm,
     current_norm,
     power_iteration,
     scale,

@@ -18,7 +18,8 @@ from typing import Any
 
 from keras import ops
 
-from snconvert.layers.power import TINY, Norm
+from snconvert.iteration import Norm
+from snconvert.layers.power import TINY
 
 
 def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
