@@ -162,7 +162,7 @@ def inspect_file(
 
 
 def _watched(begun: Output | None, progress: Tell) -> Tell:
-    """Lets a full disk or a damaged input end the search for `u`, which may take minutes."""
+    """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
     if begun is None:
         return progress
 

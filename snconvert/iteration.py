@@ -28,7 +28,7 @@ class Norm(NamedTuple):
     Attributes:
         length: Its size in `unit`, a constant.
         unit: A constant, not 0.
-        positive: Whether the norm is not 0.
+        positive: Whether the norm counts as more than 0.
         ratio: 1, and what carries the gradient.
     """
 
@@ -90,7 +90,7 @@ def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) ->
     lengths = space.length(fixed)
     directions = space.where(lengths > 0, fixed / space.least(lengths, tiny), otherwise)
     length = space.largest(lengths)
-    # Lengths are 1 at least unless all are 0.
+    # The largest length is 1 at least where the norm is positive.
     toward = space.where(positive, directions / space.least(length, 0.5), 0.0)
     along = rows * toward
     along = space.sum(along) if along.shape[0] == 1 else space.largest(space.total(along))

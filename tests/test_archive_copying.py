@@ -16,7 +16,7 @@ from snconvert.archive.copying import Copying
 from snconvert.archive.extent import Extent
 from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.archive.source import open_source
-from snconvert.errors import SourceError
+from snconvert.errors import SnconvertError, SourceError
 
 DATA = Path(__file__).parent / "data"
 MODEL = DATA / "models" / "a01_seq_plain.keras"
@@ -197,3 +197,19 @@ def test_an_output_that_cannot_be_read_back_is_no_fault_of_the_input(monkeypatch
         pytest.raises(OSError, match="shorter"),
     ):
         begun.finish(Overlay({0: b"x" * 64}, source.weights.size, 64))
+
+
+def test_a_system_without_threads_is_one_line_and_leaves_nothing_open(monkeypatch):
+    """As under a limit of processes, which counts threads, too."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with open_source(MODEL) as source, tempfile.TemporaryFile() as output:
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(SnconvertError, match=r"starts no thread.*ulimit -u"):
+            Copying(source, output.fileno(), 0)
+        with pytest.raises(SnconvertError, match="starts no thread"):
+            source.sha256()
+        assert len(os.listdir("/proc/self/fd")) == before

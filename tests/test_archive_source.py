@@ -202,6 +202,23 @@ def test_a_change_that_hides_its_time_is_noticed_and_a_touched_status_is_no_chan
             source.check_unchanged()
 
 
+def test_a_change_of_a_folder_that_hides_its_time_is_noticed(tmp_path):
+    """There is no CRC to compare."""
+    path = tmp_path / "m"
+    with zipfile.ZipFile(PLAIN) as archive:
+        archive.extractall(path)
+    weights = path / "model.weights.h5"
+    with open_source(path) as source:
+        source.check_unchanged()
+        before = weights.stat()
+        with weights.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(SourceError, match="changed"):
+            source.check_unchanged()
+
+
 def test_a_refused_file_leaves_nothing_open(tmp_path):
     """Descriptors are closed with the source, and when it is refused."""
     (tmp_path / "model.weights.h5").write_bytes(b"x")

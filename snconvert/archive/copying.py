@@ -19,6 +19,8 @@ from snconvert.archive.extent import Extent
 from snconvert.archive.members import damaged
 from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import WEIGHTS, Source
+from snconvert.archive.threads import start
+from snconvert.errors import SnconvertError
 
 _CHUNK = 2 << 20
 _BEAT = 0.1  # seconds between two reports of the progress
@@ -44,9 +46,15 @@ class Copying:
         self._thread = ThreadPoolExecutor(1)
         # The thread has files of its own: if an interrupt leaves it behind, it must not write to
         # what has got the number of a file that was closed.
-        files = os.dup(self._weights.descriptor), os.dup(descriptor)
+        files: list[int] = []
         try:
-            self._crc: Future[int] = self._thread.submit(self._copy, *files)
+            for one in (self._weights.descriptor, descriptor):
+                files.append(os.dup(one))  # noqa: PERF401 - each at once, lest one be lost
+            self._crc: Future[int] = start(self._thread, self._copy, *files)
+        except (OSError, SnconvertError):
+            for file in files:
+                os.close(file)
+            raise
         except BaseException:
             self._closed.set()
             raise

@@ -1,4 +1,4 @@
-"""Arrays of the output that are arrays of the input times a factor, computed while they stream by.
+"""Arrays of the output that are arrays of the input times a factor, computed piece by piece.
 
 So a kernel of any size is scaled, or stored a second time, without being held in memory.
 """

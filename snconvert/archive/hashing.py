@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from snconvert.archive.extent import Extent
+from snconvert.archive.threads import start
 
 _CHUNK = 1 << 20
 
@@ -27,7 +28,7 @@ class Hashing:
         self._parts = parts
         self._closed = Event()
         self._thread = ThreadPoolExecutor(1)
-        self._digest = self._thread.submit(self._hash)
+        self._digest = start(self._thread, self._hash)
 
     def result(self) -> str:
         """Waits for the SHA-256 and returns it in hexadecimal.

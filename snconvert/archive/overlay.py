@@ -1,8 +1,8 @@
 """Edits of a large file that are kept beside it: copy-on-write blocks over an extent.
 
 HDF5 renames groups and appends small arrays by changing a few blocks of metadata. `OverlayFile`
-lets it believe that it writes to the file, and keeps what it wrote; the writer of the archive then
-streams the untouched bytes and puts the changed blocks in between.
+lets it believe that it writes to the file, and keeps what it wrote; the writer of the output puts
+the changed blocks over a copy.
 """
 
 from __future__ import annotations

@@ -121,27 +121,24 @@ class Source:
         self.hash_ahead()
         return "" if self._hashing is None else self._hashing.result()
 
-    def check_weights(self, progress: Callable[[int], None] | None = None) -> None:
+    def check_weights(self) -> None:
         """Reads the stored weights once and compares their CRC; a folder has none to compare.
 
         Whoever writes the archive need not call this: writing checks along the way.
-
-        Args:
-            progress: Called with the number of bytes of each chunk.
 
         Raises:
             SourceError: The weights are damaged.
         """
         if self.kind == "archive" and self.verbatim:
-            for chunk in self.read(WEIGHTS):
-                if progress is not None:
-                    progress(len(chunk))
+            for _ in self.read(WEIGHTS):
+                pass
 
     def check_unchanged(self) -> None:
         """Compares size, times and inode of the input with those at its opening.
 
-        If only the time of the status differs, the stored weights are read again: somebody may have
-        changed them and set the other time back, or no more than the permissions or a link.
+        If only the time of the status differs, weights that are stored with a CRC are read again:
+        somebody may have changed them and set the other time back, or no more than the permissions
+        or a link. Where there is nothing to compare, it counts as a change.
 
         Raises:
             SourceError: The input was changed or replaced since.
@@ -154,13 +151,14 @@ class Source:
                     now.add(_identity(os.fstat(self._descriptors[0])))
             except OSError:
                 now = set()
-            if {identity for identity, _ in now} != {before}:
+            touched |= any(time != status_time for _, time in now)
+            same = {identity for identity, _ in now} == {before}
+            if not same or (touched and not (self.kind == "archive" and self.verbatim)):
                 raise SourceError(
                     "the file was changed, replaced or removed while it was read",
                     "Try again when nothing writes to it",
                     file=self.path,
                 )
-            touched |= any(time != status_time for _, time in now)
         if touched:
             self.check_weights()
 

@@ -49,7 +49,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, ..., in)`."""
         if training and self.trainable and self._takes_rows_of_float32(inputs):
-            outputs, factor = self._joint_product(inputs)
+            outputs, factor = self._outputs_and_scale(inputs)
         else:
             outputs = ops.matmul(inputs, self.kernel)
             factor = self.kernel_scale("kernel", training)
@@ -71,7 +71,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
             and keras.backend.backend() != "jax"  # XLA fuses the products with what follows
         )
 
-    def _joint_product(self, inputs: Any) -> tuple[Any, Any]:
+    def _outputs_and_scale(self, inputs: Any) -> tuple[Any, Any]:
         """Returns `x W` and `s(sigma)`, and moves `u`."""
         v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
         outputs, image = products(inputs, v, self.kernel)
