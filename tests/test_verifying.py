@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import io
 import json
@@ -361,7 +360,7 @@ def test_before_it_is_there(
         edits = right(*arguments)
         if name == "constraint":  # whose u is in the configuration
             product = edits.products[-1]
-            edits.products[-1] = dataclasses.replace(product, factor=product.factor * 1.00001)
+            edits.products[-1] = product._replace(factor=product.factor * 1.00001)
             return edits
         path, u = edits.additions[-1]
         flipped = u.copy()
