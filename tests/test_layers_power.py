@@ -149,3 +149,29 @@ def test_stacked_is_the_view(shape: tuple[int, ...], view: MatrixView) -> None:
     expected = view.matrix(kernel)
     got = np.asarray(stacked(kernel, view))
     np.testing.assert_array_equal(got, expected if view.shape[0] > 1 else expected[0])
+
+
+@pytest.mark.parametrize("mode", ["hard", "cap", "gain"])
+def test_a_bound_far_above_a_tiny_kernel(mode: str) -> None:
+    """Where the quotient of both is no float32 number, cap changes nothing and has no gradient."""
+    kernel = tf.Variable(np.diag([1e-36, 0.0, 0.0]).astype("float32"))
+    with tf.GradientTape() as tape:
+        norm, _ = power_iteration(tf.convert_to_tensor(kernel), [[1.0, 0.0, 0.0]], 1)
+        factor = scale(norm, mode, 1e3, 1e-36)
+        product = tf.reduce_sum(times(kernel, factor))
+    gradient = tape.gradient(product, kernel).numpy()
+    if mode == "cap":
+        assert float(factor) == 1.0
+        np.testing.assert_array_equal(gradient, np.ones((3, 3)))
+    elif mode == "gain":
+        assert float(factor) == pytest.approx(1.0, rel=1e-6)
+        assert np.isfinite(gradient).all()
+    else:
+        assert np.isinf(float(factor))
+
+
+def test_a_kernel_with_nan_has_the_norm_nan() -> None:
+    kernel = np.array([[1.0, np.nan], [0.0, 1.0]], "float32")
+    norm, u = power_iteration(tf.constant(kernel), [[1.0, 0.0]], 1)
+    assert np.isnan(float(norm.sigma))
+    assert np.isfinite(np.asarray(u)).all()

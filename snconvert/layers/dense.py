@@ -7,10 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from snconvert.layers.power import input_direction, output_direction, times
-from snconvert.layers.products import products
+from snconvert.layers.power import SPACE, input_direction, output_direction, times
 from snconvert.layers.spectral import Spectral, register
 from snconvert.rules import RULES
+
+_FEW = 128
+"""Rows up to which one product more for `v` costs less than a pass over the kernel for it alone."""
 
 
 @register
@@ -48,8 +50,8 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, ..., in)`."""
-        if training and self.trainable and self._takes_rows_of_float32(inputs):
-            outputs, factor = self._outputs_and_scale(inputs)
+        if training and self.trainable and self._has_few_rows(inputs):
+            outputs, factor = self._joint_product(inputs)
         else:
             outputs = ops.matmul(inputs, self.kernel)
             factor = self.kernel_scale("kernel", training)
@@ -58,9 +60,12 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
             outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _takes_rows_of_float32(self, inputs: Any) -> bool:
+    def _has_few_rows(self, inputs: Any) -> bool:
+        """Whether reading the kernel is what costs, as far as the static shape tells."""
+        rows = inputs.shape[0]
         return (
             len(inputs.shape) == 2  # noqa: PLR2004 -- the rank of a matrix
+            and (rows is None or rows <= _FEW)
             and not hasattr(inputs, "dense_shape")  # a sparse tensor of TensorFlow
             and {
                 self.compute_dtype,
@@ -71,10 +76,11 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
             and keras.backend.backend() != "jax"  # XLA fuses the products with what follows
         )
 
-    def _outputs_and_scale(self, inputs: Any) -> tuple[Any, Any]:
-        """Returns `x W` and `s(sigma)`, and moves `u`."""
+    def _joint_product(self, inputs: Any) -> tuple[Any, Any]:
+        """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
         v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
-        outputs, image = products(inputs, v, self.kernel)
+        product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
+        outputs, image = SPACE.split(product)
         norm, u = output_direction(image, self.u)
         self.u.assign(u)
         return outputs, self._scale_of("kernel", norm)

@@ -98,9 +98,13 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
     """
     # One after the other: the product may leave the range of float32, the quotients do not.
     above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
-    factor = above / SPACE.least(norm.length, TINY) / norm.unit
-    factor = SPACE.where(norm.positive, factor, 1.0) / norm.ratio
-    return ops.minimum(factor, 1.0) if mode == "cap" else factor
+    # A length is 1 at least unless all is zero: what is divided by it stays finite.
+    factor = above / SPACE.least(norm.length, 0.5) / norm.unit
+    factor = SPACE.where(norm.positive, factor, 1.0)
+    if mode != "cap":
+        return factor / norm.ratio
+    # The constant first, which may be infinite: its product with a gradient of 0 would be NaN.
+    return ops.minimum(factor, 1.0) / SPACE.where(factor <= 1.0, norm.ratio, 1.0)
 
 
 def times(tensor: Any, factor: Any) -> Any:
