@@ -93,6 +93,7 @@ def start(kernel: Any, view: MatrixView) -> Array:
         try:
             numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")
         except (NotImplementedError, TypeError, RuntimeError):
+            # A tensor that is traced: by TensorFlow, by JAX, and within PyTorch's `torch.func`.
             return random_u(view)
     return warm_u(numbers, view)
 

@@ -182,6 +182,7 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
         with DotNotTrackScope() if _unlisted(optimizer) else nullcontext():
             twin.build(variables)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        # The optimizer may be anybody's own, with a `build` that does not work on a copy.
         raise _cannot(optimizer, str(error)) from error
     finally:
         vars(twin).pop("add_variable_from_reference", None)
