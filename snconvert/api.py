@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.convert import convert_file, inspect_file
-from snconvert.errors import OptionError
+from snconvert.errors import OptionError, printable
 from snconvert.recipe import recipe
 from snconvert.report import Progress, Report
 from snconvert.rules import KernelRule
@@ -82,6 +83,7 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
+    _check_path(source, "snconvert.apply")
     target = _target(source, output, in_place, "apply")
     source = os.fspath(source)
     made = recipe(recipe_file, **options)
@@ -92,7 +94,7 @@ def apply_file(
             "Leave out verify; compare the models with snconvert.verify afterwards",
         )
     if made.imports:
-        return _through_keras()(
+        report = _through_keras()(
             source,
             None if dry_run else target,
             made,
@@ -101,7 +103,8 @@ def apply_file(
             force=force,
             in_place=in_place,
         )
-    return convert_file(
+        return _openable(report)
+    report = convert_file(
         source,
         None if dry_run else target,
         made,
@@ -112,6 +115,7 @@ def apply_file(
         verify=verify,
         progress=progress,
     )
+    return _openable(report)
 
 
 def inspect(
@@ -262,6 +266,7 @@ def _undo(
     in_place: bool,
     progress: Callable[[Progress], None] | None,
 ) -> Report:
+    _check_path(source, f"snconvert.{verb}")
     path = os.fspath(source)
     place = _target(source, output, in_place, verb)
     target = None if dry_run else place
@@ -269,8 +274,32 @@ def _undo(
     if made.imports:
         with _quiet_start():
             from snconvert.live.files import undo_through_keras
-        return undo_through_keras(verb, path, target, made, force=force, in_place=in_place)
-    return undo_file(verb, path, target, made, force=force, in_place=in_place, progress=progress)
+        report = undo_through_keras(verb, path, target, made, force=force, in_place=in_place)
+        return _openable(report)
+    report = undo_file(verb, path, target, made, force=force, in_place=in_place, progress=progress)
+    return _openable(report)
+
+
+def _openable(report: Report) -> Report:
+    """Warns where Keras will not open the result under the name it was given."""
+    output = report.output
+    if output is None or os.path.isdir(output) != output.endswith(".keras"):
+        return report
+    how = "may not" if output.endswith(".keras") else "must"
+    what = "a folder" if os.path.isdir(output) else "a file"
+    told = (
+        f"Keras will not open {printable(output)!r}: the name of {what} {how} end in .keras. Rename"
+        " it."
+    )
+    return replace(report, warnings=(*report.warnings, told))
+
+
+def _check_path(source: Any, for_models: str) -> None:
+    if not isinstance(source, str | os.PathLike):
+        raise OptionError(
+            f"a {type(source).__name__} is no path of a file",
+            f"Give a path, or a keras.Model to {for_models}",
+        )
 
 
 def _target(source: StrPath, output: StrPath | None, in_place: bool, verb: str) -> str:

@@ -39,7 +39,7 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
     """Returns the model files and folders that the arguments mean.
 
     A folder that is an unzipped model stands for itself, any other for the `.keras` files in it;
-    results of an earlier run (`x-sn.keras` beside `x.keras`) are left out.
+    results of an earlier run (`x-sn.keras` beside `x.keras`) are left out, unless one only looks.
 
     Raises:
         SourceError: A glob or a folder holds no model.
@@ -71,6 +71,8 @@ def _is_model_folder(path: str) -> bool:
 
 
 def _without_results(paths: Sequence[str], verb: str) -> list[str]:
+    if verb == "inspect":
+        return list(paths)
     # What `apply` has made is what the ways back are for.
     verbs = [other for other in SUFFIXES if verb == "apply" or other != "apply"]
     results = {default_output(path, other) for path in paths for other in verbs}

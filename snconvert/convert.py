@@ -28,6 +28,7 @@ from snconvert.recipe import Recipe
 from snconvert.report import (
     BOUNDED,
     NO_KERNEL,
+    NOT_FINITE,
     UNPROVED,
     LayerReport,
     Progress,
@@ -140,8 +141,10 @@ def inspect_file(
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
-        chosen = [_choice(outcome, recipe) for outcome in plan.outcomes]
+        choices = [_choice(outcome, recipe) for outcome in plan.outcomes]
+        chosen = [(node, False, norm) for node, _, norm in choices]
         measured = measure(model, chosen, worker, progress, certify=recipe.certify)
+        plan = Plan(tuple(_as_measured(outcome, measured) for outcome in plan.outcomes))
         opened.check_weights()
         opened.check_unchanged()
         layers = _layer_reports(model, plan, measured, recipe, "convertible")
@@ -159,6 +162,13 @@ def inspect_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
     )
+
+
+def _as_measured(outcome: Step | Skip, measured: Measured) -> Step | Skip:
+    """Returns the outcome, or that a kernel of the layer has no sigma."""
+    if isinstance(outcome, Step) and None in measured.triplets.get(outcome.node, []):
+        return Skip(outcome.node, NOT_FINITE, outcome.rule)
+    return outcome
 
 
 def _watched(begun: Output | None, progress: Tell) -> Tell:

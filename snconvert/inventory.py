@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from snconvert.archive.contents import Contents, Dataset
 
 _AGAIN = "The file is damaged or was put together by hand; save the model again with Keras"
+_STRANGER = (
+    "If the model had a layer as an attribute beside its graph, convert it through Keras, with"
+    " --import keras, which drops that layer, or in memory with snconvert.apply; else the file is"
+    " damaged or was put together by hand"
+)
 ACTIVATIONS = ("activation", "recurrent_activation")
 """Attributes that may be layers, of the user's choice, in a layer with a rule or a part of it."""
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -251,7 +256,7 @@ def _refuse_strangers(
             raise WeightsError(
                 f"model.weights.h5 has an unexpected group {printable(group)!r} that belongs to no"
                 " layer of config.json",
-                _AGAIN,
+                _STRANGER,
             )
         open_.add(group)
     for path in contents.datasets:

@@ -82,6 +82,8 @@ def _trainable_variables(model: Opened, gammas: Mapping[Node, Gammas]) -> list[V
     """Returns stored variables, new and old gammas in the order of Keras' trainable variables."""
     own, inner = stored_shapes(model)
     variables: list[Variable] = []
+    if not model.root.trainable:
+        return variables
     for node in model.root.walk():
         if not is_leaf(node) or not node.trainable or node.first is not None:
             continue
@@ -100,7 +102,10 @@ def _trainable_variables(model: Opened, gammas: Mapping[Node, Gammas]) -> list[V
 
 
 def _of_parts(model: Opened, node: Node, stored: Stored, gammas: Gammas) -> Iterator[Variable]:
-    """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas."""
+    """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas.
+
+    What its activations train comes behind all parts.
+    """
     for part, count in stored.counts.items():
         group = f"{model.paths[node]}/{part}".rstrip("/")
         own = [i for i, kernel in enumerate(stored.kernels) if kernel.kernel.group == part]
@@ -113,6 +118,8 @@ def _of_parts(model: Opened, node: Node, stored: Stored, gammas: Gammas) -> Iter
             yield from (Gone() for _ in own)
         if gammas.new:
             yield from (Gamma(gammas.new[index]) for index in own)
+    for part in stored.counts:
+        group = f"{model.paths[node]}/{part}".rstrip("/")
         for activation in ACTIVATIONS:
             if f"{group}/{activation}" in model.contents.groups:
                 inside = f"{group}/{activation}/"

@@ -172,7 +172,8 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
 }
 """Keras optimizer, in lower case -> its blocks behind those that all optimizers have."""
 
-_TRAILING = {"nadam": 1}  # scalars behind the blocks
+_TRAILING = {"nadam": 1}
+"""Scalars behind the blocks; what another optimizer builds, Keras does not list them of."""
 
 
 def edit_slots(
@@ -192,15 +193,30 @@ def edit_slots(
             variables.
     """
     edits = SlotEdits()
-    name = str(optimizer.get("class_name"))
-    inner = _config(optimizer).get("inner_optimizer")
-    if name.lower() == "lossscaleoptimizer" and isinstance(inner, Mapping):
+    inner = _inner(optimizer, slots)
+    if inner is not None:
         # Its own four scalars come first; the inner optimizer is also stored by itself.
         for folder, skip in (("optimizer/vars", 4), ("optimizer/inner_optimizer/vars", 0)):
-            _edit(edits, inner, slots, folder, skip, variables)
+            _edit(edits, inner, slots, folder, skip, 0, variables)
     else:
-        _edit(edits, optimizer, slots, "optimizer/vars", 0, variables)
+        trailing = _TRAILING.get(str(optimizer.get("class_name")).lower(), 0)
+        _edit(edits, optimizer, slots, "optimizer/vars", 0, trailing, variables)
     return edits
+
+
+def _inner(
+    optimizer: Mapping[str, Any], slots: Mapping[str, tuple[Shape, str]]
+) -> Mapping[str, Any] | None:
+    """Returns what a `LossScaleOptimizer` is around, `None` if the optimizer is another one.
+
+    Under the policy mixed_float16 `compile` puts one around what it is given, and what it was given
+    is what the configuration names: then only the stored state tells.
+    """
+    if str(optimizer.get("class_name")).lower() == "lossscaleoptimizer":
+        inner = _config(optimizer).get("inner_optimizer")
+        return inner if isinstance(inner, Mapping) else None
+    wrapped = any(path.startswith("optimizer/inner_optimizer/") for path in slots)
+    return optimizer if wrapped else None
 
 
 def _config(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -214,6 +230,7 @@ def _edit(
     slots: Mapping[str, tuple[Shape, str]],
     folder: str,
     skip: int,
+    trailing: int,
     variables: Sequence[Variable],
 ) -> None:
     name, config = str(optimizer.get("class_name")), _config(optimizer)
@@ -221,7 +238,7 @@ def _edit(
     shapes = [slot[0] for slot in own[: own.index(None) if None in own else None] if slot]
     scheduled = isinstance(config.get("learning_rate"), Mapping)
     head = skip + (1 if scheduled else 2)
-    if len(shapes) <= head + _TRAILING.get(name.lower(), 0):
+    if len(shapes) <= head + trailing:
         return  # nothing was trained yet
     if not str(optimizer.get("module", "keras")).startswith("keras") or name.lower() not in _BLOCKS:
         raise UnsupportedError(
@@ -234,8 +251,7 @@ def _edit(
         blocks = [_alike(_zero), *blocks]
     if config.get("use_ema"):
         blocks = [_alike(_value), *blocks]
-    end = len(shapes) - _TRAILING.get(name.lower(), 0)
-    cells = _cells(shapes[head:end], blocks)
+    cells = _cells(shapes[head : len(shapes) - trailing], blocks)
     places = _places(variables, [shape for shape, _ in cells[0]])
     _renumber(edits, folder, head, len(shapes), blocks, cells, places)
 

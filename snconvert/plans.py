@@ -15,6 +15,7 @@ from snconvert.tree import CONTAINERS, Node
 
 Refuses = Literal["selected", "named", "none"]
 _LISTED = 12
+_PLAIN_POLICIES = ("DTypePolicy", "FloatDTypePolicy")  # Keras has two names for one class
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
@@ -192,7 +193,7 @@ def unsupported(node: Node) -> str | None:
     if config.get("lora_rank"):
         return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
     policy = config.get("dtype")
-    if isinstance(policy, dict) and policy.get("class_name") != "DTypePolicy":
+    if isinstance(policy, dict) and policy.get("class_name") not in _PLAIN_POLICIES:
         inner, name = policy.get("config"), policy.get("class_name")
         mode = inner.get("mode") if isinstance(inner, dict) else None
         if mode is None:
@@ -219,6 +220,9 @@ class Selection:
     def __init__(self, recipe: Recipe, nodes: Sequence[Node]) -> None:
         self._recipe = recipe
         self._matchers: dict[str, Callable[[str], bool]] = {}
+        self._places: dict[Node, list[Node]] = {}
+        for node in nodes:
+            self._places.setdefault(node.first or node, []).append(node)
         patterns = (*recipe.only, *recipe.exclude, *(item.match for item in recipe.overrides))
         for pattern in patterns:
             matches = self._matchers[pattern] = _matcher(pattern)
@@ -231,12 +235,17 @@ class Selection:
                 )
 
     def _matches(self, pattern: str, node: Node) -> bool:
-        """A pattern that matches a container holds for everything inside."""
-        matches, at = self._matchers[pattern], node
-        while at is not None and at.path:
-            if matches(at.path):
-                return True
-            at = at.parent  # type: ignore[assignment]
+        """A pattern that matches a container holds for everything inside.
+
+        A layer that stands in several places is one: what holds in one of them holds in all.
+        """
+        matches = self._matchers[pattern]
+        for place in self._places[node.first or node]:
+            at: Node | None = place
+            while at is not None and at.path:
+                if matches(at.path):
+                    return True
+                at = at.parent
         return False
 
     def why_excluded(self, node: Node) -> str | None:

@@ -10,6 +10,8 @@ NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
 """What is special about a layer whose operator norm cannot be taken at one input size."""
+NOT_FINITE = "its kernel cannot be normalised: NaN, infinity, or a norm that float32 cannot hold"
+"""Why a layer stays as it is where one only looks; a conversion refuses it."""
 UNPROVED = "no proof: its sigma is the norm of an operator"
 """What is special about such a layer where proofs were asked for."""
 

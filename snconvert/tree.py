@@ -66,7 +66,8 @@ class Node:
         spectral: The class of this package (`SpectralDense`), or `None`.
         parent: The container that holds it, `None` for the root.
         slot: Where in the parent it is held.
-        trainable: Whether it and everything around it is trainable.
+        trainable: Its own flag. Of those around it only the root's counts for what Keras trains:
+            setting one sets all below it, and each can be set anew.
         first: The node that is the same live object and comes first, or `None`.
         children: What it holds, in the order of the configuration.
     """
@@ -229,8 +230,7 @@ def _node(entry: Any, parent: Node | None, slot: Slot | None) -> Node:
         spectral=class_name if ours else None,
         parent=parent,
         slot=slot,
-        trainable=config.get("trainable", True) is not False
-        and (parent is None or parent.trainable),
+        trainable=config.get("trainable", True) is not False,
     )
 
 
@@ -268,8 +268,8 @@ def model_root(root: Node) -> Node:
         return root
     if root.opaque:
         raise SourceError(
-            f"{root.title} is a subclassed model: its layers are made by its own Python code"
-            " and are not in config.json",
+            f"{root.title} is a subclassed model: which layers it has, only its own Python code"
+            " tells, not config.json",
             "Open it through Keras with --import and the module that registers the class, or"
             " convert the live model with snconvert.apply",
         )

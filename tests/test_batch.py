@@ -86,3 +86,20 @@ def test_an_early_end_is_the_end_of_all(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.begun"))) <= 3
     assert list(tmp_path.glob("*.open")) == []
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "names"),
+    [
+        ("apply", ["x.keras"]),
+        ("bake", ["x-sn.keras", "x.keras"]),
+        ("inspect", ["x-baked.keras", "x-sn.keras", "x.keras"]),
+    ],
+)
+def test_results_of_an_earlier_run(verb: str, names: list[str], tmp_path: Path) -> None:
+    """They are no input of the verb that makes them; who only looks sees all files."""
+    for name in ("x.keras", "x-sn.keras", "x-baked.keras"):
+        (tmp_path / name).touch()
+    for argument in (tmp_path, tmp_path / "*.keras"):
+        found = batch.expand([str(argument)], verb)
+        assert [Path(path).name for path in found] == names

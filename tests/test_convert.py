@@ -398,6 +398,74 @@ def test_nan(tmp_path: Path) -> None:
         snconvert.apply_file(tmp_path / "in.keras")
     report = snconvert.apply_file(tmp_path / "in.keras", exclude=name)
     assert report.layers[0].sigma is None
+    found = [snconvert.inspect(tmp_path / "in.keras"), snconvert.inspect(model)]
+    found.append(snconvert.inspect(tmp_path / "in.keras", imports=["keras"]))
+    for report in found:
+        assert [layer.status for layer in report.layers] == ["skipped", "convertible"]
+        assert "NaN" in report.layers[0].reason
+    assert found[0].bytes == found[2].bytes == (tmp_path / "in.keras").stat().st_size
+
+
+def test_names_that_keras_does_not_open(tmp_path: Path) -> None:
+    """The result is written under the name that was asked for, and a warning says what is wrong."""
+    source = saved("sequential", tmp_path)
+    for name, warned in (("a.h5", True), ("b", True), ("c.keras", False)):
+        report = snconvert.apply_file(source, tmp_path / name)
+        assert any("must end in .keras" in text for text in report.warnings) == warned
+        report = snconvert.remove_file(tmp_path / name, tmp_path / f"plain-{name}")
+        assert any("must end in .keras" in text for text in report.warnings) == warned
+    with zipfile.ZipFile(source) as archive:
+        archive.extractall(tmp_path / "folder")
+    report = snconvert.apply_file(tmp_path / "folder", tmp_path / "d.keras")
+    assert any("may not end in .keras" in text for text in report.warnings)
+    with pytest.raises(ValueError, match="format not supported"):
+        keras.saving.load_model(tmp_path / "b")
+
+
+def test_a_model_is_no_path() -> None:
+    """Who gives a live model to a function of files is told which one is meant."""
+    model = ZOO["sequential"]()
+    with pytest.raises(OptionError, match=r"Sequential is no path.*snconvert.apply"):
+        snconvert.apply_file(model)
+    with pytest.raises(OptionError, match=r"Sequential is no path.*snconvert.bake"):
+        snconvert.bake_file(model)
+
+
+def test_forms_that_keras_has_two_names_for(tmp_path: Path) -> None:
+    """A trailing ellipsis gives the bias axes of 1; FloatDTypePolicy is DTypePolicy."""
+    inputs = keras.Input((4, 5, 6))
+    outputs = keras.layers.EinsumDense("ab...,bc->ac...", (7, 5, 6), bias_axes="c")(inputs)
+    policy = keras.FloatDTypePolicy("mixed_bfloat16")
+    outputs = keras.layers.Dense(2, dtype=policy, name="half")(outputs)
+    model = randomize(keras.Model(inputs, outputs))
+    model.save(tmp_path / "in.keras")
+    report = snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
+    assert report.converted == 2
+    loaded = keras.saving.load_model(tmp_path / "out.keras")
+    for old, new in zip(predict(model), predict(loaded), strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-2, atol=1e-2 * np.abs(old).max())
+    assert loaded.get_layer("half").dtype_policy.name == "mixed_bfloat16"
+
+
+def test_a_layer_beside_the_graph(tmp_path: Path) -> None:
+    """A layer that is an attribute only is in the weights, but in no configuration: the message
+    says how to convert such a model, and that works."""
+    model = randomize(ZOO["sequential"]())
+    inputs = keras.Input((5,))
+    beside = keras.Model(inputs, model(inputs))
+    beside.extra = keras.layers.Dense(4)
+    beside.extra.build((None, 3))
+    beside.save(tmp_path / "in.keras")
+    with pytest.raises(WeightsError, match=r"'extra'.*beside its graph.*--import keras"):
+        snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras")
+    report = snconvert.apply_file(
+        tmp_path / "in.keras", tmp_path / "out.keras", imports=["keras"], mode="gain"
+    )
+    assert report.converted == 2
+    for old, new in zip(
+        predict(beside), predict(keras.saving.load_model(tmp_path / "out.keras")), strict=True
+    ):
+        np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -413,3 +413,12 @@ def test_clones_and_configurations():
     assert len(spectral(clone)) == len(spectral(patched))
     block = patched.get_layer("block")
     assert len(spectral(type(block).from_config(block.get_config()))) == 4
+
+
+@pytest.mark.parametrize("activation", ["PReLU", "LeakyReLU", "BatchNormalization"])
+def test_inspect_lists_layers_whose_activation_is_a_layer(activation):
+    inputs = keras.Input((6,))
+    inner = keras.layers.Dense(5, activation=getattr(keras.layers, activation)(), name="inner")
+    model = keras.Model(inputs, keras.layers.Dense(1, name="outer")(inner(inputs)))
+    report = live.inspect(live.apply(model))
+    assert [r.path for r in report.layers if r.status == "spectral"] == ["inner", "outer"]

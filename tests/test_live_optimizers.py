@@ -294,3 +294,19 @@ def test_several_optimizers():
     assert [v.path for v in trained] == [v.path for v in converted.critic.trainable_variables]
     assert len(trained) == 9
     assert not converted.maker_optimizer.built
+
+
+@pytest.mark.parametrize("back", [live.bake, live.remove])
+def test_the_way_back_of_a_frozen_model(back, tmp_path):
+    """The slots of gamma go, also where the layers were frozen since, as GANs do in every step."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)
+    patched = live.apply(model, mode="gain")
+    patched.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)
+    patched.trainable = False
+    plain = back(patched)
+    plain.trainable = True
+    assert len(plain.optimizer.variables) == len(model.optimizer.variables)
+    plain.save(tmp_path / "plain.keras")
+    assert int(keras.saving.load_model(tmp_path / "plain.keras").optimizer.iterations) == 2

@@ -176,3 +176,71 @@ def test_keras_is_the_way_out(tmp_path: Path) -> None:
     kept = {v.path.split("/", 1)[1]: v for v in loaded.optimizer.variables}
     for variable in model.optimizer.variables[2:]:
         np.testing.assert_array_equal(kept[variable.path.split("/", 1)[1]], variable)
+
+
+@pytest.mark.parametrize("name", ["Adam", "Nadam", "SGD"])
+def test_a_loss_scale_that_compile_adds(name: str, tmp_path: Path) -> None:
+    """Under the global policy mixed_float16 `compile` wraps the optimizer, and the file names what
+    it was given: both ways, the state is what the live conversion makes of it."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        options = {"momentum": 0.9} if name == "SGD" else {}
+        plain = trained(getattr(optimizers, name)(0.01, **options), tmp_path / "in.keras")
+        snconvert.apply_file(tmp_path / "in.keras", tmp_path / "file.keras", mode="gain")
+        snconvert.apply(plain, mode="gain").save(tmp_path / "live.keras")
+        snconvert.remove_file(tmp_path / "live.keras", tmp_path / "back.keras")
+        file, live, back = (
+            keras.saving.load_model(tmp_path / f"{which}.keras").optimizer
+            for which in ("file", "live", "back")
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(file, optimizers.LossScaleOptimizer)
+    assert int(file.inner_optimizer.iterations) == int(plain.optimizer.iterations) > 0
+    for one, two in ((file, live), (back, plain.optimizer)):
+        for mine, other in zip(one.variables, two.variables, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    assert snconvert.verify(tmp_path / "in.keras", tmp_path / "file.keras")
+
+
+def unfrozen_child() -> keras.Model:
+    base = keras.Sequential([keras.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(7)])
+    base.trainable = False
+    base.layers[-1].trainable = True
+    inputs = keras.Input((5,))
+    return keras.Model(inputs, keras.layers.Dense(3)(base(inputs)))
+
+
+def frozen_around() -> keras.Model:
+    """Keras trains what is in a model that was made frozen."""
+    stack = [keras.Input((5,)), keras.layers.Dense(8), keras.layers.Dense(7)]
+    base = keras.Sequential(stack, trainable=False)
+    inputs = keras.Input((5,))
+    return keras.Model(inputs, keras.layers.Dense(3)(base(inputs)))
+
+
+def activation_in_a_cell() -> keras.Model:
+    lstm = keras.layers.LSTM(4, activation=keras.layers.PReLU())
+    stack = [keras.Input((5,)), keras.layers.Reshape((5, 1)), lstm, keras.layers.Dense(3)]
+    return keras.Sequential(stack)
+
+
+@pytest.mark.parametrize("make", [unfrozen_child, frozen_around, activation_in_a_cell])
+def test_the_order_of_what_is_trained(make: Any, tmp_path: Path) -> None:
+    """Layers' own flags say what is trained, and an activation's weights come behind the cell's:
+    the file carrier gives every gamma the place that Keras gives it."""
+    model = make()
+    model.compile("adam", "mse", run_eagerly=True)
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+    model.save(tmp_path / "in.keras")
+    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "file.keras", mode="gain", kinds="all")
+    snconvert.apply(model, mode="gain", kinds="all").save(tmp_path / "live.keras")
+    file, live = (
+        keras.saving.load_model(tmp_path / f"{which}.keras").optimizer for which in ("file", "live")
+    )
+    assert int(file.iterations) == 1
+    for one, two in zip(file.variables, live.variables, strict=True):
+        np.testing.assert_array_equal(one, two)
+    snconvert.remove_file(tmp_path / "file.keras", tmp_path / "back.keras")
+    assert snconvert.verify(tmp_path / "in.keras", tmp_path / "back.keras")

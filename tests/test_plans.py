@@ -170,7 +170,8 @@ def test_overrides() -> None:
 
 
 def test_shared_layers_are_converted_once() -> None:
-    """The second place of a shared layer is listed, but it is no second step."""
+    """The second place of a shared layer is listed, but it is no second step; a pattern that
+    matches one of its places holds for the layer."""
     tied = {**layer("tied"), "shared_object_id": 5}
     inner = {
         "module": "keras",
@@ -182,3 +183,8 @@ def test_shared_layers_are_converted_once() -> None:
     assert [s.node.path for s in plan.steps] == ["encoder/dense", "tied"]
     assert isinstance(plan.outcomes[-1], Skip)
     assert isinstance(plan.outcomes[0], Step)
+    for only in ("tied", "inner/tied", "inner"):
+        plan = make_plan(tree(tied, inner), recipe(only=[only]), RULES)
+        assert [s.node.path for s in plan.steps] == ["tied"]
+        plan = make_plan(tree(tied, inner), recipe(exclude=[only]), RULES)
+        assert [s.node.path for s in plan.steps] == ["encoder/dense"]

@@ -89,9 +89,9 @@ def _einsum_variables(config: Config, input_shape: Any) -> Mapping[str, Any]:
                 f"`bias_axes` is {bias_axes!r}, but the equation's output is {output!r}",
                 "Repair the layer's configuration and save the model again",
             )
-        variables.append(
-            tuple(known.get(label) if label in bias_axes else 1 for label in output[first:])
-        )
+        bias = [known.get(label) if label in bias_axes else 1 for label in output[first:]]
+        # A trailing ellipsis stands for axes along which the bias is the same.
+        variables.append((*bias, *([] if leading else [1] * (rank - len(inputs)))))
     return {"": tuple(variables)}
 
 

@@ -187,13 +187,18 @@ def without_state(layers: Sequence[Layer]) -> Iterator[None]:
             layer._non_trainable_variables[:] = others
 
 
-def state_of(layer: Layer) -> list[Any]:
-    """Returns the variables that a built spectral layer has itself beyond its plain class's."""
+def state_of(layer: Layer, parts: Sequence[str] = ("gamma", "u")) -> list[Any]:
+    """Returns the variables that a built spectral layer has itself beyond its plain class's.
+
+    Args:
+        layer: The layer.
+        parts: Which of them.
+    """
     names = [
         layer._prefix(kernel.name) + part
         for kernel in layer.rule.kernels
         if not kernel.group
-        for part in ("gamma", "u")
+        for part in parts
     ]
     return [vars(layer)[name] for name in names if name in vars(layer)]
 

@@ -29,7 +29,7 @@ from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.live.wrapping import wrap
 from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import LayerReport, Report, norm_of
+from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
 
 StrPath = str | os.PathLike[str]
@@ -173,7 +173,7 @@ def _adopt_all(
         had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
         adopt(layer, cls, step.settings, triplets)
         for owner, own in zip(owners, had, strict=True):
-            additions.append((own, [v for v in state_of(owner) if "gamma" in v.name]))
+            additions.append((own, state_of(owner, ("gamma",))))
     _refresh(model, additions)
     mark_owners(model)
     renew_parameters(model)
@@ -223,8 +223,20 @@ def _find(
     if not lenient and not wanted.steps:
         raise SelectionError(*_nothing(wanted))
     started = time.perf_counter()
-    measured = measure(wanted, made.settings.norm, everything=everything, certify=made.certify)
+    measured = measure(
+        wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
+    )
+    if lenient:
+        wanted = Plan(tuple(_as_measured(pair, measured) for pair in enumerate(wanted.outcomes)))
     return _Found(wanted, measured, time.perf_counter() - started)
+
+
+def _as_measured(pair: tuple[int, Step | Skip], measured: Triplets) -> Step | Skip:
+    """Returns the outcome, or that a kernel of the layer has no sigma."""
+    position, outcome = pair
+    if isinstance(outcome, Step) and layer_of(outcome.node).built and position not in measured:
+        return Skip(outcome.node, NOT_FINITE, outcome.rule)
+    return outcome
 
 
 def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:

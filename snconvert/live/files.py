@@ -170,7 +170,7 @@ def _through_keras(
         report,
         source=source,
         output=output,
-        bytes=report.bytes if output is None else _size(output),
+        bytes=_size(source if output is None else output),
         seconds=time.perf_counter() - started,
         warnings=(*told, *report.warnings),
     )

@@ -91,7 +91,9 @@ def _convolutions(layer: Layer, rule: KernelRule) -> list[Convolution | None]:
     ]
 
 
-def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -> Triplets:
+def measure(
+    plan: Plan, norm: str, *, everything: bool, certify: bool = False, lenient: bool = False
+) -> Triplets:
     """Returns the triplets of the layers of a plan.
 
     Args:
@@ -99,6 +101,7 @@ def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -
         norm: Which norm of layers that stay as they are.
         everything: Those of layers that stay as they are too.
         certify: Prove each sigma.
+        lenient: Pass over kernels that are not finite.
 
     Raises:
         KernelError: A kernel that is to be converted is not finite, or a sigma is to be proved and
@@ -116,7 +119,7 @@ def measure(plan: Plan, norm: str, *, everything: bool, certify: bool = False) -
             try:
                 measured[position] = triplets_of(layer, rule, _norm_of(outcome, norm))
             except KernelError:
-                if isinstance(outcome, Step):
+                if isinstance(outcome, Step) and not lenient:
                     raise
                 continue
             if certify:

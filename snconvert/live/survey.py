@@ -111,7 +111,8 @@ def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveN
             continue
         seen[id(child)] = below
         _grow(below, rules, seen)
-    if node.builtin and not holds_its_layers(node.layer) and not _has_rule(node, rules):
+    known = node.builtin or node.spectral
+    if known and not holds_its_layers(node.layer) and not _has_rule(node, rules):
         node.children.clear()
 
 

@@ -202,13 +202,12 @@ def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
             for name, value in kernels.items():
                 owner._variable(name).assign(value)
     gone = {id(variable) for owner in owners for variable in state_of(owner)}
-    gammas = gone & {id(v) for owner in owners for v in owner.trainable_variables}
     for layer in layers:
         for part in dict.fromkeys((*_owners(layer), layer)):
             _make_plain(part)
-    if gammas:
-        for optimizer in optimizers_of(all_layers(model)):
-            remove_slots(optimizer, gammas)
+    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since.
+    for optimizer in optimizers_of(all_layers(model)):
+        remove_slots(optimizer, gone)
     unmark_owners(model)
     drop_compiled(model)
     renew_parameters(model)
