@@ -173,7 +173,7 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
 """Keras optimizer, in lower case -> its blocks behind those that all optimizers have."""
 
 _TRAILING = {"nadam": 1}
-"""Scalars behind the blocks; what another optimizer builds, Keras does not list them of."""
+"""Scalars behind the blocks, which Keras leaves out of what an optimizer inside another stores."""
 
 
 def edit_slots(
