@@ -19,7 +19,7 @@ _AGAIN = "The file is damaged or was put together by hand; save the model again 
 _STRANGER = (
     "If the model had a layer as an attribute beside its graph, convert it through Keras, with"
     " --import keras, which drops that layer, or in memory with snconvert.apply; else the file is"
-    " damaged or was put together by hand"
+    " damaged or was put together by hand: save the model again with Keras"
 )
 ACTIVATIONS = ("activation", "recurrent_activation")
 """Attributes that may be layers, of the user's choice, in a layer with a rule or a part of it."""
