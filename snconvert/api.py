@@ -285,12 +285,9 @@ def _openable(report: Report) -> Report:
     output = report.output
     if output is None or os.path.isdir(output) != output.endswith(".keras"):
         return report
-    how = "may not" if output.endswith(".keras") else "must"
-    what = "a folder" if os.path.isdir(output) else "a file"
-    told = (
-        f"Keras will not open {printable(output)!r}: the name of {what} {how} end in .keras. Rename"
-        " it."
-    )
+    rule = "a folder may not" if os.path.isdir(output) else "a file must"
+    named = f"the name of {rule} end in .keras"
+    told = f"Keras will not open {printable(output)!r}: {named}. Rename it."
     return replace(report, warnings=(*report.warnings, told))
 
 
