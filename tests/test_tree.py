@@ -49,15 +49,17 @@ def test_paths_join_the_names_below_the_root() -> None:
     ]
 
 
-def test_frozen_parents_freeze_their_children() -> None:
-    """A node is trainable only if everything around it is."""
+def test_a_node_carries_its_own_trainable_flag() -> None:
+    """Keras hands a flag down when it is set and stores each layer's own; so what lies in a frozen
+    part may have been unfrozen since.
+    """
     inner = nested("inner", dense("a"))
     inner["config"]["trainable"] = False
     root = parse(model(inner, dense("b"), dense("c", trainable=False)))
     assert {n.path: n.trainable for n in root.walk()} == {
         "": True,
         "inner": False,
-        "inner/a": False,
+        "inner/a": True,
         "b": True,
         "c": False,
     }
