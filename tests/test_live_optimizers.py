@@ -300,7 +300,7 @@ def test_several_optimizers():
 def test_the_way_back_of_a_frozen_model(back, tmp_path):
     """The slots of gamma go, also where the layers were frozen since, as GANs do in every step."""
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     model.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)
     patched = live.apply(model, mode="gain")
     patched.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)

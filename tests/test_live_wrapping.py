@@ -20,7 +20,7 @@ def trained() -> keras.Model:
     x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
     x = keras.layers.Dense(5, name="head")(keras.layers.Flatten()(x))
     model = keras.Model(inputs, keras.layers.Dense(2, name="out")(x))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
     model.fit(rng.normal(size=(4, 8, 8, 3)), rng.normal(size=(4, 2)), verbose=0)
     return model

@@ -37,7 +37,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of the model above, compiled and trained for a step."""
     path = tmp_path_factory.mktemp("operator") / "model.keras"
     model = model_of_all_kinds()
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     model.fit(np.ones((2, 8, 7, 4)), np.ones((2, 2)), verbose=0)
     model.save(path)
     return path

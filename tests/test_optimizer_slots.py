@@ -52,7 +52,7 @@ def trained(optimizer: optimizers.Optimizer | str, path: Path) -> keras.Model:
             keras.layers.Dense(3, use_bias=False),
         ]
     )
-    model.compile(optimizer, "mse")
+    model.compile(optimizer, "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
     model.fit(rng.normal(size=(16, 5)), rng.normal(size=(16, 3)), batch_size=4, verbose=0)
     model.save(path)

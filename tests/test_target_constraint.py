@@ -75,7 +75,7 @@ def test_training_on(name: str, tmp_path: Path) -> None:
     snconvert.apply_file(saved(name, tmp_path), patched, **options)
     model = keras.saving.load_model(patched)
     before = {v.path: keras.ops.convert_to_numpy(v) for v in constrained(model)}
-    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    model.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)
     inputs = inputs_of(model, 8)
     targets = [np.ones((8, *out.shape[1:]), "float32") for out in predict(model)]
     single = len(inputs) == len(targets) == 1

@@ -223,6 +223,7 @@ def test_training_between(tmp_path: Path) -> None:
         source, patched = saved("frozen", tmp_path), tmp_path / "sn.keras"
         snconvert.apply_file(source, patched, mode=mode, force=True)
         model = keras.saving.load_model(patched)
+        model.run_eagerly = True
         rng = np.random.default_rng(0)
         model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), epochs=3, verbose=0)
         model.save(patched)
@@ -247,6 +248,7 @@ def test_training_between(tmp_path: Path) -> None:
             assert len(plain.optimizer.variables) == 2 + 2 * len(kept)
             for one, two in zip(slots, plain.optimizer.variables[2:], strict=True):
                 assert np.array_equal(one, two)
+            plain.run_eagerly = True
             plain.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
 
 
@@ -261,7 +263,7 @@ def test_every_optimizer_gives_its_slots_back(optimizer: str, tmp_path: Path) ->
         model = keras.Sequential(
             [keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3, use_bias=False)]
         )
-        model.compile(made(**options), "mse")
+        model.compile(made(**options), "mse", run_eagerly=True)
         model.fit(np.ones((4, 5)), np.ones((4, 3)), batch_size=2, verbose=0)
         model.save(tmp_path / "x.keras")
         snconvert.apply_file(tmp_path / "x.keras", tmp_path / "y.keras", mode="gain", force=True)

@@ -118,9 +118,9 @@ def recurrent() -> keras.Model:
     x = layers.ConvLSTM2D(2, 2, return_sequences=True)(layers.Reshape((4, 3, 2, 1))(x))
     x = layers.ConvLSTM3D(2, 1)(layers.Reshape((4, 2, 1, 1, 2))(x))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    model.compile("adam", "mse", run_eagerly=True)  # tracing takes ten times as long
+    model.compile("adam", "mse")
+    model.run_eagerly = True  # tracing takes ten times as long
     model.fit(RNG.normal(size=(4, 4, 5)), RNG.normal(size=(4, 2)), verbose=0)
-    model.compile(model.optimizer, "mse")
     return model
 
 
@@ -147,6 +147,7 @@ def frozen() -> keras.Model:
         ]
     )
     model.compile("adam", "mse", metrics=["mae"])
+    model.run_eagerly = True
     model.fit(RNG.normal(size=(8, 5)), RNG.normal(size=(8, 3)), epochs=2, verbose=0)
     return model
 
