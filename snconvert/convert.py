@@ -81,7 +81,7 @@ def convert_file(
         to = None if dry_run else output
         outcomes = plan.outcomes if to is None else plan.steps
         status = "convertible" if to is None else "converted"
-        chosen = [_choice(outcome, recipe) for outcome in outcomes]
+        chosen = [(x.node, isinstance(x, Step), _norm_for(x, recipe)) for x in outcomes]
         writing: AbstractContextManager[Output | None] = nullcontext()
         if to is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
@@ -141,8 +141,7 @@ def inspect_file(
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
-        choices = [_choice(outcome, recipe) for outcome in plan.outcomes]
-        chosen = [(node, False, norm) for node, _, norm in choices]
+        chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
         measured = measure(model, chosen, worker, progress, certify=recipe.certify)
         plan = Plan(tuple(_as_measured(outcome, measured) for outcome in plan.outcomes))
         opened.check_weights()
@@ -190,12 +189,11 @@ def _check(source: Source, worker: Worker) -> Callable[[str], None]:
     return functools.partial(check_result, source, worker=worker)
 
 
-def _choice(outcome: Step | Skip, recipe: Recipe) -> tuple[Node, bool, str]:
-    """Returns what to measure of a layer: whether it must be possible, and which norm."""
+def _norm_for(outcome: Step | Skip, recipe: Recipe) -> str:
+    """Returns which norm is taken of a layer: that by which it is or will be normalised."""
     if isinstance(outcome, Step):
-        return outcome.node, True, outcome.settings.norm
-    node = outcome.node
-    return node, False, settings_of(node).norm if node.spectral else recipe.settings.norm
+        return outcome.settings.norm
+    return settings_of(outcome.node).norm if outcome.node.spectral else recipe.settings.norm
 
 
 def _open(
@@ -286,7 +284,7 @@ def _skip_report(
     skip: Skip, model: Opened, measured: Measured, recipe: Recipe, *, has_matrix: bool
 ) -> LayerReport:
     node, triplets = skip.node, measured.known(skip.node)
-    reason, (_, _, norm) = skip.reason, _choice(skip, recipe)
+    reason, norm = skip.reason, _norm_for(skip, recipe)
     if recipe.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
     after = sigma = max((triplet.sigma for triplet in triplets), default=None)

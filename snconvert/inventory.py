@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _AGAIN = "The file is damaged or was put together by hand; save the model again with Keras"
 _STRANGER = (
-    "If the model had a layer as an attribute beside its graph, convert it through Keras, with"
-    " --import keras, which drops that layer, or in memory with snconvert.apply; else the file is"
+    "If the model had a layer as an attribute beside its graph, open the file through Keras, with"
+    " --import keras, which drops that layer, or work on the model in memory; else the file is"
     " damaged or was put together by hand: save the model again with Keras"
 )
 ACTIVATIONS = ("activation", "recurrent_activation")

@@ -28,8 +28,10 @@ class Measured:
     seconds: float = 0.0
 
     def known(self, node: Node) -> list[Triplet]:
-        """Returns the triplets of a layer's kernels that have one."""
-        return [triplet for triplet in self.triplets.get(node, []) if triplet is not None]
+        """Returns the triplets of a layer's kernels; none unless each kernel has one."""
+        found = self.triplets.get(node, [])
+        known = [triplet for triplet in found if triplet is not None]
+        return known if len(known) == len(found) else []
 
 
 def measure(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from snconvert.errors import UnsupportedError
 from snconvert.inventory import ACTIVATIONS, Stored
+from snconvert.kinds.recurrent import CELL
 from snconvert.opened import Opened
 from snconvert.optimizer_slots import Gamma, Gone, SlotEdits, Variable, edit_slots
 from snconvert.optimizer_slots import Stored as StoredVariables
@@ -16,6 +17,16 @@ from snconvert.tree import Node
 from snconvert.versions import is_keras_2
 
 _Shapes = dict[Node, list[tuple[int, ...]]]
+
+
+_Reading = Literal["frozen throughout", "frozen itself", "nothing is frozen"]
+_READINGS: tuple[_Reading, ...] = ("frozen throughout", "frozen itself", "nothing is frozen")
+"""What a layer's flag in the configuration may say of the layers that it makes itself.
+
+Set on a layer or a model, the flag holds for all of them; given to the constructor, as in loading,
+for the layer's own variables only; and it may have been set since the optimizer was built. Which of
+these it was, only the slots tell.
+"""
 
 
 class Gammas(NamedTuple):
@@ -58,7 +69,18 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
             " scalars of mode gain change that state",
             "Use --mode hard or cap, or save the model again",
         )
-    return edit_slots(optimizer, slots, _trainable_variables(model, gammas))
+    # A frozen model has been so since the optimizer was built: Keras freezes all below it, and the
+    # flags before that are lost. Nor does Keras load such a state.
+    readings = _READINGS if model.root.trainable else _READINGS[-1:]
+    failures = []
+    for reading in readings:
+        try:
+            return edit_slots(optimizer, slots, _trainable_variables(model, gammas, reading))
+        except UnsupportedError as error:
+            failures.append(error)
+    if model.root.trainable:
+        raise failures[0]
+    return SlotEdits()
 
 
 def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:
@@ -78,18 +100,25 @@ def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:
     return own, inner
 
 
-def _trainable_variables(model: Opened, gammas: Mapping[Node, Gammas]) -> list[Variable]:
+def _trainable_variables(
+    model: Opened, gammas: Mapping[Node, Gammas], reading: _Reading
+) -> list[Variable]:
     """Returns stored variables, new and old gammas in the order of Keras' trainable variables."""
     own, inner = stored_shapes(model)
     variables: list[Variable] = []
-    if not model.root.trainable:
-        return variables
     for node in model.root.walk():
-        if not is_leaf(node) or not node.trainable or node.first is not None:
+        frozen = not (node.trainable or reading == "nothing is frozen")
+        if not is_leaf(node) or node.first is not None:
+            continue
+        if frozen and reading == "frozen throughout":
             continue
         stored = model.inventory.get(node)
         if stored is not None:
-            variables += _of_parts(model, node, stored, gammas.get(node, Gammas()))
+            new = gammas.get(node, Gammas())
+            variables += _of_parts(model, node, stored, new, frozen=frozen)
+            continue
+        if frozen:
+            variables.append(StoredVariables(tuple(inner.get(node, [])), exact=False))
             continue
         shapes = own.get(node, [])
         count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
@@ -101,12 +130,17 @@ def _trainable_variables(model: Opened, gammas: Mapping[Node, Gammas]) -> list[V
     return variables
 
 
-def _of_parts(model: Opened, node: Node, stored: Stored, gammas: Gammas) -> Iterator[Variable]:
+def _of_parts(
+    model: Opened, node: Node, stored: Stored, gammas: Gammas, *, frozen: bool
+) -> Iterator[Variable]:
     """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas.
 
-    What its activations train comes behind all parts.
+    What its activations train comes behind all parts. Of a layer that is frozen itself these are
+    trained, and its parts, save the cells that are given its flag.
     """
     for part, count in stored.counts.items():
+        if frozen and (not part or (part == CELL and "Conv" not in node.class_name)):
+            continue
         group = f"{model.paths[node]}/{part}".rstrip("/")
         own = [i for i, kernel in enumerate(stored.kernels) if kernel.kernel.group == part]
         trained = count

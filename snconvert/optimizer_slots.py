@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 _WAY_OUT = (
-    "Use --mode hard or cap, or let Keras open the file with --import keras, or save the model"
-    " without its optimizer (include_optimizer=False)"
+    "Let Keras open the file with --import keras, or save the model without its optimizer"
+    " (include_optimizer=False), or convert with --mode hard or cap"
 )
 
 
@@ -119,9 +119,19 @@ def _alike(*fresh: Callable[[float], np.ndarray]) -> _Block:
 
 def _adafactor_cell(slots: Sequence[Shape]) -> int:
     """Row and column factors, or two scalars below rank 2, then the second moment."""
-    rows, columns, own = (*slots[:3], (), (), ())[:3]
-    factored = len(own) > 1 and (rows, columns) == (own[:-1], (*own[:-2], own[-1]))
-    return 3 if len(slots) > 2 and (factored or (len(own) < 2 and rows == columns == ())) else 0  # noqa: PLR2004 -- ranks and counts of the scheme above
+    if len(slots) < 3:  # noqa: PLR2004 -- see above
+        return 0
+    rows, columns, own = slots[:3]
+    if len(own) < 2:  # noqa: PLR2004 -- see above
+        return 3 if rows == columns == () else 0
+    return 3 if (rows, columns) == (own[:-1], (*own[:-2], own[-1])) else 0
+
+
+def _inner_adafactor_cell(slots: Sequence[Shape]) -> int:
+    """The same without the two scalars."""
+    if any(slots[:2]) and (count := _adafactor_cell(slots)):
+        return count
+    return 1 if len(slots[0]) < 2 else 0  # noqa: PLR2004 -- as above
 
 
 def _muon_cell(slots: Sequence[Shape]) -> int:
@@ -172,8 +182,14 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[_Block]]] = {
 }
 """Keras optimizer, in lower case -> its blocks behind those that all optimizers have."""
 
+_INNER_BLOCKS: Mapping[str, list[_Block]] = {
+    "adafactor": [_Block(_inner_adafactor_cell, lambda _: [_scalar(0)])],
+}
+"""The same of optimizers inside another, where these differ: Keras tracks nothing there, so that
+variables are missing which an optimizer made without `add_variable`."""
+
 _TRAILING = {"nadam": 1}
-"""Scalars behind the blocks, which Keras leaves out of what an optimizer inside another stores."""
+"""Scalars behind the blocks, which are missing inside another optimizer for the same reason."""
 
 
 def edit_slots(
@@ -197,10 +213,9 @@ def edit_slots(
     if inner is not None:
         # Its own four scalars come first; the inner optimizer is also stored by itself.
         for folder, skip in (("optimizer/vars", 4), ("optimizer/inner_optimizer/vars", 0)):
-            _edit(edits, inner, slots, folder, skip, 0, variables)
+            _edit(edits, inner, slots, folder, variables, skip=skip, inside=True)
     else:
-        trailing = _TRAILING.get(str(optimizer.get("class_name")).lower(), 0)
-        _edit(edits, optimizer, slots, "optimizer/vars", 0, trailing, variables)
+        _edit(edits, optimizer, slots, "optimizer/vars", variables)
     return edits
 
 
@@ -229,11 +244,13 @@ def _edit(
     optimizer: Mapping[str, Any],
     slots: Mapping[str, tuple[Shape, str]],
     folder: str,
-    skip: int,
-    trailing: int,
     variables: Sequence[Variable],
+    *,
+    skip: int = 0,
+    inside: bool = False,
 ) -> None:
     name, config = str(optimizer.get("class_name")), _config(optimizer)
+    trailing = 0 if inside else _TRAILING.get(name.lower(), 0)
     own = [slots.get(f"{folder}/{i}") for i in range(len(slots))]
     shapes = [slot[0] for slot in own[: own.index(None) if None in own else None] if slot]
     scheduled = isinstance(config.get("learning_rate"), Mapping)
@@ -247,6 +264,8 @@ def _edit(
             _WAY_OUT,
         )
     blocks = _BLOCKS[name.lower()](config)
+    if inside:
+        blocks = _INNER_BLOCKS.get(name.lower(), blocks)
     if config.get("gradient_accumulation_steps"):
         blocks = [_alike(_zero), *blocks]
     if config.get("use_ema"):

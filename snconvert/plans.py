@@ -237,16 +237,14 @@ class Selection:
     def _matches(self, pattern: str, node: Node) -> bool:
         """A pattern that matches a container holds for everything inside.
 
-        A layer that stands in several places is one: what holds in one of them holds in all.
+        What stands in several places is one: what holds in one of them holds in all.
         """
         matches = self._matchers[pattern]
-        for place in self._places[node.first or node]:
-            at: Node | None = place
-            while at is not None and at.path:
-                if matches(at.path):
-                    return True
-                at = at.parent
-        return False
+        return any(
+            matches(place.path)
+            or (place.parent is not None and self._matches(pattern, place.parent))
+            for place in self._places.get(node.first or node, ())  # the root is in none
+        )
 
     def why_excluded(self, node: Node) -> str | None:
         """Returns why the recipe leaves the layer out, or `None`."""

@@ -15,15 +15,13 @@ from snconvert.archive.forks import OneAtATime, side_by_side
 from snconvert.archive.h5 import read_dataset
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
-from snconvert.linalg.operator import operator_triplet
+from snconvert.linalg.kernel import kernel_triplet
 from snconvert.linalg.singular import Triplet
-from snconvert.linalg.triplet import leading_triplet
 from snconvert.tasks import Task
 
 _BATCH, _MANY = 1 << 18, 64
 _WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
 _MOST = 8  # processes: a few of them take all that the memory gives
-_SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
 def measure(
@@ -104,7 +102,7 @@ def _one(
     triplet: Triplet | None = None
     try:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            triplet = _triplet(kernel, task, turn, half=half)
+            triplet = kernel_triplet(kernel, task.view, task.convolution, bfloat16=half, turn=turn)
             if task.certify and task.convolution is None:
                 with turn:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
@@ -112,17 +110,4 @@ def _one(
     except KernelError as error:
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.
         return error if task.required or triplet is not None else None
-    return triplet
-
-
-def _triplet(kernel: np.ndarray, task: Task, turn: OneAtATime, *, half: bool) -> Triplet:
-    triplet = leading_triplet(kernel, task.view, bfloat16=half)
-    if task.convolution is not None:
-        mapped = operator_triplet(kernel, task.view, task.convolution, bfloat16=half, turn=turn)
-        triplet = mapped._replace(matrix_norm=triplet.sigma)
-    if not triplet.zero and not _SMALLEST <= triplet.sigma <= _LARGEST:
-        raise KernelError(
-            f"the kernel's norm is {triplet.sigma:.3g}, which float32 cannot hold",
-            "Rescale the kernel, or leave the layer out with --exclude",
-        )
     return triplet

@@ -66,8 +66,8 @@ class Node:
         spectral: The class of this package (`SpectralDense`), or `None`.
         parent: The container that holds it, `None` for the root.
         slot: Where in the parent it is held.
-        trainable: Its own flag. Of those around it only the root's counts for what Keras trains:
-            setting one sets all below it, and each can be set anew.
+        trainable: Its own flag. Keras goes by those of the variables' owners and of the root: to
+            set one sets all below it, and each can be set anew.
         first: The node that is the same live object and comes first, or `None`.
         children: What it holds, in the order of the configuration.
     """

@@ -227,14 +227,14 @@ def _find(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
     )
     if lenient:
-        wanted = Plan(tuple(_as_measured(pair, measured) for pair in enumerate(wanted.outcomes)))
+        found = enumerate(wanted.outcomes)
+        wanted = Plan(tuple(_as_measured(outcome, place in measured) for place, outcome in found))
     return _Found(wanted, measured, time.perf_counter() - started)
 
 
-def _as_measured(pair: tuple[int, Step | Skip], measured: Triplets) -> Step | Skip:
+def _as_measured(outcome: Step | Skip, measured: bool) -> Step | Skip:
     """Returns the outcome, or that a kernel of the layer has no sigma."""
-    position, outcome = pair
-    if isinstance(outcome, Step) and layer_of(outcome.node).built and position not in measured:
+    if isinstance(outcome, Step) and layer_of(outcome.node).built and not measured:
         return Skip(outcome.node, NOT_FINITE, outcome.rule)
     return outcome
 

@@ -10,10 +10,9 @@ import numpy as np
 from snconvert.convolution import Convolution, joint_range
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
-from snconvert.linalg.operator import operator_triplet
+from snconvert.linalg.kernel import kernel_triplet
 from snconvert.linalg.scan import Array
 from snconvert.linalg.singular import Triplet, bounds_of
-from snconvert.linalg.triplet import leading_triplet
 from snconvert.live.adoption import built_for, kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
@@ -38,16 +37,12 @@ def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
         norm: `matrix` or `operator`.
 
     Raises:
-        KernelError: A kernel is not finite, or has no numbers.
+        KernelError: A kernel is not finite, has no numbers, or a norm beyond those of float32.
     """
-    found: list[Triplet] = []
-    for value, view, half, conv in kernels_of(layer, rule, norm):
-        triplet = leading_triplet(value, view, bfloat16=half)
-        if conv is not None:
-            mapped = operator_triplet(value, view, conv, bfloat16=half)
-            triplet = mapped._replace(matrix_norm=triplet.sigma)
-        found.append(triplet)
-    return found
+    return [
+        kernel_triplet(value, view, conv, bfloat16=half)
+        for value, view, half, conv in kernels_of(layer, rule, norm)
+    ]
 
 
 def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:

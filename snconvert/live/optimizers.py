@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -37,8 +37,12 @@ def optimizers_of(layers: Sequence[Any]) -> list[Any]:
     return list(found.values())
 
 
-def check_slots(optimizer: Any) -> None:
+def check_slots(optimizer: Any, *, inside: bool = False) -> None:
     """Sees to it that `add_slots` can add to a built optimizer.
+
+    Args:
+        optimizer: The optimizer.
+        inside: Whether a `LossScaleOptimizer` has built it.
 
     Raises:
         UnsupportedError: The optimizer does not build the same slots once more.
@@ -46,11 +50,11 @@ def check_slots(optimizer: Any) -> None:
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         for part in optimizer._inner_optimizers:
             if part.built:
-                check_slots(part)
+                check_slots(part, inside=inside)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        check_slots(optimizer.inner_optimizer)
+        check_slots(optimizer.inner_optimizer, inside=True)
     else:
-        _purposes(optimizer)
+        _purposes(optimizer, inside=inside)
 
 
 def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
@@ -94,21 +98,21 @@ def remove_slots(optimizer: Any, gone: set[int]) -> None:
         _extend(optimizer, left)
 
 
-def _extend(optimizer: Any, variables: list[Any]) -> None:
+def _extend(optimizer: Any, variables: list[Any], *, inside: bool = False) -> None:
     """Makes a built optimizer one for another list of variables."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        _share_out(optimizer, variables)
+        _share_out(optimizer, variables, inside=inside)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        _extend(optimizer.inner_optimizer, variables)
+        _extend(optimizer.inner_optimizer, variables, inside=True)
     else:
-        _rebuild(optimizer, variables)
+        _rebuild(optimizer, variables, inside=inside)
         return
     # What wraps other optimizers has no slots of its own.
     indices = {optimizer._var_key(variable): i for i, variable in enumerate(variables)}
     vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
 
 
-def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
+def _share_out(optimizer: Any, variables: Sequence[Any], *, inside: bool) -> None:
     """Gives each new variable to the optimizer that the map has for it."""
     parts, owners = optimizer._inner_optimizers, optimizer._var_to_optimizer_idx
     shares: dict[int, list[Any]] = {}
@@ -123,15 +127,16 @@ def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
         shares.setdefault(owners[key], []).append(variable)
     for index, share in shares.items():
         if not parts[index].built:
-            parts[index].build(share)
+            with DotNotTrackScope() if inside else nullcontext():
+                parts[index].build(share)
         elif len(share) != len(parts[index]._trainable_variables):
-            _extend(parts[index], share)
+            _extend(parts[index], share, inside=inside)
 
 
-def _rebuild(optimizer: Any, new: list[Any]) -> None:
-    state, before = list(optimizer._variables), _purposes(optimizer)
+def _rebuild(optimizer: Any, new: list[Any], *, inside: bool) -> None:
+    state, before = list(optimizer._variables), _purposes(optimizer, inside=inside)
     start = len(state) - len(before)  # what was there before `build`, as the iterations
-    made, after = _built_twin(optimizer, state[:start], new)
+    made, after = _built_twin(optimizer, state[:start], new, inside=inside)
     values = dict(zip(before, state[start:], strict=True))
     fresh = {id(variable): variable for variable in new}
     for key, variable in zip(after, made._variables[start:], strict=True):
@@ -139,27 +144,34 @@ def _rebuild(optimizer: Any, new: list[Any]) -> None:
             variable.assign(values[key])
         elif key[0] in fresh and key[1] == _AVERAGE:
             variable.assign(fresh[key[0]])
-    for name in _unlisted(made):
-        vars(made)[name].assign(vars(optimizer)[name])
+    listed = {id(variable) for variable in made._variables}
+    held = dict(_held(optimizer))
+    for key, variable in _held(made):
+        if id(variable) not in listed and key in held:
+            variable.assign(held[key])
     vars(optimizer).update(vars(made))
 
 
-def _purposes(optimizer: Any) -> list[Key]:
+def _purposes(optimizer: Any, *, inside: bool) -> list[Key]:
     """Returns what each slot of an optimizer is for; these are the last of its variables."""
-    probe, keys = _built_twin(optimizer, [], list(optimizer._trainable_variables))
+    old = list(optimizer._trainable_variables)
+    probe, keys = _built_twin(optimizer, [], old, inside=inside)
     slots = optimizer._variables[-len(keys) :] if keys else []
     if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in probe._variables]:
         raise _cannot(optimizer, "building it anew gives other slots")
     return keys
 
 
-def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tuple[Any, list[Key]]:
+def _built_twin(
+    optimizer: Any, head: Sequence[Any], variables: list[Any], *, inside: bool
+) -> tuple[Any, list[Key]]:
     """Returns an optimizer with the same options, built anew, and what each of its slots is for.
 
     Args:
         optimizer: A built optimizer; it is not changed.
         head: The variables that it has without being built.
         variables: What to build it for.
+        inside: Whether to list only what `add_variable` makes, as when another optimizer builds it.
     """
     twin = object.__new__(type(optimizer))
     books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith("_self_")}
@@ -178,21 +190,15 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
 
     vars(twin)["add_variable_from_reference"] = watched.__get__(twin)
     try:
-        # An optimizer that another one builds, as LossScaleOptimizer does, lists fewer variables.
-        with DotNotTrackScope() if _unlisted(optimizer) else nullcontext():
+        with DotNotTrackScope() if inside else nullcontext():
             twin.build(variables)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         # The optimizer may be anybody's own, with a `build` that does not work on a copy.
         raise _cannot(optimizer, str(error)) from error
     finally:
         vars(twin).pop("add_variable_from_reference", None)
-    for name, value in vars(twin).items():
-        if isinstance(value, keras.Variable):
-            purposes.setdefault(id(value), (None, name))
-        elif isinstance(value, list | tuple) and len(value) == len(variables):
-            # As Adafactor keeps its factors: by the position of the variable.
-            for variable, slot in zip(variables, value, strict=True):
-                purposes.setdefault(id(slot), (id(variable), name))
+    for purpose, variable in _held(twin):
+        purposes.setdefault(id(variable), purpose)
     counts: Counter[Any] = Counter()
     keys: list[Key] = []
     for variable in twin._variables[len(head) :]:
@@ -202,14 +208,17 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
     return twin, keys
 
 
-def _unlisted(optimizer: Any) -> list[str]:
-    """Returns the names of attributes with variables that are not on the optimizer's list."""
-    listed = {id(variable) for variable in optimizer._variables}
-    return [
-        name
-        for name, value in vars(optimizer).items()
-        if isinstance(value, keras.Variable) and id(value) not in listed
-    ]
+def _held(optimizer: Any) -> Iterator[tuple[tuple[int | None, str], Any]]:
+    """Yields the variables in an optimizer's attributes, and what each is for."""
+    trained = optimizer._trainable_variables
+    for name, value in vars(optimizer).items():
+        if isinstance(value, keras.Variable):
+            yield (None, name), value
+        elif isinstance(value, list | tuple) and len(value) == len(trained):
+            # As Adafactor keeps its factors: by the position of the variable.
+            for variable, slot in zip(trained, value, strict=True):
+                if isinstance(slot, keras.Variable) and slot is not variable:
+                    yield (id(variable), name), slot
 
 
 def _cannot(optimizer: Any, why: str) -> UnsupportedError:

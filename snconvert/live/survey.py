@@ -63,12 +63,7 @@ def plan_for(
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
     plan = make_plan(root, recipe, {**rules, **attention}, refuses=refuses)
-    outcomes = [
-        _told(outcome)
-        for outcome in plan.outcomes
-        if isinstance(outcome, Step) or not (outcome.node.children or _opened_before(outcome.node))
-    ]
-    return Plan(tuple(outcomes))
+    return Plan(tuple(_told(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 
 def layer_of(node: Node) -> Layer:
@@ -76,8 +71,11 @@ def layer_of(node: Node) -> Layer:
     return node.layer  # type: ignore[attr-defined]
 
 
-def _opened_before(node: Node) -> bool:
-    return node.first is not None and bool(node.first.children)
+def _is_listed(outcome: Step | Skip) -> bool:
+    """Whether it is a layer, and nothing that was opened."""
+    if isinstance(outcome, Skip) and outcome.spectral:
+        return True
+    return outcome.rule is not None or not outcome.node.children
 
 
 def _told(outcome: Step | Skip) -> Step | Skip:
@@ -107,13 +105,23 @@ def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveN
         below = _node(child, node, path, rules)
         node.children.append(below)
         if first is not None:
-            below.first = first
+            _grow_again(below, first)
             continue
         seen[id(child)] = below
         _grow(below, rules, seen)
     known = node.builtin or node.spectral
     if known and not holds_its_layers(node.layer) and not _has_rule(node, rules):
         node.children.clear()
+
+
+def _grow_again(node: LiveNode, first: LiveNode) -> None:
+    """Makes a node a second place of a layer, with all that lies in it."""
+    node.first = first
+    for child in first.children:
+        path = f"{node.path}{child.path.removeprefix(first.path)}"
+        below = replace(child, path=path, parent=node, children=[])
+        node.children.append(below)
+        _grow_again(below, child.first or child)
 
 
 def _is_whole(node: LiveNode, rules: Mapping[str, KernelRule]) -> bool:

@@ -196,18 +196,18 @@ def _check(node: Node) -> None:
 
 def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
     owners = [owner for layer in layers for owner in _owners(layer)]
-    if verb == "bake":
-        baked = [(owner, _effective(owner)) for owner in owners]
-        for owner, kernels in baked:
-            for name, value in kernels.items():
-                owner._variable(name).assign(value)
+    baked = [(owner, _effective(owner)) for owner in owners] if verb == "bake" else []
     gone = {id(variable) for owner in owners for variable in state_of(owner)}
+    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
+    # cannot do without stops here, where nothing is changed yet.
+    for optimizer in optimizers_of(all_layers(model)):
+        remove_slots(optimizer, gone)
+    for owner, kernels in baked:
+        for name, value in kernels.items():
+            owner._variable(name).assign(value)
     for layer in layers:
         for part in dict.fromkeys((*_owners(layer), layer)):
             _make_plain(part)
-    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since.
-    for optimizer in optimizers_of(all_layers(model)):
-        remove_slots(optimizer, gone)
     unmark_owners(model)
     drop_compiled(model)
     renew_parameters(model)
