@@ -406,6 +406,23 @@ def test_nan(tmp_path: Path) -> None:
     assert found[0].bytes == found[2].bytes == (tmp_path / "in.keras").stat().st_size
 
 
+@pytest.mark.parametrize("bad", [np.nan, 3e38])
+def test_one_bad_kernel_of_two(bad: float, tmp_path: Path) -> None:
+    """Both carriers say that the layer cannot be normalised, show no sigma of the other kernel for
+    it, and convert nothing; 3e38 everywhere has a norm beyond float32."""
+    model = keras.Sequential([keras.Input((3, 2)), keras.layers.LSTM(4)])
+    kernel = model.layers[0].cell.recurrent_kernel
+    kernel.assign(np.full(kernel.shape, bad))
+    model.save(tmp_path / "in.keras")
+    for found in (snconvert.inspect(tmp_path / "in.keras"), snconvert.inspect(model)):
+        (layer,) = found.layers
+        assert (layer.status, layer.sigma, layer.sigma_after) == ("skipped", None, None)
+    for source in (tmp_path / "in.keras", model):
+        apply = snconvert.apply if source is model else snconvert.apply_file
+        with pytest.raises(KernelError, match=r"NaN|float32 cannot hold"):
+            apply(source, kinds="all")
+
+
 def test_names_that_keras_does_not_open(tmp_path: Path) -> None:
     """The result is written under the name that was asked for, and a warning says what is wrong."""
     source = saved("sequential", tmp_path)

@@ -13,8 +13,10 @@ import live_models
 import numpy as np
 import pytest
 import zoo
+from keras import layers
 from live_models import TOPOLOGIES, X, outputs, train
 
+import snconvert
 from snconvert import live
 from snconvert.errors import (
     KernelError,
@@ -190,6 +192,38 @@ def test_a_layer_not_built_yet():
         norm = np.linalg.norm(np.asarray(layer.effective_kernel()), 2)
         assert norm == pytest.approx(1.0, rel=1e-5)
         assert len(layer.weights) == 3
+
+
+@pytest.mark.parametrize("place", ["A", "A/sh", "A/sh/k", "B", "B/sh", "B/sh/k"])
+def test_each_place_of_a_shared_model_names_it(place, tmp_path):
+    """As in the file: what is left out or asked for in one place is so in all."""
+    shared = keras.Sequential([keras.Input((4,)), layers.Dense(4, name="k")], name="sh")
+    towers = []
+    for name in "AB":
+        inputs = keras.Input((4,))
+        towers.append(keras.Model(inputs, shared(inputs), name=name))
+    inputs = keras.Input((4,))
+    outputs = layers.Dense(2, name="o")(layers.add([tower(inputs) for tower in towers]))
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "model.keras")
+    for source in (model, tmp_path / "model.keras"):
+        for options, converted in (({"only": [place]}, "A/sh/k"), ({"exclude": [place]}, "o")):
+            found = [
+                x.path
+                for x in snconvert.inspect(source, **options).layers
+                if x.status == "convertible"
+            ]
+            assert found == [converted]
+
+
+def test_activations_with_a_rule_do_not_hide_their_layer():
+    """A converted or excluded layer is listed, also where its activation is a layer."""
+    inner = layers.Dense(5, activation=layers.Dense(5), name="in")
+    model = keras.Sequential([keras.Input((6,)), inner])
+    for options in ({}, {"exclude": "in"}):
+        assert "in" in [x.path for x in snconvert.inspect(model, **options).layers]
+    found = [x.path for x in snconvert.inspect(live.apply(model)).layers if x.status == "spectral"]
+    assert "in" in found
 
 
 def test_shared_layers_are_converted_once():

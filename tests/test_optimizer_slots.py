@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -42,11 +44,13 @@ def cases() -> list[Any]:
     return made
 
 
-def trained(optimizer: optimizers.Optimizer | str, path: Path) -> keras.Model:
+def trained(
+    optimizer: optimizers.Optimizer | str, path: Path, *, use_bias: bool = True
+) -> keras.Model:
     model = keras.Sequential(
         [
             keras.Input((5,)),
-            keras.layers.Dense(4),
+            keras.layers.Dense(4, use_bias=use_bias),
             keras.layers.BatchNormalization(),
             keras.layers.Dense(4, trainable=False),
             keras.layers.Dense(3, use_bias=False),
@@ -178,14 +182,16 @@ def test_keras_is_the_way_out(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept[variable.path.split("/", 1)[1]], variable)
 
 
-@pytest.mark.parametrize("name", ["Adam", "Nadam", "SGD"])
-def test_a_loss_scale_that_compile_adds(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("name", ["Adafactor", "Adam", "Nadam", "SGD"])
+def test_a_loss_scale_that_compile_adds(name: str, use_bias: bool, tmp_path: Path) -> None:
     """Under the global policy mixed_float16 `compile` wraps the optimizer, and the file names what
     it was given: both ways, the state is what the live conversion makes of it."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
         options = {"momentum": 0.9} if name == "SGD" else {}
-        plain = trained(getattr(optimizers, name)(0.01, **options), tmp_path / "in.keras")
+        made = getattr(optimizers, name)(0.01, **options)
+        plain = trained(made, tmp_path / "in.keras", use_bias=use_bias)
         snconvert.apply_file(tmp_path / "in.keras", tmp_path / "file.keras", mode="gain")
         snconvert.apply(plain, mode="gain").save(tmp_path / "live.keras")
         snconvert.remove_file(tmp_path / "live.keras", tmp_path / "back.keras")
@@ -225,7 +231,19 @@ def activation_in_a_cell() -> keras.Model:
     return keras.Sequential(stack)
 
 
-@pytest.mark.parametrize("make", [unfrozen_child, frozen_around, activation_in_a_cell])
+def frozen_but_for_its_parts() -> keras.Model:
+    """A flag given to the constructor freezes neither projections nor what activations train."""
+    inputs = keras.Input((5,))
+    x = keras.layers.Dense(5, activation=keras.layers.PReLU(), trainable=False)(inputs)
+    x = keras.layers.Reshape((5, 1))(x)
+    x = keras.layers.MultiHeadAttention(1, 2, trainable=False)(x, x)
+    x = keras.layers.LSTM(4, trainable=False)(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize(
+    "make", [unfrozen_child, frozen_around, activation_in_a_cell, frozen_but_for_its_parts]
+)
 def test_the_order_of_what_is_trained(make: Any, tmp_path: Path) -> None:
     """Layers' own flags say what is trained, and an activation's weights come behind the cell's:
     the file carrier gives every gamma the place that Keras gives it."""
@@ -244,3 +262,35 @@ def test_the_order_of_what_is_trained(make: Any, tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, two)
     snconvert.remove_file(tmp_path / "file.keras", tmp_path / "back.keras")
     assert snconvert.verify(tmp_path / "in.keras", tmp_path / "back.keras")
+
+
+@pytest.mark.parametrize("part", ["model", "layer"])
+def test_frozen_since_it_was_trained(part: str, tmp_path: Path) -> None:
+    """The slots of what was frozen after `compile` are those that the live conversion makes and
+    takes: in the file too, though its flags tell of today."""
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3)])
+    model.compile("adam", "mse", run_eagerly=True)
+    rng = np.random.default_rng(0)
+    model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+    (model if part == "model" else model.layers[0]).trainable = False
+    model.save(tmp_path / "plain.keras")
+    live = snconvert.apply(model, mode="gain")
+    live.save(tmp_path / "gain.keras")
+    snconvert.apply_file(tmp_path / "plain.keras", tmp_path / "file.keras", mode="gain")
+    assert snconvert.verify(tmp_path / "plain.keras", tmp_path / "gain.keras")
+    assert slots(tmp_path / "file.keras") == slots(tmp_path / "gain.keras")
+    assert len(slots(tmp_path / "file.keras")) == len(slots(tmp_path / "plain.keras")) + 4
+    for verb in (snconvert.remove, snconvert.bake):
+        verb(live).save(tmp_path / "back.keras")
+        undo = snconvert.remove_file if verb is snconvert.remove else snconvert.bake_file
+        undo(tmp_path / "gain.keras", tmp_path / "undone.keras", force=True)
+        assert slots(tmp_path / "back.keras") == slots(tmp_path / "plain.keras")
+        assert slots(tmp_path / "undone.keras") == slots(tmp_path / "plain.keras")
+        assert snconvert.verify(tmp_path / "gain.keras", tmp_path / "back.keras")
+
+
+def slots(path: Path) -> list[bytes]:
+    """The values of the optimizer's variables, in their order."""
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stored:
+        group = h5py.File(stored)["optimizer/vars"]
+        return [group[str(index)][()].tobytes() for index in range(len(group))]

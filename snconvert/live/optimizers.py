@@ -146,9 +146,9 @@ def _rebuild(optimizer: Any, new: list[Any], *, inside: bool) -> None:
             variable.assign(fresh[key[0]])
     listed = {id(variable) for variable in made._variables}
     held = dict(_held(optimizer))
-    for key, variable in _held(made):
-        if id(variable) not in listed and key in held:
-            variable.assign(held[key])
+    for purpose, variable in _held(made):
+        if id(variable) not in listed and purpose in held:
+            variable.assign(held[purpose])
     vars(optimizer).update(vars(made))
 
 

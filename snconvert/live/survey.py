@@ -114,7 +114,7 @@ def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveN
         node.children.clear()
 
 
-def _grow_again(node: LiveNode, first: LiveNode) -> None:
+def _grow_again(node: Node, first: Node) -> None:
     """Makes a node a second place of a layer, with all that lies in it."""
     node.first = first
     for child in first.children:
