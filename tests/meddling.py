@@ -83,7 +83,7 @@ def at_read(number: int, change: Callable[[], None], log: Path) -> None:
 
 def in_child(stage: str, change: Callable[[], None]) -> None:
     """Calls `change` in the guarded process, when the file is open or mapped there."""
-    module, name = {"scan": (h5, "_scan"), "measure": (sigmas, "leading_triplet")}[stage]
+    module, name = {"scan": (h5, "_scan"), "measure": (sigmas, "kernel_triplet")}[stage]
     original, once = getattr(module, name), threading.Lock()
 
     def changed(*args: Any, **options: Any) -> Any:

@@ -236,8 +236,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         found = leading_triplet(*arguments, **options)
         return found._replace(sigma=found.sigma * 0.99)
 
-    for module in ("sigmas", "live.kernels"):
-        monkeypatch.setattr(f"snconvert.{module}.leading_triplet", wrongly)
+    monkeypatch.setattr("snconvert.linalg.kernel.leading_triplet", wrongly)
     model = ZOO["sequential"]()
     for look in (snconvert.apply, lambda m, **o: snconvert.inspect(m, exclude=["*"], **o)):
         look(model)
