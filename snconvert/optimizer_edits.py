@@ -18,7 +18,6 @@ from snconvert.versions import is_keras_2
 
 _Shapes = dict[Node, list[tuple[int, ...]]]
 
-
 _Reading = Literal["frozen throughout", "frozen itself", "nothing is frozen"]
 _READINGS: tuple[_Reading, ...] = ("frozen throughout", "frozen itself", "nothing is frozen")
 """What a layer's flag in the configuration may say of the layers that it makes itself.
@@ -72,10 +71,13 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
     # A frozen model has been so since the optimizer was built: Keras freezes all below it, and the
     # flags before that are lost. Nor does Keras load such a state.
     readings = _READINGS if model.root.trainable else _READINGS[-1:]
+    stored = stored_shapes(model)
     failures = []
     for reading in readings:
         try:
-            return edit_slots(optimizer, slots, _trainable_variables(model, gammas, reading))
+            return edit_slots(
+                optimizer, slots, _trainable_variables(model, gammas, stored, reading)
+            )
         except UnsupportedError as error:
             failures.append(error)
     if model.root.trainable:
@@ -101,10 +103,13 @@ def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:
 
 
 def _trainable_variables(
-    model: Opened, gammas: Mapping[Node, Gammas], reading: _Reading
+    model: Opened,
+    gammas: Mapping[Node, Gammas],
+    shapes: tuple[_Shapes, _Shapes],
+    reading: _Reading,
 ) -> list[Variable]:
     """Returns stored variables, new and old gammas in the order of Keras' trainable variables."""
-    own, inner = stored_shapes(model)
+    own, inner = shapes
     variables: list[Variable] = []
     for node in model.root.walk():
         frozen = not (node.trainable or reading == "nothing is frozen")
@@ -120,13 +125,13 @@ def _trainable_variables(
         if frozen:
             variables.append(StoredVariables(tuple(inner.get(node, [])), exact=False))
             continue
-        shapes = own.get(node, [])
-        count = trainable_count(node.builtin, node.config, len(shapes)) if node.builtin else None
+        here = own.get(node, [])
+        count = trainable_count(node.builtin, node.config, len(here)) if node.builtin else None
         if node in inner or count is None:
-            unsure = (*shapes, *inner.get(node, []))
+            unsure = (*here, *inner.get(node, []))
             variables.append(StoredVariables(unsure, exact=False))
         else:
-            variables.append(StoredVariables(tuple(shapes[:count]), exact=True))
+            variables.append(StoredVariables(tuple(here[:count]), exact=True))
     return variables
 
 
@@ -136,7 +141,7 @@ def _of_parts(
     """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas.
 
     What its activations train comes behind all parts. Of a layer that is frozen itself these are
-    trained, and its parts, save the cells that are given its flag.
+    trained, and its parts, save the cells that are given its flag; Keras' ConvLSTMs give it none.
     """
     for part, count in stored.counts.items():
         if frozen and (not part or (part == CELL and "Conv" not in node.class_name)):

@@ -240,11 +240,15 @@ class Selection:
         What stands in several places is one: what holds in one of them holds in all.
         """
         matches = self._matchers[pattern]
-        return any(
-            matches(place.path)
-            or (place.parent is not None and self._matches(pattern, place.parent))
-            for place in self._places.get(node.first or node, ())  # the root is in none
-        )
+        above: list[Node] = [node]
+        while above:
+            at = above.pop()
+            for place in self._places.get(at.first or at, ()):  # the root is in none
+                if matches(place.path):
+                    return True
+                if place.parent is not None:
+                    above.append(place.parent)
+        return False
 
     def why_excluded(self, node: Node) -> str | None:
         """Returns why the recipe leaves the layer out, or `None`."""

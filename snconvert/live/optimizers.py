@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -37,12 +36,8 @@ def optimizers_of(layers: Sequence[Any]) -> list[Any]:
     return list(found.values())
 
 
-def check_slots(optimizer: Any, *, inside: bool = False) -> None:
+def check_slots(optimizer: Any) -> None:
     """Sees to it that `add_slots` can add to a built optimizer.
-
-    Args:
-        optimizer: The optimizer.
-        inside: Whether a `LossScaleOptimizer` has built it.
 
     Raises:
         UnsupportedError: The optimizer does not build the same slots once more.
@@ -50,11 +45,12 @@ def check_slots(optimizer: Any, *, inside: bool = False) -> None:
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         for part in optimizer._inner_optimizers:
             if part.built:
-                check_slots(part, inside=inside)
+                check_slots(part)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        check_slots(optimizer.inner_optimizer, inside=True)
+        with DotNotTrackScope():  # as it builds what is in it: fewer variables are listed then
+            check_slots(optimizer.inner_optimizer)
     else:
-        _purposes(optimizer, inside=inside)
+        _purposes(optimizer)
 
 
 def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
@@ -98,21 +94,22 @@ def remove_slots(optimizer: Any, gone: set[int]) -> None:
         _extend(optimizer, left)
 
 
-def _extend(optimizer: Any, variables: list[Any], *, inside: bool = False) -> None:
+def _extend(optimizer: Any, variables: list[Any]) -> None:
     """Makes a built optimizer one for another list of variables."""
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        _share_out(optimizer, variables, inside=inside)
+        _share_out(optimizer, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        _extend(optimizer.inner_optimizer, variables, inside=True)
+        with DotNotTrackScope():
+            _extend(optimizer.inner_optimizer, variables)
     else:
-        _rebuild(optimizer, variables, inside=inside)
+        _rebuild(optimizer, variables)
         return
     # What wraps other optimizers has no slots of its own.
     indices = {optimizer._var_key(variable): i for i, variable in enumerate(variables)}
     vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
 
 
-def _share_out(optimizer: Any, variables: Sequence[Any], *, inside: bool) -> None:
+def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
     """Gives each new variable to the optimizer that the map has for it."""
     parts, owners = optimizer._inner_optimizers, optimizer._var_to_optimizer_idx
     shares: dict[int, list[Any]] = {}
@@ -127,16 +124,15 @@ def _share_out(optimizer: Any, variables: Sequence[Any], *, inside: bool) -> Non
         shares.setdefault(owners[key], []).append(variable)
     for index, share in shares.items():
         if not parts[index].built:
-            with DotNotTrackScope() if inside else nullcontext():
-                parts[index].build(share)
+            parts[index].build(share)
         elif len(share) != len(parts[index]._trainable_variables):
-            _extend(parts[index], share, inside=inside)
+            _extend(parts[index], share)
 
 
-def _rebuild(optimizer: Any, new: list[Any], *, inside: bool) -> None:
-    state, before = list(optimizer._variables), _purposes(optimizer, inside=inside)
+def _rebuild(optimizer: Any, new: list[Any]) -> None:
+    state, before = list(optimizer._variables), _purposes(optimizer)
     start = len(state) - len(before)  # what was there before `build`, as the iterations
-    made, after = _built_twin(optimizer, state[:start], new, inside=inside)
+    made, after = _built_twin(optimizer, state[:start], new)
     values = dict(zip(before, state[start:], strict=True))
     fresh = {id(variable): variable for variable in new}
     for key, variable in zip(after, made._variables[start:], strict=True):
@@ -152,26 +148,23 @@ def _rebuild(optimizer: Any, new: list[Any], *, inside: bool) -> None:
     vars(optimizer).update(vars(made))
 
 
-def _purposes(optimizer: Any, *, inside: bool) -> list[Key]:
+def _purposes(optimizer: Any) -> list[Key]:
     """Returns what each slot of an optimizer is for; these are the last of its variables."""
     old = list(optimizer._trainable_variables)
-    probe, keys = _built_twin(optimizer, [], old, inside=inside)
+    probe, keys = _built_twin(optimizer, [], old)
     slots = optimizer._variables[-len(keys) :] if keys else []
     if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in probe._variables]:
         raise _cannot(optimizer, "building it anew gives other slots")
     return keys
 
 
-def _built_twin(
-    optimizer: Any, head: Sequence[Any], variables: list[Any], *, inside: bool
-) -> tuple[Any, list[Key]]:
+def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tuple[Any, list[Key]]:
     """Returns an optimizer with the same options, built anew, and what each of its slots is for.
 
     Args:
         optimizer: A built optimizer; it is not changed.
         head: The variables that it has without being built.
         variables: What to build it for.
-        inside: Whether to list only what `add_variable` makes, as when another optimizer builds it.
     """
     twin = object.__new__(type(optimizer))
     books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith("_self_")}
@@ -190,8 +183,7 @@ def _built_twin(
 
     vars(twin)["add_variable_from_reference"] = watched.__get__(twin)
     try:
-        with DotNotTrackScope() if inside else nullcontext():
-            twin.build(variables)
+        twin.build(variables)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         # The optimizer may be anybody's own, with a `build` that does not work on a copy.
         raise _cannot(optimizer, str(error)) from error
