@@ -2,7 +2,7 @@
 
 Each case is a branch of its own, so that one compilation serves all of them; the outputs stand side
 by side. JAX compiles for a minute what the others run in seconds, hence one example of each kind
-only in the modes `hard` and `cap`, and no Adam there.
+only in the modes `hard` and `cap`.
 """
 
 from __future__ import annotations
@@ -81,35 +81,25 @@ def weights_of(model: keras.Model, name: str) -> dict[str, np.ndarray]:
 
 
 def measure(model: keras.Model, data: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs a model and takes a step with SGD and one with Adam; returns `{case}/{what}`.
+    """Runs a model and takes a step with SGD; returns `{case}/{what}`.
 
-    What the steps did to the variables is given as the difference that each made.
+    What the step did to the variables is given as the difference that it made.
     """
     # TensorFlow's other ways to run are tested elsewhere, and compiling takes long.
     eager = keras.backend.backend() != "jax"
-    flat = {name: model.get_layer(f"{name}-flat").output for name in CASES}
-    apart = keras.Model(model.inputs, list(flat.values()))
+    flat = [model.get_layer(f"{name}-flat").output for name in CASES]
+    apart = keras.Model(model.inputs, flat)
     apart.compile(run_eagerly=eager)
-    gain = [name for name in CASES if name.startswith("gain")]
-    chosen = [i for i, name in enumerate(CASES) if name in gain]
-    outputs = keras.layers.Concatenate()([flat[name] for name in gain])
-    part = keras.Model([model.inputs[i] for i in chosen], outputs)
     found = {f"{name}/forward": y for name, y in zip(CASES, predict(apart, data), strict=True)}
-    # With this epsilon, gradients that are zero but for rounding stay small in Adam's steps.
-    steps = (
-        (model, data, CASES, keras.optimizers.SGD(1e-3)),
-        (part, [data[i] for i in chosen], gain, keras.optimizers.Adam(1e-2, epsilon=1e-3)),
-    )
-    for trained, inputs, names, optimizer in steps:
-        width = sum(found[f"{name}/forward"].shape[1] for name in names)
-        before = {name: weights_of(model, name) for name in names}
-        trained.compile(optimizer, total, run_eagerly=eager)
-        target = np.full((len(data[0]), width), 0.25, "float32")
-        trained.fit(inputs, target, batch_size=len(target), verbose=0)
-        for name in names:
-            for variable, value in weights_of(model, name).items():
-                step = value if variable.endswith("u") else value - before[name][variable]
-                found[f"{name}/{type(optimizer).__name__} {variable}"] = step
+    before = {name: weights_of(model, name) for name in CASES}
+    model.compile(keras.optimizers.SGD(1e-3), total, run_eagerly=eager)
+    width = sum(found[f"{name}/forward"].shape[1] for name in CASES)
+    target = np.full((len(data[0]), width), 0.25, "float32")
+    model.fit(data, target, batch_size=len(target), verbose=0)
+    for name in CASES:
+        for variable, value in weights_of(model, name).items():
+            step = value if variable.endswith("u") else value - before[name][variable]
+            found[f"{name}/{variable}"] = step
     after = zip(CASES, predict(apart, data), strict=True)
     return found | {f"{name}/after": y for name, y in after}
 

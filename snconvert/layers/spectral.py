@@ -10,6 +10,7 @@ from keras.src.backend import AutocastScope
 
 from snconvert.convolution import Convolution
 from snconvert.iteration import Norm
+from snconvert.layers.attributes import Attributes
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
     current_norm,
@@ -19,9 +20,9 @@ from snconvert.layers.power import (
     times,
 )
 from snconvert.layers.refusals import check_options, check_stored, refuse_adapters, unsupported
-from snconvert.layers.start import random_u, warm_u
+from snconvert.layers.start import is_loading, random_u, warm_u
 from snconvert.matrix import MatrixView
-from snconvert.rules import Kernel, KernelRule
+from snconvert.rules import Config, Kernel, KernelRule
 
 Class = TypeVar("Class", bound=type)
 
@@ -183,12 +184,12 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return [k.name for k in self.rule.kernels if f"_{k.name}_view" in vars(self)]
 
     def _add_states(self, input_shape: Any) -> None:
-        config = self.get_config()
+        config = Attributes(self)
         for kernel in self.rule.kernels_of(config):
             if not kernel.group:
                 self._add_state(kernel, config, input_shape)
 
-    def _add_state(self, kernel: Kernel, config: dict[str, Any], input_shape: Any) -> None:
+    def _add_state(self, kernel: Kernel, config: Config, input_shape: Any) -> None:
         name = kernel.name
         size = tuple(self._variable(name).shape)
         view = kernel.view(size, config)
@@ -210,7 +211,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             gamma = self.add_weight(
                 name=self._prefix(name) + "gamma",
                 shape=(),
-                initializer=lambda *_, **__: self._norm(name).sigma,
+                initializer=lambda *_, **__: self._fresh_gamma(name),
                 dtype="float32",
                 autocast=False,
             )
@@ -257,8 +258,13 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     def _fresh_u(self, name: str, *, exact: bool = False) -> Any:
         view: MatrixView = getattr(self, f"_{name}_view")
         conv = self._map(name)
+        if is_loading():
+            return random_u(view, conv)  # what is found for these kernels would be replaced
         try:
             kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
         except (NotImplementedError, TypeError):
             return random_u(view, conv)  # no value while a function is traced; training finds it
         return warm_u(kernel, view, conv, exact=exact)
+
+    def _fresh_gamma(self, name: str) -> Any:
+        return 1.0 if is_loading() else self._norm(name).sigma

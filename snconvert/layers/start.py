@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from keras.src.backend.common import global_state
 
 from snconvert.convolution import Convolution
 from snconvert.errors import KernelError
@@ -26,6 +27,14 @@ _ROUNDS = 30  # of power iteration for a larger kernel: sigma is 0.3 to 1.5 % lo
 Array = np.ndarray[Any, Any]
 
 
+def is_loading() -> bool:
+    """Whether Keras is building the model of a file, and loads all weights of its layers next.
+
+    Keras notes so only in the scope in which it looks for shared objects of a file.
+    """
+    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
+
+
 def random_u(view: MatrixView, conv: Convolution | None = None) -> Array:
     """Returns float32 `(b, n)` or `(b, *conv.outputs, n)`, blocks of length 1, always the same."""
     count, _, n = view.shape
@@ -39,8 +48,6 @@ def warm_u(
     kernel: Array, view: MatrixView, conv: Convolution | None = None, *, exact: bool = False
 ) -> Array:
     """Returns a `u` by which sigma is right to about 1 %, of a large map to about 5 %.
-
-    A saved model builds its layers before it loads their weights, so this has to be quick.
 
     Args:
         kernel: float32.
