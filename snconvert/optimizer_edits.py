@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from snconvert.errors import UnsupportedError
 from snconvert.inventory import ACTIVATIONS, Stored
 from snconvert.kinds.recurrent import CELL
 from snconvert.opened import Opened
-from snconvert.optimizer_slots import Gamma, Gone, SlotEdits, Variable, edit_slots
+from snconvert.optimizer_slots import (
+    Gamma,
+    Gone,
+    SeveralOrdersError,
+    SlotEdits,
+    Variable,
+    edit_slots,
+)
 from snconvert.optimizer_slots import Stored as StoredVariables
 from snconvert.plans import is_leaf
 from snconvert.trainable import trainable_count
@@ -68,21 +76,28 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
             " scalars of mode gain change that state",
             "Use --mode hard or cap, or save the model again",
         )
-    # A frozen model has been so since the optimizer was built: Keras freezes all below it, and the
-    # flags before that are lost. Nor does Keras load such a state.
-    readings = _READINGS if model.root.trainable else _READINGS[-1:]
-    stored = stored_shapes(model)
-    failures = []
-    for reading in readings:
+    shapes = stored_shapes(model)
+
+    def edits(reading: _Reading) -> SlotEdits:
+        return edit_slots(optimizer, slots, _trainable_variables(model, gammas, shapes, reading))
+
+    if not model.root.trainable:
+        # It has been frozen since the optimizer was built: Keras freezes all below it, and the
+        # flags before that are lost. Nor does Keras load such a state.
+        with suppress(UnsupportedError):
+            return edits("nothing is frozen")
+        return SlotEdits()
+    # How many slots Muon has for a variable is a guess, which one reading alone must bear out.
+    muon = str(optimizer.get("class_name")).lower() == "muon"
+    first = None
+    for reading in _READINGS[:1] if muon else _READINGS:
         try:
-            return edit_slots(
-                optimizer, slots, _trainable_variables(model, gammas, stored, reading)
-            )
+            return edits(reading)
+        except SeveralOrdersError:
+            raise  # this may be the right reading; that another fits in one way proves nothing
         except UnsupportedError as error:
-            failures.append(error)
-    if model.root.trainable:
-        raise failures[0]
-    return SlotEdits()
+            first = first or error
+    raise first or AssertionError
 
 
 def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:

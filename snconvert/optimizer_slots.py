@@ -82,6 +82,10 @@ Fresh = Callable[[float], "list[np.ndarray]"]
 """Returns the slots of a new scalar of that value."""
 
 
+class SeveralOrdersError(UnsupportedError):
+    """The slots fit the variables in more than one way."""
+
+
 class _Block(NamedTuple):
     """A run through the trainable variables with some slots for each."""
 
@@ -205,8 +209,8 @@ def edit_slots(
         variables: The model's variables in the order of `model.trainable_variables`.
 
     Raises:
-        UnsupportedError: The optimizer is none of Keras' own, or its slots cannot be matched to
-            variables.
+        SeveralOrdersError: Its slots can be matched to variables in more than one way.
+        UnsupportedError: The optimizer is none of Keras' own, or its slots cannot be matched.
     """
     edits = SlotEdits()
     inner = _inner(optimizer, slots)
@@ -324,10 +328,10 @@ def _places(
         alive = {start for start in starts if alive.intersection(_ends(item, shapes, start))}
         if isinstance(item, Gamma | Gone):
             if len(alive) != 1:
+                many = "several orders" if alive else "no order"
                 raise _unmatched(
-                    "they fit several orders of the layers' variables"
-                    if alive
-                    else "they fit no order of the layers' variables"
+                    f"they fit {many} of the layers' variables",
+                    SeveralOrdersError if alive else UnsupportedError,
                 )
             places.append((min(alive), item))
     return places[::-1]
@@ -387,8 +391,8 @@ def _move(edits: SlotEdits, folder: str, old: int, new: int) -> None:
         edits.moves.append((f"{folder}/{old}", f"{folder}/{new}"))
 
 
-def _unmatched(why: str) -> UnsupportedError:
-    return UnsupportedError(
+def _unmatched(why: str, kind: type[UnsupportedError] = UnsupportedError) -> UnsupportedError:
+    return kind(
         f"the optimizer's slots cannot be matched to variables ({why}), and the scalars of"
         " mode gain change their number",
         _WAY_OUT,

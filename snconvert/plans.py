@@ -240,10 +240,15 @@ class Selection:
         What stands in several places is one: what holds in one of them holds in all.
         """
         matches = self._matchers[pattern]
-        above: list[Node] = [node]
+        above = [node]
+        seen = set()  # of a damaged file, a container may stand within itself
         while above:
             at = above.pop()
-            for place in self._places.get(at.first or at, ()):  # the root is in none
+            at = at.first or at
+            if at in seen:
+                continue
+            seen.add(at)
+            for place in self._places.get(at, ()):  # the root is in none
                 if matches(place.path):
                     return True
                 if place.parent is not None:

@@ -11,6 +11,7 @@ import pytest
 from keras import optimizers
 from live_models import X, outputs, targets, train
 
+import snconvert
 from snconvert import live
 from snconvert.errors import UnsupportedError
 from snconvert.layers import SpectralDense
@@ -221,6 +222,23 @@ def test_an_optimizer_of_ones_own():
     for mine, theirs in zip(made.optimizer.variables, new.variables, strict=True):
         mine.assign(theirs)
     np.testing.assert_allclose(train(made), train(converted), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "Nadam"])
+def test_a_loss_scale_around_what_was_built_before(name):
+    """What has trained before a LossScaleOptimizer is given it lists more variables than what that
+    one builds: its state stays, too, there and back."""
+    model = plain()
+    model.compile(getattr(optimizers, name)(0.01), "mse", run_eagerly=True)
+    model.train_on_batch(X, targets(model))
+    model.compile(optimizers.LossScaleOptimizer(model.optimizer), "mse", run_eagerly=True)
+    model.train_on_batch(X, targets(model))
+    patched = live.apply(model, mode="gain")
+    back = snconvert.remove(patched)
+    pairs = zip(back.optimizer.variables, model.optimizer.variables, strict=True)
+    assert len(patched.optimizer.variables) > len(model.optimizer.variables)
+    for found, expected in pairs:
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_map_may_be_a_function():

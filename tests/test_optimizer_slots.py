@@ -182,6 +182,55 @@ def test_keras_is_the_way_out(tmp_path: Path) -> None:
         np.testing.assert_array_equal(kept[variable.path.split("/", 1)[1]], variable)
 
 
+@keras.saving.register_keras_serializable("test_optimizer_slots")
+class Around(keras.layers.Layer):
+    """A Dense layer in a custom one, which trains it or does not."""
+
+    def __init__(self, trained: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.trained = trained
+        self.inner = keras.layers.Dense(4, trainable=trained)
+
+    def build(self, shape: Any) -> None:
+        self.inner.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "trained": self.trained}
+
+
+def test_another_reading_is_no_way_out_of_several_orders(tmp_path: Path) -> None:
+    """Which of two custom layers was trained cannot be told. That all layers were, one that is
+    frozen included, would fit in one way, and give a file that Keras cannot load."""
+    dense = keras.layers.Dense
+    stack = [Around(trained=True), dense(4, name="t"), Around(trained=False)]
+    model = keras.Sequential([keras.Input((4,)), *stack, dense(4, trainable=False)])
+    model.compile("adam", "mse", run_eagerly=True)
+    model.train_on_batch(np.ones((2, 4)), np.ones((2, 4)))
+    model.save(tmp_path / "plain.keras")
+    with pytest.raises(UnsupportedError, match="several orders"):
+        snconvert.apply_file(tmp_path / "plain.keras", mode="gain", only="t")
+
+
+def test_muon_is_read_in_one_way(tmp_path: Path) -> None:
+    """Of a convolution Muon has two slots, which a frozen twin must not be taken to explain."""
+    conv = keras.layers.Conv1D
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6)),
+            conv(6, 3, use_bias=False, name="a"),
+            conv(6, 3, use_bias=False, trainable=False),
+        ]
+    )
+    model.compile(optimizers.Muon(0.01), "mse", run_eagerly=True)
+    model.train_on_batch(np.ones((2, 6, 6)), np.ones((2, 2, 6)))
+    model.save(tmp_path / "plain.keras")
+    with pytest.raises(UnsupportedError, match="no order"):
+        snconvert.apply_file(tmp_path / "plain.keras", mode="gain", kinds="conv", only="a")
+
+
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", ["Adafactor", "Adam", "Nadam", "SGD"])
 def test_a_loss_scale_that_compile_adds(name: str, use_bias: bool, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from live_models import TOPOLOGIES, outputs
 
 import snconvert
-from snconvert.errors import SelectionError
+from snconvert.errors import KernelError, SelectionError
 from snconvert.layers import Spectral
 
 MODES = ("hard", "cap", "gain")
@@ -134,6 +134,19 @@ def test_in_place() -> None:
         same(slots(model), kept)
         live_models.train(model, 1)
         assert int(model.optimizer.iterations) == steps + 1
+
+
+def test_in_place_all_or_nothing() -> None:
+    """Where one layer cannot be baked, no other has lost its constraint."""
+    stack = [keras.layers.Dense(4, name="a"), keras.layers.Dense(4, name="b")]
+    model = keras.Sequential([keras.Input((4,)), *stack])
+    snconvert.apply(model, target="constraint", only="a", in_place=True)
+    snconvert.apply(model, only="b", in_place=True)
+    model.layers[1].kernel.assign(np.full((4, 4), np.nan))
+    before = model.to_json()
+    with pytest.raises(KernelError, match="b"):
+        snconvert.bake(model, in_place=True)
+    assert model.to_json() == before
 
 
 # -- Any order -----------------------------------------------------------------------------------

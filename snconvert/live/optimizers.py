@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -47,7 +48,7 @@ def check_slots(optimizer: Any) -> None:
             if part.built:
                 check_slots(part)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        with DotNotTrackScope():  # as it builds what is in it: fewer variables are listed then
+        with _as_built(optimizer.inner_optimizer):
             check_slots(optimizer.inner_optimizer)
     else:
         _purposes(optimizer)
@@ -99,7 +100,7 @@ def _extend(optimizer: Any, variables: list[Any]) -> None:
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         _share_out(optimizer, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        with DotNotTrackScope():
+        with _as_built(optimizer.inner_optimizer):
             _extend(optimizer.inner_optimizer, variables)
     else:
         _rebuild(optimizer, variables)
@@ -107,6 +108,20 @@ def _extend(optimizer: Any, variables: list[Any]) -> None:
     # What wraps other optimizers has no slots of its own.
     indices = {optimizer._var_key(variable): i for i, variable in enumerate(variables)}
     vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
+
+
+def _as_built(inner: Any) -> AbstractContextManager[Any]:
+    """Returns the scope in which the optimizer inside another was built.
+
+    What a LossScaleOptimizer builds lists fewer variables than what was built before it was given.
+    """
+    try:
+        with DotNotTrackScope():
+            check_slots(inner)
+    except UnsupportedError:
+        return nullcontext()
+    scope: AbstractContextManager[Any] = DotNotTrackScope()
+    return scope
 
 
 def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:

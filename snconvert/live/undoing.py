@@ -26,7 +26,7 @@ from snconvert.live.adoption import forget_adoption, give_class, is_adopted, pla
 from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
 from snconvert.live.constraining import constraints_of, release
 from snconvert.live.copying import Copies
-from snconvert.live.optimizers import optimizers_of, remove_slots
+from snconvert.live.optimizers import check_slots, optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
 from snconvert.live.walk import Layer
@@ -120,10 +120,10 @@ def undo(
             copies = Copies(model)
             result = copies.model
             layers = [copies.of(layer) for layer in layers]
+        _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
         for node, layer in zip(chosen, layers, strict=True):
             if not node.spectral:
                 release(layer, _rule(node), divide=verb == "remove")
-        _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
     return result, Report(
         source=model.name,
         output=None,
@@ -200,7 +200,10 @@ def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
     gone = {id(variable) for owner in owners for variable in state_of(owner)}
     # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
     # cannot do without stops here, where nothing is changed yet.
-    for optimizer in optimizers_of(all_layers(model)):
+    optimizers = optimizers_of(all_layers(model)) if gone else []
+    for optimizer in optimizers:
+        check_slots(optimizer)
+    for optimizer in optimizers:
         remove_slots(optimizer, gone)
     for owner, kernels in baked:
         for name, value in kernels.items():
@@ -257,7 +260,7 @@ def _reports(
             if node.children or not node.path:
                 continue
             bare = not any(len(variable.shape) > 1 for variable in layer.weights)
-            reason = NO_KERNEL if bare and node.first is None else left[node]
+            reason = NO_KERNEL if bare else left[node]
             reports.append(LayerReport(node.path, node.title, None, "skipped", reason))
         elif node in chosen:
             with located(path=node.path, class_name=node.class_name):
