@@ -11,8 +11,7 @@ import backend_models
 import keras
 import numpy as np
 import pytest
-import zoo
-from backend_child import TOPOLOGY, conversions, write_files
+from backend_child import FILES, TOPOLOGY, conversions, write_files
 from backend_models import CASES
 from backend_steps import KINDS, steps
 
@@ -117,7 +116,7 @@ def _on_tensorflow(layer: keras.layers.Layer) -> bool:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("name", zoo.ZOO)
+@pytest.mark.parametrize("name", FILES)
 def test_converted_files(results: Results, backend: str, name: str) -> None:
     """A file that the file carrier converted predicts the same on every backend, to 1e-5; half
     precision to its rounding."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, TypeVar
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src.backend import AutocastScope
 
@@ -267,4 +268,4 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return warm_u(kernel, view, conv, exact=exact)
 
     def _fresh_gamma(self, name: str) -> Any:
-        return 1.0 if is_loading() else self._norm(name).sigma
+        return np.ones((), "float32") if is_loading() else self._norm(name).sigma
