@@ -3,11 +3,12 @@
     KERAS_BACKEND=jax python benchmarks/accelerator.py [--rounds N] [CASE ...]
 
 First, for kernels of random numbers, how far the sigma that the layers compute is from the float64
-SVD (of the operator norm: from the search at conversion): float32 products of an accelerator may be
-those of a shorter format. Then a training step (forward, backward, SGD) as a ratio to that of the
-plain layer in the same round, in turns, medians with quartiles; on JAX compiled, on PyTorch op by
-op. `control` is the plain layer a second time; `torch` is PyTorch's own spectral norm, beside
-PyTorch's own plain layer.
+SVD (of the operator norm: from the search at conversion), and how far a trained model's outputs are
+from those after a conversion with `gain`: float32 products of an accelerator may be those of a
+shorter format, unless `JAX_DEFAULT_MATMUL_PRECISION=highest` or `NVIDIA_TF32_OVERRIDE=0` is set.
+Then a training step (forward, backward, SGD) as a ratio to that of the plain layer in the same
+round, in turns, medians with quartiles; on JAX compiled, on PyTorch op by op. `control` is the
+plain layer a second time; `torch` is PyTorch's own spectral norm, beside PyTorch's own plain layer.
 """
 
 from __future__ import annotations
@@ -102,9 +103,36 @@ def precision() -> None:
             exact = operator_triplet(kernel.astype("float32"), *owned).sigma
         else:
             exact = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
-        still = float(owner.spectral_norms()["kernel"])
-        scale = float(owner.kernel_scale("kernel", training=True))
+        still, scale = (
+            float(keras.ops.convert_to_numpy(value))
+            for value in (
+                owner.spectral_norms()["kernel"],
+                owner.kernel_scale("kernel", training=True),
+            )
+        )
         print(f"{name}: {abs(still / exact - 1):.1e}, {abs(1 / scale / exact - 1):.1e}")
+
+
+def agreement() -> None:
+    """Prints how far outputs before and after `gain` are apart, to the largest of them."""
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(inputs)
+    x = keras.layers.SeparableConv2D(16, 3)(x)
+    x = keras.layers.Reshape((196, 16))(x)
+    x = keras.layers.MultiHeadAttention(2, 8)(x, x)
+    x = keras.layers.LSTM(24)(x[:, ::14])
+    x = keras.layers.Dense(32, activation="relu")(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(64, 16, 16, 3)).astype("float32")
+    model.fit(data, rng.normal(size=(64, 4)), batch_size=16, verbose=0)
+    before, patched = (
+        model.predict(data, verbose=0),
+        snconvert.apply(model, kinds="all", mode="gain"),
+    )
+    difference = np.abs(patched.predict(data, verbose=0) - before).max() / np.abs(before).max()
+    print(f"outputs before and after gain: {difference:.1e}")
 
 
 def jax_step(model: Any, x: np.ndarray) -> Step:
@@ -231,6 +259,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     precision()
+    agreement()
     print(f"\n| {BACKEND} | plain ms | control | snconvert | built-in | torch |\n|{'---|' * 6}")
     for name in options.cases or CASES:
         print(row(name, options.rounds), flush=True)
