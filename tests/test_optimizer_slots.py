@@ -58,7 +58,7 @@ def trained(
     )
     model.compile(optimizer, "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
-    model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), batch_size=4, verbose=0)
+    model.fit(rng.normal(size=(16, 5)), rng.normal(size=(16, 3)), batch_size=4, verbose=0)
     model.save(path)
     return model
 
