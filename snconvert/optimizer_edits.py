@@ -17,6 +17,7 @@ from snconvert.optimizer_slots import (
     SlotEdits,
     Variable,
     edit_slots,
+    is_guessed,
 )
 from snconvert.optimizer_slots import Stored as StoredVariables
 from snconvert.plans import is_leaf
@@ -87,17 +88,17 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
         with suppress(UnsupportedError):
             return edits("nothing is frozen")
         return SlotEdits()
-    # How many slots Muon has for a variable is a guess, which one reading alone must bear out.
-    muon = str(optimizer.get("class_name")).lower() == "muon"
-    first = None
-    for reading in _READINGS[:1] if muon else _READINGS:
+    # A guess at the slots must be borne out by one reading: with three, one may fit by chance.
+    readings = _READINGS[:1] if is_guessed(optimizer, slots) else _READINGS
+    failures = []
+    for reading in readings:
         try:
             return edits(reading)
         except SeveralOrdersError:
             raise  # this may be the right reading; that another fits in one way proves nothing
         except UnsupportedError as error:
-            first = first or error
-    raise first or AssertionError
+            failures.append(error)
+    raise failures[0]
 
 
 def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:

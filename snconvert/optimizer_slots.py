@@ -223,6 +223,17 @@ def edit_slots(
     return edits
 
 
+def is_guessed(optimizer: Mapping[str, Any], slots: Mapping[str, tuple[Shape, str]]) -> bool:
+    """Whether it is a guess how many slots a variable has, as of Muon.
+
+    Args:
+        optimizer: As for `edit_slots`.
+        slots: As for `edit_slots`.
+    """
+    inner = _inner(optimizer, slots) or optimizer
+    return str(inner.get("class_name")).lower() == "muon"
+
+
 def _inner(
     optimizer: Mapping[str, Any], slots: Mapping[str, tuple[Shape, str]]
 ) -> Mapping[str, Any] | None:

@@ -214,7 +214,8 @@ def test_another_reading_is_no_way_out_of_several_orders(tmp_path: Path) -> None
         snconvert.apply_file(tmp_path / "plain.keras", mode="gain", only="t")
 
 
-def test_muon_is_read_in_one_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize("around", [lambda muon: muon, optimizers.LossScaleOptimizer])
+def test_muon_is_read_in_one_way(around: Any, tmp_path: Path) -> None:
     """Of a convolution Muon has two slots, which a frozen twin must not be taken to explain."""
     conv = keras.layers.Conv1D
     model = keras.Sequential(
@@ -224,7 +225,7 @@ def test_muon_is_read_in_one_way(tmp_path: Path) -> None:
             conv(6, 3, use_bias=False, trainable=False),
         ]
     )
-    model.compile(optimizers.Muon(0.01), "mse", run_eagerly=True)
+    model.compile(around(optimizers.Muon(0.01)), "mse", run_eagerly=True)
     model.train_on_batch(np.ones((2, 6, 6)), np.ones((2, 2, 6)))
     model.save(tmp_path / "plain.keras")
     with pytest.raises(UnsupportedError, match="no order"):
