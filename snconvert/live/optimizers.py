@@ -48,8 +48,7 @@ def check_slots(optimizer: Any) -> None:
             if part.built:
                 check_slots(part)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        with _as_built(optimizer.inner_optimizer):
-            check_slots(optimizer.inner_optimizer)
+        _as_built(optimizer.inner_optimizer)
     else:
         _purposes(optimizer)
 
@@ -79,20 +78,21 @@ def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[
         _extend(optimizer, [v for i, mine in enumerate(old) for v in (mine, *behind.get(i, ()))])
 
 
-def remove_slots(optimizer: Any, gone: set[int]) -> None:
-    """Takes the slots of variables from a built optimizer; those of the others stay.
+def remove_slots(optimizers: Sequence[Any], gone: set[int]) -> None:
+    """Takes the slots of variables from built optimizers, from all or none; other slots stay.
 
     Args:
-        optimizer: The optimizer; it stays the same object.
+        optimizers: The optimizers; they stay the same objects.
         gone: The `id` of each variable.
 
     Raises:
-        UnsupportedError: As `check_slots` does.
+        UnsupportedError: As `check_slots` does, of an optimizer that knows one of the variables.
     """
-    old = list(optimizer._trainable_variables)
-    left = [variable for variable in old if id(variable) not in gone]
-    if len(left) < len(old):
-        _extend(optimizer, left)
+    known = [o for o in optimizers if any(id(v) in gone for v in o._trainable_variables)]
+    for optimizer in known:
+        check_slots(optimizer)
+    for optimizer in known:
+        _extend(optimizer, [v for v in optimizer._trainable_variables if id(v) not in gone])
 
 
 def _extend(optimizer: Any, variables: list[Any]) -> None:
@@ -114,14 +114,17 @@ def _as_built(inner: Any) -> AbstractContextManager[Any]:
     """Returns the scope in which the optimizer inside another was built.
 
     What a LossScaleOptimizer builds lists fewer variables than what was built before it was given.
+
+    Raises:
+        UnsupportedError: In neither scope it builds the same slots once more.
     """
     try:
         with DotNotTrackScope():
             check_slots(inner)
     except UnsupportedError:
+        check_slots(inner)
         return nullcontext()
-    scope: AbstractContextManager[Any] = DotNotTrackScope()
-    return scope
+    return DotNotTrackScope()  # type: ignore[no-any-return] # keras has no types
 
 
 def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:

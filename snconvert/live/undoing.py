@@ -26,7 +26,7 @@ from snconvert.live.adoption import forget_adoption, give_class, is_adopted, pla
 from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
 from snconvert.live.constraining import constraints_of, release
 from snconvert.live.copying import Copies
-from snconvert.live.optimizers import check_slots, optimizers_of, remove_slots
+from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
 from snconvert.live.walk import Layer
@@ -200,11 +200,7 @@ def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
     gone = {id(variable) for owner in owners for variable in state_of(owner)}
     # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
     # cannot do without stops here, where nothing is changed yet.
-    optimizers = optimizers_of(all_layers(model)) if gone else []
-    for optimizer in optimizers:
-        check_slots(optimizer)
-    for optimizer in optimizers:
-        remove_slots(optimizer, gone)
+    remove_slots(optimizers_of(all_layers(model)), gone)
     for owner, kernels in baked:
         for name, value in kernels.items():
             owner._variable(name).assign(value)
