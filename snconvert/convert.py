@@ -22,7 +22,7 @@ from snconvert.linalg.singular import bounds_of
 from snconvert.measuring import Measured, measure
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
-from snconvert.plans import Plan, Refuses, Skip, Step, make_plan
+from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
 from snconvert.report import (
@@ -205,8 +205,7 @@ def _open(
     lenient: bool = False,
 ) -> tuple[Opened, Plan]:
     described = describe(source)
-    refuses: Refuses = "none" if lenient else "selected"
-    plan = make_plan(described.root, recipe, rules, refuses=refuses)
+    plan = make_plan(described.root, recipe, rules, looks=lenient)
     model = open_weights(described, rules, worker)
     target = TARGETS[recipe.target]
     return model, Plan(tuple(_seen_by(target, model, outcome) for outcome in plan.outcomes))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.convolution import Convolution
+from snconvert.dtypes import FLOATS, variable_dtype
 from snconvert.errors import WeightsError, located, printable
 from snconvert.matrix import MatrixView
 from snconvert.plans import unsupported
@@ -23,7 +24,6 @@ _STRANGER = (
 )
 ACTIVATIONS = ("activation", "recurrent_activation")
 """Attributes that may be layers, of the user's choice, in a layer with a rule or a part of it."""
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class StoredKernel(NamedTuple):
@@ -136,7 +136,7 @@ def _take(
         own = [kernel for kernel in found_kernels if kernel.group == part]
         full = _with_normalisation(node, shapes, own)
         if found or full:
-            _check(owner, found, full, dtype=_variable_dtype(node))
+            _check(owner, found, full, dtype=variable_dtype(node.config.get("dtype")))
         for kernel in own:
             dataset = found[str(kernel.index)]
             view = kernel.view(dataset.shape, node.config)
@@ -187,7 +187,7 @@ def _check(
                 f" (units, filters, input shape) makes it {wanted}",
                 _AGAIN,
             )
-        if dataset.dtype not in _FLOATS or (dtype and shape and dataset.dtype != dtype):
+        if dataset.dtype not in FLOATS or (dtype and shape and dataset.dtype != dtype):
             raise WeightsError(
                 f"variable {name} is stored with dtype {dataset.dtype}, but"
                 f" {dtype or 'a floating-point type'} is expected",
@@ -199,19 +199,6 @@ def _fits(found: Shape, expected: tuple[int | None, ...]) -> bool:
     return len(found) == len(expected) and all(
         want is None or have == want for have, want in zip(found, expected, strict=True)
     )
-
-
-def _variable_dtype(node: Node) -> str | None:
-    """Returns the dtype that the layer's policy gives its variables, if it says one."""
-    policy = node.config.get("dtype")
-    if isinstance(policy, dict):
-        inner = policy.get("config")
-        policy = inner.get("name") if isinstance(inner, dict) else None
-    if not isinstance(policy, str):
-        return None
-    if policy in {"mixed_float16", "mixed_bfloat16"}:
-        return "float32"
-    return policy if policy in _FLOATS else None
 
 
 def _refuse_strangers(

@@ -20,7 +20,7 @@ from snconvert.optimizer_slots import (
     is_guessed,
 )
 from snconvert.optimizer_slots import Stored as StoredVariables
-from snconvert.plans import is_leaf
+from snconvert.plans import is_leaf, unsupported
 from snconvert.trainable import trainable_count
 from snconvert.tree import Node
 from snconvert.versions import is_keras_2
@@ -142,6 +142,10 @@ def _trainable_variables(
             variables.append(StoredVariables(tuple(inner.get(node, [])), exact=False))
             continue
         here = own.get(node, [])
+        if unsupported(node):
+            adapters = _adapters(node, here)
+            variables.append(StoredVariables((*here, *adapters, *inner.get(node, [])), exact=False))
+            continue
         count = trainable_count(node.builtin, node.config, len(here)) if node.builtin else None
         if node in inner or count is None:
             unsure = (*here, *inner.get(node, []))
@@ -149,6 +153,15 @@ def _trainable_variables(
         else:
             variables.append(StoredVariables(tuple(here[:count]), exact=True))
     return variables
+
+
+def _adapters(node: Node, stored: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Returns the shapes of LoRA's factors: a file stores their product with the kernel only."""
+    rank = node.config.get("lora_rank")
+    if not isinstance(rank, int) or not stored or not stored[0]:
+        return []
+    kernel = stored[0]
+    return [(*kernel[:-1], rank), (rank, kernel[-1])]
 
 
 def _of_parts(

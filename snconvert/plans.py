@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from snconvert import constrained
+from snconvert.dtypes import policies, quantization
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.recipe import REGEX, Recipe, expression
 from snconvert.rules import SPECTRAL, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
-Refuses = Literal["selected", "named", "none"]
 _LISTED = 12
-_PLAIN_POLICIES = ("DTypePolicy", "FloatDTypePolicy")  # Keras has two names for one class
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
@@ -63,36 +62,33 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, refuses: Refuses = "selected"
+    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, looks: bool = False
 ) -> Plan:
     """Returns the plan for a model.
+
+    Layers that are quantised or have LoRA adapters are skipped with the reason; the recipe may not
+    name one by its very path.
 
     Args:
         root: The model.
         recipe: The options.
         rules: The rows to use, by class name.
-        refuses: Which layers that are quantised or have LoRA adapters are an error: all that are
-            `selected`, those that are `named` by their very path, or `none`, where one only looks.
-            The others are skipped with the reason.
+        looks: Whether one only looks, and may name any layer.
 
     Raises:
         SelectionError: A pattern matches no layer.
-        UnsupportedError: A layer that is quantised or has LoRA adapters is refused.
+        UnsupportedError: A layer that is quantised or has LoRA adapters is named.
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
-    looks = refuses == "none"
     outcomes = [_outcome(node, recipe, rules, selection, looks=looks) for node in leaves]
     named = {*recipe.only, *(override.match for override in recipe.overrides)}
     for outcome in outcomes:
         node = outcome.node
-        if looks or not (isinstance(outcome, Skip) and outcome.obstacle):
-            continue
-        if refuses == "selected" or node.path in named:
+        if isinstance(outcome, Skip) and outcome.obstacle and node.path in named and not looks:
             raise UnsupportedError(
                 outcome.reason,
-                "Merge or undo it in Keras first, or leave the layer out with --exclude"
-                f" {printable(node.path)!r}",
+                "Merge or undo it in Keras first, or do not name the layer",
                 path=node.path,
                 class_name=node.class_name,
             )
@@ -185,22 +181,13 @@ def _no_rule(node: Node) -> str:
 
 
 def unsupported(node: Node) -> str | None:
-    """Returns why the layer's kernel is none that can be normalised, or `None`.
-
-    Keras spells quantisation as the class of the dtype policy, and up to 3.3 as a string.
-    """
+    """Returns why the layer's kernel is none that can be normalised, or `None`."""
     config = node.config
     if config.get("lora_rank"):
         return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
-    policy = config.get("dtype")
-    if isinstance(policy, dict) and policy.get("class_name") not in _PLAIN_POLICIES:
-        inner, name = policy.get("config"), policy.get("class_name")
-        mode = inner.get("mode") if isinstance(inner, dict) else None
-        if mode is None:
-            return f"a dtype policy of class {printable(name)} is not supported"
-        return f"quantized layers ({printable(mode)}) are not supported"
-    if isinstance(policy, str) and "_from_" in policy:
-        return f"quantized layers ({printable(policy)}) are not supported"
+    for policy in policies(config.get("dtype")):
+        if (problem := quantization(policy)) is not None:
+            return problem
     if config.get("quantization_config") is not None:
         return "quantized layers are not supported"
     return None

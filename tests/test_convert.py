@@ -36,7 +36,7 @@ CONVERTIBLE = sorted(
     for path in (Path(__file__).parent / "data" / "models").glob("*")
     if path.name.startswith(("a", "v"))
     and path.suffix != ".h5"
-    and not path.name.startswith(("a13", "a14", "a15", "a21", "v3.9.2_int8"))
+    and not path.name.startswith(("a13", "a15", "a21", "v3.9.2_int8"))
 )
 CUSTOM = ("a09_custom_dense_subclass.keras", "a28_dtype_positions.keras")
 # Keras 3.15.1 cannot reload these files of its own: a layer shared by two models; a Lambda.

@@ -16,6 +16,7 @@ import zoo
 
 from snconvert import live
 from snconvert.api import apply_file
+from snconvert.errors import SelectionError
 from snconvert.recipe import recipe
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -117,6 +118,44 @@ def test_applications(name, tmp_path):
     assert_agree(tmp_path / "plain.keras", tmp_path, conv=True)
     for path in tmp_path.iterdir():  # pytest would keep gigabytes
         path.unlink()
+
+
+def test_a_map_of_dtype_policies(tmp_path):
+    """So they do where a layer's policy is chosen by its path, and Keras
+    chooses the same one."""
+    inputs = keras.Input((3, 5))
+    mixed = keras.DTypePolicy("mixed_bfloat16")
+    policies = keras.dtype_policies.DTypePolicyMap("float32", {"td/dense": mixed})
+    dense = keras.layers.Dense(4, dtype=policies, name="dense")
+    outputs = keras.layers.TimeDistributed(dense, dtype=policies, name="td")(inputs)
+    zoo.randomize(keras.Model(inputs, outputs)).save(tmp_path / "plain.keras")
+    assert_agree(tmp_path / "plain.keras", tmp_path)
+    layers = [
+        keras.saving.load_model(tmp_path / f"{name}.keras").get_layer("td").layer
+        for name in ("plain", "file")
+    ]
+    assert len({(layer.path, layer.compute_dtype) for layer in layers}) == 1
+    with pytest.raises(SelectionError, match="the path that its dtype policies go by"):
+        apply_file(tmp_path / "plain.keras", tmp_path / "keras.keras", target="keras")
+
+
+@pytest.mark.parametrize("mode", ["hard", "gain"])
+@pytest.mark.parametrize("change", ["lora", "int8"])
+def test_layers_that_cannot_be_normalised(change, mode, tmp_path):
+    """So they do beside a layer with LoRA adapters or a quantised one, which stays as it is, and
+    the optimizer's state is all there."""
+    model = keras.Sequential([keras.Input((5,)), *(keras.layers.Dense(4) for _ in range(3))])
+    if change == "lora":
+        model.layers[1].enable_lora(2)
+    else:
+        model.layers[1].quantize(change)
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 5)), np.ones((8, 4)), verbose=0)
+    model.save(tmp_path / "plain.keras")
+    assert_agree(tmp_path / "plain.keras", tmp_path, mode=mode)
+    again = keras.saving.load_model(tmp_path / "file.keras")
+    state = [{np.asarray(v).tobytes() for v in m.optimizer.variables} for m in (model, again)]
+    assert state[0] <= state[1]
 
 
 def own_kind() -> Any:

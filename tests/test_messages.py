@@ -24,9 +24,9 @@ MODELS = Path(__file__).parent / "data" / "models"
 Folder = Path
 
 
-def case(name: str) -> Callable[[Folder], list[object]]:
-    """Returns what makes the arguments that convert a case of the corpus."""
-    return lambda folder: ["apply", CASES / name, "-o", folder / "out"]
+def case(name: str, *options: object) -> Callable[[Folder], list[object]]:
+    """Returns what makes the arguments that convert a case of the corpus with `options`."""
+    return lambda folder: ["apply", CASES / name, "-o", folder / "out", *options]
 
 
 def plain(*options: object) -> Callable[[Folder], list[object]]:
@@ -177,11 +177,11 @@ MESSAGES = (
     ),
     Message(
         errors.UnsupportedError,
-        case("cfg_lora.keras"),
+        case("cfg_lora.keras", "--only", "a"),
         r"cfg_lora.keras: a \(Dense\)",
         "LoRA adapters",
         "lora_rank 2",
-        "--exclude 'a'",
+        "do not name the layer",
     ),
     Message(errors.OutputError, taken, "out: ", "exists", "already", "Use --force"),
     Message(errors.OutputError, no_folder, "missing/out: ", "does not exist", "missing", "Create"),

@@ -92,12 +92,8 @@ def test_spectral_with_other_settings() -> None:
     )
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
-    for refuses, options in (
-        ("none", {}),
-        ("selected", {"exclude": "done"}),
-        ("named", {"kinds": []}),
-    ):
-        seen = make_plan(root, recipe(**options), RULES, refuses=refuses).outcomes[-1]
+    for looks, options in ((True, {}), (False, {"exclude": "done"}), (False, {"kinds": []})):
+        seen = make_plan(root, recipe(**options), RULES, looks=looks).outcomes[-1]
         assert isinstance(seen, Skip)
         assert seen.reason == "spectral already"  # who only looks, or not at it, wants no others
 
@@ -118,6 +114,17 @@ def test_inside_the_builtin_wrapper() -> None:
     )
 
 
+PLAIN = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": None}}
+INT8 = {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}
+
+
+def mapped(default: Any, *others: Any) -> dict[str, Any]:
+    """Returns a map of dtype policies."""
+    inner = {f"path/{index}": policy for index, policy in enumerate(others)}
+    config = {"default_policy": default, "policy_map": inner}
+    return {"module": "keras.dtype_policies", "class_name": "DTypePolicyMap", "config": config}
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -126,23 +133,31 @@ def test_inside_the_builtin_wrapper() -> None:
         ({"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "int8"),
         ({"dtype": {"class_name": "GPTQDTypePolicy", "config": None}}, "GPTQ"),
         ({"dtype": {"config": {"name": "float32"}}}, "a dtype policy of class None"),
+        ({"dtype": mapped("float32", INT8)}, "int8"),
+        ({"dtype": mapped(INT8)}, "int8"),
+        ({"dtype": mapped("int8_from_float32", "float32")}, "int8"),
         ({"quantization_config": {"class_name": "Int4"}}, "quantized"),
     ],
 )
 def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
-    """A selected layer that cannot be normalised is an error, or a skip: where one only looks, or
-    has not said its path."""
+    """A layer that cannot be normalised is skipped with the reason; who gives its very path, and
+    does not only look, is told that it cannot be."""
     root = tree(layer("head", **config))
-    with pytest.raises(UnsupportedError, match=f"head .*{says}"):
-        make_plan(root, recipe(), RULES)
     assert converted(root, exclude="head") == ["encoder/dense"]
-    for refuses, options in (("none", {"only": "head"}), ("named", {"only": "*"}), ("named", {})):
-        skipped = make_plan(root, recipe(**options), RULES, refuses=refuses).outcomes[-1]
+    for looks, options in ((True, {"only": "head"}), (False, {"only": "*"}), (False, {})):
+        skipped = make_plan(root, recipe(**options), RULES, looks=looks).outcomes[-1]
         assert isinstance(skipped, Skip)
         assert says in skipped.reason
     for options in ({"only": "head"}, {"overrides": {"head": {"bound": 2}}}):
-        with pytest.raises(UnsupportedError, match=says):
-            make_plan(root, recipe(**options), RULES, refuses="named")
+        with pytest.raises(UnsupportedError, match=f"head .*{says}"):
+            make_plan(root, recipe(**options), RULES)
+
+
+@pytest.mark.parametrize("policies", [(None, None), ("float32", PLAIN), (PLAIN, "mixed_float16")])
+def test_plain_policies_in_a_map(policies: tuple[Any, ...]) -> None:
+    """A layer whose policies, of which Keras chooses by its path, are all plain is converted."""
+    root = tree(layer("head", dtype=mapped(*policies)))
+    assert converted(root) == ["encoder/dense", "head"]
 
 
 def test_a_pattern_must_match_something() -> None:

@@ -217,7 +217,7 @@ def _find(
     everything: bool = True,
 ) -> _Found:
     rows = table(rules)
-    wanted = plan_for(survey(model, rows), made, rows, refuses="none" if lenient else "named")
+    wanted = plan_for(survey(model, rows), made, rows, looks=lenient)
     if made.target == "constraint":
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:

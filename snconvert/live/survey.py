@@ -18,7 +18,7 @@ from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.live.patched import holds_its_layers, original_class
 from snconvert.live.walk import Layer, Route, children, descendants, has_graph
-from snconvert.plans import Plan, Refuses, Skip, Step, make_plan
+from snconvert.plans import Plan, Skip, Step, make_plan
 from snconvert.recipe import Recipe
 from snconvert.rules import KernelRule
 from snconvert.tree import CONTAINERS, Node
@@ -53,16 +53,14 @@ def plan_for(
     recipe: Recipe,
     rules: Mapping[str, KernelRule],
     *,
-    refuses: Refuses = "named",
+    looks: bool = False,
 ) -> Plan:
     """Returns the plan for a live model; see `snconvert.plans.make_plan`.
 
-    The projections of an attention layer are of kind `attention`. Of a layer with LoRA adapters a
-    file holds the product only, but the optimizer's state of the factors; here nothing is lost, so
-    that such layers are left alone.
+    The projections of an attention layer are of kind `attention`.
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
-    plan = make_plan(root, recipe, {**rules, **attention}, refuses=refuses)
+    plan = make_plan(root, recipe, {**rules, **attention}, looks=looks)
     return Plan(tuple(_told(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.contents import Product
+from snconvert.dtypes import policy_names
 from snconvert.inventory import Stored
 from snconvert.linalg.singular import Triplet
 from snconvert.matrix import MatrixView
@@ -42,8 +43,10 @@ def obstacle(node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
     usual = MatrixView.of(kernel.dataset.shape)
     if kernel.view.shape != usual.shape or not kernel.view.in_order:
         return "keras' SpectralNormalization would take the norm of another matrix"
-    policy = node.config.get("dtype")
-    if "mixed_" in str(policy):
+    names = policy_names(node.config.get("dtype"))
+    if len(names) > 1:
+        return "keras' SpectralNormalization changes the path that its dtype policies go by"
+    if "mixed_" in str(names):
         return "keras' SpectralNormalization would round the kernel to half precision every step"
     return None
 
