@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from snconvert.archive.guard import Worker
 from snconvert.archive.output import Output, begin, check_output
@@ -39,7 +40,7 @@ from snconvert.report import (
 from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS, Target
-from snconvert.targets.layer import settings_of
+from snconvert.targets.layer import settings_of, spelling_of
 from snconvert.tree import Node
 
 
@@ -92,6 +93,7 @@ def convert_file(
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
             if begun is not None:
+                spellings = _spellings(plan)
                 edits = _edit(model, plan, measured, recipe)
                 factors = _factors(model, plan, edits)
                 size = write_model(
@@ -100,7 +102,7 @@ def convert_file(
                     begun,
                     worker,
                     metadata=lambda: with_record(
-                        model.metadata, record(recipe, layers, opened.sha256(), factors)
+                        model.metadata, record(recipe, layers, opened.sha256(), factors, spellings)
                     ),
                     progress=progress,
                     check=_check(opened, worker) if verify else None,
@@ -340,6 +342,12 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
             triplets = measured.known(step.node)
             edits.add(target.edits(paths[step.node], stored, triplets, step.settings))
     return edits
+
+
+def _spellings(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Returns how Keras layers are named that are to be converted, where that is not as today."""
+    named = {x.node.path: spelling_of(x.node) for x in plan.steps if x.node.builtin}
+    return {path: spelling for path, spelling in named.items() if spelling is not None}
 
 
 def _factors(model: Opened, plan: Plan, edits: Edits) -> dict[str, dict[str, float]]:

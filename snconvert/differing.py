@@ -79,7 +79,7 @@ def _unequal(one: Any, two: Any, layers: Mapping[int, str]) -> Iterator[tuple[st
             stack += [
                 (layer, *item) for item in zip(reversed(below), a[::-1], b[::-1], strict=True)
             ]
-        elif type(a) is not type(b) or a != b:
+        elif type(a) is not type(b) or (a is not b and a != b):  # NaN is itself
             yield layer, f"{printable(place)} is {_short(a)} before, {_short(b)} after"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from snconvert import __version__
@@ -16,6 +16,7 @@ def record(
     layers: Sequence[LayerReport],
     sha256: str | None,
     factors: Mapping[str, Mapping[str, float]] | None = None,
+    spellings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Returns version, options, the source's SHA-256 and the numbers of each converted layer.
 
@@ -25,8 +26,10 @@ def record(
         sha256: Of the source, in hexadecimal; `None` where it has none.
         factors: What the stored kernels of layers were multiplied by, by layer and kernel path;
             `remove` divides by it.
+        spellings: Module and registered name of layers, by path, where they are not what Keras
+            writes today; `remove` and `bake` write them again.
     """
-    factors = factors or {}
+    factors, spellings = factors or {}, spellings or {}
     return {
         "version": __version__,
         "command": "apply",
@@ -41,6 +44,7 @@ def record(
                 "residual": layer.residual,
                 **({"certified": list(layer.certified)} if layer.certified else {}),
                 **({"factors": dict(factors[layer.path])} if layer.path in factors else {}),
+                **({"plain": dict(spellings[layer.path])} if layer.path in spellings else {}),
             }
             for layer in layers
             if layer.status == "converted"
@@ -63,15 +67,35 @@ def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
         metadata: The parsed `metadata.json`.
     """
     found: dict[str, dict[str, float]] = {}
+    for path, layer in _recorded_layers(metadata):
+        factors = layer.get("factors")
+        if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
+            found.setdefault(path, factors)
+    return found
+
+
+def recorded_spellings(metadata: Any) -> dict[str, dict[str, Any]]:
+    """Returns module and registered name of plain layers, by path, as far as they were recorded.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path, layer in _recorded_layers(metadata):
+        if isinstance(plain := layer.get("plain"), dict):
+            found.setdefault(path, plain)
+    return found
+
+
+def _recorded_layers(metadata: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields path and record of each layer, those of the last conversion first."""
     made = metadata.get("snconvert") if isinstance(metadata, dict) else None
     while isinstance(made, dict):
         layers = made.get("layers")
         for path, layer in layers.items() if isinstance(layers, dict) else ():
-            factors = layer.get("factors") if isinstance(layer, dict) else None
-            if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
-                found.setdefault(path, factors)
+            if isinstance(layer, dict):
+                yield path, layer
         made = made.get("before")
-    return found
 
 
 def without_layers(metadata: Any, gone: Container[str]) -> Any:

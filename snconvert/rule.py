@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snconvert.convolution import Convolution
-from snconvert.errors import SourceError
+from snconvert.errors import SourceError, printable
 from snconvert.matrix import MatrixView
 
 Shape = tuple[int, ...]
@@ -144,13 +144,23 @@ def dimension(shape: Any, axis: int) -> int | None:
 def input_shape_of(build_config: Any) -> Any:
     """Returns the shape that a serialised layer was built with, by argument for several, or `None`.
 
+    Raises:
+        SourceError: It holds a number that is no size.
+
     Example:
         >>> input_shape_of({"shapes_dict": {"query_shape": [None, 5, 6]}})
         {'query_shape': [None, 5, 6]}
     """
     if not isinstance(build_config, Mapping):
         return None
-    return build_config.get("input_shape", build_config.get("shapes_dict"))
+    shape = build_config.get("input_shape", build_config.get("shapes_dict"))
+    for sizes in shape.values() if isinstance(shape, Mapping) else (shape,):
+        if isinstance(sizes, list | tuple) and any(isinstance(size, float) for size in sizes):
+            raise SourceError(
+                f"the shape it was built for is {printable(sizes)}, but whole numbers are expected",
+                "Repair the layer's `build_config` and save the model again",
+            )
+    return shape
 
 
 def argument_shape(input_shape: Any, name: str) -> Any:

@@ -2,7 +2,9 @@
 
 `json.loads` takes the last of two equal keys, turns `1e999` into infinity, and stops at about
 a thousand levels, while genuine files of nested models go deeper. Two readers that resolve such
-things differently see two different models, so here everything ambiguous is an error.
+things differently see two different models, so here everything ambiguous is an error. `NaN`,
+`Infinity` and `-Infinity`, which Keras writes for `Masking(nan)` and `ReLU(max_value=inf)`, are
+numbers.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{},"'))
 _QUOTED = re.compile(rb'"[^"]*+(?:"|$)')
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one up and one down, as signed bytes
 _FIX = "Save the model again with Keras"
+# One object for each, so that comparing by identity first finds NaN equal to itself.
+_CONSTANTS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _recursion_limit = threading.Lock()
 
 
@@ -59,9 +63,9 @@ def loads(data: bytes, name: str) -> Any:
         name: What the text is called in messages (`config.json`).
 
     Raises:
-        SourceError: It is not strict JSON (UTF-8, no key twice, no NaN or infinity, no NUL or
-            lone surrogate in a name), or it exceeds `MAX_BYTES`, `MAX_DEPTH`, `MAX_VALUES` or
-            `MAX_DIGITS`.
+        SourceError: It is not strict JSON (UTF-8, no key twice, no number that a float cannot
+            hold, no NUL or lone surrogate in a name), or it exceeds `MAX_BYTES`, `MAX_DEPTH`,
+            `MAX_VALUES` or `MAX_DIGITS`.
 
     Example:
         >>> loads(b'{"units": 3}', "config.json")
@@ -81,7 +85,7 @@ def loads(data: bytes, name: str) -> Any:
                 object_pairs_hook=reader.object,
                 parse_int=reader.integer,
                 parse_float=reader.real,
-                parse_constant=reader.constant,
+                parse_constant=_CONSTANTS.__getitem__,
             )
     except json.JSONDecodeError as error:
         raise _error(name, "is not valid JSON", f"{error.msg} (character {error.pos})") from error
@@ -95,15 +99,12 @@ def dumps(tree: Any) -> bytes:
 
     For every file that Keras wrote, `dumps(loads(data)) == data`.
 
-    Raises:
-        ValueError: The tree holds NaN or infinity, which is no JSON.
-
     Example:
         >>> dumps({"name": "é", "shape": [None, 3]})
         b'{"name": "\\u00e9", "shape": [null, 3]}'
     """
     with _room(_tree_depth(tree)):
-        return json.dumps(tree, allow_nan=False).encode("ascii")
+        return json.dumps(tree).encode("ascii")
 
 
 class _Reader:
@@ -142,9 +143,6 @@ class _Reader:
             where = self._position(re.escape(digits))
             raise self._error(f"the number {printable(digits)} at {where} is too large for a float")
         return value
-
-    def constant(self, token: str) -> float:
-        raise self._error(f"{token} at {self._position(re.escape(token))} is no JSON number")
 
     def _position(self, pattern: str, skip: int = 0) -> str:
         """Finds the match number `skip` of `pattern` outside strings; only on errors."""

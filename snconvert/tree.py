@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError, located
+from snconvert.references import is_legacy
 from snconvert.vetting import is_builtin_layer
 
 PACKAGE = "snconvert>"
@@ -266,6 +267,11 @@ def model_root(root: Node) -> Node:
     """
     if root.builtin in MODELS:
         return root
+    if is_legacy(root.entry):
+        raise SourceError(
+            f"config.json names no module for its {root.title}, so that Keras does not load it",
+            _REPAIR,
+        )
     if root.opaque:
         raise SourceError(
             f"{root.title} is a subclassed model: which layers it has, only its own Python code"

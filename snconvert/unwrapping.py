@@ -15,7 +15,7 @@ from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
 from snconvert.plans import is_leaf, is_wrapper
-from snconvert.provenance import recorded_factors
+from snconvert.provenance import recorded_factors, recorded_spellings
 from snconvert.rewriting import Edits, layer_moves, with_twins
 from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
@@ -145,8 +145,10 @@ def unwrap(found: Normalised, products: Iterable[Product] = ()) -> Edits:
         if stored is not None and stored.kernels:
             for _, gamma, u in layer.states(model.paths[node], stored, settings):
                 edits.removals += [path for path in (gamma, u) if path is not None]
+    spellings = recorded_spellings(model.metadata)
     for node, _ in with_twins(model.paths, found.layers):
-        layer.unwrap(node, SPECTRAL[str(node.spectral)])
+        spelling = spellings.get((node.first or node).path)
+        layer.unwrap(node, SPECTRAL[str(node.spectral)], spelling)
     inner = {node: node.children[0] for node in found.wrapped}
     for node, _ in with_twins(model.paths, found.constrained):
         constraint.unwrap(node, [name for name, _ in found_in(node.config)])

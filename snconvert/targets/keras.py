@@ -108,7 +108,8 @@ def unwrap(node: Node) -> None:
     """
     inner = node.children[0]
     node.entry.pop("build_config", None)
-    kept = {name: node.entry.pop(name) for name in list(node.entry) if name not in _MOVED}
+    kept = {name: value for name, value in node.entry.items() if name not in _MOVED}
+    node.entry.clear()
     node.entry.update({name: inner.entry[name] for name in _MOVED if name in inner.entry})
     node.entry.update(kept)
     node.config["name"] = node.name

@@ -7,7 +7,7 @@ scalar `gamma` per kernel, and then one `u` per kernel, as `snconvert.layers` cr
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.errors import OptionError, SourceError
@@ -17,12 +17,15 @@ from snconvert.rewriting import Edits
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import PACKAGE, Node
+from snconvert.vetting import is_builtin_layer
 
 if TYPE_CHECKING:
     import numpy as np
 
 FIELDS = ("mode", "bound", "power_iterations", "norm")
 """The entries that a spectral layer adds to the configuration, in this order."""
+
+_TODAY: Mapping[str, Any] = {"module": "keras.layers", "registered_name": None}
 
 
 def obstacle(*_: object) -> str | None:
@@ -88,11 +91,31 @@ def edits(group: str, stored: Stored, triplets: Sequence[Triplet], settings: Set
     return Edits(additions=list(added))
 
 
-def unwrap(node: Node, rule: KernelRule) -> None:
-    """Turns the node's entry back into that of the Keras class."""
-    node.entry["module"] = "keras.layers"
+def spelling_of(node: Node) -> dict[str, Any] | None:
+    """Returns how a Keras layer is named, or `None` where it is as Keras writes it today.
+
+    Keras 3.0.0 wrote the defining module and the class name, other programs write no registered
+    name at all; to Keras all of these are one class.
+    """
+    own = {name: node.entry[name] for name in _TODAY if name in node.entry}
+    return None if own == _TODAY else own
+
+
+def unwrap(node: Node, rule: KernelRule, spelling: Mapping[str, Any] | None = None) -> None:
+    """Turns the node's entry back into that of the Keras class.
+
+    Args:
+        node: The layer.
+        rule: Its kind.
+        spelling: What `spelling_of` said before the conversion; it is not trusted.
+    """
+    own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
+    if is_builtin_layer({**own, "class_name": rule.class_name}) != rule.class_name:
+        own = _TODAY
     node.entry["class_name"] = rule.class_name
-    node.entry["registered_name"] = None
+    node.entry.update(own)
+    if "registered_name" not in own:
+        del node.entry["registered_name"]
     for name in FIELDS:
         node.config.pop(name, None)
 
