@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from snconvert.archive.contents import Dataset
 from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
+from snconvert.archive.fills import narrowed, widened
 from snconvert.archive.h5 import read_dataset
 from snconvert.convolution import Convolution
 from snconvert.effective import scale
@@ -20,21 +22,22 @@ from snconvert.linalg.scan import Array
 from snconvert.linalg.triplet import leading_triplet
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
-from snconvert.tasks import Compared, Pair, Proof, Proved
+from snconvert.tasks import Compared, Pair, Proof, Proved, Way
 
 _STEP = 1 << 20
-_HALF = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
-_SINGLE = 2.0**-22
-"""How far a product may be off, relatively: an ulp of its type, and never less than of float32."""
-_EXACT, _ROUGH = 1e-5, 1e-2
-"""How far a norm by a stored `u` may be from sigma, and by one that is kept in half precision."""
+_KNOWN = 1e-11
+"""How far a factor may be from the one that is found here."""
+_EXACT = 1e-5
+"""How far a norm by a stored `u` may be from sigma."""
+_ROUNDED = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""How far rounding moves a unit vector that is kept in half precision."""
 
 Report = Callable[[tuple[str, int]], None] | None
 
 
 def compare(
     before: Extent, after: Extent, pairs: Sequence[Pair], *, report: Report = None
-) -> list[Compared]:
+) -> list[dict[Way, Compared]]:
     """Compares pairs of arrays.
 
     Args:
@@ -42,69 +45,82 @@ def compare(
         after: The weights of the other.
         pairs: The arrays.
         report: Called with a path and its bytes when a pair is done.
+
+    Returns:
+        How each pair compares, for each factor that the first may have been multiplied by.
     """
-    found: list[Compared] = []
+    results: list[dict[Way, Compared]] = []
     for pair in pairs:
         one, two = pair.first, pair.second
         if (one.shape, one.dtype) != (two.shape, two.dtype):
             what = f"{one.dtype} {one.shape} before, {two.dtype} {two.shape} after"
-            found.append(Compared(None, what))
+            results.append(dict.fromkeys(pair.factors, Compared(None, what)))
         else:
             a, b = _numbers(before, pair.before, one), _numbers(after, pair.after, two)
-            found.append(_compared(a, b, one.dtype, pair.factors))
+            factors = pair.factors.items()
+            results.append({way: _multiplied(a, b, one.dtype, by) for way, by in factors})
         if report is not None:
             report((pair.before, one.nbytes))
-    return found
+    return results
 
 
-def _compared(a: Array, b: Array, dtype: str, factors: Sequence[float]) -> Compared:
-    """Returns which factor explains the one array by the other, or how near the nearest comes."""
-    tried: list[tuple[int, str]] = []
-    for factor in factors:
-        count, what = _differ(a, b, dtype, factor)
-        if not count:
-            return Compared(factor, None)
-        tried.append((count, what))
-    return Compared(None, min(tried)[1])
+def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
+    """Returns whether `b` is `a` times a factor, to the bit, as it is written.
 
-
-def _differ(a: Array, b: Array, dtype: str, factor: float) -> tuple[int, str]:
-    """Returns how many numbers of `b` are not those of `a` times the factor; 1 keeps every bit."""
+    A factor that is found here is that of whoever wrote `b` to 1e-11: sums of 1e5 float64 products
+    are, and sigma is right to the square of the 1e-6 by which `u` may be off. So it is the same
+    float32 number, or, once in thousands of times, the next one.
+    """
+    for by in dict.fromkeys(np.float32(factor * (1 + off)) for off in (0.0, -_KNOWN, _KNOWN)):
+        if all(np.array_equal(_bits(_product(x, dtype, by)), _bits(y)) for x, y in _pieces(a, b)):
+            return Compared(float(by))
     count, gap, largest = 0, 0.0, 0.0
-    smallest = float(np.finfo("f2" if dtype == "float16" else "f4").tiny)
-    for low in range(0, a.size, _STEP):
-        x, y = a[low : low + _STEP], b[low : low + _STEP]
-        off = _bits(x) != _bits(y)
-        if factor == 1.0 and not off.any():
-            continue
-        # As the copy is written: by a factor in float32.
-        with np.errstate(invalid="ignore", over="ignore"):
-            wanted, have = _wide(x, dtype) * float(np.float32(factor)), _wide(y, dtype)
-            distance = np.abs(have - wanted)
-            if factor != 1.0:
-                room = _HALF.get(dtype, _SINGLE) * np.abs(wanted) + smallest
-                off = ~(distance <= room) & ~(have == wanted)
+    for x, y in _pieces(a, b):
+        product = _product(x, dtype, np.float32(factor))
+        off = _bits(product) != _bits(y)
+        wanted, have = _wide(product, dtype), _wide(y, dtype)
         count += int(off.sum())
-        gap = max(gap, float(np.nan_to_num(distance[off], nan=math.inf).max(initial=0.0)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = np.abs(have - wanted)[off]
+        gap = max(gap, float(np.nan_to_num(distance, nan=math.inf).max(initial=0.0)))
         largest = max(largest, float(np.abs(wanted).max(initial=0.0)))
-    by = "" if factor == 1.0 else f" from {factor:.6g} times what it was"
-    what = f"{count} of {a.size} numbers differ{by}, by up to {gap:.3g} (the largest is"
-    return count, f"{what} {largest:.3g})"
+    by_ = "" if factor == 1.0 else f" from {factor:.6g} times what it was"
+    what = f"{count} of {a.size} numbers differ{by_}, by up to {gap:.3g} (the largest is"
+    return Compared(None, f"{what} {largest:.3g})")
+
+
+def _product(numbers: Array, dtype: str, factor: Any) -> Array:
+    """Multiplies numbers as `fills.scale` does, which 1 leaves as they are, whatever their type."""
+    if factor == 1.0:
+        return numbers
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return narrowed(widened(numbers, dtype) * factor, dtype)
+
+
+def _pieces(a: Array, b: Array) -> Iterator[tuple[Array, Array]]:
+    for low in range(0, a.size, _STEP):
+        yield a[low : low + _STEP], b[low : low + _STEP]
 
 
 def compare_values(after: Extent, expected: Sequence[tuple[str, Array]]) -> list[str | None]:
-    """Returns what is wrong with small arrays that should hold certain values, to float rounding.
+    """Returns what is wrong with small arrays that should hold certain values, to the bit.
 
     Args:
         after: The weights.
         expected: Their paths, and what they should hold.
     """
-    found: list[str | None] = []
-    for path, wanted in expected:
-        have = read_dataset(after, path)
-        fits = have.shape == wanted.shape and np.allclose(have, wanted, rtol=1e-6, atol=0.0)
-        found.append(None if fits else f"holds {have}, where a fresh optimizer holds {wanted}")
-    return found
+    return [value_differs(read_dataset(after, path), wanted) for path, wanted in expected]
+
+
+def value_differs(have: Array, wanted: Array) -> str | None:
+    """Returns what is wrong with a slot of an optimizer that should be a fresh one."""
+    have = have.astype(have.dtype.newbyteorder("="))
+    if (have.dtype, have.shape) != (wanted.dtype, wanted.shape):
+        is_, belongs = (f"{x.dtype} {x.shape}" for x in (have, wanted))
+        return f"is {is_}, where a fresh optimizer has {belongs}"
+    if have.tobytes() != wanted.tobytes():
+        return f"holds {have}, where a fresh optimizer holds {wanted}"
+    return None
 
 
 def prove(
@@ -128,18 +144,15 @@ def prove(
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
     kernel = _numbers(before, proof.kernel, proof.dataset).reshape(proof.dataset.shape)
-    stored = read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u
-    u = _wide(stored, proof.u_dtype)
-    gamma = None if proof.gamma is None else float(read_dataset(after, proof.gamma))
     return judge(
         kernel,
         proof.view,
         proof.settings,
-        u,
-        gamma,
+        read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
+        None if proof.gamma is None else read_dataset(after, proof.gamma),
         conv=proof.convolution,
         bfloat16=proof.dataset.dtype == "bfloat16",
-        rough=proof.u_dtype in _HALF,
+        u_dtype=proof.u_dtype,
     )
 
 
@@ -147,12 +160,12 @@ def judge(
     kernel: Array,
     view: MatrixView,
     settings: Settings,
-    u: Array,
-    gamma: float | None,
+    stored_u: Array,
+    stored_gamma: Array | None,
     *,
     conv: Convolution | None = None,
     bfloat16: bool = False,
-    rough: bool = False,
+    u_dtype: str = "float32",
 ) -> Proved:
     """Finds sigma of a kernel anew, and tells whether a stored `u` and `gamma` fit it.
 
@@ -160,11 +173,11 @@ def judge(
         kernel: As for `leading_triplet`.
         view: As for `leading_triplet`.
         settings: How it is said to be normalised.
-        u: The stored `u`, float64 `(b, n)`, of a map `(b, *conv.outputs, n)`.
-        gamma: The stored `gamma`, in mode `gain`.
+        stored_u: `u`, `(b, n)`, of a map `(b, *conv.outputs, n)`; uint16 that holds bfloat16.
+        stored_gamma: `gamma`, in mode `gain`.
         conv: The map whose norm sigma is said to be, if it is not that of the view.
         bfloat16: As for `leading_triplet`.
-        rough: Whether `u` is kept in half precision.
+        u_dtype: The type that `u` is to have.
     """
     try:
         if conv is None:
@@ -174,13 +187,19 @@ def judge(
     except KernelError as error:
         return Proved(None, None, (error.what,))
     sigma, belongs = triplet.sigma, triplet.u.shape
-    if u.shape != belongs:
-        return Proved(sigma, None, (f"the shape of its u is {u.shape}, where {belongs} belongs",))
+    wrong = [
+        *_unlike("u", stored_u, belongs, u_dtype),
+        *([] if stored_gamma is None else _unlike("gamma", stored_gamma, (), "float32")),
+    ]
+    if wrong:
+        return Proved(sigma, None, tuple(wrong))
+    u, gamma = _wide(stored_u, u_dtype), None if stored_gamma is None else float(stored_gamma)
     if not np.isfinite(u).all() or not math.isfinite(gamma or 0.0):
         return Proved(sigma, None, ("its u or gamma holds NaN or infinite numbers",))
-    wrong: list[str] = []
     notes: list[str] = []
-    exact = _ROUGH if rough else _EXACT
+    # Of a vector that is r away, both the image W'W u / s^2 and the vector itself are r away.
+    rounding = _ROUNDED.get(u_dtype, 0.0)
+    exact = _EXACT + 2 * rounding
     if conv is None:
         norm, residual = _quality(Blocks(kernel, view, bfloat16=bfloat16), u)
     else:
@@ -193,7 +212,7 @@ def judge(
             f"its u is not the leading singular vector: it misses by {residual:.3g}, and gives a"
             f" norm of {norm:.7g}, where sigma is {sigma:.7g}"
         )
-    elif gap and not rough:
+    elif gap > rounding:
         notes.append(f"its u is not to the last bit the one that is found here ({gap:.2g} off)")
     if gamma is not None and not math.isclose(gamma, sigma, rel_tol=1e-6):
         wrong.append(f"its gamma is {gamma:.9g}, where sigma is {sigma:.9g}")
@@ -205,7 +224,16 @@ def judge(
             f"the norm of its effective kernel is {reached:.7g}, where mode {settings.mode} makes"
             f" it {wanted:.7g}"
         )
-    return Proved(sigma, reached, tuple(wrong), tuple(notes))
+    return Proved(sigma, reached, tuple(wrong), tuple(notes), gamma, triplet.residual)
+
+
+def _unlike(name: str, array: Array, shape: tuple[int, ...], dtype: str) -> Iterator[str]:
+    """Yields what is wrong with the shape and type of a stored array."""
+    if array.shape != shape:
+        yield f"the shape of its {name} is {array.shape}, where {shape} belongs"
+    stored = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
+    if stored != dtype:
+        yield f"its {name} is stored as {stored}, where {dtype} belongs"
 
 
 def _quality(blocks: Blocks, u: Array) -> tuple[float, float]:
@@ -240,6 +268,4 @@ def _bits(array: Array) -> Array:
 
 
 def _wide(array: Array, dtype: str) -> Array:
-    if dtype == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return array.astype(np.float64)
+    return widened(array, dtype).astype(np.float64) if dtype == "bfloat16" else array.astype("f8")

@@ -19,6 +19,7 @@ from snconvert.settings import Settings
 if TYPE_CHECKING:
     from snconvert.linalg.scan import Array
 
+MODULE = "snconvert.constraints"
 CLASS = "SpectralNorm"
 REGISTERED = "snconvert>SpectralNorm"
 
@@ -79,7 +80,7 @@ def entry(
 ) -> dict[str, Any]:
     """Returns a constraint as Keras serialises it."""
     return {
-        "module": "snconvert.constraints",
+        "module": MODULE,
         "class_name": CLASS,
         "config": options(settings, view, factor, u),
         "registered_name": REGISTERED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snconvert.archive.contents import Dataset
@@ -14,7 +14,7 @@ from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
 from snconvert.report import Tell, adding_up
 from snconvert.rewriting import Edits, asset_moves
-from snconvert.tasks import Compared, Pair
+from snconvert.tasks import UNCHANGED, Compared, Pair, Way
 from snconvert.tree import Node
 
 
@@ -47,62 +47,81 @@ class Renamed:
 def compare_arrays(
     before: Renamed,
     after: Renamed,
-    factors: Mapping[str, tuple[float, ...]],
+    factors: Mapping[str, Mapping[Way, float]],
     found: Findings,
     worker: Worker,
     progress: Tell,
+    way: Way | None = None,
 ) -> dict[str, float]:
     """Compares all arrays.
 
     Args:
         before: The arrays of the one model.
         after: Those of the other.
-        factors: What arrays may have been multiplied by, by their path before.
+        factors: What kernels may have been multiplied by, by their path before.
         found: What differs is told here.
         worker: Where the work is done.
         progress: Told how far it is.
+        way: What has made layers plain, `bake` or `remove`, if that is known.
 
     Returns:
         The factors that explain the arrays after, by the path before.
     """
     layers = {group: node.path for node, group in group_paths(before.model.root).items()}
 
-    def differ(name: str, what: str) -> None:
+    def told(name: str, what: str) -> tuple[str, str]:
         group = name
         while group and group not in layers:
             group = group.rpartition("/")[0]
         path = layers.get(group, "") if group else ""
-        found.differ(path or name, f"{name}: {what}" if path else what)
+        return path or name, f"{name}: {what}" if path else what
 
     for name in sorted(before.arrays.keys() ^ after.arrays.keys()):
-        differ(name, f"stored {'before' if name in before.arrays else 'after'} only")
+        found.differ(*told(name, f"stored {'before' if name in before.arrays else 'after'} only"))
     names = [name for name in before.arrays if name in after.arrays]
     pairs = [
-        Pair(*before.dataset(name), *after.dataset(name), factors.get(before.arrays[name], (1.0,)))
+        Pair(
+            *before.dataset(name),
+            *after.dataset(name),
+            factors.get(before.arrays[name], UNCHANGED),
+        )
         for name in names
     ]
     weights = before.model.source.weights, after.model.source.weights
+    results = compared(worker, *weights, pairs, progress)
+    way = way or _way_back(results)
     explained: dict[str, float] = {}
-    for name, pair, result in zip(
-        names, pairs, compared(worker, *weights, pairs, progress), strict=True
-    ):
-        if result.what is not None:
-            differ(name, result.what)
-        elif result.factor is not None:
-            explained[pair.before] = result.factor
+    for name, pair, ways in zip(names, pairs, results, strict=True):
+        result = ways.get("apply") or ways.get(way, _UNKNOWN)
+        if result.factor is None:
+            others = [other for other, it in ways.items() if it.factor is not None]
+            left = f"; it is as {others[0]} leaves it, and others as {way}" if others else ""
+            found.differ(*told(name, result.what + left))
+            continue
+        explained[pair.before] = result.factor
     found.arrays += len(names)
     return explained
 
 
+_UNKNOWN = Compared(None, "by what it is to be divided is not recorded")
+
+
+def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
+    """Returns what explains the most kernels that are plain now; it has to explain them all."""
+    ways = [way for each in results for way, result in each.items() if result.factor is not None]
+    return "bake" if ways.count("bake") >= ways.count("remove") else "remove"
+
+
 def compared(
     worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: Tell = None
-) -> list[Compared]:
+) -> list[dict[Way, Compared]]:
     """Compares pairs of arrays of two weights files."""
     if not pairs:
         return []
     tell = adding_up(progress, "reading", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.comparison:compare"
-    found: list[Compared] = worker.call(name, one, two, pairs, seconds=None, progress=tell)
+    found: list[dict[Way, Compared]]
+    found = worker.call(name, one, two, pairs, seconds=None, progress=tell)
     return found
 
 
@@ -110,8 +129,8 @@ def compare_fresh_slots(
     before: Opened, gammas: Mapping[Node, Gammas], after: Opened, found: Findings, worker: Worker
 ) -> None:
     """Tells which slots that an optimizer has for new scalars do not hold what fresh ones do."""
-    fresh = optimizer_edits(before, gammas).additions
     stored = after.contents.datasets
+    fresh = optimizer_edits(before, gammas).additions if any(x.new for x in gammas.values()) else []
     fresh = [(path, array) for path, array in fresh if path in stored]  # others are told elsewhere
     if not fresh:
         return

@@ -35,6 +35,10 @@ class Findings:
         """Adds a difference in a layer, or in something else that has a name."""
         self.differences.append(Difference(printable(path), what))
 
+    def note(self, path: str, what: str) -> None:
+        """Adds a note on a layer, or on something else that has a name."""
+        self.notes.append(str(Difference(printable(path), what)))
+
     def told(self) -> tuple[Difference, ...]:
         """Returns the first differences, and how many more there are."""
         told, rest = self.differences[:_MOST], len(self.differences) - _MOST
@@ -59,7 +63,7 @@ def _unequal(one: Any, two: Any, layers: Mapping[int, str]) -> Iterator[tuple[st
 
     Keras numbers shared objects by their addresses: the numbers may differ, if all do so alike.
     """
-    ids: dict[Any, Any] = {}
+    ids: tuple[dict[int, int], dict[int, int]] = ({}, {})  # one to one, in both directions
     stack = [("config.json", "", one, two)]
     while stack:
         layer, place, a, b = stack.pop()
@@ -72,15 +76,26 @@ def _unequal(one: Any, two: Any, layers: Mapping[int, str]) -> Iterator[tuple[st
                 if key not in a or key not in b:
                     where = "before" if key in a else "after"
                     yield layer, f"{printable(inner)} is there {where} only"
-                elif key != _ID or ids.setdefault(a[key], b[key]) != b[key]:
+                elif key != _ID:
                     stack.append((layer, inner, a[key], b[key]))
+                elif not _is_same(a[key], b[key], ids):
+                    old, new = _short(a[key]), _short(b[key])
+                    what = f"is {old} before, {new} after, which stands for other objects"
+                    yield layer, f"{printable(inner)} {what}"
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
             below = [f"{place}.{index}" for index in range(len(a))]
             stack += [
                 (layer, *item) for item in zip(reversed(below), a[::-1], b[::-1], strict=True)
             ]
-        elif type(a) is not type(b) or (a is not b and a != b):  # NaN is itself
+        elif type(a) is not type(b) or repr(a) != repr(b):  # NaN is NaN, but -0.0 is not 0.0
             yield layer, f"{printable(place)} is {_short(a)} before, {_short(b)} after"
+
+
+def _is_same(one: Any, two: Any, ids: tuple[dict[int, int], dict[int, int]]) -> bool:
+    """Whether two numbers of shared objects have stood for each other so far."""
+    if type(one) is not int or type(two) is not int:
+        return type(one) is type(two) and bool(one == two)
+    return ids[0].setdefault(one, two) == two and ids[1].setdefault(two, one) == one
 
 
 def _short(value: Any) -> str:

@@ -14,10 +14,12 @@ import numpy as np
 from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
+from snconvert.convolution import Convolution
 from snconvert.errors import KernelError, located
 from snconvert.linalg.operator import image_norm
 from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.scan import Array, scan
+from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 from snconvert.tasks import Factor, Scaling
 
@@ -54,19 +56,49 @@ def _factor(extent: Extent, task: Scaling) -> Factor:
     else:
         count = math.prod(dataset.shape)
         kernel = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
-    kernel = kernel.reshape(dataset.shape)
-    half = dataset.dtype == "bfloat16"
-    u = read_dataset(extent, task.u)
-    gamma = None if task.gamma is None else float(read_dataset(extent, task.gamma))
-    blocks, _, n = task.view.shape
-    conv = task.convolution
+    return factor_of(
+        kernel.reshape(dataset.shape),
+        task.view,
+        task.settings,
+        read_dataset(extent, task.u),
+        None if task.gamma is None else float(read_dataset(extent, task.gamma)),
+        conv=task.convolution,
+        bfloat16=dataset.dtype == "bfloat16",
+    )
+
+
+def factor_of(
+    kernel: Array,
+    view: MatrixView,
+    settings: Settings,
+    u: Array,
+    gamma: float | None,
+    *,
+    conv: Convolution | None = None,
+    bfloat16: bool = False,
+) -> Factor:
+    """Returns sigma and `s(sigma)` of one kernel, as inference uses them.
+
+    Args:
+        kernel: As for `leading_triplet`.
+        view: As for `leading_triplet`.
+        settings: How it is normalised.
+        u: float32 `(b, n)`, of a map `(b, *conv.outputs, n)`.
+        gamma: In mode `gain`.
+        conv: The map whose norm is sigma; `None` where that is the view's.
+        bfloat16: As for `leading_triplet`.
+
+    Raises:
+        KernelError: The kernel or its `u` holds NaN or infinity.
+    """
+    blocks, _, n = view.shape
     expected = (blocks, *(conv.outputs if conv else ()), n)
     if u.shape != expected:
         raise KernelError(
             f"its u has the shape {u.shape}, but the kernel's view makes it {expected}",
             "Convert the original model again",
         )
-    nonfinite = scan(kernel, bfloat16=half).nonfinite
+    nonfinite = scan(kernel, bfloat16=bfloat16).nonfinite
     if nonfinite or not np.isfinite(u).all() or not math.isfinite(gamma or 0.0):
         raise KernelError(
             "its kernel, u or gamma holds NaN or infinite numbers",
@@ -74,10 +106,10 @@ def _factor(extent: Extent, task: Scaling) -> Factor:
             " remove`, which keeps the numbers as they are",
         )
     if conv is None:
-        sigma = _norm(Blocks(kernel, task.view, bfloat16=half), u)
+        sigma = _norm(Blocks(kernel, view, bfloat16=bfloat16), u)
     else:
-        sigma = image_norm(kernel, task.view, conv, u, bfloat16=half)
-    return Factor(sigma, scale(sigma, task.settings, gamma))
+        sigma = image_norm(kernel, view, conv, u, bfloat16=bfloat16)
+    return Factor(sigma, scale(sigma, settings, gamma))
 
 
 def scale(sigma: float, settings: Settings, gamma: float | None) -> float:

@@ -7,17 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from snconvert.archive.guard import Worker
-from snconvert.constrained import (
-    argument_of,
-    decoded,
-    factor_of,
-    found_in,
-    options,
-    settings_of,
-    unusual,
-)
+from snconvert.constrained import argument_of, decoded, factor_of, found_in, settings_of
 from snconvert.differing import Findings
-from snconvert.errors import KernelError, OptionError, located, printable
+from snconvert.errors import KernelError, OptionError, SourceError, located
+from snconvert.forms import flaws, form_of
 from snconvert.inventory import StoredKernel
 from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
@@ -26,9 +19,9 @@ from snconvert.plans import is_wrapper
 from snconvert.report import Tell, adding_up
 from snconvert.settings import Settings
 from snconvert.targets.layer import states
-from snconvert.tasks import Factor, Proof, Proved
+from snconvert.tasks import Factor, Proof, Proved, Way
 from snconvert.tree import Node
-from snconvert.unwrapping import Normalised, find, is_constrained, scalings
+from snconvert.unwrapping import Normalised, find, scalings
 
 
 class Side(NamedTuple):
@@ -46,15 +39,6 @@ class Side(NamedTuple):
         """Returns the stored kernels of a layer, in a wrapper or not."""
         stored = self.model.inventory.get(node.children[0] if is_wrapper(node) else node)
         return stored.kernels if stored is not None else ()
-
-
-def form_of(node: Node) -> str:
-    """Returns `plain`, `spectral`, `wrapped` in Keras' own wrapper, or `constrained`."""
-    if node.spectral is not None:
-        return "spectral"
-    if is_wrapper(node):
-        return "wrapped"
-    return "constrained" if is_constrained(node) else "plain"
 
 
 def side_of(model: Opened, changed: set[Node]) -> Side:
@@ -88,24 +72,29 @@ def prove(
     before, after = sides
     proofs: list[Proof] = []
     for x, y in changed.items():
+        if form_of(y) == "plain":
+            continue
+        for what in flaws(x, y, before.model.inventory.get(x.first or x)):
+            found.differ(x.path, what)
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
-        _check_constraints(after, y, found)
-        if is_wrapper(y):
-            _check_wrapper(y, found)
         try:
             states = list(_states(after, y))
-        except OptionError as error:
+        except (OptionError, SourceError) as error:
             found.differ(x.path, f"its constraint is invalid: {error.what}")
             continue
         for kernel, gamma, u, settings in states:
-            one, dtype = raw.get(kernel.kernel.path), _dtype_of(after, u)
-            if one is not None and dtype is not None:
+            one = raw.pop(kernel.kernel.path, None)
+            if one is not None and (not isinstance(u, str) or u in after.model.contents.datasets):
                 place = (one.path, one.dataset, one.view)
                 with located(path=y.path, class_name=y.class_name):
                     conv = kernel.map_of(settings.norm)
+                # Keras' wrapper keeps its vector in the type of the kernel.
+                dtype = one.dataset.dtype if is_wrapper(y) else "float32"
                 proofs.append(Proof(x.path, *place, u, dtype, gamma, settings, conv))
             elif one is not None:
                 found.differ(x.path, f"its u is not there ({u})")
+        for name in raw:
+            found.differ(x.path, f"nothing normalises its {name}")
     tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
@@ -115,47 +104,9 @@ def prove(
     for proof, result in zip(proofs, results, strict=True):
         for what in result.wrong:
             found.differ(proof.layer, what)
-        found.notes += [f"{proof.layer}: {note}" for note in result.notes]
+        for note in result.notes:
+            found.note(proof.layer, note)
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
-
-
-def _check_constraints(side: Side, node: Node, found: Findings) -> None:
-    """Tells which of our constraints are not those that a conversion sets."""
-    kernels = side.kernels(node)
-    known = {argument_of(kernel.kernel, node.config) for kernel in kernels}
-    for argument, _ in found_in(node.config):
-        if kernels and argument not in known:
-            found.differ(node.path, f"`{argument}` is of no kernel, but holds SpectralNorm")
-    for kernel, constraint in _constraints(side, node):
-        wanted = options(Settings(), unusual(kernel.view), None, None)["view"]
-        if constraint.get("view") != wanted:
-            found.differ(node.path, f"its constraint reads {kernel.kernel.path} as another matrix")
-
-
-def _check_wrapper(node: Node, found: Findings) -> None:
-    """Tells in which fields Keras' wrapper is not the one that a conversion makes."""
-    inner = node.children[0].config
-    for name in sorted(node.config.keys() - {"layer", "power_iterations", "name"}):
-        have, wanted = (_plain(config.get(name)) for config in (node.config, inner))
-        if name not in inner or have != wanted:
-            found.differ(node.path, f"{printable(name)} of its wrapper is not that of the layer")
-    rounds = node.config.get("power_iterations", 1)
-    if type(rounds) is not int or rounds < 1:
-        found.differ(node.path, "power_iterations of its wrapper is no whole number from 1 on")
-
-
-def _plain(policy: Any) -> Any:
-    """Returns a dtype policy without the number that says which objects are one."""
-    if not isinstance(policy, dict):
-        return policy
-    return {key: value for key, value in policy.items() if key != "shared_object_id"}
-
-
-def _dtype_of(side: Side, u: str | Array) -> str | None:
-    if not isinstance(u, str):
-        return "float32"
-    dataset = side.model.contents.datasets.get(u)
-    return None if dataset is None else dataset.dtype
 
 
 def _states(
@@ -192,14 +143,19 @@ def _constraints(side: Side, node: Node) -> Iterator[tuple[StoredKernel, dict[st
 def new_gammas(
     sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
 ) -> dict[Node, Gammas]:
-    """Returns the trainable scalars that layers have gained, by the layer before."""
+    """Returns the trainable scalars that layers have gained or lost, by the layer before."""
     gammas: dict[Node, Gammas] = {}
     for x, y in changed.items():
-        settings = sides[1].normalised.layers.get(y)
-        if settings is not None and settings.mode == "gain":
-            found = [proved.get(kernel.path) for kernel in sides[0].kernels(x)]
-            gammas[x] = Gammas(tuple(one.sigma or 0.0 for one in found if one is not None))
+        gone, new = (_has_gamma(side, node) for side, node in zip(sides, (x, y), strict=True))
+        values = [proved[k.path].gamma or 0.0 for k in sides[0].kernels(x) if k.path in proved]
+        if gone or new:
+            gammas[x] = Gammas(tuple(values) if new else (), gone=gone)
     return gammas
+
+
+def _has_gamma(side: Side, node: Node) -> bool:
+    settings = side.normalised.layers.get(node)
+    return settings is not None and settings.mode == "gain"
 
 
 def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
@@ -211,47 +167,59 @@ def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Facto
     try:
         factors = worker.call(name, weights, tasks, seconds=None, progress=lambda _: None)
     except KernelError as error:
-        found.notes.append(f"{error.path}: {error.what}")
+        found.note(error.path or "", error.what)
         return {}
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 
 
-def allowed_factors(
+def factors_of(
     sides: tuple[Side, Side],
     changed: Mapping[Node, Node],
     proved: Mapping[str, Proved],
     used: Mapping[str, Factor],
     found: Findings,
-) -> dict[str, tuple[float, ...]]:
+) -> dict[str, dict[Way, float]]:
     """Returns by what the kernels may have been multiplied, by the kernel before."""
-    factors: dict[str, tuple[float, ...]] = {}
+    factors: dict[str, dict[Way, float]] = {}
     for x, y in changed.items():
         constraints = {k.kernel.path: c for k, c in _constraints(sides[1], y)}
         divided = {k.kernel.path: factor_of(c) for k, c in _constraints(sides[0], x)}
         for kernel in sides[0].kernels(x):
             path, name = kernel.path, kernel.kernel.path
-            if name in constraints and path in proved:
-                sigma = proved[path].sigma or 0.0
-                after = settings_of(constraints[name]).sigma_after(sigma)
-                factors[path] = (after / sigma if sigma else 1.0,)
-                _check_record(x, factor_of(constraints[name]), factors[path][0], found)
-            elif name in divided:
-                recorded = divided[name]
-                factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
-            elif is_wrapper(y) and path in proved:
-                factors[path] = (1.0 / (proved[path].sigma or 1.0),)
+            if form_of(x) == "spectral":
+                factors[path] = {"remove": 1.0}
+                if path in used:
+                    factors[path]["bake"] = used[path].factor
+            elif form_of(x) != "plain":
+                recorded = (
+                    sides[0].normalised.wrapped.get(x) if is_wrapper(x) else divided.get(name)
+                )
+                factors[path] = {"bake": 1.0}
+                if recorded is not None:
+                    factors[path]["remove"] = 1.0 / recorded
+            elif path in proved and name in constraints:
+                factor = _factor(proved[path], settings_of(constraints[name]))
+                recorded = factor_of(constraints[name])
+                _check_record(x, recorded, factor, found)
+                factors[path] = {"apply": recorded or factor}
+            elif path in proved and is_wrapper(y):
+                factor = _factor(proved[path], Settings())
                 recorded = sides[1].normalised.wrapped.get(y)
-                if recorded is not None:  # the memory carrier has no place for it
-                    _check_record(x, recorded, factors[path][0], found)
-            elif is_wrapper(x):
-                recorded = sides[0].normalised.wrapped.get(x)
-                factors[path] = (1.0,) if recorded is None else (1.0, 1.0 / recorded)
-            elif path in used:
-                factors[path] = (1.0, used[path].factor)
+                factors[path] = {"apply": recorded or factor}
+                if recorded is not None:  # Keras drops the record when it saves a model again
+                    _check_record(x, recorded, factor, found)
     return factors
+
+
+def _factor(proved: Proved, settings: Settings) -> float:
+    """Returns what a conversion multiplies a kernel by that it normalises in place."""
+    sigma = proved.sigma or 0.0
+    return settings.sigma_after(sigma) / sigma if sigma else 1.0
 
 
 def _check_record(node: Node, recorded: float | None, factor: float, found: Findings) -> None:
     """Tells if `remove` would divide by something else than the kernel was multiplied by."""
     if recorded is None or not math.isclose(recorded, factor, rel_tol=1e-6):
         found.differ(node.path, f"the factor {recorded} is recorded, where it is {factor:.9g}")
+    elif recorded != factor:
+        found.note(node.path, f"the factor {recorded} is recorded, where {factor} is found here")

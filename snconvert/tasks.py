@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from snconvert.archive.contents import Dataset
 from snconvert.convolution import Convolution
@@ -11,6 +12,9 @@ from snconvert.settings import Settings
 
 if TYPE_CHECKING:
     from snconvert.linalg.scan import Array
+
+Way = Literal["apply", "bake", "remove"]
+"""What makes one model of another."""
 
 
 class Task(NamedTuple):
@@ -71,6 +75,10 @@ class Factor(NamedTuple):
     factor: float
 
 
+UNCHANGED: Mapping[Way, float] = {"apply": 1.0}
+"""Of an array that nothing multiplies."""
+
+
 class Pair(NamedTuple):
     """Two arrays, of which the second should be a multiple of the first.
 
@@ -79,26 +87,27 @@ class Pair(NamedTuple):
         first: Where it lies.
         after: The dataset in the other.
         second: Where it lies.
-        factors: What the first may have been multiplied by; 1: every bit is to be the same.
+        factors: What the first may have been multiplied by, by what was done; 1: every bit is to be
+            the same.
     """
 
     before: str
     first: Dataset
     after: str
     second: Dataset
-    factors: tuple[float, ...] = (1.0,)
+    factors: Mapping[Way, float] = UNCHANGED
 
 
 class Compared(NamedTuple):
-    """How two arrays compare.
+    """Whether one array is a certain multiple of another.
 
     Attributes:
-        factor: The one of the factors that explains the second, if one does.
-        what: What differs, if none does.
+        factor: By what the first was multiplied, `None` if it is no such multiple.
+        what: What differs then.
     """
 
     factor: float | None
-    what: str | None
+    what: str = ""
 
 
 class Proof(NamedTuple):
@@ -110,7 +119,7 @@ class Proof(NamedTuple):
         dataset: Where it lies.
         view: Its matrix view.
         u: The dataset of `u`, after, or `u` itself.
-        u_dtype: Its type.
+        u_dtype: The type that `u` is to have.
         gamma: The dataset of `gamma`, after, in mode `gain`.
         settings: How it is normalised.
         convolution: The map whose norm is sigma; `None` where that is the view's.
@@ -135,9 +144,13 @@ class Proved(NamedTuple):
         reached: The norm of the effective kernel, by the stored `u`.
         wrong: What is wrong.
         notes: What is not to the last bit as it would be computed here.
+        gamma: What is stored as `gamma`.
+        residual: That of the `u` which is found here.
     """
 
     sigma: float | None
     reached: float | None
     wrong: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    gamma: float | None = None
+    residual: float = 0.0

@@ -169,18 +169,19 @@ class _Shared:
         if type(identity) is int:
             first = self._by_id.get(identity)
             if first is None:
-                config = _without_ids(node.config)
-                first = next((it for it in alike if _without_ids(it.config) == config), None)
+                config = without_ids(node.config)
+                first = next((it for it in alike if without_ids(it.config) == config), None)
             self._by_id.setdefault(identity, first or node)
         if first is None:
             alike.append(node)
         return first
 
 
-def _without_ids(value: Any) -> Any:
+def without_ids(value: Any) -> Any:
+    """Returns a part of a configuration without the numbers that say which objects are one."""
     if isinstance(value, dict):
-        return {k: _without_ids(item) for k, item in value.items() if k != "shared_object_id"}
-    return [_without_ids(item) for item in value] if isinstance(value, list) else value
+        return {k: without_ids(item) for k, item in value.items() if k != "shared_object_id"}
+    return [without_ids(item) for item in value] if isinstance(value, list) else value
 
 
 def _entries(node: Node, slot: Slot) -> list[Any]:

@@ -24,12 +24,12 @@ from snconvert.correspondence import (
     compared,
 )
 from snconvert.differing import Findings, compare_configs
-from snconvert.errors import OutputError, SnconvertError, located
+from snconvert.errors import OutputError, SnconvertError, located, printable
+from snconvert.forms import form_of, without_defaults
 from snconvert.opened import Opened, describe, open_weights
 from snconvert.proofs import (
     Side,
-    allowed_factors,
-    form_of,
+    factors_of,
     new_gammas,
     prove,
     side_of,
@@ -37,19 +37,22 @@ from snconvert.proofs import (
 )
 from snconvert.report import Tell
 from snconvert.rules import RULES
-from snconvert.tasks import Pair, Proved
+from snconvert.tasks import Pair, Proved, Way
 from snconvert.tree import Node
 from snconvert.unwrapping import kernel_of, layers_of, refuse_newer, unwrap
 from snconvert.verdict import Change, Verdict
 
 
-def verify_file(before: str, after: str, *, progress: Tell = None) -> Verdict:
+def verify_file(
+    before: str, after: str, *, progress: Tell = None, way: Way | None = None
+) -> Verdict:
     """Compares two files or folders, of which either may be the converted one.
 
     Args:
         before: The one model.
         after: The other.
         progress: Told how far it is.
+        way: What has made layers plain, `bake` or `remove`, if that is known.
 
     Raises:
         SnconvertError: One of them cannot be read.
@@ -62,7 +65,7 @@ def verify_file(before: str, after: str, *, progress: Tell = None) -> Verdict:
         located(file=after),
         open_source(after) as two,
     ):
-        found, opened = _compare(one, two, worker, progress)
+        found, opened = _compare(one, two, worker, progress, way)
         warnings = [*opened.warnings, *found.notes]
         if any(change.what == "converted" for change in found.changes):
             warnings += _of_another_source(one, opened.metadata)
@@ -108,34 +111,59 @@ def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
         yield "its record says that it was made of a file with other bytes"
 
 
-def _compare(one: Source, two: Source, worker: Worker, progress: Tell) -> tuple[Findings, Opened]:
+def _compare(
+    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None = None
+) -> tuple[Findings, Opened]:
+    """Compares two models; where kernels of the first were normalised, the other way round as well.
+
+    That the second is its very original, and not what `remove` makes of it, is known by what a
+    conversion would make of that.
+    """
+    found, after, restored = _converted(one, two, worker, progress, way)
+    if found.differences and restored:
+        back = _converted(two, one, worker, progress, way)[0]
+        if not back.differences:
+            found, found.changes = back, [_turned(change) for change in back.changes]
+    return found, after
+
+
+def _converted(
+    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None
+) -> tuple[Findings, Opened, bool]:
+    """Compares two models, of which the second is to be made of the first.
+
+    Returns:
+        What is found, the second model, and whether layers are plain in it whose kernels are
+        normalised in the first.
+    """
     found = Findings()
     before, after = (_open(source, worker) for source in (one, two))
     pairs = _pairs(before.root, after.root, found)
     if found.differences:
-        return found, after
+        return found, after, False
     changed = {x: y for x, y in pairs.items() if form_of(x) != form_of(y)}
     sides = side_of(before, set(changed)), side_of(after, set(changed.values()))
+    restored = any(form_of(x) in {"wrapped", "constrained"} for x in changed)
     classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
     kernels = {x: sides[0].kernels(x) for x in changed}
     for side in sides:
         _compare_copies(side, found, worker)
     proved = prove(sides, changed, found, worker, progress)
     used = used_factors(sides[0], found, worker)
-    gammas = new_gammas(sides, changed, proved)
-    if gammas and not used:
-        compare_fresh_slots(before, gammas, after, found, worker)
-    factors = allowed_factors(sides, changed, proved, used, found)
+    compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
+    factors = factors_of(sides, changed, proved, used, found)
     renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
+    for side in sides:
+        without_defaults(side.model.root)
     compare_configs(before.root, after.root, found)
-    explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress)
+    explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress, way)
     compare_assets(renamed[0], renamed[1], found)
     for x in changed:
         how = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
         norms = [used[kernel.path].sigma for kernel in kernels[x] if kernel.path in used]
         found.changes.append(_change(x.path, *classes[x], how, known, norms))
-    return found, after
+    return found, after, restored
 
 
 def _open(source: Source, worker: Worker) -> Opened:
@@ -163,17 +191,29 @@ def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
 
 
 def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
-    """Tells where Keras' wrapper and the layer inside store different kernels."""
+    """Tells where Keras' wrapper stores something else than the kernel inside, and a vector."""
     datasets, pairs, owners = side.model.contents.datasets, [], []
     for node in side.normalised.wrapped:
-        mine, its = f"{side.model.paths[node]}/vars/0", kernel_of(side.model, node)
-        if mine in datasets and its in datasets:
-            pairs.append(Pair(its, datasets[its], mine, datasets[mine]))
+        group, its = f"{side.model.paths[node]}/vars/", kernel_of(side.model, node)
+        stored = sorted(path.removeprefix(group) for path in datasets if path.startswith(group))
+        wanted = ["0", "1"] if its in datasets else []
+        if stored != wanted:
+            belongs = "its kernel (0) and vector_u (1) belong" if wanted else "none belong"
+            told = printable(", ".join(stored)) or "none"
+            found.differ(node.path, f"its wrapper stores the variables {told}, where {belongs}")
+        elif wanted:
+            pairs.append(Pair(its, datasets[its], f"{group}0", datasets[f"{group}0"]))
             owners.append(node)
     weights = side.model.source.weights
     for node, result in zip(owners, compared(worker, weights, weights, pairs), strict=True):
-        if result.what:
-            found.differ(node.path, f"the wrapper's copy of the kernel: {result.what}")
+        if result["apply"].factor is None:
+            what = result["apply"].what
+            found.differ(node.path, f"the wrapper's copy of the kernel: {what}")
+
+
+def _turned(change: Change) -> Change:
+    classes, norms = (change.new_class, change.class_name), (change.sigma_after, change.sigma)
+    return Change(change.path, *classes, "plain, scaled", *norms)
 
 
 def _change(

@@ -5,12 +5,14 @@ So a kernel of any size is scaled, or stored a second time, without being held i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from snconvert.archive.contents import Dataset
 from snconvert.archive.extent import Extent
+
+Array = np.ndarray[Any, Any]
 
 
 class Fill(NamedTuple):
@@ -60,15 +62,33 @@ def scale(data: memoryview, dataset: Dataset, factor: float) -> None:
     """
     if factor == 1.0:
         return
-    by = np.float32(factor)
     order = "<" if dataset.byteorder == "little" else ">"
+    kind = "u2" if dataset.dtype == "bfloat16" else np.dtype(dataset.dtype).str[1:]
+    numbers = np.frombuffer(data, order + kind)
     with np.errstate(over="ignore", under="ignore"):
-        if dataset.dtype == "bfloat16":
-            halves = np.frombuffer(data, f"{order}u2")
-            bits = ((halves.astype(np.uint32) << 16).view(np.float32) * by).view(np.uint32)
-            # To nearest, ties to even; infinities stay, and NaN is refused before it comes here.
-            halves[:] = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-            return
-        numbers = np.frombuffer(data, order + np.dtype(dataset.dtype).str[1:])
-        wide = np.result_type(numbers.dtype, np.float32)
-        numbers[:] = (numbers.astype(wide) * by).astype(numbers.dtype)
+        numbers[:] = narrowed(widened(numbers, dataset.dtype) * np.float32(factor), dataset.dtype)
+
+
+def widened(numbers: Array, dtype: str) -> Array:
+    """Returns stored numbers in the type in which they are multiplied: float32 at least.
+
+    Args:
+        numbers: float16, float32, float64, or uint16 that holds bfloat16.
+        dtype: What they are.
+    """
+    if dtype == "bfloat16":
+        return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.result_type(numbers.dtype, np.float32))
+
+
+def narrowed(numbers: Array, dtype: str) -> Array:
+    """Returns numbers rounded to nearest, ties to even, in the type in which they are stored.
+
+    Args:
+        numbers: What `widened` returns, or a multiple of it; not NaN.
+        dtype: The type.
+    """
+    if dtype == "bfloat16":
+        bits = numbers.view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    return numbers.astype(dtype)

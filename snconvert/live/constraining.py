@@ -80,7 +80,7 @@ def constrain(
             setattr(owner, argument, made)
             # Of a built layer, the optimizer heeds this one only.
             variable.constraint = made
-            _multiply(variable, factor)
+            multiply(variable, factor)
 
 
 def constraints_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Layer, Any, str, Any]]:
@@ -108,11 +108,16 @@ def release(layer: Layer, rule: KernelRule, *, divide: bool) -> None:
             variable = getattr(owner, kernel.name)
             variable.constraint = None
             if divide and made.factor is not None:
-                _multiply(variable, 1.0 / made.factor)
+                multiply(variable, 1.0 / made.factor)
 
 
-def _multiply(variable: Any, factor: float) -> None:
-    """Multiplies a kernel as the file carrier does, bit for bit."""
+def multiply(variable: Any, factor: float) -> None:
+    """Multiplies a kernel as the file carrier does, bit for bit.
+
+    Args:
+        variable: Its variable.
+        factor: By what.
+    """
     value = np.array(keras.ops.convert_to_numpy(variable), order="C")
     dtype = keras.backend.standardize_dtype(variable.dtype)
     dataset = Dataset(value.shape, dtype, "little", None, value.nbytes)

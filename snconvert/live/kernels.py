@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe
 from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport
 from snconvert.rules import KernelRule
+from snconvert.settings import Settings
 
 _MATRIX = 2  # the least rank of a kernel
 
@@ -69,11 +71,58 @@ def kernels_of(
     for owner, kernels in kernels_by_owner(layer, rule):
         for kernel in kernels:
             variable = getattr(owner, kernel.name)
-            value = np.asarray(keras.ops.convert_to_numpy(variable))
+            value = numbers_of(variable)
             half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
             view = kernel.view(tuple(value.shape), config)
             conv = kernel.map_of(norm, tuple(value.shape), config, built_for(layer))
-            yield value.view(np.uint16) if half else value, view, half, conv
+            yield value, view, half, conv
+
+
+class State(NamedTuple):
+    """One kernel of a built spectral layer, and what normalises it.
+
+    Attributes:
+        owner: The object that has it: the layer, or a part of it.
+        name: Its attribute.
+        kernel: Its numbers; of bfloat16 the bits.
+        view: How they are read as a stack of matrices.
+        bfloat16: Whether they are bits.
+        conv: The map whose norm is sigma, if it is not that of the view.
+        settings: How it is normalised.
+        u: The numbers of its `u`.
+        gamma: That of its `gamma`, in mode `gain`.
+    """
+
+    owner: Layer
+    name: str
+    kernel: Array
+    view: MatrixView
+    bfloat16: bool
+    conv: Convolution | None
+    settings: Settings
+    u: Array
+    gamma: Array | None
+
+
+def states_of(layer: Layer) -> Iterator[State]:
+    """Yields the kernels of a spectral layer, none if it is not built."""
+    if not layer.built:
+        return
+    settings = Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
+    owners = [(o, kernel.name) for o, own in kernels_by_owner(layer, layer.rule) for kernel in own]
+    kernels = kernels_of(layer, layer.rule, layer.norm)
+    for (owner, name), numbers in zip(owners, kernels, strict=True):
+        prefix = owner._prefix(name)  # noqa: SLF001 -- as everything in `live`
+        u = numbers_of(getattr(owner, f"{prefix}u"))
+        gamma = numbers_of(getattr(owner, f"{prefix}gamma")) if layer.mode == "gain" else None
+        yield State(owner, name, *numbers, settings, u, gamma)
+
+
+def numbers_of(variable: Any) -> Array:
+    """Returns what a variable holds; of bfloat16 the bits."""
+    array = np.asarray(keras.ops.convert_to_numpy(variable))
+    half = keras.backend.standardize_dtype(variable.dtype) == "bfloat16"
+    return array.view(np.uint16) if half else array
 
 
 def _convolutions(layer: Layer, rule: KernelRule) -> list[Convolution | None]:

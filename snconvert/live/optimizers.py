@@ -166,14 +166,53 @@ def _rebuild(optimizer: Any, new: list[Any]) -> None:
     vars(optimizer).update(vars(made))
 
 
+def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yields the slots that a built optimizer has for some variables, and what fresh ones hold.
+
+    Args:
+        optimizer: The optimizer.
+        variables: The variables; those that it does not know have no slots.
+
+    Raises:
+        UnsupportedError: As `check_slots` does.
+    """
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        for part in optimizer._inner_optimizers:
+            if part.built:
+                yield from slots_of(part, variables)
+    elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        with _as_built(optimizer.inner_optimizer):
+            found = list(slots_of(optimizer.inner_optimizer, variables))
+        yield from found
+    else:
+        known = {id(variable): variable for variable in variables}
+        fresh, keys = _as_fresh(optimizer)
+        slots = optimizer._variables[-len(keys) :] if keys else []
+        pairs = list(zip(keys, slots, fresh._variables, strict=True))
+        listed, new = {id(slot) for slot in slots}, dict(_held(fresh))
+        pairs += [
+            ((*purpose, 0), slot, new[purpose])
+            for purpose, slot in _held(optimizer)
+            if id(slot) not in listed and purpose in new
+        ]
+        for (owner, name, _), slot, value in pairs:
+            if owner in known:
+                yield slot, known[owner] if name == _AVERAGE else value
+
+
 def _purposes(optimizer: Any) -> list[Key]:
     """Returns what each slot of an optimizer is for; these are the last of its variables."""
+    return _as_fresh(optimizer)[1]
+
+
+def _as_fresh(optimizer: Any) -> tuple[Any, list[Key]]:
+    """Returns an optimizer that was built for the same variables, and what its slots are for."""
     old = list(optimizer._trainable_variables)
     probe, keys = _built_twin(optimizer, [], old)
     slots = optimizer._variables[-len(keys) :] if keys else []
     if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in probe._variables]:
         raise _cannot(optimizer, "building it anew gives other slots")
-    return keys
+    return probe, keys
 
 
 def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tuple[Any, list[Key]]:

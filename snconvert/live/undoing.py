@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
+from snconvert import effective
 from snconvert.constrained import factor_of, found_in, settings_of
 from snconvert.errors import (
-    KernelError,
     OptionError,
     SelectionError,
     UnsupportedError,
@@ -24,8 +23,9 @@ from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import OPTIONS, Spectral
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
 from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
-from snconvert.live.constraining import constraints_of, release
+from snconvert.live.constraining import constraints_of, multiply, release
 from snconvert.live.copying import Copies
+from snconvert.live.kernels import State, states_of
 from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
@@ -196,14 +196,17 @@ def _check(node: Node) -> None:
 
 def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
     owners = [owner for layer in layers for owner in _owners(layer)]
-    baked = [(owner, _effective(owner)) for owner in owners] if verb == "bake" else []
+    baked = (
+        [_effective(state) for layer in layers for state in states_of(layer)]
+        if verb == "bake"
+        else []
+    )
     gone = {id(variable) for owner in owners for variable in state_of(owner)}
     # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
     # cannot do without stops here, where nothing is changed yet.
     remove_slots(optimizers_of(all_layers(model)), gone)
-    for owner, kernels in baked:
-        for name, value in kernels.items():
-            owner._variable(name).assign(value)
+    for variable, factor in baked:
+        multiply(variable, factor)
     for layer in layers:
         for part in dict.fromkeys((*_owners(layer), layer)):
             _make_plain(part)
@@ -217,20 +220,13 @@ def _owners(layer: Layer) -> list[Layer]:
     return list(layer.parts().values()) if isinstance(layer, Composite) else [layer]
 
 
-def _effective(owner: Layer) -> dict[str, Any]:
-    """Returns the effective kernels of a layer as numpy arrays; none if it is not built."""
-    kernels: dict[str, Any] = {}
-    for name in owner._own_kernels():
-        value = keras.ops.convert_to_numpy(owner.effective_kernel(name))
-        if not np.isfinite(value.astype(np.float32)).all():
-            raise KernelError(
-                "its kernel, u or gamma holds NaN or infinite numbers",
-                "Go back to an earlier state of the model, or use remove",
-                path=owner.name,
-                class_name=type(owner).__name__,
-            )
-        kernels[name] = value
-    return kernels
+def _effective(state: State) -> tuple[Any, float]:
+    """Returns the variable of a kernel and by what inference multiplies it, as the file carrier."""
+    owner, gamma = state.owner, None if state.gamma is None else float(state.gamma)
+    with located(path=owner.name, class_name=type(owner).__name__):
+        numbers = (state.kernel, state.view, state.settings, state.u, gamma)
+        factor = effective.factor_of(*numbers, conv=state.conv, bfloat16=state.bfloat16).factor
+    return owner._variable(state.name), factor
 
 
 def _make_plain(layer: Layer) -> None:

@@ -9,31 +9,31 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
-import numpy as np
 
-from snconvert.comparison import judge
+from snconvert.comparison import judge, value_differs
 from snconvert.differing import Findings
-from snconvert.errors import OptionError, located
-from snconvert.live.adoption import kernels_by_owner, plain_class
-from snconvert.live.kernels import kernels_of
+from snconvert.errors import KernelError, OptionError, located
+from snconvert.live.adoption import kernels_by_owner, plain_class, state_of
+from snconvert.live.carrier import all_layers
+from snconvert.live.kernels import numbers_of, states_of
 from snconvert.live.opening import import_modules, load, save
+from snconvert.live.optimizers import optimizers_of, slots_of
 from snconvert.live.survey import layer_of, survey
 from snconvert.live.undoing import undo
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe
 from snconvert.rules import RULES
-from snconvert.settings import Settings
-from snconvert.tasks import Proved
-from snconvert.tree import Node
+from snconvert.tasks import Way
 from snconvert.undo import Verb
 from snconvert.verdict import Change, Verdict
 from snconvert.verifying import verify_file
 
-_WAYS: tuple[Verb, ...] = ("remove", "bake")
+_VERBS: tuple[Verb, ...] = ("remove", "bake")
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
@@ -79,20 +79,20 @@ def verify_models(
         if not isinstance(model, keras.Model):
             raise OptionError(f"a {type(model).__name__} is no Keras model", "Give a keras.Model")
     mine, its = (_spectral(model) for model in (before, after))
-    new = {path: node for path, node in its.items() if path not in mine}
-    gone = {path: node for path, node in mine.items() if path not in its}
+    new = {path: layer for path, layer in its.items() if path not in mine}
+    gone = {path: layer for path, layer in mine.items() if path not in its}
     found = Findings()
-    for path, node in new.items():
-        _judge(path, node, found)
+    for path, layer in new.items():
+        _judge(path, layer, found)
+    _compare_slots(after, new, found)
     plain = undo("remove", after, _selecting(new))[0] if new else after
     verdict, way = min(
-        ((_saved(one, plain), way) for one, way in _ways_back(before, gone)),
+        ((_saved(one, plain, way), way) for one, way in _ways_back(before, gone)),
         key=lambda pair: len(pair[0].differences),
     )
-    for path, node in gone.items():
-        layer = layer_of(node)
-        what = "plain, scaled" if way == "bake" else "plain"
-        found.changes.append(Change(path, type(layer).__name__, plain_class(layer).__name__, what))
+    for path, layer in gone.items():
+        classes = type(layer).__name__, plain_class(layer).__name__
+        found.changes.append(Change(path, *classes, "plain, scaled" if way == "bake" else "plain"))
     return Verdict(
         *names,
         (*found.changes, *verdict.changes),
@@ -103,55 +103,60 @@ def verify_models(
     )
 
 
-def _spectral(model: Layer) -> dict[str, Node]:
-    root = survey(model, RULES)
-    return {node.path: node for node in root.walk() if node.spectral and node.first is None}
+def _spectral(model: Layer) -> dict[str, Layer]:
+    nodes = survey(model, RULES).walk()
+    return {node.path: layer_of(node) for node in nodes if node.spectral and node.first is None}
 
 
-def _selecting(chosen: Mapping[str, Node]) -> Recipe:
+def _selecting(chosen: Mapping[str, Layer]) -> Recipe:
     return Recipe(select=lambda path, _: path in chosen)
 
 
-def _ways_back(before: Layer, gone: Mapping[str, Node]) -> Iterable[tuple[Layer, Verb | None]]:
-    """Yields the model before with its layers plain, in every way in which they can be."""
-    if not gone:
-        yield before, None
-        return
-    for way in _WAYS:
-        yield undo(way, before, _selecting(gone))[0], way
-
-
-def _judge(path: str, node: Node, found: Findings) -> None:
-    layer = layer_of(node)
-    rule = layer.rule
-    settings = Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
-    names = [
-        (owner, owner._prefix(kernel.name))  # noqa: SLF001 -- as everything in `live`
-        for owner, kernels in kernels_by_owner(layer, rule)
-        for kernel in kernels
+def _judge(path: str, layer: Layer, found: Findings) -> None:
+    proved = [
+        judge(x.kernel, x.view, x.settings, x.u, x.gamma, conv=x.conv, bfloat16=x.bfloat16)
+        for x in states_of(layer)
     ]
-    proved: list[Proved] = []
-    for (owner, prefix), (value, view, half, conv) in zip(
-        names if layer.built else (),
-        kernels_of(layer, rule, layer.norm) if layer.built else (),
-        strict=True,
-    ):
-        u = np.asarray(keras.ops.convert_to_numpy(getattr(owner, f"{prefix}u")), np.float64)
-        gamma = float(getattr(owner, f"{prefix}gamma")) if layer.mode == "gain" else None
-        proved.append(judge(value, view, settings, u, gamma, conv=conv, bfloat16=half))
     for result in proved:
         for what in result.wrong:
             found.differ(path, what)
-        found.notes += [f"{path}: {note}" for note in result.notes]
+        for note in result.notes:
+            found.note(path, note)
     sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
     reached = max((p.reached for p in proved if p.reached is not None), default=None)
     classes = plain_class(layer).__name__, type(layer).__name__
     found.changes.append(Change(path, *classes, "converted", sigma, reached))
 
 
-def _saved(one: Layer, two: Layer) -> Verdict:
+def _compare_slots(model: Layer, new: Mapping[str, Layer], found: Findings) -> None:
+    """Tells which slots of optimizers do not hold for a new gamma what fresh ones do."""
+    gammas = [
+        variable
+        for layer in new.values()
+        if layer.mode == "gain"
+        for owner, _ in kernels_by_owner(layer, layer.rule)
+        for variable in state_of(owner, ("gamma",))
+    ]
+    for optimizer in optimizers_of(all_layers(model)) if gammas else ():
+        for slot, fresh in slots_of(optimizer, gammas):
+            what = value_differs(numbers_of(slot), numbers_of(fresh))
+            if what is not None:
+                found.differ(slot.path, what)
+
+
+def _ways_back(before: Layer, gone: Mapping[str, Layer]) -> Iterator[tuple[Layer, Way | None]]:
+    """Yields the model before with its layers plain, in every way in which they can be."""
+    if not gone:
+        yield before, None
+        return
+    for verb in _VERBS:
+        with suppress(KernelError):  # numbers that are not finite are never baked
+            yield undo(verb, before, _selecting(gone))[0], verb
+
+
+def _saved(one: Layer, two: Layer, way: Way | None) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, f"{name}.keras") for name in ("before", "after")]
         for model, path in zip((one, two), paths, strict=True):
             save(model, path)
-        return verify_file(paths[0], paths[1])
+        return verify_file(paths[0], paths[1], way=way)

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 CLASS = "SpectralNormalization"
-_MOVED = ("module", "class_name", "config", "registered_name", "build_config")
+MOVED = ("module", "class_name", "config", "registered_name", "build_config")
+"""The entries of a layer that go into the wrapper with it."""
+ENTRY = {
+    "module": ("keras.layers", "keras.src.layers.normalization.spectral_normalization"),
+    "registered_name": (None, CLASS),
+}
+"""What may stand in the entry of a wrapper, as Keras versions write it."""
 
 
 def obstacle(node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
@@ -63,7 +69,7 @@ def place(group: str) -> str:
 
 def wrap(node: Node, _rule: KernelRule, settings: Settings, *_: object) -> None:
     """Turns the node's entry into that of the wrapper, as Keras would serialise it."""
-    inner = {name: node.entry[name] for name in _MOVED if name in node.entry}
+    inner = {name: node.entry[name] for name in MOVED if name in node.entry}
     names = ("name", "trainable", "dtype")
     own = {name: node.config[name] for name in names if name in node.config}
     config: dict[str, Any] = {**own, "layer": inner, "power_iterations": settings.power_iterations}
@@ -108,14 +114,18 @@ def unwrap(node: Node) -> None:
     """
     inner = node.children[0]
     node.entry.pop("build_config", None)
-    kept = {name: value for name, value in node.entry.items() if name not in _MOVED}
+    kept = {name: value for name, value in node.entry.items() if name not in MOVED}
     node.entry.clear()
-    node.entry.update({name: inner.entry[name] for name in _MOVED if name in inner.entry})
+    node.entry.update({name: inner.entry[name] for name in MOVED if name in inner.entry})
     node.entry.update(kept)
     node.config["name"] = node.name
     node.children.clear()
+    drop_default(node)
+
+
+def drop_default(node: Node) -> None:
+    """Takes the default of the wrapper's argument, which Keras writes, out of a layer's calls."""
     for call in node.entry.get("inbound_nodes") or ():
         kwargs = call.get("kwargs") if isinstance(call, dict) else None
-        # Keras writes the default of the wrapper's argument, which the layer inside does not have.
         if isinstance(kwargs, dict) and kwargs.get("training") is False:
             del kwargs["training"]

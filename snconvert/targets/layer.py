@@ -22,6 +22,7 @@ from snconvert.vetting import is_builtin_layer
 if TYPE_CHECKING:
     import numpy as np
 
+MODULE = "snconvert.layers"
 FIELDS = ("mode", "bound", "power_iterations", "norm")
 """The entries that a spectral layer adds to the configuration, in this order."""
 
@@ -46,7 +47,7 @@ def place(group: str) -> str:
 def wrap(node: Node, rule: KernelRule, settings: Settings, *_: object) -> None:
     """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
     own = ">" in rule.spectral_class
-    node.entry["module"] = _module(node, rule) if own else "snconvert.layers"
+    node.entry["module"] = _module(node, rule) if own else MODULE
     node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
     node.entry["registered_name"] = rule.spectral_class if own else PACKAGE + rule.spectral_class
     node.config.update({name: getattr(settings, name) for name in FIELDS})
