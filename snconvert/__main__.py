@@ -28,6 +28,17 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _check_descriptors() -> None:
+    """Ends the command where it may open too few files, before its child takes some of them."""
+    from snconvert.descriptors import COMMAND_NEEDS, check_descriptors  # noqa: PLC0415 - as below
+    from snconvert.errors import UnsupportedError  # noqa: PLC0415 - as below
+
+    try:
+        check_descriptors(COMMAND_NEEDS)
+    except UnsupportedError as error:
+        sys.exit(f"error: {error}")
+
+
 def main() -> None:
     """Runs the command line; one that is interrupted while it starts leaves no traceback."""
     _open_streams()
@@ -38,6 +49,7 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for verb in sys.argv[1:2]:
         if verb in _ON_FILES:
+            _check_descriptors()
             from snconvert.archive.ahead import start_ahead  # noqa: PLC0415 - --help needs none
             from snconvert.children import IN_CHILD  # noqa: PLC0415 - as above
 

@@ -247,7 +247,8 @@ def verify(
         with contextlib.nullcontext() if quiet else _progress_bar() as progress:
             verdict = api.verify(before, after, imports=imports or (), progress=progress)
         for warning in verdict.warnings if not quiet else ():
-            print(f"warning: {printable(after)}: {warning}", file=sys.stderr)
+            about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
+            print(f"warning: {about}{warning}", file=sys.stderr)
         if as_json:
             print(json.dumps(verdict.as_json()))
         elif not quiet:
@@ -376,7 +377,8 @@ def _handled() -> Iterator[None]:
 
 def _drop_output() -> None:
     """What is still buffered for stdout would only raise the same error again at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # there may be no descriptor left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: SnconvertError | str) -> None:

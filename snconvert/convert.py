@@ -246,7 +246,11 @@ def _layer_reports(
         _step_report(outcome, model, measured, TARGETS[recipe.target], status)
         if isinstance(outcome, Step)
         else _skip_report(
-            outcome, model, measured, recipe, has_matrix=outcome.node in with_matrices
+            outcome,
+            model,
+            measured,
+            recipe,
+            has_matrix=(outcome.node.first or outcome.node) in with_matrices,
         )
         for outcome in plan.outcomes
     )
@@ -293,13 +297,13 @@ def _skip_report(
         settings = settings_of(node)
         # A trained gamma is anything; the report of the conversion itself says where it started.
         after = None if settings.mode == "gain" else settings.sigma_after(sigma)
-    nothing = skip.rule is None and not has_matrix and not node.opaque
+    nothing = skip.rule is None and not (skip.again or has_matrix or node.opaque)
     return LayerReport(
         skip.path,
         node.title,
         kernel_shape(model, node),
         "spectral" if skip.spectral else "skipped",
-        NO_KERNEL if nothing and node.first is None else reason,
+        NO_KERNEL if nothing else reason,
         None,
         sigma,
         after,

@@ -27,7 +27,7 @@ from snconvert.settings import Settings
 from snconvert.targets import constraint
 from snconvert.targets import keras as wrapper
 from snconvert.targets.layer import MODULE as LAYERS
-from snconvert.tree import Node, without_ids
+from snconvert.tree import Node
 from snconvert.unwrapping import is_constrained
 
 _SAME = ("name", "trainable", "dtype")
@@ -51,9 +51,7 @@ def flaws(plain: Node, converted: Node, stored: Stored | None) -> Iterator[str]:
         converted: The layer after, in another form.
         stored: What is stored for the layer before.
     """
-    form, rule, first = form_of(converted), RULES.get(plain.builtin or ""), converted.first
-    if first is not None and without_ids(converted.config) != without_ids(first.config):
-        yield f"it is the same layer as {printable(first.path)}, but is configured otherwise"
+    form, rule = form_of(converted), RULES.get(plain.builtin or "")
     if rule is None or unsupported(plain):
         yield f"no conversion makes a {printable(plain.class_name)} {form}"
     elif form == "spectral":

@@ -14,7 +14,7 @@ from snconvert.h5paths import group_paths
 from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
 from snconvert.tree import Node, model_root, parse
-from snconvert.versions import check_version, is_keras_2
+from snconvert.versions import check_groups, check_version, is_keras_2
 from snconvert.vetting import vet
 
 _SCAN_SECONDS, _MOST_SECONDS = 5.0, 60.0
@@ -94,7 +94,10 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     source, root = model.source, model.root
     paths = group_paths(root)
     contents = worker.call("snconvert.archive.h5:scan", source.weights, seconds=deadline(source))
-    others = ("optimizer", "metrics") if is_keras_2(root, model.metadata) else ("optimizer",)
+    others = ["optimizer"]
+    if is_keras_2(root, model.metadata):
+        check_groups(contents.groups)
+        others.append("metrics")
     inventory = take_inventory(root, paths, contents, rules, others)
     return Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
 

@@ -35,6 +35,7 @@ class Skip(NamedTuple):
         rule: The rule that covers it, if its kernel is known all the same.
         spectral: Whether it is converted already.
         obstacle: Whether it was selected, but cannot be converted.
+        again: Whether it is another place of a layer that is listed before.
     """
 
     node: Node
@@ -42,6 +43,7 @@ class Skip(NamedTuple):
     rule: KernelRule | None = None
     spectral: bool = False
     obstacle: bool = False
+    again: bool = False
 
     @property
     def path(self) -> str:
@@ -137,7 +139,7 @@ def _outcome(
     if obstacle:
         return Skip(node, obstacle, rule, obstacle=True)
     if node.first is not None:
-        return Skip(node, f"the same layer as {printable(node.first.path)}")
+        return Skip(node, f"the same layer as {printable(node.first.path)}", again=True)
     return Step(node, rule, selection.settings(node))
 
 
@@ -228,7 +230,7 @@ class Selection:
         """
         matches = self._matchers[pattern]
         above = [node]
-        seen = set()  # of a damaged file, a container may stand within itself
+        seen = set()  # shared layers in shared models have more places than one cares to walk
         while above:
             at = above.pop()
             at = at.first or at

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from snconvert.errors import SourceError, located
+from snconvert.errors import SourceError, located, printable
 from snconvert.references import is_legacy
 from snconvert.vetting import is_builtin_layer
 
@@ -154,7 +154,8 @@ class _Shared:
 
     Keras writes a `shared_object_id` when it meets an object for the second time, and tries to
     write it into the first entry too, which fails for layers below another layer (their entries
-    were copied meanwhile). Such a first entry is found by its name, class and configuration.
+    were copied meanwhile). Such a first entry is found by its name, class and configuration. When
+    Keras meets an id again it takes the object that it has, whatever else the entry says.
     """
 
     def __init__(self) -> None:
@@ -162,26 +163,52 @@ class _Shared:
         self._by_name: dict[tuple[str, str], list[Node]] = {}
 
     def first(self, node: Node) -> Node | None:
-        """Returns the earlier node that is the same object as `node`, or `None`."""
+        """Returns the earlier node that is the same object as `node`, or `None`.
+
+        Raises:
+            SourceError: The earlier node of that id is another layer.
+        """
         alike = self._by_name.setdefault((node.name, node.class_name), [])
         identity = node.entry.get("shared_object_id")
         first = None
         if type(identity) is int:
             first = self._by_id.get(identity)
+            if first is not None and not _is_same(first, node):
+                raise SourceError(
+                    f"it has the shared_object_id of {printable(first.path or 'the model')}"
+                    f" ({printable(first.class_name)}), which is another layer; Keras would take"
+                    " that one for both",
+                    "Take the id out of config.json, or save the model again with Keras",
+                    path=node.path,
+                    class_name=node.class_name,
+                )
             if first is None:
-                config = without_ids(node.config)
-                first = next((it for it in alike if without_ids(it.config) == config), None)
+                first = next((it for it in alike if _is_same(it, node)), None)
             self._by_id.setdefault(identity, first or node)
         if first is None:
             alike.append(node)
         return first
 
 
-def without_ids(value: Any) -> Any:
-    """Returns a part of a configuration without the numbers that say which objects are one."""
-    if isinstance(value, dict):
-        return {k: without_ids(item) for k, item in value.items() if k != "shared_object_id"}
-    return [without_ids(item) for item in value] if isinstance(value, list) else value
+def _is_same(one: Node, two: Node) -> bool:
+    """Whether two entries have one class and configuration, whatever the ids in them."""
+    if one.title != two.title:
+        return False
+    pairs: list[tuple[Any, Any]] = [(one.config, two.config)]
+    while pairs:
+        a, b = pairs.pop()
+        if isinstance(a, dict) and isinstance(b, dict):
+            keys = (a.keys() | b.keys()) - {"shared_object_id"}
+            if not keys <= a.keys() & b.keys():
+                return False
+            pairs += [(a[key], b[key]) for key in keys]
+        elif isinstance(a, list) and isinstance(b, list):
+            if len(a) != len(b):
+                return False
+            pairs += zip(a, b, strict=True)
+        elif a is not b and a != b:  # NaN is itself
+            return False
+    return True
 
 
 def _entries(node: Node, slot: Slot) -> list[Any]:

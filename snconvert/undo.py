@@ -223,7 +223,8 @@ def _reports(
     for node in model.root.walk():
         shape = kernel_shape(model, node)
         if node in found.left:
-            shapes = [*own.get(node, []), *inner.get(node, [])]
+            first = node.first or node
+            shapes = [*own.get(first, []), *inner.get(first, [])]
             bare = not node.opaque and all(len(shape) < 2 for shape in shapes)  # noqa: PLR2004 -- the rank of a matrix
             reason = found.left[node]
             if bare and reason == _PLAIN:

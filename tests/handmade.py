@@ -43,10 +43,12 @@ def snake(index: int) -> str:
     return f"dense_{index}" if index else "dense"
 
 
-def write(path: str | os.PathLike[str], config: Tree, weights: bytes) -> None:
+def write(
+    path: str | os.PathLike[str], config: Tree, weights: bytes, version: str = "3.15.1"
+) -> None:
     """Writes a `.keras` archive."""
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", weights)
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snconvert.archive.source import open_source
+from snconvert.archive.source import open_source, unchanged
 from snconvert.errors import OutputError, SnconvertError, SourceError
 
 DATA = Path(__file__).parent / "data"
@@ -200,6 +201,53 @@ def test_a_change_that_hides_its_time_is_noticed_and_a_touched_status_is_no_chan
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         with pytest.raises(SourceError, match="CRC"):
             source.check_unchanged()
+
+
+def change(path, start, stop):
+    """Flips a bit in the middle of a stretch of a file and hides the time of that."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek((start + stop) // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("back", [False, True])
+def test_no_byte_changes_unseen(member, linked, back, tmp_path):
+    """Whichever byte changes, also if it changes back, if its time is hidden and if new permissions
+    and links explain the time of the status; the hash is of the bytes that were read."""
+    path = tmp_path / "m.keras"
+    shutil.copy(PLAIN, path)
+    with open_source(path) as source:
+        place = source.members[member]
+        change(path, place.offset, place.offset + place.size)
+        read = source.sha256()
+        if back:
+            change(path, place.offset, place.offset + place.size)
+            assert path.read_bytes() == PLAIN.read_bytes()
+        if linked:
+            (tmp_path / "link").hardlink_to(path)
+        with pytest.raises(SourceError, match=r"changed|CRC"):
+            source.check_unchanged()
+    assert read != hashlib.sha256(PLAIN.read_bytes()).hexdigest()
+
+
+def test_who_reads_by_the_path_notices_a_change(tmp_path):
+    """Of a file and of a folder, with the time hidden; what stays or is not there is no change."""
+    file, folder = tmp_path / "m.keras", tmp_path / "m"
+    shutil.copy(PLAIN, file)
+    with zipfile.ZipFile(PLAIN) as archive:
+        archive.extractall(folder)
+    for path in (file, folder, tmp_path / "none"):
+        with unchanged(str(path)):
+            pass
+    for path, changed in ((file, file), (folder, folder / "config.json")):
+        with pytest.raises(SourceError, match=f"{path.name}: .* changed"), unchanged(str(path)):
+            change(changed, 0, 100)
 
 
 def test_a_change_of_a_folder_that_hides_its_time_is_noticed(tmp_path):

@@ -203,19 +203,3 @@ def test_shared_layers_are_converted_once() -> None:
         assert [s.node.path for s in plan.steps] == ["tied"]
         plan = make_plan(tree(tied, inner), recipe(exclude=[only]), RULES)
         assert [s.node.path for s in plan.steps] == ["encoder/dense"]
-
-
-def test_a_container_within_itself() -> None:
-    """A damaged file may say that a model inside another is that other one: patterns end."""
-    stack = {"module": "keras", "class_name": "Sequential", "registered_name": None}
-    inner = {
-        **stack,
-        "config": {"name": "inner", "layers": [layer("a")]},
-        "shared_object_id": 7,
-    }
-    outer = {
-        **stack,
-        "config": {"name": "outer", "layers": [inner, layer("c")]},
-        "shared_object_id": 7,
-    }
-    assert converted(tree(outer, layer("d")), exclude="d")[-1] == "outer/c"

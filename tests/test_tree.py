@@ -74,6 +74,27 @@ def test_shared_objects_are_found() -> None:
     assert second.first is first
 
 
+def test_one_id_on_two_layers() -> None:
+    """Keras takes the first object of an id for all its places, so another layer there is refused;
+    ids within, which stand in some copies only, do not make another one of it."""
+    tied = dense("tied") | {"shared_object_id": 1}
+    policy = {"class_name": "DTypePolicy", "config": {"name": "float32"}}
+    again = dense("tied", dtype=policy | {"shared_object_id": 2}) | {"shared_object_id": 1}
+    parse(model(dense("tied", dtype=policy) | {"shared_object_id": 1}, nested("two", again)))
+    conv = dense("tied") | {"shared_object_id": 1, "class_name": "Conv1D"}
+    for other in (dense("other") | {"shared_object_id": 1}, again, conv):
+        with pytest.raises(SourceError, match=r"two/\w+ \(\w+\): .*the shared_object_id of tied"):
+            parse(model(tied, nested("two", other)))
+
+
+def test_a_container_within_itself() -> None:
+    """A container that says that it holds itself is not the one that it holds."""
+    inner = nested("inner", dense("a")) | {"shared_object_id": 7}
+    outer = nested("outer", inner, dense("c")) | {"shared_object_id": 7}
+    with pytest.raises(SourceError, match=r"outer/inner .*shared_object_id of outer"):
+        parse(model(outer, dense("d")))
+
+
 def test_operations_are_no_layers() -> None:
     """`x * 2` in the graph stands among the layers, but is none."""
     multiply = {"module": "keras.src.ops.numpy", "class_name": "Multiply", "config": {}}

@@ -17,6 +17,7 @@ from snconvert.archive import kinds
 from snconvert.archive.extent import Extent
 from snconvert.archive.hashing import Hashing
 from snconvert.archive.members import STORED, Member, read_bytes, read_members
+from snconvert.descriptors import check_descriptors
 from snconvert.errors import OutputError, SourceError, located, printable
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
@@ -25,7 +26,7 @@ _LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
 _MOST_FILES = 20_000
 _DEEPEST = 32
 
-Identity = tuple[tuple[int, int, int, int], int]
+Identity = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
 @dataclass
@@ -136,31 +137,74 @@ class Source:
     def check_unchanged(self) -> None:
         """Compares size, times and inode of the input with those at its opening.
 
-        If only the time of the status differs, weights that are stored with a CRC are read again:
-        somebody may have changed them and set the other time back, or no more than the permissions
-        or a link. Where there is nothing to compare, it counts as a change.
+        The time of the status changes with every byte that is written, whatever other times are set
+        back to, and with the permissions and links. Only where these changed, too, can the bytes be
+        the same; then what was read is compared with what is there now.
 
         Raises:
             SourceError: The input was changed or replaced since.
         """
-        touched = False
-        for path, (before, status_time) in self._identities.items():
+        for path, (before, status, status_time) in self._identities.items():
             try:
                 now = {_identity(os.stat(path))}
                 if self.kind == "archive":
                     now.add(_identity(os.fstat(self._descriptors[0])))
             except OSError:
-                now = set()
-            touched |= any(time != status_time for _, time in now)
-            same = {identity for identity, _ in now} == {before}
-            if not same or (touched and not (self.kind == "archive" and self.verbatim)):
-                raise SourceError(
-                    "the file was changed, replaced or removed while it was read",
-                    "Try again when nothing writes to it",
-                    file=self.path,
-                )
-        if touched:
+                raise _changed(self.path) from None
+            if now == {(before, status, status_time)}:
+                continue
+            renewed = {identity[0] for identity in now} == {before}
+            if not renewed or status in {identity[1] for identity in now} or not self._same():
+                raise _changed(self.path)
             self.check_weights()
+
+    def _same(self) -> bool:
+        """Whether what is there now is what was read: of weights only a CRC tells."""
+        if self.kind == "folder" or not self.verbatim:
+            return False
+        small = {CONFIG: self.config, METADATA: self.metadata}
+        known = {name: data for name, data in small.items() if data is not None}
+        if any(b"".join(self.read(name)) != data for name, data in known.items()):
+            return False
+        with contextlib.closing(Hashing(self.parts)) as again:
+            return self._hashing is None or again.result() == self._hashing.result()
+
+
+@contextlib.contextmanager
+def unchanged(path: str) -> Iterator[None]:
+    """Makes sure that a model is the same at the end of a block, for those who read it by its path.
+
+    Args:
+        path: A file or a folder.
+
+    Raises:
+        SourceError: It was changed or replaced in the block.
+    """
+    before = _identities_below(path)
+    yield
+    if _identities_below(path) != before:
+        raise _changed(path)
+
+
+def _identities_below(path: str) -> list[tuple[str, Identity | None]]:
+    paths = [path]
+    for place, _, names in os.walk(path):
+        paths += [os.path.join(place, name) for name in sorted(names)]
+    found: list[tuple[str, Identity | None]] = []
+    for each in paths:
+        identity = None
+        with contextlib.suppress(OSError, ValueError):  # it cannot be read: opening it says why
+            identity = _identity(os.stat(each))
+        found.append((each, identity))
+    return found
+
+
+def _changed(path: str) -> SourceError:
+    return SourceError(
+        "the file was changed, replaced or removed while it was read",
+        "Try again when nothing writes to it",
+        file=path,
+    )
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -173,9 +217,11 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
             or holds what Keras does not write.
+        UnsupportedError: This process may open too few files.
     """
     shown = os.fspath(path)
     with located(file=shown):
+        check_descriptors()
         try:
             mode = os.stat(shown).st_mode
             if stat.S_ISDIR(mode):
@@ -377,9 +423,10 @@ class _opened:  # noqa: N801 - reads like a function
 
 
 def _identity(status: os.stat_result) -> Identity:
-    """Returns what a change changes, and the time of the status, which other things change, too."""
+    """Returns what a change changes, what else changes the time of the status, and that time."""
     known = status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
-    return known, status.st_ctime_ns
+    other = status.st_mode, status.st_uid, status.st_gid, status.st_nlink
+    return known, other, status.st_ctime_ns
 
 
 def _special(mode: int) -> str:

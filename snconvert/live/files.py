@@ -18,6 +18,7 @@ from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
+from snconvert.archive.source import unchanged
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.live.carrier import convert, plan_of
 from snconvert.live.opening import import_modules, load, metadata_of, summary
@@ -159,11 +160,13 @@ def _through_keras(
                     "Give an output that ends in .keras",
                 )
             check_output(source, output, force=force, in_place=in_place)
-        model, told = load(source)
-        metadata = metadata_of(source)
-        model, report = work(model, metadata)
+        with unchanged(source):
+            model, told = load(source)
+            metadata = metadata_of(source)
+            model, report = work(model, metadata)
+            if output is not None:
+                metadata = recorded(report, metadata)
         if output is not None:
-            metadata = recorded(report, metadata)
             own = metadata.get("snconvert") if isinstance(metadata, dict) else None
             _save(model, output, own, folder, force or in_place)
     return replace(

@@ -229,7 +229,7 @@ def _layer_report(
     reason = outcome.reason
     if made.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
-    bare = outcome.rule is None and not outcome.spectral and node.first is None
+    bare = outcome.rule is None and not (outcome.spectral or outcome.again)
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
     title = node.class_name if outcome.rule is not None else node.title

@@ -52,7 +52,8 @@ def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Ver
             model, warnings = (given, []) if path is None else load(path)
         names.append(path or place)
         models.append(model)
-        told += warnings
+        # What is said without a file is said of the second.
+        told += warnings if place == "after" else [f"{names[0]}: {text}" for text in warnings]
     return verify_models(models[0], models[1], names=(names[0], names[1]), warnings=told)
 
 
