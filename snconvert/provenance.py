@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from snconvert import __version__
@@ -56,6 +56,18 @@ def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
     return {**metadata, "snconvert": {**made, **before}}
 
 
+def records(metadata: Any) -> Iterator[dict[str, Any]]:
+    """Yields how a file was made, step by step, the last one first.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    while isinstance(made, dict):
+        yield made
+        made = made.get("before")
+
+
 def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
     """Returns what kernels were multiplied by, by layer and kernel path, as far as it was recorded.
 
@@ -63,14 +75,12 @@ def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
         metadata: The parsed `metadata.json`.
     """
     found: dict[str, dict[str, float]] = {}
-    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
-    while isinstance(made, dict):
+    for made in records(metadata):
         layers = made.get("layers")
         for path, layer in layers.items() if isinstance(layers, dict) else ():
             factors = layer.get("factors") if isinstance(layer, dict) else None
             if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
                 found.setdefault(path, factors)
-        made = made.get("before")
     return found
 
 
