@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,34 +55,69 @@ def compare_configs(before: Node, after: Node, found: Findings) -> None:
         found: What is told of it.
     """
     layers = {id(node.entry): node.path for node in before.walk() if node.path}
-    for path, what in _unequal(before.entry, after.entry, layers):
+    for path, what in _unequal(_Side(before), _Side(after), layers):
         found.differ(path, what)
 
 
-def _unequal(one: Any, two: Any, layers: Mapping[int, str]) -> Iterator[tuple[str, str]]:
-    """Yields layer and field of each difference.
+class _Side:
+    """One of two configurations, and which objects it says are one.
 
-    Keras numbers shared objects by their addresses: the numbers may differ, if all do so alike.
+    Keras numbers shared objects by their addresses, so that only which have the same number counts.
+    A number that stands once says something of a layer, whose first entry may be without, but not
+    of another object: what it was shared with is not in the file. And a dtype policy is the same
+    policy, one object or several.
+
+    Args:
+        root: The model.
     """
-    ids: tuple[dict[int, int], dict[int, int]] = ({}, {})  # one to one, in both directions
-    stack = [("config.json", "", one, two)]
+
+    def __init__(self, root: Node) -> None:
+        self.root = root.entry
+        self._layers = {id(node.entry) for node in root.walk()}
+        self._counts = Counter(_numbers(root.entry))
+        self._others = {"none": "none"}
+
+    def number(self, entry: Mapping[str, Any], place: str) -> str:
+        """Returns what number an object has that says something, or `none`."""
+        number = repr(entry.get(_ID))
+        alone = self._counts[number] == 1 and id(entry) not in self._layers
+        return "none" if _ID not in entry or alone or place.endswith("dtype") else number
+
+    def stands_for(self, own: str, other: str) -> bool:
+        """Whether a number has stood for one of the other configuration so far."""
+        return self._others.setdefault(own, other) == other
+
+
+def _numbers(config: Any) -> Iterator[str]:
+    stack = [("", config)]
+    while stack:
+        place, value = stack.pop()
+        if isinstance(value, dict):
+            if _ID in value and place != "dtype":
+                yield repr(value[_ID])
+            stack += value.items()
+        elif isinstance(value, list):
+            stack += [("", item) for item in value]
+
+
+def _unequal(before: _Side, after: _Side, layers: Mapping[int, str]) -> Iterator[tuple[str, str]]:
+    """Yields layer and field of each difference."""
+    stack = [("config.json", "", before.root, after.root)]
     while stack:
         layer, place, a, b = stack.pop()
         layer, place = (layers[id(a)], "") if id(a) in layers else (layer, place)
         if isinstance(a, dict) and isinstance(b, dict):
-            for key in sorted({*a, *b}, reverse=True):
+            one, two = before.number(a, place), after.number(b, place)
+            if not (before.stands_for(one, two) and after.stands_for(two, one)):
+                what = f"is {one} before, {two} after, so that other objects are one"
+                yield layer, f"{f'{place}.{_ID}'.lstrip('.')} {printable(what)}"
+            for key in sorted({*a, *b} - {_ID}, reverse=True):
                 inner = f"{place}.{key}" if place else str(key)
-                if key == _ID and place.endswith("dtype"):
-                    continue  # a policy is the same policy, one object or several
                 if key not in a or key not in b:
                     where = "before" if key in a else "after"
                     yield layer, f"{printable(inner)} is there {where} only"
-                elif key != _ID:
+                else:
                     stack.append((layer, inner, a[key], b[key]))
-                elif not _is_same(a[key], b[key], ids):
-                    old, new = _short(a[key]), _short(b[key])
-                    what = f"is {old} before, {new} after, which stands for other objects"
-                    yield layer, f"{printable(inner)} {what}"
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
             below = [f"{place}.{index}" for index in range(len(a))]
             stack += [
@@ -89,13 +125,6 @@ def _unequal(one: Any, two: Any, layers: Mapping[int, str]) -> Iterator[tuple[st
             ]
         elif type(a) is not type(b) or repr(a) != repr(b):  # NaN is NaN, but -0.0 is not 0.0
             yield layer, f"{printable(place)} is {_short(a)} before, {_short(b)} after"
-
-
-def _is_same(one: Any, two: Any, ids: tuple[dict[int, int], dict[int, int]]) -> bool:
-    """Whether two numbers of shared objects have stood for each other so far."""
-    if type(one) is not int or type(two) is not int:
-        return type(one) is type(two) and bool(one == two)
-    return ids[0].setdefault(one, two) == two and ids[1].setdefault(two, one) == one
 
 
 def _short(value: Any) -> str:

@@ -16,6 +16,7 @@ from snconvert.linalg.scan import Array
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas
 from snconvert.plans import is_wrapper
+from snconvert.records import Converted
 from snconvert.report import Tell, adding_up
 from snconvert.settings import Settings
 from snconvert.targets.layer import states
@@ -138,6 +139,25 @@ def _constraints(side: Side, node: Node) -> Iterator[tuple[StoredKernel, dict[st
         argument = argument_of(kernel.kernel, node.config)
         if argument in by_argument:
             yield kernel, by_argument[argument]
+
+
+def converted_of(
+    sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
+) -> dict[str, Converted]:
+    """Returns what is found of the layers that were converted, by path."""
+    converted: dict[str, Converted] = {}
+    for x, y in changed.items():
+        if form_of(y) == "plain" or y.first is not None:
+            continue
+        kernels = sides[0].kernels(x)
+        factors: dict[str, float | None]
+        factors = {k.kernel.path: factor_of(held) for k, held in _constraints(sides[1], y)}
+        if is_wrapper(y):
+            factors = {k.kernel.path: None for k in kernels}
+        known = [proved[k.path] for k in kernels if k.path in proved]
+        half = any(k.dataset.dtype in {"float16", "bfloat16"} for k in kernels)
+        converted[y.path] = Converted(known, half, factors)
+    return converted
 
 
 def new_gammas(

@@ -60,6 +60,18 @@ def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
     return {**metadata, "snconvert": {**made, **before}}
 
 
+def records(metadata: Any) -> Iterator[dict[str, Any]]:
+    """Yields how a file was made, step by step, the last one first.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    while isinstance(made, dict):
+        yield made
+        made = made.get("before")
+
+
 def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
     """Returns what kernels were multiplied by, by layer and kernel path, as far as it was recorded.
 
@@ -89,13 +101,11 @@ def recorded_spellings(metadata: Any) -> dict[str, dict[str, Any]]:
 
 def _recorded_layers(metadata: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields path and record of each layer, those of the last conversion first."""
-    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
-    while isinstance(made, dict):
+    for made in records(metadata):
         layers = made.get("layers")
         for path, layer in layers.items() if isinstance(layers, dict) else ():
             if isinstance(layer, dict):
                 yield path, layer
-        made = made.get("before")
 
 
 def without_layers(metadata: Any, gone: Container[str]) -> Any:

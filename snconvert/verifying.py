@@ -29,12 +29,14 @@ from snconvert.forms import form_of, without_defaults
 from snconvert.opened import Opened, describe, open_weights
 from snconvert.proofs import (
     Side,
+    converted_of,
     factors_of,
     new_gammas,
     prove,
     side_of,
     used_factors,
 )
+from snconvert.records import check_records
 from snconvert.report import Tell
 from snconvert.rules import RULES
 from snconvert.tasks import Pair, Proved, Way
@@ -88,11 +90,12 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
     try:
         with open_source(result) as written:
             written.check_weights()
-            found, _ = _compare(source, written, worker, None)
+            found, opened = _compare(source, written, worker, None)
+            notes = [*found.notes, *_of_another_source(source, opened.metadata)]
     except SnconvertError as error:
         wrong = [f"it cannot be read: {error.what}"]
     else:
-        wrong = [*map(str, found.told()), *found.notes]
+        wrong = [*map(str, found.told()), *notes]
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise OutputError(
@@ -149,6 +152,7 @@ def _converted(
     for side in sides:
         _compare_copies(side, found, worker)
     proved = prove(sides, changed, found, worker, progress)
+    check_records(before, after, converted_of(sides, changed, proved), found)
     used = used_factors(sides[0], found, worker)
     compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
     factors = factors_of(sides, changed, proved, used, found)

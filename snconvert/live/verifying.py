@@ -25,6 +25,7 @@ from snconvert.live.opening import import_modules, load, save
 from snconvert.live.optimizers import optimizers_of, slots_of
 from snconvert.live.survey import layer_of, survey
 from snconvert.live.undoing import undo
+from snconvert.live.variables import compare_variables
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe
 from snconvert.rules import RULES
@@ -54,7 +55,9 @@ def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Ver
         models.append(model)
         # What is said without a file is said of the second.
         told += warnings if place == "after" else [f"{names[0]}: {text}" for text in warnings]
-    return verify_models(models[0], models[1], names=(names[0], names[1]), warnings=told)
+    return verify_models(
+        models[0], models[1], names=(names[0], names[1]), warnings=told, trained=False
+    )
 
 
 def verify_models(
@@ -63,6 +66,7 @@ def verify_models(
     *,
     names: tuple[str, str] = ("before", "after"),
     warnings: Iterable[str] = (),
+    trained: bool = True,
 ) -> Verdict:
     """Compares two live models, of which either may be the converted one.
 
@@ -71,6 +75,7 @@ def verify_models(
         after: The other.
         names: What the verdict calls them.
         warnings: What the user should know already.
+        trained: Compare how variables are trained, too, of which files say nothing.
 
     Raises:
         OptionError: One of them is no model, or cannot be saved.
@@ -86,6 +91,8 @@ def verify_models(
     for path, layer in new.items():
         _judge(path, layer, found)
     _compare_slots(after, new, found)
+    if trained:
+        compare_variables(before, after, found)
     plain = undo("remove", after, _selecting(new))[0] if new else after
     verdict, way = min(
         ((_saved(one, plain, way), way) for one, way in _ways_back(before, gone)),
