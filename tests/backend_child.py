@@ -92,6 +92,45 @@ def _flat(variables: list[Any]) -> np.ndarray:
     return np.concatenate([np.ravel(keras.ops.convert_to_numpy(value)) for value in kept])
 
 
+def modules() -> dict[str, np.ndarray]:
+    """Trains a copy whose layer owns a module of PyTorch; says what moved in it and the original.
+
+    Empty on other backends.
+    """
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    class Holder(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Linear(6, 6)  # Keras wraps it
+            self.scale = torch.ones(6)
+
+        def call(self, inputs):
+            return self.inner(inputs) * self.scale
+
+    source = keras.Input((6,))
+    model = keras.Model(source, keras.layers.Dense(6)(Holder()(source)))
+    copy = snconvert.apply(model)
+    copy.compile("sgd", "mse")
+    own, plain = (m.layers[1].inner.module.weight for m in (copy, model))
+    before = [weight.detach().clone() for weight in (own, plain)]
+    alike = outputs(model)
+    train(copy)
+    copy.layers[1].scale.fill_(2.0)
+    moved = [bool((one != two).any()) for one, two in zip((own, plain), before, strict=True)]
+    listed = {id(variable.value) for variable in copy.variables}
+    return {
+        "modules/moved": np.array(moved),
+        "modules/listed": np.array({id(value) for value in copy.parameters()} == listed),
+        "modules/original": np.array_equal(outputs(model), alike),
+        "modules/removed": np.array(
+            list(snconvert.remove(copy).state_dict()) == list(model.state_dict())
+        ),
+    }
+
+
 def refused() -> dict[str, np.ndarray]:
     """Says whether values narrower than keys are refused, by the plain layer and by ours."""
     found = {}
@@ -110,6 +149,6 @@ if __name__ == "__main__":
     own = place / keras.backend.backend()
     own.mkdir()
     everything = [backend_models.read(place), predictions(place), conversions(own)]
-    everything += [steps(), refused()]
+    everything += [steps(), refused(), modules()]
     merged = {key: value for part in everything for key, value in part.items()}
     np.savez(place / f"{keras.backend.backend()}.npz", **merged)

@@ -165,3 +165,11 @@ def test_a_discriminator_step(results: Results, backend: str, kind: str) -> None
     assert largest > 1e-1
     for what, value in expected.items():
         np.testing.assert_allclose(found[what], value, rtol=1e-4, atol=1e-4, err_msg=what)
+
+
+def test_a_copy_owns_its_modules(results: Results) -> None:
+    """What PyTorch knows of a copy, its parameters and the modules in its layers, is the copy's:
+    training it moves them, and nothing of the original."""
+    found = of(results, "torch", "modules")
+    assert found.pop("moved").tolist() == [True, False]
+    assert all(found.values()), found

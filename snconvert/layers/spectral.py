@@ -12,6 +12,7 @@ from keras.src.backend import AutocastScope
 from snconvert.convolution import Convolution
 from snconvert.iteration import Norm
 from snconvert.layers.attributes import Attributes
+from snconvert.layers.checkpoints import attach
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
     current_norm,
@@ -208,6 +209,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             autocast=False,
         )
         setattr(self, self._prefix(name) + "u", u)
+        attach(self._variable(name), "u", u)
         if self.mode == "gain":
             gamma = self.add_weight(
                 name=self._prefix(name) + "gamma",
@@ -217,6 +219,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
                 autocast=False,
             )
             setattr(self, self._prefix(name) + "gamma", gamma)
+            attach(self._variable(name), "gamma", gamma)
 
     def _variable(self, name: str) -> Any:
         """The variable of a kernel."""

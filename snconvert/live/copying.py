@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
 import types
 import weakref
 from collections import OrderedDict, defaultdict
@@ -23,7 +22,6 @@ import numpy as np
 from keras.src.models.functional import Functional
 from keras.src.ops.function import make_node_key
 from keras.src.ops.node import KerasHistory, Node
-from keras.src.ops.operation import Operation
 from keras.src.utils.tracking import Tracker
 
 from snconvert.errors import UnsupportedError
@@ -31,21 +29,19 @@ from snconvert.live.reach import (
     ATOMS,
     OURS,
     is_backend_variable,
-    is_of_backend,
+    is_foreign,
+    is_table,
+    is_wrapper,
+    own,
     reaches_state,
     state,
 )
 from snconvert.live.replicas import scope_of
 from snconvert.live.walk import COMPILED, Layer, descendants
 
-_WRAPPERS = "tensorflow.python.trackable.data_structures"
-_BOOKS = (  # how TensorFlow keeps its own account of the objects in an object
-    "_self_unconditional_checkpoint_dependencies",
+_NAMES, _REFERENCES = (  # TensorFlow's books: what an object has by which name in a checkpoint
     "_self_unconditional_dependency_names",
-    "_self_unconditional_deferred_dependencies",
-    "_self_name_based_restores",
-    "_self_saveable_object_factories",
-    "_self_update_uid",
+    "_self_unconditional_checkpoint_dependencies",
 )
 
 
@@ -65,12 +61,14 @@ class Copies:
         self._todo: list[tuple[Any, Any, str]] = []
         self._nodes = _own_nodes(model)
         with scope_of(model):
+            for variable in model.variables:
+                # First, as layers may hold what is in them a second time, by itself.
+                self._copy(variable, variable.path)
             self.model = self._copy(model, model.name)
             while self._todo:
                 old, new, where = self._todo.pop()
                 self._fill(old, new, where)
         self._renew_keys()
-        self._renew_books()
         _check(model, self)
 
     def of(self, layer: Layer) -> Layer:
@@ -85,8 +83,8 @@ class Copies:
         return self._done[id(old)]
 
     def _new(self, old: Any, where: str) -> Any:
-        if type(old).__module__ == _WRAPPERS:
-            return self._copy(_unwrapped(old), where)
+        if is_wrapper(old):
+            return self._later(old, where)
         if isinstance(old, keras.Variable):
             return self._variable(old, where)
         if isinstance(old, KerasHistory):
@@ -111,9 +109,13 @@ class Copies:
             return functools.partial(self._copy(old.func, where), *arguments, **keywords)
         if isinstance(old, weakref.ref):
             return weakref.ref(self._copy(old(), where))
+        if is_table(old):
+            tables: dict[Any, Any] = {}
+            old._copy_trackable_to_cpu(tables)
+            return tables[old]
         if is_backend_variable(old):
             return copy.deepcopy(old)
-        if is_of_backend(old):
+        if is_foreign(old):
             raise _cannot(where, old)
         return self._later(old, where)
 
@@ -128,21 +130,33 @@ class Copies:
         self._kept.append(old)
 
     def _fill(self, old: Any, new: Any, where: str) -> None:
-        if isinstance(old, list):
-            list.extend(new, [self._copy(item, f"{where}[{i}]") for i, item in enumerate(old)])
+        if is_wrapper(old):
+            if hasattr(old, "__wrapped__"):
+                new.__wrapped__ = self._copy(old.__wrapped__, where)
+        elif isinstance(old, list):
+            kept = [item for item in old if not self._is_of_others(item)]
+            list.extend(new, [self._copy(item, f"{where}[{i}]") for i, item in enumerate(kept)])
         elif isinstance(old, dict):
-            put = OrderedDict.__setitem__ if isinstance(old, OrderedDict) else dict.__setitem__
+            put = _base(type(old)).__setitem__
             for key, value in old.items():
                 put(new, self._copy(key, where), self._copy(value, f"{where}[{key!r}]"))
         elif isinstance(old, set):
             set.update(new, {self._copy(item, where) for item in old})
         for name, value in state(old):
-            if name in _BOOKS:
-                continue
-            part = None if name in COMPILED else value
-            if name in {"_inbound_nodes", "_outbound_nodes"} and isinstance(old, Operation):
-                part = [node for node in value if id(node) in self._nodes]
-            object.__setattr__(new, name, self._copy(part, f"{where}.{name}"))
+            part: Any = None if name in COMPILED else value
+            if name == _NAMES:
+                part = {key: item for key, item in value.items() if key not in COMPILED}
+            elif name == _REFERENCES:
+                part = [item for item in value if item.name not in COMPILED]
+            copied = self._copy(part, f"{where}.{name}")
+            if is_wrapper(old):
+                own(new)[name] = copied
+            else:
+                object.__setattr__(new, name, copied)
+
+    def _is_of_others(self, item: Any) -> bool:
+        """Whether it is a node of the graph of another model, which is left behind."""
+        return isinstance(item, Node) and id(item) not in self._nodes
 
     def _tuple(self, old: Any, where: str) -> Any:
         items = [self._copy(item, f"{where}[{index}]") for index, item in enumerate(old)]
@@ -191,9 +205,9 @@ class Copies:
 
     def _renew_keys(self) -> None:
         """Renews what Keras keys by the `id` of an object."""
-        for old, new in [(old, self._done[id(old)]) for old in self._kept]:
-            if new is old:
-                continue
+        copied = [(old, new) for old in self._kept if (new := self._done[id(old)]) is not old]
+        keys: dict[Any, Any] = {}
+        for old, new in copied:
             if isinstance(new, Tracker):
                 new.stored_ids = {
                     name: {id(item) for item in store} for name, (_, store) in new.config.items()
@@ -201,38 +215,30 @@ class Copies:
             elif isinstance(new, Functional):
                 nodes = [node for level in new._nodes_by_depth.values() for node in level]
                 # A Sequential also keeps the graphs that it had before its last layer was added.
-                keys = {_key(node) for node in nodes if node in node.operation._inbound_nodes}
-                object.__setattr__(new, "_nodes", keys)
+                found = {_key(node) for node in nodes if node in node.operation._inbound_nodes}
+                object.__setattr__(new, "_nodes", found)
             elif isinstance(new, keras.optimizers.Optimizer):
-                self._renew_optimizer(old, new)
+                keys |= self._variable_keys(old)
+        for _, new in copied:
+            if issubclass(type(new), dict | set) and new and keys.keys() >= set(new):
+                _renew(new, keys)
 
-    def _renew_books(self) -> None:
-        """Sets anew, by TensorFlow's own `__setattr__`, the attributes that it keeps books of."""
-        if keras.backend.backend() != "tensorflow":
-            return
-        trackable = importlib.import_module("tensorflow").__internal__.tracking.AutoTrackable
-        for old, new in [(old, self._done[id(old)]) for old in self._kept]:
-            if new is old or not isinstance(new, trackable):
-                continue
-            tracked = vars(old).get("_self_unconditional_dependency_names", {})
-            for name, value in vars(old).items():
-                if name in tracked or type(value).__module__ == _WRAPPERS:
-                    trackable.__setattr__(new, name, getattr(new, name))
+    def _variable_keys(self, old: Any) -> dict[Any, Any]:
+        """Returns, by the key that an optimizer has for a variable, that of the copy's for it."""
+        new = self._done[id(old)]
+        variables = [one for one in self._kept if isinstance(one, keras.Variable)]
+        return {old._var_key(one): new._var_key(self._done[id(one)]) for one in variables}
 
-    def _renew_optimizer(self, old: Any, new: Any) -> None:
-        keys = {
-            old._var_key(before): new._var_key(after)
-            for before in self._kept
-            if isinstance(before, keras.Variable) and (after := self._done[id(before)]) is not None
-        }
-        for name, value in state(new):
-            if isinstance(value, dict) and value and value.keys() <= keys.keys():
-                renewed: Any = {keys[key]: item for key, item in value.items()}
-            elif isinstance(value, set) and value and value <= keys.keys():
-                renewed = {keys[key] for key in value}
-            else:
-                continue
-            object.__setattr__(new, name, renewed)
+
+def _renew(new: Any, keys: dict[Any, Any]) -> None:
+    """Renews the keys of a dict or a set."""
+    base, items = _base(type(new)), list(new.items() if isinstance(new, dict) else new)
+    base.clear(new)
+    for item in items:
+        if isinstance(new, dict):
+            base.__setitem__(new, keys[item[0]], item[1])
+        else:
+            base.add(new, keys[item])
 
 
 def _own_nodes(model: Layer) -> set[int]:
@@ -248,22 +254,21 @@ def _key(node: Node) -> str:
     return key
 
 
+def _base(cls: type) -> Any:
+    """Returns the class of Python's own that a class is derived from."""
+    return next((base for base in (OrderedDict, dict, list, set) if issubclass(cls, base)), object)
+
+
 def _shell(old: Any, where: str) -> Any:
     """Returns an object of the same class that is yet to be filled."""
-    cls = type(old)
-    base = next((c for c in (OrderedDict, dict, list, set) if isinstance(old, c)), object)
+    cls: Any = type(old)
     try:
-        new = base.__new__(cls)
+        new = (cls if is_wrapper(old) else _base(cls)).__new__(cls)
     except TypeError as error:
         raise _cannot(where, old) from error
     if isinstance(old, defaultdict):
         new.default_factory = old.default_factory
     return new
-
-
-def _unwrapped(old: Any) -> Any:
-    """Returns the list, dict or tuple in the wrapper that TensorFlow puts around some."""
-    return old.__wrapped__ if hasattr(old, "__wrapped__") else list(old)
 
 
 def _cannot(where: str, old: Any) -> UnsupportedError:

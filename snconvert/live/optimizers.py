@@ -106,8 +106,11 @@ def _extend(optimizer: Any, variables: list[Any]) -> None:
         _rebuild(optimizer, variables)
         return
     # What wraps other optimizers has no slots of its own.
-    indices = {optimizer._var_key(variable): i for i, variable in enumerate(variables)}
-    vars(optimizer).update(_trainable_variables=variables, _trainable_variables_indices=indices)
+    with DotNotTrackScope():  # as when it is built
+        optimizer._trainable_variables = variables
+        optimizer._trainable_variables_indices = {
+            optimizer._var_key(variable): i for i, variable in enumerate(variables)
+        }
 
 
 def _as_built(inner: Any) -> AbstractContextManager[Any]:
@@ -225,11 +228,13 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
     """
     twin = object.__new__(type(optimizer))
     books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith("_self_")}
-    store = list(head)
-    tracker = Tracker({"variables": (lambda value: isinstance(value, keras.Variable), store)})
     blank = {"built": False, "_trainable_variables": [], "_trainable_variables_indices": {}}
-    own = {"_variables": store, "_tracker": tracker}
-    vars(twin).update({**vars(optimizer), **books, **blank, **own})
+    vars(twin).update({**vars(optimizer), **books, **blank})
+    del vars(twin)["_tracker"], vars(twin)["_variables"]
+    # As Keras does it, so that TensorFlow knows of the list.
+    twin._variables = list(head)
+    tested, _ = optimizer._tracker.config["variables"]
+    twin._tracker = Tracker({"variables": (tested, twin._variables)})
     purposes: dict[int, tuple[int | None, str]] = {}
     add = type(optimizer).add_variable_from_reference
 

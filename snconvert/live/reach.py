@@ -29,12 +29,35 @@ OURS = (
 ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
 """What never changes, and so can be shared."""
 
+_WRAPPERS = "tensorflow.python.trackable.data_structures"
 _BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
+_HOLDERS = {  # classes of backends whose objects are nothing but their attributes
+    "tensorflow.python.trackable.autotrackable.AutoTrackable",
+    "tensorflow.python.trackable.base.TrackableReference",
+    "torch.nn.modules.module.Module",
+}
+
+
+_OF_FUNCTIONS = ("python_function", "concrete_functions", "variables")  # of a tf.function
+
+
+def is_wrapper(old: Any) -> bool:
+    """Whether it is what TensorFlow puts around a list, dict or tuple to keep books of it."""
+    return type(old).__module__ == _WRAPPERS
+
+
+def own(old: Any) -> dict[str, Any]:
+    """Returns the attributes of an object itself, where a wrapper shows those of what is in it."""
+    if not is_wrapper(old):
+        return getattr(old, "__dict__", {})
+    slot = next(c.__dict__["__dict__"] for c in type(old).__mro__ if c.__name__ == "Trackable")
+    attributes: dict[str, Any] = slot.__get__(old)
+    return attributes
 
 
 def state(old: Any) -> Iterator[tuple[str, Any]]:
     """Yields the attributes of an object, those in slots too."""
-    yield from list(getattr(old, "__dict__", {}).items())
+    yield from list(own(old).items())
     for cls in type(old).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -43,13 +66,32 @@ def state(old: Any) -> Iterator[tuple[str, Any]]:
 
 
 def is_backend_variable(old: Any) -> bool:
-    """Whether it is a variable of the backend itself, that a user's layer may hold."""
-    return is_of_backend(old) and hasattr(old, "assign")
+    """Whether the backend itself keeps values in it, that a user's layer may hold.
+
+    Variables and lookup tables that change of TensorFlow, tensors of PyTorch.
+    """
+    return is_of_backend(old) and (
+        hasattr(old, "assign") or is_table(old) or getattr(old, "is_leaf", False) is True
+    )
+
+
+def is_table(old: Any) -> bool:
+    """Whether it is a lookup table of TensorFlow that changes, and so is in checkpoints."""
+    return (
+        is_of_backend(old) and hasattr(old, "insert") and hasattr(old, "_serialize_to_tensors")
+    )
 
 
 def is_of_backend(old: Any) -> bool:
     """Whether the backend defines the class of an object."""
     return type(old).__module__.partition(".")[0] in _BACKENDS
+
+
+def is_foreign(old: Any) -> bool:
+    """Whether the backend defines the class of an object, and alone knows what is in it."""
+    return is_of_backend(old) and not any(
+        f"{cls.__module__}.{cls.__name__}" in _HOLDERS for cls in type(old).__mro__
+    )
 
 
 def reaches_state(start: Any) -> bool:
@@ -81,8 +123,8 @@ def _parts(old: Any) -> list[Any]:
         return [old.func, old.args, old.keywords]
     if isinstance(old, weakref.ref):
         return [old()]
-    if is_of_backend(old):
-        return [getattr(old, "python_function", None)]  # of a tf.function
+    if is_foreign(old):
+        return [getattr(old, name, None) for name in _OF_FUNCTIONS]
     return [value for _, value in state(old)]
 
 

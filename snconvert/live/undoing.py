@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from snconvert.errors import (
     located,
     printable,
 )
+from snconvert.layers.checkpoints import forget
 from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import OPTIONS, Spectral
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
@@ -232,12 +234,15 @@ def _effective(state: State) -> tuple[Any, float]:
 def _make_plain(layer: Layer) -> None:
     own = state_of(layer)
     attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
+    for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
+        forget(layer._variable(kernel), name)
     for variable in own:
         layer._untrack_variable(variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = plain_class(layer)
     for name in (*attributes, *views, *OPTIONS):
         layer.__dict__.pop(name, None)
+        forget(layer, name)
     forget_adoption(layer)
     give_class(layer, plain)
 
