@@ -133,12 +133,12 @@ def inspect(
         recipe_file: A TOML file with options; those given here win over it.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on, for files.
-        **options: As for `apply_file`; here `kinds` is `all` unless given.
+        **options: As for `apply_file`. Without `kinds` and `conv` all kinds are looked at, and each
+            layer says which option converts it.
 
     Raises:
         SnconvertError: The file cannot be read.
     """
-    options = {"kinds": "all", **options}
     if not isinstance(source, str | os.PathLike):
         from snconvert.live.carrier import inspect as inspect_model
 

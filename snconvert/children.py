@@ -7,7 +7,7 @@ _SCALING = ("snconvert.archive.h5", "snconvert.effective")
 IN_CHILD = {
     "apply": _MEASURING,
     "inspect": _MEASURING,
-    "bake": _SCALING,
-    "remove": ("snconvert.archive.h5",),
+    "bake": (*_MEASURING, "snconvert.effective"),
+    "remove": _MEASURING,
     "verify": (*_SCALING, "snconvert.comparison"),
 }

@@ -217,7 +217,7 @@ def inspect(
     options = {
         "recipe_file": recipe,
         "conv": conv or None,
-        "kinds": kinds or ("dense" if conv else None),
+        "kinds": kinds,
         "only": only or None,
         "exclude": exclude or None,
         "target": target,

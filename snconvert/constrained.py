@@ -102,12 +102,17 @@ def options(
         "mode": settings.mode,
         "bound": settings.bound,
         "power_iterations": settings.power_iterations,
-        "view": None
-        if view is None
-        else {"split": [*view.split], "axes": [*view.axes], "shape": [*view.shape]},
+        "view": view_entry(view),
         "factor": factor,
         "u": None if u is None else encoded(u),
     }
+
+
+def view_entry(view: MatrixView | None) -> dict[str, list[int]] | None:
+    """Returns a view as the options of a constraint hold it."""
+    if view is None:
+        return None
+    return {"split": [*view.split], "axes": [*view.axes], "shape": [*view.shape]}
 
 
 def unusual(view: MatrixView) -> MatrixView | None:

@@ -12,18 +12,12 @@ from snconvert.archive.guard import Worker
 from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import Source, open_source
 from snconvert.children import IN_CHILD
-from snconvert.convolution import joint_range
-from snconvert.errors import (
-    SelectionError,
-    located,
-    printable,
-)
+from snconvert.errors import located
 from snconvert.h5paths import group_paths
-from snconvert.linalg.singular import bounds_of
-from snconvert.measuring import Measured, measure
-from snconvert.opened import Opened, describe, kernel_shape, open_weights
+from snconvert.measuring import Measured, measure, watched
+from snconvert.opened import Opened, describe, kernel_shape, kernels_of, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
-from snconvert.plans import Plan, Skip, Step, make_plan
+from snconvert.plans import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
 from snconvert.report import (
@@ -31,17 +25,23 @@ from snconvert.report import (
     NO_KERNEL,
     NOT_FINITE,
     UNPROVED,
+    UNUSABLE,
+    ZERO,
     LayerReport,
-    Progress,
     Report,
     Tell,
+    also,
+    in_use,
     norm_of,
+    numbers,
 )
 from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
-from snconvert.targets import TARGETS, Target
+from snconvert.targets import TARGETS
 from snconvert.targets.layer import settings_of, spelling_of
-from snconvert.tree import Node
+from snconvert.unwrapping import states
+
+_SEE = "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
 
 
 def convert_file(
@@ -78,7 +78,7 @@ def convert_file(
             check_output(source, output, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
-            raise SelectionError(*_nothing(plan))
+            raise nothing_to_convert(plan, _SEE)
         to = None if dry_run else output
         outcomes = plan.outcomes if to is None else plan.steps
         status = "convertible" if to is None else "converted"
@@ -88,8 +88,9 @@ def convert_file(
             opened.hash_ahead()
             writing = begin(opened, to, force=force or in_place)
         with writing as begun:
-            tell = _watched(begun, progress)
-            measured = measure(model, chosen, worker, tell, certify=recipe.certify)
+            tell = watched(begun, progress)
+            known = states(model) if to is None else {}
+            measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
             if begun is not None:
@@ -136,15 +137,17 @@ def inspect_file(
 
     Args:
         source: The model's file or folder.
-        recipe: What would be converted.
+        recipe: What would be converted; all kinds, unless it says which.
         rules: Rows to use beside `RULES`.
         progress: Told how far it is.
     """
     started = time.perf_counter()
     with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
-        model, plan = _open(opened, recipe, table(rules), worker, lenient=True)
+        everything = recipe.looking_at_all()
+        model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
-        measured = measure(model, chosen, worker, progress, certify=recipe.certify)
+        known = states(model)
+        measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
         plan = Plan(tuple(_as_measured(outcome, measured) for outcome in plan.outcomes))
         opened.check_weights()
         opened.check_unchanged()
@@ -162,6 +165,7 @@ def inspect_file(
         seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
+        verb="inspect",
     )
 
 
@@ -170,19 +174,6 @@ def _as_measured(outcome: Step | Skip, measured: Measured) -> Step | Skip:
     if isinstance(outcome, Step) and None in measured.triplets.get(outcome.node, []):
         return Skip(outcome.node, NOT_FINITE, outcome.rule)
     return outcome
-
-
-def _watched(begun: Output | None, progress: Tell) -> Tell:
-    """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
-    if begun is None:
-        return progress
-
-    def tell(done: Progress) -> None:
-        begun.check()
-        if progress is not None:
-            progress(done)
-
-    return tell
 
 
 def _check(source: Source, worker: Worker) -> Callable[[str], None]:
@@ -210,26 +201,9 @@ def _open(
     plan = make_plan(described.root, recipe, rules, looks=lenient)
     model = open_weights(described, rules, worker)
     target = TARGETS[recipe.target]
-    return model, Plan(tuple(_seen_by(target, model, outcome) for outcome in plan.outcomes))
-
-
-def _seen_by(target: Target, model: Opened, outcome: Step | Skip) -> Step | Skip:
-    """Returns the outcome, or why the target cannot do what was planned."""
-    if isinstance(outcome, Skip):
-        return outcome
-    stored = model.inventory.get(outcome.node)
-    obstacle = target.obstacle(outcome.node, outcome.rule, stored)
-    return outcome if obstacle is None else Skip(outcome.node, obstacle, outcome.rule)
-
-
-def _nothing(plan: Plan) -> tuple[str, str]:
-    reasons: dict[str, str] = {}
-    for outcome in plan.outcomes:
-        if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral or outcome.node.opaque):
-            reasons.setdefault(outcome.reason, printable(outcome.path))
-    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
-    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
-    return what, "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
+    return model, with_obstacles(
+        plan, lambda x, rule: target.obstacle(x.node, rule, model.inventory.get(x.node))
+    )
 
 
 def _layer_reports(
@@ -243,7 +217,7 @@ def _layer_reports(
         if any(len(shape) > 1 for shape in shapes)
     }
     return tuple(
-        _step_report(outcome, model, measured, TARGETS[recipe.target], status)
+        _step_report(outcome, model, measured, recipe, status)
         if isinstance(outcome, Step)
         else _skip_report(
             outcome,
@@ -257,31 +231,30 @@ def _layer_reports(
 
 
 def _step_report(
-    step: Step, model: Opened, measured: Measured, target: Target, status: str
+    step: Step, model: Opened, measured: Measured, recipe: Recipe, status: str
 ) -> LayerReport:
-    node, shape = step.node, kernel_shape(model, step.node)
+    node, shape, settings = step.node, kernel_shape(model, step.node), step.settings
     triplets = measured.known(node)
-    sigma = max((triplet.sigma for triplet in triplets), default=None)
     reason = "not built yet: u is found when it is" if shape is None else None
     stored = model.inventory.get(node)
-    maps = [kernel.map_of(step.settings.norm) for kernel in stored.kernels] if stored else []
+    maps = [kernel.map_of(settings.norm) for kernel in stored.kernels] if stored else []
     if any(conv is not None and conv.wrapped for conv in maps):
         reason = BOUNDED
     if triplets and all(triplet.zero for triplet in triplets):
-        reason = "a kernel of zeros: it stays zero"
+        reason = ZERO
+    missing = None if step.rule.kind in recipe.kinds else step.rule.kind
     return LayerReport(
         node.path,
         node.class_name,
         shape,
         status,
-        reason,
-        target.new_class(node, step.rule),
-        sigma,
-        None if sigma is None else step.settings.sigma_after(sigma),
-        max((triplet.residual for triplet in triplets), default=None),
-        bounds_of(triplets),
-        _range(model, measured, node),
-        step.settings.norm,
+        also(missing, reason),
+        TARGETS[recipe.target].new_class(node, step.rule),
+        norm=settings.norm,
+        missing_kind=missing,
+        **numbers(
+            kernels_of(stored), triplets, lambda _, triplet: settings.sigma_after(triplet.sigma)
+        ),
     )
 
 
@@ -292,11 +265,11 @@ def _skip_report(
     reason, norm = skip.reason, _norm_for(skip, recipe)
     if recipe.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
-    after = sigma = max((triplet.sigma for triplet in triplets), default=None)
-    if sigma is not None and node.spectral:
-        settings = settings_of(node)
-        # A trained gamma is anything; the report of the conversion itself says where it started.
-        after = None if settings.mode == "gain" else settings.sigma_after(sigma)
+    values = numbers(kernels_of(model.inventory.get(node)), triplets, in_use)
+    if triplets and values["sigma_after"] is None:
+        reason = f"{reason}; {UNUSABLE}"
+    if skip.spectral and None in measured.triplets.get(node, []):
+        reason = f"{reason}; {NOT_FINITE}"
     nothing = skip.rule is None and not (skip.again or has_matrix or node.opaque)
     return LayerReport(
         skip.path,
@@ -304,23 +277,11 @@ def _skip_report(
         kernel_shape(model, node),
         "spectral" if skip.spectral else "skipped",
         NO_KERNEL if nothing else reason,
-        None,
-        sigma,
-        after,
-        max((triplet.residual for triplet in triplets), default=None),
-        bounds_of(triplets),
-        _range(model, measured, node),
-        norm,
+        norm=norm,
+        bound=skip.bound,
+        missing_kind=skip.kind,
+        **values,
     )
-
-
-def _range(model: Opened, measured: Measured, node: Node) -> tuple[float, float] | None:
-    """Returns between which numbers the norm of a convolution lies."""
-    stored, triplets = model.inventory.get(node), measured.triplets.get(node, [])
-    if stored is None or None in triplets:
-        return None
-    pairs = zip(stored.kernels, measured.known(node), strict=False)
-    return joint_range((kernel.convolution, triplet.spectral_norm) for kernel, triplet in pairs)
 
 
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:

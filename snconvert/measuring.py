@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from snconvert.archive.guard import Worker
+from snconvert.archive.output import Output
 from snconvert.errors import located
 from snconvert.linalg.singular import Triplet
 from snconvert.opened import Opened
-from snconvert.report import Tell, adding_up
-from snconvert.tasks import Task
+from snconvert.report import Progress, Tell, adding_up
+from snconvert.tasks import State, Task
 from snconvert.tree import Node
 
 
@@ -41,8 +42,9 @@ def measure(
     progress: Tell,
     *,
     certify: bool = False,
+    states: Mapping[str, State] | None = None,
 ) -> Measured:
-    """Finds the leading singular triplet of kernels.
+    """Finds the leading singular triplet of kernels, and what a stored `u` makes of them.
 
     Args:
         model: The model.
@@ -50,6 +52,7 @@ def measure(
         worker: Where the work is done.
         progress: Told how far it is.
         certify: Prove each sigma.
+        states: How kernels are normalised already, by their datasets.
 
     Raises:
         KernelError: A kernel that must have one holds NaN or infinity; or a sigma is to be proved,
@@ -65,7 +68,8 @@ def measure(
             with located(path=node.path, class_name=node.class_name):
                 conv = kernel.map_of(norm)
             place = (kernel.path, kernel.dataset, kernel.view)
-            tasks.append(Task(where, *place, required, certify, conv))
+            state = (states or {}).get(kernel.path)
+            tasks.append(Task(where, *place, required, certify, conv, state))
             owners.append(node)
     tell = adding_up(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
     triplets: dict[Node, list[Triplet | None]] = {}
@@ -76,3 +80,16 @@ def measure(
         for node, triplet in zip(owners, found, strict=True):
             triplets.setdefault(node, []).append(triplet)
     return Measured(triplets, time.perf_counter() - started)
+
+
+def watched(begun: Output | None, progress: Tell) -> Tell:
+    """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
+    if begun is None:
+        return progress
+
+    def tell(done: Progress) -> None:
+        begun.check()
+        if progress is not None:
+            progress(done)
+
+    return tell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from snconvert import strictjson
 from snconvert.archive.contents import Contents
 from snconvert.archive.guard import Worker
 from snconvert.archive.source import Source
+from snconvert.convolution import Convolution
 from snconvert.h5paths import group_paths
 from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
@@ -106,6 +107,14 @@ def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:
     """Returns the shape of a layer's first kernel, or `None` where it has none yet."""
     stored = model.inventory.get(node)
     return stored.kernels[0].dataset.shape if stored and stored.kernels else None
+
+
+def kernels_of(
+    stored: Stored | None,
+) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
+    """Yields name, shape and convolution of what the file holds of a layer's kernels."""
+    for kernel in stored.kernels if stored is not None else ():
+        yield kernel.kernel.path, kernel.dataset.shape, kernel.convolution
 
 
 def deadline(source: Source) -> float:

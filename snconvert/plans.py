@@ -10,6 +10,7 @@ from snconvert import constrained
 from snconvert.dtypes import policies, quantization
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.recipe import REGEX, Recipe, expression
+from snconvert.report import more_with, option_for
 from snconvert.rules import SPECTRAL, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
@@ -36,6 +37,8 @@ class Skip(NamedTuple):
         spectral: Whether it is converted already.
         obstacle: Whether it was selected, but cannot be converted.
         again: Whether it is another place of a layer that is listed before.
+        kind: The kind that has to be selected for the layer to be converted, if that is all.
+        bound: The bound of one that is converted already, unless its mode has none.
     """
 
     node: Node
@@ -44,6 +47,8 @@ class Skip(NamedTuple):
     spectral: bool = False
     obstacle: bool = False
     again: bool = False
+    kind: str | None = None
+    bound: float | None = None
 
     @property
     def path(self) -> str:
@@ -126,21 +131,68 @@ def _outcome(
         # Who only looks, or leaves the layer out, has asked for no other settings.
         if asked and not looks and selection.why_excluded(node) is None:
             reason += _other(have, target, selection.settings(node), recipe.target)
-        return Skip(node, reason, row, spectral=True)
+        bound = have.get("bound", 1.0)
+        known = have.get("mode") != "gain" and isinstance(bound, int | float)
+        return Skip(node, reason, row, spectral=True, bound=float(bound) if known else None)
     if rule is None:
         return Skip(node, _no_rule(node))
     excluded = selection.why_excluded(node)
     if excluded:
         return Skip(node, excluded, rule)
-    if rule.kind not in recipe.kinds:
-        flag = "--conv" if rule.kind == "conv" else f"--kinds {rule.kind}"
-        return Skip(node, f"kind {rule.kind} is not selected ({flag})", rule)
-    obstacle = unsupported(node)
-    if obstacle:
-        return Skip(node, obstacle, rule, obstacle=True)
     if node.first is not None:
         return Skip(node, f"the same layer as {printable(node.first.path)}", again=True)
+    selected, obstacle = rule.kind in recipe.kinds, unsupported(node)
+    if obstacle:
+        return Skip(node, obstacle, rule, obstacle=selected)
+    if not selected:
+        reason = f"kind {rule.kind} is not selected ({option_for([rule.kind])})"
+        return Skip(node, reason, rule, kind=rule.kind)
     return Step(node, rule, selection.settings(node))
+
+
+def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str | None]) -> Plan:
+    """Returns a plan with the reasons for layers that a target cannot convert.
+
+    Args:
+        plan: A plan.
+        why_not: Returns why it cannot do so with a layer of that rule, or `None`.
+    """
+
+    def seen(outcome: Step | Skip) -> Step | Skip:
+        rule = outcome.rule
+        if rule is None or not (isinstance(outcome, Step) or outcome.kind):
+            return outcome
+        reason = why_not(outcome, rule)
+        return outcome if reason is None else Skip(outcome.node, reason, rule)
+
+    return Plan(tuple(map(seen, plan.outcomes)))
+
+
+def nothing_to_convert(plan: Plan, see: str) -> SelectionError:
+    """Returns the error that there is nothing to convert, with what can be done about it.
+
+    Args:
+        plan: A plan without steps.
+        see: Where the user can look.
+    """
+    skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
+    reasons: dict[str, str] = {}
+    for skip in sorted(skips, key=lambda skip: not skip.spectral):
+        if skip.rule or skip.spectral or skip.node.opaque:
+            reasons.setdefault(skip.reason, printable(skip.path))
+    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
+    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
+    fixes = []
+    already = sum(skip.spectral and skip.node.first is None for skip in skips)
+    if already:
+        fixes.append(
+            f"{already} {'layer is' if already == 1 else 'layers are'} converted already: undo that"
+            " with `snconvert remove` to convert in another way"
+        )
+    ways = more_with([skip.kind for skip in skips if skip.kind], 0)
+    if ways:
+        fixes.append(f"Other layers convert: {', '.join(ways)}")
+    return SelectionError(what, ". ".join([*fixes, see]))
 
 
 def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:

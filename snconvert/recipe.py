@@ -55,6 +55,7 @@ class Recipe:
         overrides: Per-layer settings; where several match, the later one wins.
         imports: Modules that register custom classes.
         certify: Whether each sigma is to be proved.
+        kinds_chosen: Whether the user has said which kinds.
     """
 
     target: str = "layer"
@@ -66,6 +67,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     imports: tuple[str, ...] = ()
     certify: bool = False
+    kinds_chosen: bool = False
 
     def __post_init__(self) -> None:
         choice("target", self.target, TARGETS)
@@ -79,6 +81,10 @@ class Recipe:
             expression(override.match)
         for settings in self.all_settings():
             _check_together(settings, self.target, certify=self.certify)
+
+    def looking_at_all(self) -> Recipe:
+        """Returns the recipe with all kinds, unless the user has said which."""
+        return self if self.kinds_chosen else replace(self, kinds=KINDS)
 
     def all_settings(self) -> list[Settings]:
         """Returns the settings that layers may have: the general ones, and those of overrides."""
@@ -190,13 +196,14 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     conv = merged.pop("conv", False)
     if not isinstance(conv, bool):
         raise OptionError(f"conv is {conv!r}", "Give true or false")
+    chosen = conv or "kinds" in merged
     kinds = _kinds(merged.pop("kinds", None), conv=conv)
     settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
     unknown = sorted(merged.keys() - {"target", "select", "certify"})
     if unknown:
         raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
-    fields: dict[str, Any] = {**lists, **merged}
+    fields: dict[str, Any] = {**lists, **merged, "kinds_chosen": chosen}
     return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **fields)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+import decimal
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from snconvert.errors import printable
-from snconvert.report import NO_KERNEL, LayerReport, Report, norm_of
+from snconvert.report import (
+    NO_KERNEL,
+    KernelReport,
+    LayerReport,
+    Report,
+    more_with,
+    norm_of,
+)
 from snconvert.rules import RULES, KernelRule
 
 if TYPE_CHECKING:
@@ -14,8 +22,19 @@ if TYPE_CHECKING:
 
 _THOUSAND = 1000
 _DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
-_HEADINGS = ("layer", "class", "kernel", "sigma", "after", "result")
-_RANGE = "operator norm"
+_RANGE = "operator norm before"
+_AT_MOST = "<="
+_COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
+    "layer": bool,
+    "class": bool,
+    "kernel": bool,
+    "sigma": bool,
+    _RANGE: lambda layers: any(layer.operator_range for layer in layers),
+    "after": bool,
+    "bound": lambda layers: any(layer.bound is not None for layer in layers),
+    "result": bool,
+}
+"""The headings of the table of layers in their order, and whether they are shown."""
 _SHOWN = {
     "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
@@ -47,22 +66,19 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
         verbose: List the layers without a kernel too.
     """
     shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
-    rows = [_row(layer, report.verb) for layer in shown]
-    headings = list(_HEADINGS)
-    ranges = any(layer.operator_range for layer in shown)
-    if ranges:
-        headings.insert(-1, _RANGE)
-        rows = [(*r[:-1], _range(x), r[-1]) for r, x in zip(rows, shown, strict=True)]
-    if any(layer.certified for layer in shown):
-        headings.append("sigma is proved to be")
-        rows = [(*row, _bounds(layer)) for row, layer in zip(rows, shown, strict=True)]
+    columns = [name for name, used in _COLUMNS.items() if used(shown)]
+    rows = [row for layer in shown for row in _rows(layer, report.verb)]
     if rows:
-        _table(headings, rows, stream)
+        _table(columns, [[row.get(name, "") for name in columns] for row in rows], stream)
     hidden = len(report.layers) - len(shown)
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
-    if ranges:
+    if _RANGE in columns:
         print(_SHOWN[norm_of(shown, report.norm)], file=stream)
+    if any(layer.certified for layer in shown):
+        print(
+            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after", file=stream
+        )
     for line in closing(report):
         print(line, file=stream)
 
@@ -70,20 +86,38 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 def closing(report: Report) -> list[str]:
     """Returns the sentences below the table: how many, where to, how long."""
     took = f"{report.seconds:.2f} s"
-    if report.verb in {"apply", "inspect"}:
-        took += f", {report.seconds_sigma:.2f} s of it for sigma and u"
-    count = f"{report.converted} {_plural(report.converted, 'layer')}"
+    if report.seconds_sigma:
+        what = "sigma and u" if report.verb in {"apply", "inspect"} else "sigma"
+        took += f", {report.seconds_sigma:.2f} s of it for {what}"
+    source, count = printable(report.source), report.converted
+    missing = [layer.missing_kind for layer in report.layers if layer.missing_kind is not None]
+    said = more_with(missing, count)
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    if already:
+        said.append(f"{already} {'was' if already == 1 else 'were'} converted already")
+    if already and report.verb == "apply":
+        said[-1] += " (`snconvert remove` first to change that)"
     if report.output is None:
-        can = "convertible" if report.verb in {"apply", "inspect"} else f"to {report.verb}"
-        return [f"{printable(report.source)}: {count} {can}; nothing was written ({took})"]
-    done = f"{count} {_DONE[report.verb]}, {report.skipped} left as they were"
+        looked = any(x.status == "convertible" and x.missing_kind for x in report.layers)
+        if report.verb in {"apply", "inspect"}:
+            verb = "converts" if count == 1 else "convert"
+            can = f"{verb} by default" if looked else verb
+        else:
+            can = f"to {report.verb}"
+        said.insert(0, f"{_layers(count)} {can}")
+        return [f"{source}: {'; '.join(said)}; nothing was written ({took})"]
+    done = f"{_layers(count)} {_DONE[report.verb]}, {report.skipped} left as they were"
     lines = [
-        f"{printable(report.source)}: {done}",
+        f"{source}: {'; '.join([done, *said])}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
     if report.target == "layer" and report.verb == "apply":
         lines.append("load it with `import snconvert` and keras.saving.load_model")
     return lines
+
+
+def _layers(count: int) -> str:
+    return f"{count} {_plural(count, 'layer')}"
 
 
 def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
@@ -137,35 +171,70 @@ def rules_json() -> list[dict[str, Any]]:
     ]
 
 
-def _row(layer: LayerReport, verb: str) -> tuple[str, ...]:
-    kernel = "" if layer.kernel is None else "x".join(map(str, layer.kernel))
+def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
+    """Returns a layer's row by the headings; of several kernels one row each."""
     result = layer.new_class or layer.status
     if verb == "apply" and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
         result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
-    return (
-        printable(layer.path),
-        printable(layer.class_name),
-        kernel,
-        _number(layer.sigma),
-        _number(layer.sigma_after),
-        printable(result),
-    )
+    first = {
+        "layer": printable(layer.path),
+        "class": printable(layer.class_name),
+        "kernel": _shape(layer.kernel),
+        "bound": _number(layer.bound),
+        "result": printable(result),
+    }
+    if len(layer.kernels) <= 1:
+        return [first | _numbers(layer)]
+    rows = [
+        {"kernel": f"{name} {_shape(kernel.shape)}", **_numbers(kernel)}
+        for name, kernel in zip(_short([x.name for x in layer.kernels]), layer.kernels, strict=True)
+    ]
+    rows[0] = first | rows[0]
+    return rows
 
 
-def _bounds(layer: LayerReport) -> str:
-    return "" if layer.certified is None else "{:.9g} to {:.9g}".format(*layer.certified)
+def _short(names: list[str]) -> list[str]:
+    """Returns paths without the parts that are the same in all.
+
+    Example:
+        >>> _short(["cell/kernel", "cell/recurrent_kernel"]), _short(["a/kernel", "b/kernel"])
+        (['kernel', 'recurrent_kernel'], ['a', 'b'])
+    """
+    parts = list(zip(*(name.split("/") for name in names), strict=False))
+    differ = [index for index, part in enumerate(parts) if len(set(part)) > 1]
+    return ["/".join(name.split("/")[index] for index in differ) for name in names]
+
+
+def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
+    return {
+        "sigma": _proved(measured.certified) or _number(measured.sigma),
+        _RANGE: _range(measured.operator_range),
+        "after": _proved(measured.certified_after) or _number(measured.sigma_after),
+    }
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else "x".join(map(str, shape))
+
+
+def _proved(bounds: tuple[float, float] | None) -> str:
+    """Returns an upper bound, rounded up."""
+    if bounds is None:
+        return ""
+    with decimal.localcontext(prec=7, rounding=decimal.ROUND_CEILING):
+        return f"{_AT_MOST} {+decimal.Decimal(bounds[1]):g}"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _range(layer: LayerReport) -> str:
-    if layer.operator_range is None:
+def _range(limits: tuple[float, float] | None) -> str:
+    if limits is None:
         return ""
-    low, high = (f"{value:.4g}" for value in layer.operator_range)
+    low, high = (f"{value:.4g}" for value in limits)
     return low if low == high else f"{low} to {high}"
 
 
@@ -192,8 +261,9 @@ def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: 
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        numeric = heading in {"sigma", "after", _RANGE}
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        number = heading in {"sigma", "after", "bound"}
+        justify: Literal["left", "right"] = "right" if number or heading == _RANGE else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=number)
     for row in rows:
         # Names come from the file: as Text they are never read as markup.
         table.add_row(*(Text(cell) for cell in row))

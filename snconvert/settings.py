@@ -47,16 +47,30 @@ class Settings:
             )
         object.__setattr__(self, "bound", float(self.bound))
 
-    def sigma_after(self, sigma: float) -> float:
-        """Returns the norm of the effective kernel of a kernel whose norm is `sigma`.
+    def sigma_after(
+        self, sigma: float, sigma_u: float | None = None, gamma: float | None = None
+    ) -> float:
+        """Returns the norm of the effective kernel.
+
+        Args:
+            sigma: The norm of the kernel.
+            sigma_u: What the layer takes for it, by its `u`; by default the same.
+            gamma: That of mode `gain`; by default the kernel's norm.
 
         Example:
             >>> Settings(mode="cap", bound=2.0).sigma_after(0.5)
             0.5
+            >>> Settings(bound=2.0).sigma_after(5.0, 4.0)
+            2.5
         """
-        if self.mode == "gain" or sigma == 0.0:
-            return sigma
-        return self.bound if self.mode == "hard" else min(sigma, self.bound)
+        sigma_u = sigma if sigma_u is None else sigma_u
+        if sigma_u == 0.0:
+            return sigma  # as the layers, which then multiply by 1
+        above = self.bound
+        if self.mode == "gain":
+            above = sigma if gamma is None else abs(gamma)
+        after = above * (sigma / sigma_u)
+        return min(sigma, after) if self.mode == "cap" else after
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from snconvert.archive.dataset import numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.forks import OneAtATime, side_by_side
-from snconvert.archive.h5 import read_dataset
+from snconvert.archive.h5 import read_kernel
 from snconvert.errors import KernelError, located
 from snconvert.linalg.certificate import prove
 from snconvert.linalg.kernel import kernel_triplet
+from snconvert.linalg.pieces import read
 from snconvert.linalg.singular import Triplet
-from snconvert.tasks import Task
+from snconvert.linalg.stored_u import Normalisation, kernel_in_use
+from snconvert.tasks import State, Task
 
 _BATCH, _MANY = 1 << 18, 64
 _WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
@@ -92,17 +92,16 @@ def _processes(tasks: Sequence[Task]) -> int:
 def _one(
     extent: Extent, mapped: memoryview, task: Task, turn: OneAtATime
 ) -> Triplet | KernelError | None:
-    dataset = task.dataset
-    if dataset.offset is None:
-        kernel = read_dataset(extent, task.path)
-    else:
-        count = math.prod(dataset.shape)
-        kernel = np.frombuffer(mapped, numpy_type(dataset), count, dataset.offset)
-    kernel, half = kernel.reshape(dataset.shape), dataset.dtype == "bfloat16"
+    kernel = read_kernel(extent, mapped, task.path, task.dataset)
+    half = task.dataset.dtype == "bfloat16"
     triplet: Triplet | None = None
     try:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            triplet = kernel_triplet(kernel, task.view, task.convolution, bfloat16=half, turn=turn)
+            form = kernel, task.view, task.convolution
+            triplet = kernel_triplet(*form, bfloat16=half, turn=turn)
+            if task.state is not None:
+                stored = _normalisation(extent, mapped, task.state)
+                triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
             if task.certify and task.convolution is None:
                 with turn:
                     bounds = prove(kernel, task.view, triplet, bfloat16=half)
@@ -111,3 +110,12 @@ def _one(
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.
         return error if task.required or triplet is not None else None
     return triplet
+
+
+def _normalisation(extent: Extent, mapped: memoryview, state: State) -> Normalisation:
+    u, gamma = state.u, state.gamma
+    if isinstance(u, tuple):
+        raw = read_kernel(extent, mapped, *u)
+        u = read(raw, 0, np.empty(raw.shape), bfloat16=u[1].dtype == "bfloat16")
+    value = None if gamma is None else float(read_kernel(extent, mapped, *gamma))
+    return Normalisation(u, value, state.settings)

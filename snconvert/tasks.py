@@ -17,6 +17,21 @@ Way = Literal["apply", "bake", "remove"]
 """What makes one model of another."""
 
 
+class State(NamedTuple):
+    """What a model holds of how one kernel is normalised.
+
+    Attributes:
+        u: Path and place of the dataset of its `u`, or `u` itself; `None` if what should be its
+            `u` is none.
+        gamma: Path and place of the dataset of its `gamma`, in mode `gain`.
+        settings: How it is normalised; `None` where the layer computes with it as it is stored.
+    """
+
+    u: tuple[str, Dataset] | Array | None
+    gamma: tuple[str, Dataset] | None = None
+    settings: Settings | None = None
+
+
 class Task(NamedTuple):
     """One kernel to measure.
 
@@ -28,6 +43,7 @@ class Task(NamedTuple):
         required: Whether the layer is to be converted, so that a bad kernel is an error.
         certify: Whether its sigma is to be proved.
         convolution: The map whose norm is sigma; `None` where that is the view's.
+        state: How it is normalised already, if it is.
     """
 
     layer: tuple[str, str]
@@ -37,6 +53,7 @@ class Task(NamedTuple):
     required: bool
     certify: bool = False
     convolution: Convolution | None = None
+    state: State | None = None
 
 
 class Scaling(NamedTuple):

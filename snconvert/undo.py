@@ -7,23 +7,35 @@ plain Keras layer, and leave no trace of this package in the file.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
 from snconvert.archive.contents import Product
 from snconvert.archive.guard import Worker
-from snconvert.archive.output import begin, check_output
+from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import open_source
 from snconvert.children import IN_CHILD
 from snconvert.constrained import found_in, settings_of
 from snconvert.errors import OptionError, SelectionError, located
-from snconvert.opened import Opened, describe, kernel_shape, open_weights
+from snconvert.linalg.singular import Triplet
+from snconvert.measuring import Measured, measure, watched
+from snconvert.opened import Opened, describe, kernel_shape, kernels_of, open_weights
 from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up, common
+from snconvert.report import (
+    NO_KERNEL,
+    LayerReport,
+    Report,
+    Tell,
+    adding_up,
+    common,
+    in_use,
+    numbers,
+)
 from snconvert.rewriting import write_model
 from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
@@ -36,6 +48,7 @@ from snconvert.unwrapping import (
     kernel_of,
     refuse_newer,
     scalings,
+    states,
     unwrap,
 )
 
@@ -112,13 +125,19 @@ def undo_file(
         factors = _factors(found, worker, progress) if verb == "bake" else {}
         divisors = _divisors(found) if verb == "remove" else {}
         status = "convertible" if output is None else "converted"
-        layers = _reports(found, factors, status)
         size = opened.size
-        if output is not None:
-            gone = {node.path for node in (*found.layers, *found.wrapped, *found.constrained)}
-            products = [Product(path, factor.factor) for path, factor in factors.items()]
-            products += [Product(path, 1.0 / factor) for path, factor in divisors.items()]
-            with begin(opened, output, force=force or in_place) as begun:
+        writing: AbstractContextManager[Output | None] = nullcontext()
+        if output is not None:  # copies the weights beside the search for sigma
+            writing = begin(opened, output, force=force or in_place)
+        with writing as begun:
+            chosen = [(owner_of(node), False, norm) for node, norm in _norms(found)]
+            tell = watched(begun, progress)
+            measured = measure(model, chosen, worker, tell, states=states(model))
+            layers = _reports(found, measured, verb, divisors, status)
+            if begun is not None:
+                gone = {node.path for node in (*found.layers, *found.wrapped, *found.constrained)}
+                products = [Product(path, factor.factor) for path, factor in factors.items()]
+                products += [Product(path, 1.0 / factor) for path, factor in divisors.items()]
                 size = write_model(
                     model,
                     unwrap(found, products),
@@ -127,9 +146,9 @@ def undo_file(
                     metadata=lambda: without_layers(model.metadata, gone),
                     progress=progress,
                 )
-        else:
-            opened.check_weights()
-            opened.check_unchanged()
+            else:
+                opened.check_weights()
+                opened.check_unchanged()
     return Report(
         source=source,
         output=output,
@@ -140,6 +159,7 @@ def undo_file(
         layers=layers,
         bytes=size,
         seconds=time.perf_counter() - started,
+        seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
         verb=verb,
     )
@@ -214,47 +234,69 @@ def _factors(found: Normalised, worker: Worker, progress: Tell) -> dict[str, Fac
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 
 
+def _norms(found: Normalised) -> list[tuple[Node, str]]:
+    """Returns the layers that become plain, each with the norm that sigma is."""
+    others = (*found.wrapped, *found.constrained)
+    norms = [(node, settings.norm) for node, settings in found.layers.items()]
+    return [*norms, *((node, "matrix") for node in others)]
+
+
+def owner_of(node: Node) -> Node:
+    """Returns the layer whose kernels are meant: the one in the wrapper, or the layer itself."""
+    return node.children[0] if is_wrapper(node) else node
+
+
 def _reports(
-    found: Normalised, factors: Mapping[str, Factor], status: str
+    found: Normalised,
+    measured: Measured,
+    verb: Verb,
+    divisors: Mapping[str, float],
+    status: str,
 ) -> tuple[LayerReport, ...]:
-    model = found.model
-    own, inner = stored_shapes(model)
+    model, norms = found.model, dict(_norms(found))
+    own_shapes, inner = stored_shapes(model)
     reports: list[LayerReport] = []
     for node in model.root.walk():
-        shape = kernel_shape(model, node)
         if node in found.left:
             first = node.first or node
-            shapes = [*own.get(first, []), *inner.get(first, [])]
+            shapes = [*own_shapes.get(first, []), *inner.get(first, [])]
             bare = not node.opaque and all(len(shape) < 2 for shape in shapes)  # noqa: PLR2004 -- the rank of a matrix
             reason = found.left[node]
             if bare and reason == _PLAIN:
                 reason = NO_KERNEL
+            shape = kernel_shape(model, node)
             reports.append(LayerReport(node.path, node.title, shape, "skipped", reason))
-        elif node in found.layers:
-            stored = model.inventory.get(node)
-            known = [factors[k.path] for k in (stored.kernels if stored else ()) if factors]
-            plain = SPECTRAL[str(node.spectral)].class_name
-            sigma = max((factor.sigma for factor in known), default=None)
-            after = max((factor.sigma * factor.factor for factor in known), default=None)
+        elif node in norms:
+            owner = owner_of(node)
+            stored = model.inventory.get(owner)
+            kernels = stored.kernels if stored is not None else ()
+            own = {k.kernel.path: divisors[k.path] for k in kernels if k.path in divisors}
+            plain = SPECTRAL[str(node.spectral)].class_name if node.spectral else owner.class_name
             reports.append(
                 LayerReport(
                     node.path,
                     node.class_name,
-                    shape,
+                    kernel_shape(model, owner),
                     status,
                     new_class=plain,
-                    sigma=sigma,
-                    sigma_after=after,
-                    norm=found.layers[node].norm,
+                    norm=norms[node],
+                    **numbers(
+                        kernels_of(stored),
+                        measured.known(owner),
+                        after_undoing(verb, own),
+                    ),
                 )
             )
-        elif node in found.constrained:
-            name = node.class_name
-            reports.append(LayerReport(node.path, name, shape, status, None, name))
-        elif node in found.wrapped:
-            child = node.children[0]
-            shape = kernel_shape(model, child)
-            reports.append(
-                LayerReport(node.path, node.class_name, shape, status, None, child.class_name)
-            )
     return tuple(reports)
+
+
+def after_undoing(verb: Verb, divisors: Mapping[str, float]) -> Callable[[str, Triplet], float]:
+    """Returns what tells the norm of a kernel that a way back leaves; an argument of `numbers`.
+
+    Args:
+        verb: The way back.
+        divisors: What `remove` divides kernels of the layer by, by their names.
+    """
+    if verb == "bake":
+        return in_use
+    return lambda name, triplet: triplet.sigma / divisors.get(name, 1.0)

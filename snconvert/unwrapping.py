@@ -9,9 +9,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snconvert.archive.contents import Product
-from snconvert.constrained import argument_of, factor_of, found_in
-from snconvert.errors import SourceError, located
+from snconvert.constrained import (
+    argument_of,
+    decoded,
+    factor_of,
+    found_in,
+    unusual,
+    view_entry,
+)
+from snconvert.errors import OptionError, SourceError, located
 from snconvert.h5paths import group_paths
+from snconvert.inventory import Stored
 from snconvert.opened import Opened
 from snconvert.optimizer_edits import Gammas, optimizer_edits
 from snconvert.plans import is_leaf, is_wrapper
@@ -21,7 +29,7 @@ from snconvert.rules import RULES, SPECTRAL
 from snconvert.settings import Settings
 from snconvert.targets import constraint, layer
 from snconvert.targets import keras as wrapper
-from snconvert.tasks import Scaling
+from snconvert.tasks import Scaling, State
 from snconvert.tree import Node
 
 
@@ -120,6 +128,50 @@ def scalings(found: Normalised) -> list[Scaling]:
                 conv = kernel.map_of(settings.norm)
             tasks.append(Scaling((node.path, node.class_name), *place, u, gamma, settings, conv))
     return tasks
+
+
+def states(model: Opened) -> dict[str, State]:
+    """Returns how the kernels of a model are normalised already, by the kernel's dataset.
+
+    Raises:
+        SourceError: A layer is configured in a way that cannot be.
+    """
+    found: dict[str, State] = {}
+    for node in model.root.walk():
+        outer = node.parent if node.parent is not None and is_wrapper(node.parent) else None
+        stored = model.inventory.get(node)
+        if stored is None or not stored.kernels:
+            continue
+        if node.spectral:
+            settings = layer.settings_of(node)
+            for kernel, gamma, u in layer.states(model.paths[node], stored, settings):
+                place = None if gamma is None else (gamma, model.contents.datasets[gamma])
+                found[kernel.path] = State((u, model.contents.datasets[u]), place, settings)
+        elif outer is not None:
+            kernel, u = stored.kernels[0], f"{model.paths[outer]}/vars/1"
+            # The wrapper's vector belongs to the matrix that it takes itself.
+            dataset = model.contents.datasets.get(u)
+            usable = unusual(kernel.view) is None
+            if usable and dataset is not None and "float" in dataset.dtype:
+                found[kernel.path] = State((u, dataset))
+        else:
+            found |= _held(node, stored)
+    return found
+
+
+def _held(node: Node, stored: Stored) -> dict[str, State]:
+    """Returns what the constraints of a layer hold, of kernels which they read as we do."""
+    held, found = dict(found_in(node.config)), {}
+    for kernel in stored.kernels:
+        options = held.get(argument_of(kernel.kernel, node.config) or "")
+        if options is None or options.get("u") is None:
+            continue
+        if options.get("view") == view_entry(unusual(kernel.view)):
+            try:
+                found[kernel.path] = State(decoded(options["u"], kernel.view.shape[0]))
+            except OptionError:
+                found[kernel.path] = State(None)
+    return found
 
 
 def kernel_of(model: Opened, node: Node) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import itertools
+import math
 import resource
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
 
-from snconvert.archive.contents import Contents, Product
+from snconvert.archive.contents import Contents, Dataset, Product
 from snconvert.archive.dataset import describe, numpy_type
 from snconvert.archive.extent import Extent
 from snconvert.archive.fills import Fill, scale
@@ -82,6 +83,22 @@ def read_dataset(extent: Extent, path: str) -> np.ndarray:
         raw = array.view("V2") if dataset.dtype == "bfloat16" else array
         group.read(h5s.ALL, h5s.ALL, raw, group.get_type())
         return array
+
+
+def read_kernel(extent: Extent, mapped: memoryview, path: str, dataset: Dataset) -> np.ndarray:
+    """Returns one array as it is stored, without a copy where it is contiguous in the file.
+
+    Args:
+        extent: The bytes of the HDF5 file.
+        mapped: They, in memory.
+        path: The dataset's path in `Contents.datasets`.
+        dataset: What `scan` has found of it.
+    """
+    if dataset.offset is None:
+        return read_dataset(extent, path)
+    count = math.prod(dataset.shape)
+    flat = np.frombuffer(mapped, numpy_type(dataset), count, dataset.offset)
+    return flat.reshape(dataset.shape)
 
 
 def read_whole(extent: Extent) -> dict[str, str]:

@@ -137,6 +137,18 @@ def iterated(kernel: Array, view: MatrixView, conv: Convolution, u: Array, round
     return u
 
 
+def block_taps(
+    kernel: Array, view: MatrixView, conv: Convolution, *, bfloat16: bool = False
+) -> tuple[Array, Array]:
+    """Returns the taps of a finite kernel, float64 `(b, k, m, n)`, and the exponent of each block.
+
+    A block is its taps times two to that power; the largest entry of each is below 1.
+    """
+    exponent = checked_scan(kernel, bfloat16=bfloat16).exponent
+    taps, lift = _taps(view.matrix(kernel), exponent, conv, bfloat16=bfloat16)
+    return taps, lift + exponent
+
+
 def _taps(raw: Array, exponent: int, conv: Convolution, *, bfloat16: bool) -> tuple[Array, Array]:
     """Returns float64 taps `(b, k, m, n)`, each block with a maximum below 1, and its exponent."""
     stack = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)

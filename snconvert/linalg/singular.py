@@ -5,7 +5,7 @@ Apart from the search for it, because the process that only passes it on does wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ class Triplet(NamedTuple):
         u: float32 `(b, n)`, unit rows on the output side, the largest entry positive; the row of a
             block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`.
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
-            float64, of the `u` given here and `v = W u / |W u|`.
+            float64, of the `u` given here and `v = W u / |W u|`; or of the one that is stored.
         zero: Whether the whole kernel is zero.
         bounds: Between what sigma was proved to be, if that was asked for.
         matrix_norm: The norm of the matrix view, where sigma is another.
+        after: The norm of the kernel that the layer computes with, by the `u` that it stores;
+            `None` where it stores none.
     """
 
     sigma: float
@@ -32,6 +34,7 @@ class Triplet(NamedTuple):
     zero: bool
     bounds: tuple[float, float] | None = None
     matrix_norm: float | None = None
+    after: float | None = None
 
     @property
     def spectral_norm(self) -> float:
@@ -39,9 +42,14 @@ class Triplet(NamedTuple):
         return self.sigma if self.matrix_norm is None else self.matrix_norm
 
 
-def bounds_of(triplets: Iterable[Triplet]) -> tuple[float, float] | None:
-    """Returns between what the largest sigma of several kernels was proved to be, if all were."""
-    bounds = [triplet.bounds for triplet in triplets]
+def joint_bounds(
+    bounds: Sequence[tuple[float, float] | None],
+) -> tuple[float, float] | None:
+    """Returns between what the largest norm of several kernels is proved to be, if all are.
+
+    Args:
+        bounds: Between what that of each kernel is proved to be, if it is.
+    """
     proved = [pair for pair in bounds if pair is not None]
     if not proved or len(proved) < len(bounds):
         return None

@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError, SelectionError, printable
+from snconvert.errors import OptionError
+from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import (
     adopt,
     check_fit,
@@ -27,11 +28,12 @@ from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.live.wrapping import wrap
-from snconvert.plans import Plan, Skip, Step
+from snconvert.plans import Plan, Skip, Step, nothing_to_convert
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
 
+_SEE = "See snconvert.inspect for every layer, and kinds, only and exclude"
 StrPath = str | os.PathLike[str]
 
 
@@ -105,10 +107,10 @@ def inspect(
         model: A live model.
         rules: As for `apply`.
         recipe_file: As for `apply`.
-        **options: As for `apply`; here `kinds` is `all` unless given.
+        **options: As for `apply`. Without `kinds` and `conv` all kinds are looked at, and each
+            layer says which option converts it.
     """
-    made = recipe(recipe_file, **{"kinds": "all", **options})
-    return plan_of(model, made, rules, lenient=True)
+    return plan_of(model, recipe(recipe_file, **options), rules, lenient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ def plan_of(
         model: A live model.
         made: What to convert and how.
         rules: Rows to use beside `RULES`.
-        lenient: Take layers that cannot be converted, and having nothing to convert, as they are.
+        lenient: Only look: take layers that cannot be converted, and having nothing to convert, as
+            they are, and look at all kinds unless the recipe says which.
     """
     started = time.perf_counter()
     _check_model(model)
@@ -197,7 +200,9 @@ def plan_of(
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
     report = _as_report(model, made, reports, found, started)
-    return replace(report, norm=norm_of(reports, made.settings.norm)) if lenient else report
+    if not lenient:
+        return report
+    return replace(report, norm=norm_of(reports, made.settings.norm), verb="inspect")
 
 
 def _check_model(model: Any) -> None:
@@ -217,24 +222,25 @@ def _find(
     everything: bool = True,
 ) -> _Found:
     rows = table(rules)
-    wanted = plan_for(survey(model, rows), made, rows, looks=lenient)
+    looked = made.looking_at_all() if lenient else made
+    wanted = plan_for(survey(model, rows), looked, rows, looks=lenient)
     if made.target == "constraint":
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
-        raise SelectionError(*_nothing(wanted))
+        raise nothing_to_convert(wanted, _SEE)
     started = time.perf_counter()
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
     )
     if lenient:
-        found = enumerate(wanted.outcomes)
-        wanted = Plan(tuple(_as_measured(outcome, place in measured) for place, outcome in found))
+        known = map(measured.get, range(len(wanted.outcomes)))
+        wanted = Plan(tuple(map(_as_measured, wanted.outcomes, known)))
     return _Found(wanted, measured, time.perf_counter() - started)
 
 
-def _as_measured(outcome: Step | Skip, measured: bool) -> Step | Skip:
+def _as_measured(outcome: Step | Skip, triplets: list[Triplet] | None) -> Step | Skip:
     """Returns the outcome, or that a kernel of the layer has no sigma."""
-    if isinstance(outcome, Step) and layer_of(outcome.node).built and not measured:
+    if isinstance(outcome, Step) and triplets == []:
         return Skip(outcome.node, NOT_FINITE, outcome.rule)
     return outcome
 
@@ -245,16 +251,6 @@ def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerRepor
         return reports
     # The layers keep their classes.
     return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
-
-
-def _nothing(wanted: Plan) -> tuple[str, str]:
-    reasons: dict[str, str] = {}
-    for outcome in wanted.outcomes:
-        if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral):
-            reasons.setdefault(outcome.reason, printable(outcome.path))
-    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
-    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
-    return what, "See snconvert.inspect for every layer, and kinds, only and exclude"
 
 
 def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:

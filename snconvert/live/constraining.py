@@ -17,7 +17,7 @@ from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.patched import holds_its_layers, original_class
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
-from snconvert.plans import Plan, Skip, Step
+from snconvert.plans import Plan, Skip, Step, with_obstacles
 from snconvert.rules import KernelRule
 from snconvert.settings import Settings
 from snconvert.targets.constraint import factor_for, why_not
@@ -26,21 +26,19 @@ from snconvert.tree import Node
 
 def only_constrainable(plan: Plan) -> Plan:
     """Returns the plan with the reasons for layers that cannot be constrained."""
-    return Plan(tuple(map(_seen, plan.outcomes)))
+    return with_obstacles(plan, _why_not)
 
 
-def _seen(outcome: Step | Skip) -> Step | Skip:
-    if isinstance(outcome, Skip):
-        return outcome
+def _why_not(outcome: Step | Skip, rule: KernelRule) -> str | None:
     node, built = outcome.node, layer_of(outcome.node).built
-    reason = why_not(node, outcome.rule, built=built)
+    reason = why_not(node, rule, built=built)
     owner = maker(node)
     if reason is None and owner is not None:
         reason = (
             f"the code of {original_class(owner).__name__} makes it, and would make it without"
             " the constraint when the model is loaded"
         )
-    return outcome if reason is None else Skip(node, reason, outcome.rule)
+    return reason
 
 
 def maker(node: Node) -> Layer | None:

@@ -118,6 +118,7 @@ def undo_through_keras(
             in_place=not has_wrappers(model),
             dry_run=output is None,
             metadata=metadata,
+            measured=True,
         )
 
     import_modules(made.imports)

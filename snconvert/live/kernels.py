@@ -8,26 +8,42 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from snconvert.convolution import Convolution, joint_range
+from snconvert.constrained import argument_of, unusual
+from snconvert.constraints import SpectralNorm
+from snconvert.convolution import Convolution
 from snconvert.errors import KernelError, located
+from snconvert.layers.spectral import Spectral
 from snconvert.linalg.certificate import prove
 from snconvert.linalg.kernel import kernel_triplet
 from snconvert.linalg.scan import Array
-from snconvert.linalg.singular import Triplet, bounds_of
+from snconvert.linalg.singular import Triplet
+from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.live.adoption import built_for, kernels_by_owner
 from snconvert.live.survey import layer_of
 from snconvert.live.walk import Layer
 from snconvert.matrix import MatrixView
-from snconvert.plans import Plan, Skip, Step
+from snconvert.plans import Plan, Skip, Step, is_wrapper
 from snconvert.recipe import Recipe
-from snconvert.report import BOUNDED, NO_KERNEL, UNPROVED, LayerReport
-from snconvert.rules import KernelRule
+from snconvert.report import (
+    BOUNDED,
+    NO_KERNEL,
+    NOT_FINITE,
+    UNPROVED,
+    UNUSABLE,
+    ZERO,
+    LayerReport,
+    also,
+    in_use,
+    numbers,
+)
+from snconvert.rules import Kernel, KernelRule
 from snconvert.settings import Settings
+from snconvert.tree import Node
 
 _MATRIX = 2  # the least rank of a kernel
 
 Triplets = dict[int, list[Triplet]]
-"""Position in the plan -> the triplet of each kernel; none for layers that are not built."""
+"""Position in the plan -> the triplet of each kernel, none where one cannot have it."""
 
 
 def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
@@ -45,6 +61,60 @@ def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
         kernel_triplet(value, view, conv, bfloat16=half)
         for value, view, half, conv in kernels_of(layer, rule, norm)
     ]
+
+
+def triplets_in_use(
+    layer: Layer, rule: KernelRule, norm: str, around: Layer = None
+) -> list[Triplet]:
+    """Returns what `triplets_of` does, and what a `u` that is stored makes of the kernels.
+
+    Args:
+        layer: A built layer, normalised or not.
+        rule: Its row.
+        norm: `matrix` or `operator`.
+        around: Keras' own wrapper around it, if there is one.
+
+    Raises:
+        KernelError: As for `triplets_of`.
+    """
+    triplets: list[Triplet] = []
+    owners = [(owner, row) for owner, rows in kernels_by_owner(layer, rule) for row in rows]
+    kernels = kernels_of(layer, rule, norm)
+    for (owner, row), (value, view, half, conv) in zip(owners, kernels, strict=True):
+        triplet = kernel_triplet(value, view, conv, bfloat16=half)
+        stored = _normalisation(owner, row, view, around)
+        if stored is not None:
+            triplet = kernel_in_use(triplet, value, view, conv, stored, bfloat16=half)
+        triplets.append(triplet)
+    return triplets
+
+
+def _normalisation(
+    owner: Layer, row: Kernel, view: MatrixView, around: Layer
+) -> Normalisation | None:
+    """Returns how a kernel of a layer is normalised already, if it is."""
+    if isinstance(owner, Spectral):
+        prefix = owner._prefix(row.name)  # noqa: SLF001 -- this package's own
+        gamma = getattr(owner, f"{prefix}gamma") if owner.mode == "gain" else None
+        number = None if gamma is None else float(_array(gamma))
+        return Normalisation(_array(getattr(owner, f"{prefix}u")), number, settings_of(owner))
+    if around is not None:
+        # The wrapper's vector belongs to the matrix that it takes itself.
+        return Normalisation(_array(around.vector_u)) if unusual(view) is None else None
+    argument = argument_of(row, owner.get_config())
+    constraint = getattr(owner, argument, None) if argument is not None else None
+    if not isinstance(constraint, SpectralNorm) or constraint.view != unusual(view):
+        return None
+    return None if constraint.u is None else Normalisation(constraint.u)
+
+
+def _array(variable: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64)
+
+
+def settings_of(layer: Layer) -> Settings:
+    """Returns how a spectral layer normalises its kernels."""
+    return Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
 
 
 def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
@@ -108,14 +178,13 @@ def states_of(layer: Layer) -> Iterator[State]:
     """Yields the kernels of a spectral layer, none if it is not built."""
     if not layer.built:
         return
-    settings = Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
     owners = [(o, kernel.name) for o, own in kernels_by_owner(layer, layer.rule) for kernel in own]
     kernels = kernels_of(layer, layer.rule, layer.norm)
-    for (owner, name), numbers in zip(owners, kernels, strict=True):
+    for (owner, name), kernel in zip(owners, kernels, strict=True):
         prefix = owner._prefix(name)  # noqa: SLF001 -- as everything in `live`
         u = numbers_of(getattr(owner, f"{prefix}u"))
         gamma = numbers_of(getattr(owner, f"{prefix}gamma")) if layer.mode == "gain" else None
-        yield State(owner, name, *numbers, settings, u, gamma)
+        yield State(owner, name, *kernel, settings_of(layer), u, gamma)
 
 
 def numbers_of(variable: Any) -> Array:
@@ -125,14 +194,15 @@ def numbers_of(variable: Any) -> Array:
     return array.view(np.uint16) if half else array
 
 
-def _convolutions(layer: Layer, rule: KernelRule) -> list[Convolution | None]:
-    """Returns the convolution that each kernel of a built layer makes, if it makes one."""
+def convolutions_of(
+    layer: Layer, rule: KernelRule
+) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
+    """Yields name, shape and convolution of each kernel of a built layer."""
     config = layer.get_config()
-    return [
-        kernel.convolution_of(tuple(getattr(owner, kernel.name).shape), config, built_for(layer))
-        for owner, kernels in kernels_by_owner(layer, rule)
-        for kernel in kernels
-    ]
+    for owner, kernels in kernels_by_owner(layer, rule):
+        for kernel in kernels:
+            shape = tuple(getattr(owner, kernel.name).shape)
+            yield kernel.path, shape, kernel.convolution_of(shape, config, built_for(layer))
 
 
 def measure(
@@ -161,14 +231,22 @@ def measure(
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                measured[position] = triplets_of(layer, rule, _norm_of(outcome, norm))
+                wanted = _norm_of(outcome, norm)
+                measured[position] = triplets_in_use(layer, rule, wanted, _around(node))
             except KernelError:
                 if isinstance(outcome, Step) and not lenient:
                     raise
+                measured[position] = []
                 continue
             if certify:
                 measured[position] = _proved(layer, rule, measured[position])
     return measured
+
+
+def _around(node: Node) -> Layer:
+    """Returns Keras' own wrapper around a layer, if there is one."""
+    parent = node.parent
+    return layer_of(parent) if parent is not None and is_wrapper(parent) else None
 
 
 def layer_reports(
@@ -183,7 +261,7 @@ def layer_reports(
         made: What was asked for.
     """
     return tuple(
-        _layer_report(outcome, measured.get(position, []), status, made)
+        _layer_report(outcome, measured.get(position), status, made)
         for position, outcome in enumerate(plan.outcomes)
     )
 
@@ -196,49 +274,58 @@ def _norm_of(outcome: Step | Skip, usual: str) -> str:
 
 
 def _layer_report(
-    outcome: Step | Skip, triplets: Sequence[Triplet], status: str, made: Recipe
+    outcome: Step | Skip, measured: Sequence[Triplet] | None, status: str, made: Recipe
 ) -> LayerReport:
-    node, layer = outcome.node, layer_of(outcome.node)
+    node, layer, triplets = outcome.node, layer_of(outcome.node), measured or []
     norm = _norm_of(outcome, made.settings.norm)
-    sigma = max((triplet.sigma for triplet in triplets), default=None)
-    residual = max((triplet.residual for triplet in triplets), default=None)
-    kernel = limits = None
-    maps: list[Convolution | None] = []
-    if outcome.rule is not None and triplets:
-        maps = _convolutions(layer, outcome.rule)
-        pairs = zip(maps, triplets, strict=True)
-        limits = joint_range((conv, triplet.spectral_norm) for conv, triplet in pairs)
-    if outcome.rule is not None and layer.built:
-        ((owner, (first, *_)), *_) = kernels_by_owner(layer, outcome.rule)
-        kernel = tuple(getattr(owner, first.name).shape)
+    rule = outcome.rule
+    kernels = list(convolutions_of(layer, rule)) if rule is not None and triplets else []
+    shape = shape_of(layer, rule) if rule is not None and layer.built else None
     if isinstance(outcome, Step):
         reason = None if layer.built else "not built yet: u is found when it is"
-        bounded = any(conv is not None and conv.wrapped and not conv.as_matrix for conv in maps)
+        maps = [conv for *_, conv in kernels if conv is not None]
+        bounded = any(conv.wrapped and not conv.as_matrix for conv in maps)
         if bounded and norm == "operator":
             reason = BOUNDED
         if triplets and all(triplet.zero for triplet in triplets):
-            reason = "a kernel of zeros: it stays zero"
-        after = None if sigma is None else outcome.settings.sigma_after(sigma)
-        new = outcome.rule.spectral_class
-        found = (sigma, after, residual, bounds_of(triplets), limits, norm)
-        return LayerReport(node.path, node.class_name, kernel, status, reason, new, *found)
-    after = sigma
-    if sigma is not None and node.spectral:
-        after = _sigma_after(layer, sigma)
-    kind = "spectral" if outcome.spectral else "skipped"
-    reason = outcome.reason
+            reason = ZERO
+        settings, kind = outcome.settings, outcome.rule.kind
+        missing = None if kind in made.kinds else kind
+        return LayerReport(
+            node.path,
+            node.class_name,
+            shape,
+            status,
+            also(missing, reason),
+            outcome.rule.spectral_class,
+            norm=norm,
+            missing_kind=missing,
+            **numbers(kernels, triplets, lambda _, triplet: settings.sigma_after(triplet.sigma)),
+        )
+    reason, values = outcome.reason, numbers(kernels, triplets, in_use)
     if made.certify and triplets and norm == "operator":
         reason = f"{reason}; {UNPROVED}"
-    bare = outcome.rule is None and not (outcome.spectral or outcome.again)
+    if triplets and values["sigma_after"] is None:
+        reason = f"{reason}; {UNUSABLE}"
+    if outcome.spectral and measured == []:
+        reason = f"{reason}; {NOT_FINITE}"
+    bare = rule is None and not (outcome.spectral or outcome.again)
     if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
         reason = NO_KERNEL
-    title = node.class_name if outcome.rule is not None else node.title
-    found = (sigma, after, residual, bounds_of(triplets), limits, norm)
-    return LayerReport(outcome.path, title, kernel, kind, reason, None, *found)
+    return LayerReport(
+        outcome.path,
+        node.class_name if rule is not None else node.title,
+        shape,
+        "spectral" if outcome.spectral else "skipped",
+        reason,
+        norm=norm,
+        bound=outcome.bound,
+        missing_kind=outcome.kind,
+        **values,
+    )
 
 
-def _sigma_after(layer: Layer, sigma: float) -> float | None:
-    """A trained gamma is anything; the report of the conversion itself says where it started."""
-    if layer.mode == "gain" or sigma == 0.0:
-        return None if sigma else 0.0
-    return float(layer.bound) if layer.mode == "hard" else min(sigma, float(layer.bound))
+def shape_of(layer: Layer, rule: KernelRule) -> tuple[int, ...]:
+    """Returns the shape of the first kernel of a built layer."""
+    ((owner, (first, *_)), *_) = kernels_by_owner(layer, rule)
+    return tuple(getattr(owner, first.name).shape)

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
 import keras
 
 from snconvert import effective
-from snconvert.constrained import factor_of, found_in, settings_of
+from snconvert.constrained import factor_of, found_in
+from snconvert.constrained import settings_of as constraint_settings
 from snconvert.errors import (
+    KernelError,
     OptionError,
     SelectionError,
     UnsupportedError,
@@ -23,11 +26,19 @@ from snconvert.errors import (
 from snconvert.layers.checkpoints import forget
 from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import OPTIONS, Spectral
+from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
 from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
 from snconvert.live.constraining import constraints_of, multiply, release
 from snconvert.live.copying import Copies
-from snconvert.live.kernels import State, states_of
+from snconvert.live.kernels import (
+    State,
+    convolutions_of,
+    settings_of,
+    shape_of,
+    states_of,
+    triplets_in_use,
+)
 from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
@@ -35,11 +46,11 @@ from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers, unwrap
 from snconvert.plans import Selection
 from snconvert.recipe import Recipe
-from snconvert.report import NO_KERNEL, LayerReport, Report, common
+from snconvert.report import NO_KERNEL, LayerReport, Report, common, numbers
 from snconvert.rules import RULES, KernelRule
 from snconvert.settings import Settings
 from snconvert.tree import Node
-from snconvert.undo import RESTORED, Verb, choosing
+from snconvert.undo import RESTORED, Verb, after_undoing, choosing
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -90,6 +101,7 @@ def undo(
     in_place: bool = False,
     dry_run: bool = False,
     metadata: Any = None,
+    measured: bool = False,
 ) -> tuple[Layer, Report]:
     """Turns spectral layers into plain ones, and says what was done.
 
@@ -100,6 +112,7 @@ def undo(
         in_place: Change `model` itself.
         dry_run: Report only.
         metadata: The `metadata.json` of the file that the model is from.
+        measured: Report the norms of the kernels, too, which takes a search for each.
     """
     started = time.perf_counter()
     if not isinstance(model, keras.layers.Layer):
@@ -113,7 +126,8 @@ def undo(
     chosen, left = _find(root, made, verb)
     for node in chosen:
         _check(node)
-    reports = _reports(verb, root, chosen, left, "convertible" if dry_run else "converted")
+    status = "convertible" if dry_run else "converted"
+    reports = _reports(verb, root, chosen, left, status, measured=measured)
     result, layers = model, [layer_of(node) for node in chosen]
     settings = [_settings(node) for node in chosen]  # before the layers are plain again
     constrained = any(not node.spectral for node in chosen)
@@ -147,9 +161,8 @@ def _rule(node: Node) -> KernelRule:
 
 def _settings(node: Node) -> Settings:
     if node.spectral:
-        layer = layer_of(node)
-        return Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
-    return settings_of(next(found_in(node.config))[1])
+        return settings_of(layer_of(node))
+    return constraint_settings(next(found_in(node.config))[1])
 
 
 def _find(root: LiveNode, made: Recipe, verb: Verb) -> tuple[list[Node], dict[Node, str]]:
@@ -248,7 +261,13 @@ def _make_plain(layer: Layer) -> None:
 
 
 def _reports(
-    verb: Verb, root: LiveNode, chosen: Sequence[Node], left: dict[Node, str], status: str
+    verb: Verb,
+    root: LiveNode,
+    chosen: Sequence[Node],
+    left: dict[Node, str],
+    status: str,
+    *,
+    measured: bool,
 ) -> list[LayerReport]:
     reports: list[LayerReport] = []
     for node in root.walk():
@@ -261,35 +280,31 @@ def _reports(
             reports.append(LayerReport(node.path, node.title, None, "skipped", reason))
         elif node in chosen:
             with located(path=node.path, class_name=node.class_name):
-                reports.append(_report(verb, node, layer, status))
+                reports.append(_report(verb, node, layer, status, measured=measured))
     return reports
 
 
-def _report(verb: Verb, node: Node, layer: Layer, status: str) -> LayerReport:
-    if not node.spectral:
-        ((owner, kernel, *_), *_) = constraints_of(layer, _rule(node))
-        shape = tuple(getattr(owner, kernel.name).shape) if layer.built else None
-        return LayerReport(node.path, node.class_name, shape, status, None, node.class_name)
-    owners = [(owner, name) for owner in _owners(layer) for name in owner._own_kernels()]
-    shape = tuple(owners[0][0]._variable(owners[0][1]).shape) if owners else None
-    sigma = after = None
-    if verb == "bake" and owners:
-        norms = [_number(owner.spectral_norms()[name]) for owner, name in owners]
-        scales = [_number(owner.kernel_scale(name)) for owner, name in owners]
-        sigma = max(norms)
-        after = max(norm * factor for norm, factor in zip(norms, scales, strict=True))
-    plain = plain_class(layer).__name__
+def _report(verb: Verb, node: Node, layer: Layer, status: str, *, measured: bool) -> LayerReport:
+    rule = layer.rule if node.spectral else _rule(node)
+    norm = layer.norm if node.spectral else "matrix"
+    triplets: list[Triplet] = []
+    if measured and layer.built:
+        with suppress(KernelError):  # `remove` keeps what is not finite, too
+            triplets = triplets_in_use(layer, rule, norm)
+    divisors = {} if node.spectral else dict(_divisors(layer, rule))
     return LayerReport(
         node.path,
-        type(layer).__name__,
-        shape,
+        node.class_name,
+        shape_of(layer, rule) if layer.built else None,
         status,
-        new_class=plain,
-        sigma=sigma,
-        sigma_after=after,
-        norm=layer.norm,
+        new_class=plain_class(layer).__name__ if node.spectral else node.class_name,
+        norm=norm,
+        **numbers(convolutions_of(layer, rule), triplets, after_undoing(verb, divisors)),
     )
 
 
-def _number(scalar: Any) -> float:
-    return float(keras.ops.convert_to_numpy(scalar))  # PyTorch warns of `float` with a gradient
+def _divisors(layer: Layer, rule: KernelRule) -> Iterator[tuple[str, float]]:
+    """Yields the kernels of a layer under constraint that the conversion has multiplied."""
+    for _, kernel, _, constraint in constraints_of(layer, rule):
+        if constraint.factor is not None:
+            yield kernel.path, constraint.factor
