@@ -91,6 +91,18 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         view = self.view or MatrixView.of(tuple(w.shape))
         return self._memory(w, view).project(w, self.settings)
 
+    def converge(self, variable: Any, rounds: int | None = None) -> None:
+        """Brings the `u` of a kernel to the kernel as it is, as `snconvert.converge` does.
+
+        The kernel stays as it is.
+
+        Args:
+            variable: The kernel.
+            rounds: Rounds from the current `u`; `None` finds the leading singular vector.
+        """
+        view = self.view or MatrixView.of(tuple(variable.shape))
+        self._memory(variable, view).converge(rounds)
+
     @property
     def u(self) -> Array | None:
         """The current `u`, float32 `(b, n)`; `None` before the first use, or if there are more."""

@@ -165,3 +165,17 @@ def test_a_discriminator_step(results: Results, backend: str, kind: str) -> None
     assert largest > 1e-1
     for what, value in expected.items():
         np.testing.assert_allclose(found[what], value, rtol=1e-4, atol=1e-4, err_msg=what)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_converged(results: Results, backend: str, kind: str) -> None:
+    """Sigma by a u of another length, after two rounds of `converge` and after all of them is that
+    of TensorFlow to 2e-6, and grows."""
+    expected, found = (of(results, each, f"converged {kind}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    for what, value in expected.items():
+        np.testing.assert_allclose(found[what], value, rtol=2e-6, err_msg=what)
+    stages = np.reshape([*found.values()], (3, -1))
+    assert (np.diff(stages, axis=0) > -1e-6 * stages[:2]).all()
+    assert stages[0].min() > 0

@@ -9,7 +9,14 @@ from weakref import WeakKeyDictionary
 import keras
 
 from snconvert.errors import OptionError, SelectionError
-from snconvert.layers.memory import JAX, Memory, outside_graph, projected, start
+from snconvert.layers.memory import (
+    JAX,
+    Memory,
+    outside_graph,
+    projected,
+    start,
+    without_autograph,
+)
 from snconvert.live.adoption import kernels_by_owner
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import Layer
@@ -61,6 +68,7 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
             self._projection()
 
 
+@without_autograph
 def project(model: Layer, **options: Any) -> None:
     """Scales the kernels of a model to a bound; to be called after each optimizer step.
 
@@ -112,9 +120,19 @@ class Projection:
         """Projects every kernel."""
         self._step()
 
+    def converge(self, rounds: int | None) -> None:
+        """Brings each `u` to its kernel, which stays as it is."""
+        for _, memory, _ in self._kernels:
+            memory.converge(rounds)
+
 
 _Kernels = list[tuple[Any, Memory, Settings]]
 _PROJECTIONS: WeakKeyDictionary[Layer, list[tuple[Recipe, Projection]]] = WeakKeyDictionary()
+
+
+def projections_of(model: Layer) -> list[Projection]:
+    """Returns what `project` remembers of a model."""
+    return [projection for _, projection in _PROJECTIONS.get(model, ())]
 
 
 def _checked(options: dict[str, Any]) -> Recipe:
