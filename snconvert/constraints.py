@@ -40,7 +40,12 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
     `snconvert.SpectralProjection` keeps its `u` on every backend.
 
     For a layer that is built already, setting `layer.kernel_constraint` does nothing in Keras: set
-    `layer.kernel.constraint`, or use `snconvert.apply(model, target="constraint")`.
+    `layer.kernel.constraint`, and compile a model that was trained before again; or use
+    `snconvert.apply(model, target="constraint")`.
+
+    An optimizer with `use_ema` averages what its steps give before it calls the constraint: the
+    averages, with which `fit` ends, are above the bound. `snconvert.SpectralProjection` projects
+    them.
 
     Args:
         mode: `hard` or `cap`.

@@ -18,6 +18,7 @@ from snconvert.layers.memory import (
     without_autograph,
 )
 from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.optimizers import averages
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe, recipe
@@ -31,7 +32,9 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
     After each optimizer step the selected kernels `W` become `bound / sigma * W` (`hard`) or
     `min(1, bound / sigma) * W` (`cap`), all in one compiled step. The model stays as it is, plain
     layers and all; `u` is kept between the steps and goes with the callback. Frozen kernels are
-    left alone. With `steps_per_execution` above 1, it comes after that many steps.
+    left alone. With `steps_per_execution` above 1, it comes after that many steps. Where the
+    optimizer averages weights (`use_ema`), what `fit` ends with are the averages, which are
+    projected as well.
 
     Args:
         **options: As for `project`.
@@ -66,6 +69,12 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
         getattr(self.model, "jax_state_sync", lambda: None)()
         if self._projection is not None:
             self._projection()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Projects the averages with which Keras has replaced the weights by now, if it has."""
+        del logs
+        if averages([self.model]):
+            Projection(self.model, self._recipe)()
 
 
 @without_autograph
