@@ -40,7 +40,12 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
     `snconvert.SpectralProjection` keeps its `u` on every backend.
 
     For a layer that is built already, setting `layer.kernel_constraint` does nothing in Keras: set
-    `layer.kernel.constraint`, or use `snconvert.apply(model, target="constraint")`.
+    `layer.kernel.constraint`, and compile a model that was trained before again; or use
+    `snconvert.apply(model, target="constraint")`.
+
+    An optimizer with `use_ema` averages what its steps give before it calls the constraint: the
+    averages, with which `fit` ends, are above the bound. `snconvert.SpectralProjection` projects
+    them.
 
     Args:
         mode: `hard` or `cap`.
@@ -90,6 +95,18 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         """Returns the kernel, a variable or a tensor, scaled to the bound; moves its `u`."""
         view = self.view or MatrixView.of(tuple(w.shape))
         return self._memory(w, view).project(w, self.settings)
+
+    def converge(self, variable: Any, rounds: int | None = None) -> None:
+        """Brings the `u` of a kernel to the kernel as it is, as `snconvert.converge` does.
+
+        The kernel stays as it is.
+
+        Args:
+            variable: The kernel.
+            rounds: Rounds from the current `u`; `None` finds the leading singular vector.
+        """
+        view = self.view or MatrixView.of(tuple(variable.shape))
+        self._memory(variable, view).converge(rounds)
 
     @property
     def u(self) -> Array | None:

@@ -1,7 +1,7 @@
 """By what a stored spectral layer multiplies its kernels at inference; for the guarded process.
 
-As the layers do: sigma is `max |W u|` over the blocks, with the stored `u`, however far training
-has left it behind the kernel, and `s(sigma)` follows by the mode.
+As the layers do: sigma is `max |W u| / |u|` over the blocks, with the stored `u`, however far
+training or averaging has left it behind the kernel, and `s(sigma)` follows by the mode.
 """
 
 from __future__ import annotations
@@ -131,9 +131,10 @@ def _norm(blocks: Blocks, u: Array) -> float:
     largest = 0.0
     for index in range(blocks.shape[0]):
         block = blocks.block(index)
-        if block.zero:
-            continue
         vector = u[index].astype(np.float64)
+        length = float(np.linalg.norm(vector))
+        if block.zero or not length:
+            continue
         square = sum(float(np.square(piece @ vector).sum()) for _, piece in block.pieces(0, "f8"))
-        largest = max(largest, math.ldexp(math.sqrt(square), block.exponent))
+        largest = max(largest, math.ldexp(math.sqrt(square) / length, block.exponent))
     return largest

@@ -31,8 +31,8 @@ def spectral_norm(kernel: Any, u: Any, iterations: int = 1) -> tuple[Any, Any]:
             stack `(b, everything between, last axis)` of the blocks of a block-diagonal operator.
         u: Where to start: the `u` of the step before, or at first anything but zero; `(n,)` or
             `(1, n)` for one matrix, `(b, n)` for a stack.
-        iterations: Rounds of power iteration. 0 takes `sigma = |W u|`, for inference: `u` must be
-            of length 1 and stays as it is.
+        iterations: Rounds of power iteration. 0 takes `sigma = |W u| / |u|`, for inference: `u`
+            stays as it is.
 
     Returns:
         Sigma, a scalar, the largest over the blocks, differentiable in the kernel; and the next
@@ -60,7 +60,8 @@ def spectral_norm(kernel: Any, u: Any, iterations: int = 1) -> tuple[Any, Any]:
     u = space.constant(space.reshape(space.array(u, dtype, kernel), (-1, shape[-1])))
     tiny = _TINY[dtype]
     if iterations == 0:
-        norm, _ = norm_and_directions(space, onto_rows(space, matrix, u), 0.0, tiny)
+        image = onto_rows(space, matrix, unit_rows(space, u, None, tiny))
+        norm, _ = norm_and_directions(space, image, 0.0, tiny)
         return norm.sigma, space.copy(space.reshape(u, given))
     for _ in range(iterations):
         v = unit_rows(space, onto_rows(space, matrix, u), shape[-2] ** -0.5, tiny)

@@ -58,19 +58,21 @@ def onto_columns(space: Space, matrix: Any, v: Any) -> Any:
     return space.reshape(space.reshape(v, (blocks, 1, rows)) @ matrix, (blocks, columns))
 
 
-def unit_rows(space: Space, rows: Any, otherwise: float, tiny: float) -> Any:
+def unit_rows(space: Space, rows: Any, otherwise: float | None, tiny: float) -> Any:
     """Returns rows of length 1, a constant.
 
     Args:
         space: The library.
         rows: `(b, m)`.
-        otherwise: What stands in rows of zeros or NaN, lest a `u` with `W u = 0` stay what it is.
+        otherwise: What stands in rows of zeros or NaN, lest a `u` with `W u = 0` stay what it is;
+            `None` leaves them.
         tiny: What counts as 0.
     """
     rows = space.constant(rows)
     rows = rows / space.least(space.largest(abs(rows)), tiny)
     lengths = space.length(rows)
-    return space.where(lengths > 0, rows / space.least(lengths, tiny), otherwise)
+    units = rows / space.least(lengths, tiny)
+    return units if otherwise is None else space.where(lengths > 0, units, otherwise)
 
 
 def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) -> tuple[Norm, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+import snconvert
 from snconvert import layers
 
 KINDS = {
@@ -93,10 +94,28 @@ def _jax(model: keras.Model, real: Any, false: Any) -> Any:
 _STEPS = {"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}
 
 
+def converged(kind: str) -> dict[str, np.ndarray]:
+    """Returns the sigmas by a `u` of another length, after two rounds, and after all of them."""
+    model = discriminator(kind)
+    found = {}
+    for what, rounds in (("as it is", 0), ("two rounds", 2), ("exact", None)):
+        if rounds == 0:
+            for variable in model.weights:
+                if variable.name.endswith("u"):
+                    variable.assign(variable * 0.1)
+        else:
+            snconvert.converge(model, rounds)
+        for index, layer in enumerate(model.layers):
+            for name, sigma in getattr(layer, "spectral_norms", dict)().items():
+                found[f"{what}, {index}/{name}"] = keras.ops.convert_to_numpy(sigma)
+    return found
+
+
 def steps() -> dict[str, np.ndarray]:
     """Returns that of every kind, as `step {kind}/{what}`."""
     return {
-        f"step {kind}/{what}": value
+        f"{job} {kind}/{what}": value
         for kind in KINDS
-        for what, value in discriminator_step(kind).items()
+        for job, results in (("step", discriminator_step(kind)), ("converged", converged(kind)))
+        for what, value in results.items()
     }

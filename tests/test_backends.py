@@ -173,3 +173,17 @@ def test_a_copy_owns_its_modules(results: Results) -> None:
     found = of(results, "torch", "modules")
     assert found.pop("moved").tolist() == [True, False]
     assert all(found.values()), found
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_converged(results: Results, backend: str, kind: str) -> None:
+    """Sigma by a u of another length, after two rounds of `converge` and after all of them is that
+    of TensorFlow to 2e-6, and grows."""
+    expected, found = (of(results, each, f"converged {kind}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    for what, value in expected.items():
+        np.testing.assert_allclose(found[what], value, rtol=2e-6, err_msg=what)
+    stages = np.reshape([*found.values()], (3, -1))
+    assert (np.diff(stages, axis=0) > -1e-6 * stages[:2]).all()
+    assert stages[0].min() > 0

@@ -136,3 +136,15 @@ def test_other_backends(backend):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_averages(steps):
+    """The averages with which `fit` ends, of an optimizer with `use_ema`, are at the bound too."""
+    made = model()
+    optimizer = keras.optimizers.Adam(
+        0.02, use_ema=True, ema_momentum=0.5, gradient_accumulation_steps=steps
+    )
+    made.compile(optimizer, "mse")
+    made.fit(X, Y, verbose=0, callbacks=[snconvert.SpectralProjection(only=["hidden"], bound=0.5)])
+    assert sigma(made.get_layer("hidden")) == pytest.approx(0.5, rel=1e-5)

@@ -57,6 +57,7 @@ def test_names() -> None:
         "apply_file",
         "bake",
         "bake_file",
+        "converge",
         "inspect",
         "load_plain_weights",
         "plan",

@@ -18,7 +18,7 @@ from zoo import ZOO, inputs_of, predict
 
 import snconvert
 from snconvert.constraints import SpectralNorm
-from snconvert.errors import OptionError, SelectionError
+from snconvert.errors import OptionError, SelectionError, UnsupportedError
 from snconvert.matrix import MatrixView
 
 BOUND = 0.7
@@ -270,3 +270,23 @@ def test_ways_back_report(tmp_path: Path) -> None:
     snconvert.apply_file(unbuilt, tmp_path / "u.keras", target="constraint")
     snconvert.remove_file(tmp_path / "u.keras", tmp_path / "plain.keras")
     assert config(tmp_path / "plain.keras") == config(unbuilt)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_averaging_optimizers_are_refused(tmp_path: Path, wrapped: bool) -> None:
+    """Keras averages kernels before it calls the constraint, so that fit would end above the bound:
+    a model whose optimizer does so is refused, in a file and in memory, for this target only."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    optimizer = keras.optimizers.Adam(use_ema=True, gradient_accumulation_steps=2)
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if wrapped else optimizer
+    model.compile(optimizer, "mse")
+    model.save(tmp_path / "ema.keras")
+    with pytest.raises(UnsupportedError, match="its optimizer averages weights") as error:
+        snconvert.apply_file(tmp_path / "ema.keras", tmp_path / "sn.keras", target="constraint")
+    assert error.value.file == str(tmp_path / "ema.keras")
+    with pytest.raises(UnsupportedError, match="its optimizer averages weights"):
+        snconvert.apply(model, target="constraint")
+    with pytest.raises(UnsupportedError, match="its optimizer averages weights"):
+        snconvert.plan(model, target="constraint")
+    assert snconvert.inspect(model, target="constraint").layers
+    snconvert.apply_file(tmp_path / "ema.keras", tmp_path / "sn.keras")

@@ -53,10 +53,10 @@ class Composite(Spectral):
         group, _, own = name.rpartition("/")
         return self.parts()[group].effective_kernel(own)
 
-    def converge(self) -> None:
-        """Finds `u` of every kernel anew, to be called after one was assigned by hand."""
+    def converge(self, rounds: int | None = None) -> None:
+        """Brings each `u` to its kernel, as `Spectral.converge` does."""
         for part in self.parts().values():
-            part.converge()
+            part.converge(rounds)
 
     def _build_parts(self, *shapes: Any) -> None:
         refuse_adapters(self)

@@ -6,7 +6,7 @@ A projection replaces the kernel after a step of the optimizer by the kernel tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from snconvert.layers.power import scale, stacked, times
+from snconvert.layers.refusals import EXACT_TRACED, LayerOptionError
 from snconvert.layers.start import random_u, warm_u
 from snconvert.layers.tracking import follow
 from snconvert.matrix import MatrixView
@@ -63,6 +64,19 @@ class Memory:
             for variable, vector in zip(self.vectors, vectors, strict=True):
                 variable.assign(vector)
 
+    def converge(self, rounds: int | None) -> None:
+        """Brings `u` to the kernel as it is: by so many rounds, or exactly for `None`."""
+        if self._variable is None:
+            return
+        if rounds is None:
+            u = start(self._variable, self.view, exact=True)
+            vectors = [ops.convert_to_tensor(each) for each in (u, np.zeros_like(u))]
+        else:
+            kernel = ops.cast(ops.stop_gradient(self._variable.value), "float32")
+            u, p = self.vectors
+            _, *vectors = follow(stacked(kernel, self.view), u, p, rounds)
+        self.store(vectors)
+
     def u(self) -> Array:
         """Returns `u` as numbers, found from the kernel if it could not be kept."""
         if self._stale and self._variable is not None:
@@ -85,17 +99,28 @@ def projected(
     return times(kernel, scale(norm, settings.mode, settings.bound)), [u, p]
 
 
-def start(kernel: Any, view: MatrixView) -> Array:
-    """Returns the `u` of a kernel, or a random one where its numbers are not at hand."""
+def start(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
+    """Returns the `u` of a kernel, or a random one where its numbers are not at hand.
+
+    Args:
+        kernel: A variable or a tensor.
+        view: How it is read as a stack of matrices.
+        exact: Whether the leading singular vector itself is wanted, however large the kernel is.
+
+    Raises:
+        LayerOptionError: An exact `u` is wanted, and the numbers are not at hand.
+    """
     # Of a variable its own value: within a stateless scope there is only a tracer for it.
     value = kernel._value if isinstance(kernel, keras.Variable) else kernel  # noqa: SLF001
     with outside_graph():
         try:
             numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")
-        except (NotImplementedError, TypeError, RuntimeError):
+        except (NotImplementedError, TypeError, RuntimeError) as error:
+            if exact:
+                raise LayerOptionError(*EXACT_TRACED) from error
             # A tensor that is traced: by TensorFlow, by JAX, and within PyTorch's `torch.func`.
             return random_u(view)
-    return warm_u(numbers, view)
+    return warm_u(numbers, view, exact=exact)
 
 
 def outside_graph() -> AbstractContextManager[Any]:
@@ -104,6 +129,13 @@ def outside_graph() -> AbstractContextManager[Any]:
         return nullcontext()
     scope: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
     return scope
+
+
+def without_autograph(function: Callable[..., None]) -> Callable[..., None]:
+    """Returns a function that TensorFlow calls as it is, also where it rewrites the caller."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    return import_module("tensorflow").autograph.experimental.do_not_convert(function)  # type: ignore[no-any-return]
 
 
 def _kept(name: str, value: Array) -> Any:

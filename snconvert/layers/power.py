@@ -35,7 +35,7 @@ def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
 
     Args:
         matrix: float32 `(b, m, n)` or `(m, n)`; or a convolution as a map.
-        u: float32 `(b, n)`, unit rows.
+        u: float32 `(b, n)`, directions.
         rounds: How many, at least 1.
 
     Returns:
@@ -81,9 +81,11 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
-    """Returns `max |W u|`, which equals sigma when `u` is the leading singular vector."""
-    # A copy, which torch's backward pass finds unchanged after a training call has moved `u`.
-    u = ops.copy(ops.convert_to_tensor(u, "float32"))
+    """Returns `max |W u| / |u|`, which is sigma when `u` is along the leading singular vector.
+
+    Weights that were averaged have a `u` shorter than 1. One of zeros gives the norm 0.
+    """
+    u = unit_rows(SPACE, ops.convert_to_tensor(u, "float32"), None, TINY)
     return norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)[0]
 
 

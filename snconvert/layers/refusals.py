@@ -13,6 +13,13 @@ from snconvert.settings import Settings
 _BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
 
 
+EXACT_TRACED = (
+    "the exact u cannot be found while a function is traced, as kernels have no numbers there",
+    "Call converge outside of it, or give rounds",
+)
+"""What is wrong, and how to fix it."""
+
+
 class LayerOptionError(OptionError, ValueError):
     """A constructor argument has a value that cannot work; Keras users catch `ValueError`."""
 
@@ -65,6 +72,18 @@ def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Setting
         raise LayerOptionError(
             error.what, error.fix, path=path, class_name=layer.__name__
         ) from error
+
+
+def check_rounds(rounds: Any) -> None:
+    """Sees to it that `rounds` of `converge` is `None` or a whole number from 1 on.
+
+    Raises:
+        LayerOptionError: It is something else.
+    """
+    if rounds is not None and (type(rounds) is not int or rounds < 1):
+        raise LayerOptionError(
+            f"rounds is {rounds!r}", "Give a whole number from 1 on, or None for the exact u"
+        )
 
 
 def refuse_adapters(layer: keras.layers.Layer) -> None:

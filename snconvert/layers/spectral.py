@@ -21,7 +21,15 @@ from snconvert.layers.power import (
     stacked,
     times,
 )
-from snconvert.layers.refusals import check_options, check_stored, refuse_adapters, unsupported
+from snconvert.layers.refusals import (
+    EXACT_TRACED,
+    LayerOptionError,
+    check_options,
+    check_rounds,
+    check_stored,
+    refuse_adapters,
+    unsupported,
+)
 from snconvert.layers.start import is_loading, random_u, warm_u
 from snconvert.matrix import MatrixView
 from snconvert.rules import Config, Kernel, KernelRule
@@ -56,8 +64,8 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     A training call (`training=True` on a layer that is not frozen) does `power_iterations` rounds
     from `u`, stores the new `u`, and lets the gradient flow through sigma. A layer called twice in
-    a step moves `u` twice, each time from where it is. Any other call takes `sigma = |W u|` and
-    changes nothing. `W` itself, on which regularizers and constraints act, is written by the
+    a step moves `u` twice, each time from where it is. Any other call takes `sigma = |W u| / |u|`
+    and changes nothing. `W` itself, on which regularizers and constraints act, is written by the
     optimizer only. A kernel of zeros stays zero.
 
     With `norm="operator"` sigma is the norm of a convolution as a map, with its strides, padding,
@@ -123,7 +131,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             rows = self._u_rows(name)
             found, new = power_iteration(self._matrix(name), rows, self.power_iterations)
             norm = self._as_bound(name, found)
-            u = getattr(self, self._prefix(name) + "u")
+            u = self._u(name)
             u.assign(ops.reshape(new, u.shape))
         else:
             norm = self._norm(name)
@@ -137,10 +145,27 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         """Returns `s(sigma) * W` as inference uses it, in the shape and dtype of the kernel."""
         return times(self._raw(name), self.kernel_scale(name))
 
-    def converge(self) -> None:
-        """Finds `u` anew, to be called after a kernel was assigned by hand."""
+    def converge(self, rounds: int | None = None) -> None:
+        """Brings each `u` to its kernel, after kernels were averaged or assigned by hand.
+
+        For all layers of a model there is `snconvert.converge`.
+
+        Args:
+            rounds: Rounds of power iteration from the current `u`. `None` finds the leading
+                singular vector itself.
+
+        Raises:
+            LayerOptionError: `rounds` is no whole number from 1 on, or `None` while a function is
+                traced.
+        """
+        check_rounds(rounds)
         for name in self._own_kernels():
-            getattr(self, self._prefix(name) + "u").assign(self._fresh_u(name, exact=True))
+            if rounds is None:
+                new = self._fresh_u(name, exact=True)
+            else:
+                _, new = power_iteration(self._matrix(name), self._u_rows(name), rounds)
+            u = self._u(name)
+            u.assign(ops.reshape(new, u.shape))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the configuration of the Keras layer, then the four options."""
@@ -245,9 +270,13 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         conv = self._map(name)
         return stack if conv is None else ConvolutionMap(stack, view, conv)
 
+    def _u(self, name: str) -> Any:
+        """The variable `u` of a kernel."""
+        return getattr(self, self._prefix(name) + "u")
+
     def _u_rows(self, name: str) -> Any:
         """`u` as rows, one a block."""
-        u = getattr(self, self._prefix(name) + "u")
+        u = self._u(name)
         return u if self._map(name) is None else ops.reshape(u, (u.shape[0], -1))
 
     def _as_bound(self, name: str, norm: Norm) -> Norm:
@@ -266,7 +295,9 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             return random_u(view, conv)  # what is found for these kernels would be replaced
         try:
             kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
-        except (NotImplementedError, TypeError):
+        except (NotImplementedError, TypeError) as error:
+            if exact:
+                raise LayerOptionError(*EXACT_TRACED) from error
             return random_u(view, conv)  # no value while a function is traced; training finds it
         return warm_u(kernel, view, conv, exact=exact)
 

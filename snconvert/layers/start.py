@@ -53,7 +53,7 @@ def warm_u(
         kernel: float32.
         view: How it is read as a stack `(b, m, n)`.
         conv: The convolution whose norm is sigma, if it is not that of the stack.
-        exact: Take the time that a large map needs.
+        exact: Take the time that a large kernel or map needs.
 
     Returns:
         float32 unit rows `(b, n)`, or blocks `(b, *conv.outputs, n)`; random ones for a kernel that
@@ -66,7 +66,7 @@ def warm_u(
     """
     if conv is not None:
         return _warm_map(kernel, view, conv, exact=exact)
-    if kernel.size <= _EXACT:
+    if exact or kernel.size <= _EXACT:
         try:
             return leading_triplet(kernel, view).u
         except KernelError:

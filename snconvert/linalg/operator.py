@@ -95,7 +95,7 @@ def operator_triplet(
 def image_norm(
     kernel: Array, view: MatrixView, conv: Convolution, u: Array, *, bfloat16: bool = False
 ) -> float:
-    """Returns what the layers take for sigma: `factor * max |A' u|` over the blocks, in float64.
+    """Returns what the layers take for sigma: `factor * max |A' u| / |u|` over the blocks.
 
     Args:
         kernel: As for `leading_triplet`, finite.
@@ -103,12 +103,17 @@ def image_norm(
         conv: The map `A`.
         u: float32 `(b, *conv.outputs, n)`.
         bfloat16: Whether the kernel's 16 bits are those of a bfloat16.
+
+    Returns:
+        The norm, computed in float64; a `u` of zeros adds nothing to it.
     """
     exponent = checked_scan(kernel, bfloat16=bfloat16).exponent
     taps, lift = _taps(view.matrix(kernel), exponent, conv, bfloat16=bfloat16)
     largest = 0.0
     for block, vector, raised in zip(taps, u.astype(np.float64), lift, strict=True):
-        length = float(np.linalg.norm(adjoint(vector[None], block, conv)))
+        length = float(np.linalg.norm(vector))
+        if length:
+            length = float(np.linalg.norm(adjoint(vector[None], block, conv))) / length
         with np.errstate(over="ignore"):
             largest = max(largest, float(np.ldexp(length, raised + exponent)))
     return largest * conv.factor

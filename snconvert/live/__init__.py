@@ -13,6 +13,7 @@ _HOME = {
     "apply": "carrier",
     "apply_through_keras": "files",
     "bake": "undoing",
+    "converge": "convergence",
     "convert": "carrier",
     "inspect": "carrier",
     "load_plain_weights": "weights",

@@ -22,7 +22,7 @@ from snconvert.live.adoption import (
 from snconvert.live.constraining import constrain, only_constrainable
 from snconvert.live.copying import Copies
 from snconvert.live.kernels import Triplets, layer_reports, measure
-from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
+from snconvert.live.optimizers import add_slots, averages, check_slots, optimizers_of
 from snconvert.live.patched import mark_owners
 from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
@@ -32,6 +32,7 @@ from snconvert.plans import Plan, Skip, Step, nothing_to_convert
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
+from snconvert.targets.constraint import check_averages
 
 _SEE = "See snconvert.inspect for every layer, and kinds, only and exclude"
 StrPath = str | os.PathLike[str]
@@ -228,6 +229,8 @@ def _find(
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
         raise nothing_to_convert(wanted, _SEE)
+    if not lenient and made.target == "constraint":
+        check_averages(averages(all_layers(model)))
     started = time.perf_counter()
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient

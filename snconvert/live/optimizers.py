@@ -28,13 +28,31 @@ _AVERAGE = "average"
 
 def optimizers_of(layers: Sequence[Any]) -> list[Any]:
     """Returns the optimizers that are built, of all models among some layers."""
+    return [optimizer for optimizer in _optimizers(layers) if optimizer.built]
+
+
+def averages(layers: Sequence[Any]) -> bool:
+    """Whether an optimizer of some layers keeps moving averages of the weights (`use_ema`)."""
+    return any(part.use_ema for optimizer in _optimizers(layers) for part in _parts(optimizer))
+
+
+def _optimizers(layers: Sequence[Any]) -> list[Any]:
     found = {
         id(value): value
         for layer in layers
         for value in vars(layer).values()
-        if isinstance(value, keras.optimizers.Optimizer) and value.built
+        if isinstance(value, keras.optimizers.Optimizer)
     }
     return list(found.values())
+
+
+def _parts(optimizer: Any) -> Iterator[Any]:
+    """Yields an optimizer and those inside it."""
+    yield optimizer
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        yield from optimizer._inner_optimizers
+    elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        yield from _parts(optimizer.inner_optimizer)
 
 
 def check_slots(optimizer: Any) -> None:

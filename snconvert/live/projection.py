@@ -9,8 +9,16 @@ from weakref import WeakKeyDictionary
 import keras
 
 from snconvert.errors import OptionError, SelectionError
-from snconvert.layers.memory import JAX, Memory, outside_graph, projected, start
+from snconvert.layers.memory import (
+    JAX,
+    Memory,
+    outside_graph,
+    projected,
+    start,
+    without_autograph,
+)
 from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.optimizers import averages
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe, recipe
@@ -24,7 +32,9 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
     After each optimizer step the selected kernels `W` become `bound / sigma * W` (`hard`) or
     `min(1, bound / sigma) * W` (`cap`), all in one compiled step. The model stays as it is, plain
     layers and all; `u` is kept between the steps and goes with the callback. Frozen kernels are
-    left alone. With `steps_per_execution` above 1, it comes after that many steps.
+    left alone. With `steps_per_execution` above 1, it comes after that many steps. Where the
+    optimizer averages weights (`use_ema`), what `fit` ends with are the averages, which are
+    projected as well.
 
     Args:
         **options: As for `project`.
@@ -60,7 +70,14 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
         if self._projection is not None:
             self._projection()
 
+    def on_train_end(self, logs: Any = None) -> None:
+        """Projects the averages with which Keras has replaced the weights by now, if it has."""
+        del logs
+        if averages([self.model]):
+            Projection(self.model, self._recipe)()
 
+
+@without_autograph
 def project(model: Layer, **options: Any) -> None:
     """Scales the kernels of a model to a bound; to be called after each optimizer step.
 
@@ -112,9 +129,19 @@ class Projection:
         """Projects every kernel."""
         self._step()
 
+    def converge(self, rounds: int | None) -> None:
+        """Brings each `u` to its kernel, which stays as it is."""
+        for _, memory, _ in self._kernels:
+            memory.converge(rounds)
+
 
 _Kernels = list[tuple[Any, Memory, Settings]]
 _PROJECTIONS: WeakKeyDictionary[Layer, list[tuple[Recipe, Projection]]] = WeakKeyDictionary()
+
+
+def projections_of(model: Layer) -> list[Projection]:
+    """Returns what `project` remembers of a model."""
+    return [projection for _, projection in _PROJECTIONS.get(model, ())]
 
 
 def _checked(options: dict[str, Any]) -> Recipe:

@@ -7,10 +7,12 @@ constraint's configuration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from snconvert.archive.contents import Product
 from snconvert.constrained import argument_of, entry, unusual
+from snconvert.errors import UnsupportedError
 from snconvert.inventory import Stored
 from snconvert.linalg.singular import Triplet
 from snconvert.rewriting import Edits
@@ -39,6 +41,39 @@ def why_not(node: Node, rule: KernelRule, *, built: bool) -> str | None:
     if not built and any(kernel.view is not usual_view for kernel in kernels):
         return "not built yet: a constraint needs the shape of the kernel"
     return None
+
+
+def check_averages(averages: bool) -> None:
+    """Refuses a model whose optimizer averages weights.
+
+    Keras' optimizers average what a step gives before they call the constraint, and `fit` ends with
+    the averages in the model.
+
+    Raises:
+        UnsupportedError: It does.
+    """
+    if averages:
+        raise UnsupportedError(
+            "its optimizer averages weights (use_ema), and does so before it calls a constraint, so"
+            " that the averages, with which fit ends, are above the bound",
+            "Use --target layer, or keep the model and train it with the callback"
+            " snconvert.SpectralProjection; or compile it without use_ema",
+        )
+
+
+def averages(entry: Mapping[str, Any]) -> bool:
+    """Whether the optimizer in a model's configuration, or one inside it, averages weights."""
+    compiled = entry.get("compile_config")
+    optimizer = compiled.get("optimizer") if isinstance(compiled, Mapping) else None
+    return any(part.get("use_ema") is True for part in _mappings(optimizer))
+
+
+def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        yield value
+    if isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _mappings(inner)
 
 
 def new_class(node: Node, _: KernelRule) -> str:
