@@ -86,7 +86,7 @@ def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
         largest = max(largest, float(np.abs(wanted).max(initial=0.0)))
     by_ = "" if factor == 1.0 else f" from {factor:.6g} times what it was"
     what = f"{count} of {a.size} numbers differ{by_}, by up to {gap:.3g} (the largest is"
-    return Compared(None, f"{what} {largest:.3g})")
+    return Compared(None, f"{what} {largest:.3g})", count)
 
 
 def _product(numbers: Array, dtype: str, factor: Any) -> Array:

@@ -103,13 +103,20 @@ def compare_arrays(
     return explained
 
 
+_WAYS_BACK: tuple[Way, ...] = ("bake", "remove")
 _UNKNOWN = Compared(None, "by what it is to be divided is not recorded")
 
 
 def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
     """Returns what explains the most kernels that are plain now; it has to explain them all."""
-    ways = [way for each in results for way, result in each.items() if result.factor is not None]
-    return "bake" if ways.count("bake") >= ways.count("remove") else "remove"
+    kernels = [ways for ways in results if "apply" not in ways]
+
+    def wrong(way: Way) -> tuple[int, int]:
+        left = [ways.get(way, _UNKNOWN) for ways in kernels]
+        left = [result for result in left if result.factor is None]
+        return len(left), sum(result.off for result in left)
+
+    return min(_WAYS_BACK, key=wrong)
 
 
 def compared(

@@ -175,7 +175,8 @@ def _wrong_numbers(told: Mapping[str, Any], one: Converted) -> Iterator[str]:
     residual = max((p.residual for p in one.proved), default=None)
     near = _NEAR if one.half else _SAME
     for name, value, off in (("sigma", sigma, _SAME), ("sigma_after", after, near)):
-        if not _is_near(told.get(name), value, rel=off):
+        known = value is not None or not one.proved  # why it is not known is told elsewhere
+        if known and not _is_near(told.get(name), value, rel=off):
             yield f"has the {name} {printable(told.get(name))}, where it is {value}"
     if not _is_near(told.get("residual"), residual, absolute=near):
         yield f"has the residual {printable(told.get('residual'))}, where it is {residual}"

@@ -121,10 +121,12 @@ class Compared(NamedTuple):
     Attributes:
         factor: By what the first was multiplied, `None` if it is no such multiple.
         what: What differs then.
+        off: How many numbers do.
     """
 
     factor: float | None
     what: str = ""
+    off: int = 0
 
 
 class Proof(NamedTuple):

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 from snconvert.differing import Findings
 from snconvert.errors import printable
 from snconvert.layers.spectral import Spectral
@@ -22,8 +24,7 @@ _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
     """Tells which variables are trained in another way than those of before.
 
-    A conversion gives variables constraints, and changes nothing else of them. Layers are paired by
-    their routes, in which those that were wrapped have no partner.
+    A conversion gives variables constraints, and changes nothing else of them.
 
     Args:
         before: A live model.
@@ -36,14 +37,21 @@ def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
             found.differ(variable.path, "its layer's SpectralNorm is not on the variable")
     one, two = (dict(descendants(model)) for model in (before, after))
     for route in one.keys() & two.keys():
-        pairs = [_own(one[route], ours[0]), _own(two[route], ours[1])]
+        x, y = one[route], two[route]
+        if _is_wrapper(x) != _is_wrapper(y):
+            x, y = (part.layer if _is_wrapper(part) else part for part in (x, y))
+        pairs = [_own(x, ours[0]), _own(y, ours[1])]
         if len(pairs[0]) == len(pairs[1]):
-            for x, y in zip(*pairs, strict=True):
-                for name, value in x[1].items():
-                    other = y[1][name]
+            for (_, then), (variable, now) in zip(*pairs, strict=True):
+                for name, value in then.items():
+                    other = now[name]
                     if value != other and {value, other} != {_NONE, _OURS}:
                         what = f"{name} is {printable(value)} before, {printable(other)} after"
-                        found.differ(y[0].path, what)
+                        found.differ(variable.path, what)
+
+
+def _is_wrapper(layer: Layer) -> bool:
+    return type(layer) is keras.layers.SpectralNormalization
 
 
 def _ours(model: Layer) -> Iterator[tuple[int, tuple[Any, Any]]]:
