@@ -14,18 +14,17 @@ from snconvert.archive.source import Source, open_source
 from snconvert.children import IN_CHILD
 from snconvert.convolution import joint_range
 from snconvert.errors import (
-    SelectionError,
     located,
-    printable,
 )
 from snconvert.h5paths import group_paths
 from snconvert.linalg.singular import bounds_of
 from snconvert.measuring import Measured, measure
 from snconvert.opened import Opened, describe, kernel_shape, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
-from snconvert.plans import Plan, Skip, Step, make_plan
+from snconvert.plans import Plan, Skip, Step, make_plan, nothing_to_convert
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
+from snconvert.references import needs
 from snconvert.report import (
     BOUNDED,
     NO_KERNEL,
@@ -78,7 +77,7 @@ def convert_file(
             check_output(source, output, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
-            raise SelectionError(*_nothing(plan))
+            raise nothing_to_convert(plan)
         to = None if dry_run else output
         outcomes = plan.outcomes if to is None else plan.steps
         status = "convertible" if to is None else "converted"
@@ -122,6 +121,7 @@ def convert_file(
         seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
+        needs=needs(model.root.entry),
     )
 
 
@@ -220,16 +220,6 @@ def _seen_by(target: Target, model: Opened, outcome: Step | Skip) -> Step | Skip
     stored = model.inventory.get(outcome.node)
     obstacle = target.obstacle(outcome.node, outcome.rule, stored)
     return outcome if obstacle is None else Skip(outcome.node, obstacle, outcome.rule)
-
-
-def _nothing(plan: Plan) -> tuple[str, str]:
-    reasons: dict[str, str] = {}
-    for outcome in plan.outcomes:
-        if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral or outcome.node.opaque):
-            reasons.setdefault(outcome.reason, printable(outcome.path))
-    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
-    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
-    return what, "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
 
 
 def _layer_reports(

@@ -15,7 +15,7 @@ from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
 from snconvert.tree import Node, model_root, parse
 from snconvert.versions import check_groups, check_version, is_keras_2
-from snconvert.vetting import vet
+from snconvert.vetting import vet, warnings_of
 
 _SCAN_SECONDS, _MOST_SECONDS = 5.0, 60.0
 
@@ -76,7 +76,7 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     if not (opaque and root.opaque):
         root = model_root(root)
     aged = check_version(root, metadata)
-    return Described(source, metadata, root, (*source.warnings, *aged, *map(str, findings)))
+    return Described(source, metadata, root, (*source.warnings, *aged, *warnings_of(findings)))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:

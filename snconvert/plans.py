@@ -15,6 +15,7 @@ from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
 _LISTED = 12
+_REASONS = 4
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
@@ -97,6 +98,37 @@ def make_plan(
     return Plan(tuple(outcomes))
 
 
+def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
+    """Returns the error for a plan without a step, which says why there is none.
+
+    Args:
+        plan: The plan.
+        python: Whether options are named as in Python, not as on the command line.
+    """
+    skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
+    done = [skip for skip in skips if skip.spectral]
+    left = [skip for skip in skips if not skip.spectral and (skip.rule or skip.node.opaque)]
+    see = "snconvert.inspect" if python else "`snconvert inspect`"
+    names = "kinds, only and exclude" if python else "--kinds, --only and --exclude"
+    if done:
+        count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
+        rest = f"; {_reasons(left)}" if left else ""
+        return SelectionError(
+            f"nothing left to convert: {count} ({_reasons(done)}){rest}",
+            f"To convert them anew, `remove` that first; {names} choose others",
+        )
+    why = f" ({_reasons(left)})" if left else ": no layer here has a rule"
+    return SelectionError(f"nothing to convert{why}", f"See {see} for every layer, and {names}")
+
+
+def _reasons(skips: Sequence[Skip]) -> str:
+    """Returns each reason with the first layer that it holds for."""
+    reasons: dict[str, str] = {}
+    for skip in skips:
+        reasons.setdefault(skip.reason, printable(skip.path))
+    return "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:_REASONS])
+
+
 def is_leaf(node: Node) -> bool:
     """Whether the plan lists the node: everything but the containers that were opened."""
     if node.spectral:
@@ -177,6 +209,8 @@ def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target
 
 
 def _no_rule(node: Node) -> str:
+    if node.own_entry is not node.entry:
+        return "opaque: a custom class with converted layers, which --import shows"
     if node.opaque:
         return "opaque: a custom class, carried over untouched"
     return f"no rule for {node.class_name}"

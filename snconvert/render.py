@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.errors import printable
-from snconvert.report import NO_KERNEL, LayerReport, Report, norm_of
+from snconvert.report import NO_KERNEL, LayerReport, Report, keras_opens, norm_of
 from snconvert.rules import RULES, KernelRule
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ def closing(report: Report) -> list[str]:
         f"{printable(report.source)}: {done}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
-    if report.target == "layer" and report.verb == "apply":
-        lines.append("load it with `import snconvert` and keras.saving.load_model")
+    ours = report.verb == "apply" and report.target != "keras"
+    first = [*(["`import snconvert`"] if ours else []), *report.needs]
+    if first and keras_opens(report.output):
+        lines.append(f"load it with {', '.join(first)} and keras.saving.load_model")
     return lines
 
 

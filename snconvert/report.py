@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -98,6 +99,7 @@ class Report:
         seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
+        needs: What has to be there before Keras loads the output, in words (`import my_net`).
     """
 
     source: str
@@ -112,6 +114,7 @@ class Report:
     seconds_sigma: float = 0.0
     warnings: tuple[str, ...] = ()
     verb: str = "apply"
+    needs: tuple[str, ...] = ()
 
     @property
     def converted(self) -> int:
@@ -138,6 +141,11 @@ class Report:
             "seconds": round(self.seconds, 3),
             "layers": [layer.as_json() for layer in self.layers],
         }
+
+
+def keras_opens(output: str) -> bool:
+    """Whether Keras opens a result under its name: files end in `.keras`, folders do not."""
+    return os.path.isdir(output) != output.endswith(".keras")
 
 
 class Progress(NamedTuple):

@@ -23,6 +23,7 @@ from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
+from snconvert.references import needs
 from snconvert.report import NO_KERNEL, LayerReport, Report, Tell, adding_up, common
 from snconvert.rewriting import write_model
 from snconvert.rules import RULES, SPECTRAL
@@ -142,6 +143,7 @@ def undo_file(
         seconds=time.perf_counter() - started,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
         verb=verb,
+        needs=needs(model.root.entry),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError, SelectionError, printable
+from snconvert.errors import OptionError
 from snconvert.live.adoption import (
     adopt,
     check_fit,
@@ -27,7 +27,7 @@ from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import COMPILED, Layer, descendants
 from snconvert.live.wrapping import wrap
-from snconvert.plans import Plan, Skip, Step
+from snconvert.plans import Plan, Skip, Step, nothing_to_convert
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
@@ -221,7 +221,7 @@ def _find(
     if made.target == "constraint":
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
-        raise SelectionError(*_nothing(wanted))
+        raise nothing_to_convert(wanted, python=True)
     started = time.perf_counter()
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
@@ -245,16 +245,6 @@ def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerRepor
         return reports
     # The layers keep their classes.
     return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
-
-
-def _nothing(wanted: Plan) -> tuple[str, str]:
-    reasons: dict[str, str] = {}
-    for outcome in wanted.outcomes:
-        if isinstance(outcome, Skip) and (outcome.rule or outcome.spectral):
-            reasons.setdefault(outcome.reason, printable(outcome.path))
-    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
-    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
-    return what, "See snconvert.inspect for every layer, and kinds, only and exclude"
 
 
 def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
