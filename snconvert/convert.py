@@ -19,7 +19,7 @@ from snconvert.errors import (
 from snconvert.h5paths import group_paths
 from snconvert.linalg.singular import bounds_of
 from snconvert.measuring import Measured, measure
-from snconvert.opened import Opened, describe, kernel_shape, open_weights
+from snconvert.opened import Opened, describe, keras_loads, kernel_shape, open_weights
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Skip, Step, make_plan, nothing_to_convert
 from snconvert.provenance import record, with_record
@@ -122,6 +122,7 @@ def convert_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
         needs=needs(model.root.entry),
+        loads=keras_loads(model),
     )
 
 

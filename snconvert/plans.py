@@ -117,6 +117,11 @@ def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
             f"nothing left to convert: {count} ({_reasons(done)}){rest}",
             f"To convert them anew, `remove` that first; {names} choose others",
         )
+    if left and all(skip.obstacle for skip in left):
+        return SelectionError(
+            f"nothing that can be converted ({_reasons(left)})",
+            "Convert the model before it is quantised or given adapters",
+        )
     why = f" ({_reasons(left)})" if left else ": no layer here has a rule"
     return SelectionError(f"nothing to convert{why}", f"See {see} for every layer, and {names}")
 

@@ -83,7 +83,7 @@ def closing(report: Report) -> list[str]:
     ]
     ours = report.verb == "apply" and report.target != "keras"
     first = [*(["`import snconvert`"] if ours else []), *report.needs]
-    if first and keras_opens(report.output):
+    if first and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(first)} and keras.saving.load_model")
     return lines
 

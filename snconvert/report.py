@@ -100,6 +100,7 @@ class Report:
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
+        loads: Whether Keras loads it as it is; else a warning says why not.
     """
 
     source: str
@@ -115,6 +116,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     verb: str = "apply"
     needs: tuple[str, ...] = ()
+    loads: bool = True
 
     @property
     def converted(self) -> int:

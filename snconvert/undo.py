@@ -18,7 +18,7 @@ from snconvert.archive.source import open_source
 from snconvert.children import IN_CHILD
 from snconvert.constrained import found_in, settings_of
 from snconvert.errors import OptionError, SelectionError, located
-from snconvert.opened import Opened, describe, kernel_shape, open_weights
+from snconvert.opened import Opened, describe, keras_loads, kernel_shape, open_weights
 from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
@@ -144,6 +144,7 @@ def undo_file(
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
         verb=verb,
         needs=needs(model.root.entry),
+        loads=keras_loads(model),
     )
 
 

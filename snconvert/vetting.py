@@ -42,7 +42,10 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         where = f"{printable(self.path)} ({printable(self.class_name)})" if self.path else "model"
-        return f"{where}: {self.what}; it was not run and is carried over untouched"
+        return (
+            f"{where}: {self.what}; it was not run and is carried over untouched, and Keras loads"
+            " the file with safe_mode=False only"
+        )
 
 
 def warnings_of(findings: Iterable[Finding]) -> list[str]:
@@ -51,7 +54,7 @@ def warnings_of(findings: Iterable[Finding]) -> list[str]:
     for finding in findings:
         kinds.setdefault((finding.class_name, finding.what), []).append(finding)
     return [
-        f"{first} (and so are {len(rest)} more)" if rest else str(first)
+        f"{first} ({len(rest)} more of the kind)" if rest else str(first)
         for first, *rest in kinds.values()
     ]
 

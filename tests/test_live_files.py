@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -240,6 +241,46 @@ def test_what_has_to_be_imported(models, tmp_path):
     assert hint(target="keras").startswith("wrote ")
     report = apply_file(source, tmp_path / "out.h5")
     assert closing(report)[-1].startswith("wrote ")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a24_lambda.keras", "safe_mode=False only"),
+        (
+            "a30_multiple_models_same_layer_nested.keras",
+            "^s2/tied .Dense. is s1/tied in another",
+        ),
+    ],
+)
+def test_no_word_of_loading_what_keras_does_not_load(name, why, models, tmp_path):
+    """Such a file is converted, with a warning that says why, and without the usual hint."""
+    with pytest.raises((ValueError, TypeError)):
+        keras.saving.load_model(models / name)
+    report = apply_file(models / name, tmp_path / "out.keras")
+    (warning,) = report.warnings
+    assert re.search(why, warning)
+    assert closing(report)[-1].startswith("wrote ")
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
+@pytest.mark.parametrize("inside_first", [False, True])
+def test_layers_in_two_places(inside_first, tmp_path):
+    """A warning says so of those files with shared layers that Keras does not load, and of no
+    other."""
+    inputs = keras.Input((3,))
+    tied = keras.layers.Dense(3, name="tied")
+    part = keras.Model(inputs, tied(inputs), name="part")
+    outputs = tied(part(inputs)) if inside_first else part(tied(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "model.keras")
+    try:
+        keras.saving.load_model(tmp_path / "model.keras")
+        loads = True
+    except ValueError:
+        loads = False
+    assert loads is not inside_first
+    warnings = apply_file(tmp_path / "model.keras", dry_run=True).warnings
+    assert [("in another place" in text) for text in warnings] == ([] if loads else [True])
 
 
 def test_unsafe_references_are_refused(tmp_path):

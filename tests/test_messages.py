@@ -201,6 +201,14 @@ MESSAGES = (
         "`remove` that first",
     ),
     Message(
+        errors.SelectionError,
+        lambda folder: ["apply", MODELS / "a13_quant_int8.keras", "-o", folder / "out"],
+        "int8.keras: ",
+        "nothing that can be converted",
+        r"dense: quantized layers \(int8\)",
+        "before it is quantised",
+    ),
+    Message(
         errors.UnsupportedError,
         case("cfg_lora.keras", "--only", "a"),
         r"cfg_lora.keras: a \(Dense\)",

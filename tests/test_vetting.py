@@ -489,7 +489,7 @@ def test_layers_that_run_code_are_found_once(name):
         findings = vet(within({**form, "class_name": name, "config": config}))
         assert [(f.path, f.class_name) for f in findings] == [("a/lam", name)]
         assert str(findings[0]).startswith(f"a/lam ({name}): this ")
-        assert str(findings[0]).endswith("carried over untouched")
+        assert str(findings[0]).endswith("safe_mode=False only")
 
 
 def test_findings_come_in_the_order_of_the_file():
@@ -597,4 +597,4 @@ def test_a_finding_is_told_once():
     findings = vet({"module": "keras", "class_name": "Sequential", "config": {"layers": layers}})
     (sentence,) = warnings_of(findings)
     assert sentence.startswith("l0 (Lambda): this lambda layer")
-    assert sentence.endswith("(and so are 2 more)")
+    assert sentence.endswith("safe_mode=False only (2 more of the kind)")
