@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from snconvert.archive.source import refuse_url
 from snconvert.convert import convert_file, inspect_file
 from snconvert.errors import OptionError, printable
 from snconvert.recipe import recipe
-from snconvert.report import Progress, Report
+from snconvert.report import Progress, Report, keras_opens
 from snconvert.rules import KernelRule
 from snconvert.undo import Verb, choosing, undo_file
 
@@ -283,7 +284,7 @@ def _undo(
 def _openable(report: Report) -> Report:
     """Warns where Keras will not open the result under the name it was given."""
     output = report.output
-    if output is None or os.path.isdir(output) != output.endswith(".keras"):
+    if output is None or keras_opens(output):
         return report
     rule = "a folder may not" if os.path.isdir(output) else "a file must"
     named = f"the name of {rule} end in .keras"
@@ -297,6 +298,7 @@ def _check_path(source: Any, for_models: str) -> None:
             f"a {type(source).__name__} is no path of a file",
             f"Give a path, or a keras.Model to {for_models}",
         )
+    refuse_url(os.fspath(source))
 
 
 def _target(source: StrPath, output: StrPath | None, in_place: bool, verb: str) -> str:

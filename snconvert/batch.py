@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from snconvert import signals
 from snconvert.api import SUFFIXES, default_output
+from snconvert.archive.source import refuse_url
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.report import Report
 
@@ -29,8 +30,13 @@ _TIDYING = 10.0  # seconds that a job which is ended has to clean up
 
 
 def means_several(model: str) -> bool:
-    """Whether one argument stands for any number of models: a glob, or a folder of models."""
+    """Whether one argument stands for any number of models: a glob, or a folder of models.
+
+    Raises:
+        SourceError: It is a URL, which may look like a glob.
+    """
     if not os.path.lexists(model):
+        refuse_url(model)
         return glob.has_magic(model)
     return os.path.isdir(model) and not _is_model_folder(model)
 

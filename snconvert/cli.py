@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import typer
 
 from snconvert import __version__, signals
-from snconvert.errors import OptionError, SnconvertError, printable
+from snconvert.errors import OptionError, SnconvertError, counted, printable
 
 if TYPE_CHECKING:
     from snconvert.report import Progress, Report
@@ -246,7 +246,7 @@ def verify(
     with _handled():
         with contextlib.nullcontext() if quiet else _progress_bar() as progress:
             verdict = api.verify(before, after, imports=imports or (), progress=progress)
-        for warning in verdict.warnings if not quiet else ():
+        for warning in counted(verdict.warnings) if not quiet else ():
             about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
             print(f"warning: {about}{warning}", file=sys.stderr)
         if as_json:
@@ -332,7 +332,7 @@ def _run(
                         reports[index] = outcome
         done = [reports[index] for index in sorted(reports)]
         for report in done:
-            for warning in report.warnings if not quiet else ():
+            for warning in counted(report.warnings) if not quiet else ():
                 print(f"warning: {report.source}: {warning}", file=sys.stderr)
         if as_json and (done or several):
             shapes = [report.as_json() for report in done]

@@ -15,11 +15,19 @@ from snconvert.children import IN_CHILD
 from snconvert.errors import located
 from snconvert.h5paths import group_paths
 from snconvert.measuring import Measured, measure, watched
-from snconvert.opened import Opened, describe, kernel_shape, kernels_of, open_weights
+from snconvert.opened import (
+    Opened,
+    describe,
+    keras_loads,
+    kernel_shape,
+    kernels_of,
+    open_weights,
+)
 from snconvert.optimizer_edits import Gammas, optimizer_edits, stored_shapes
 from snconvert.plans import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
 from snconvert.provenance import record, with_record
 from snconvert.recipe import Recipe
+from snconvert.references import needs
 from snconvert.report import (
     BOUNDED,
     NO_KERNEL,
@@ -41,8 +49,6 @@ from snconvert.targets import TARGETS
 from snconvert.targets.constraint import averages, check_averages
 from snconvert.targets.layer import settings_of, spelling_of
 from snconvert.unwrapping import states
-
-_SEE = "See `snconvert inspect` for every layer, and --kinds, --only and --exclude"
 
 
 def convert_file(
@@ -79,7 +85,7 @@ def convert_file(
             check_output(source, output, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
-            raise nothing_to_convert(plan, _SEE)
+            raise nothing_to_convert(plan)
         if recipe.target == "constraint":
             check_averages(averages(model.root.entry))
         to = None if dry_run else output
@@ -126,6 +132,8 @@ def convert_file(
         seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
+        needs=needs(model.root.entry),
+        loads=keras_loads(model),
     )
 
 

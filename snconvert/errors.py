@@ -17,7 +17,8 @@ object. Code deep down raises with `what` and `fix` only; `located` adds *where*
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _LONGEST_NAME = 200
@@ -60,10 +61,11 @@ class SnconvertError(Exception):
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
         # Names in the sentences should be `printable` by then; what was missed is escaped here.
-        sentences = [
-            _escaped(sentence).rstrip(".") + "." for sentence in (self.what, self.fix) if sentence
-        ]
-        return where + " ".join(sentences)
+        sentences = [_escaped(sentence) for sentence in (self.what, self.fix) if sentence]
+        return where + " ".join(
+            sentence if sentence.endswith("...") else f"{sentence.rstrip('.')}."
+            for sentence in sentences
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the pipe from the guarded process; keyword fields travel as state.
@@ -114,6 +116,29 @@ def printable(text: object) -> str:
     """
     line = _escaped(str(text)[: _LONGEST_NAME + 1])
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 3] + "..."
+
+
+def quoted(text: object) -> str:
+    """Returns what another program said as one printable line, cut between two words.
+
+    Example:
+        >>> len(quoted("word " * 100)), quoted("word " * 100)[-12:]
+        (197, 'word word...')
+    """
+    line = " ".join(str(text)[: 2 * _LONGEST_NAME].split())
+    if len(line) > _LONGEST_NAME:
+        line = f"{line[: _LONGEST_NAME - 2].rpartition(' ')[0]}..."
+    return printable(line)
+
+
+def counted(texts: Iterable[str]) -> list[str]:
+    """Returns each text once, with how often it is there.
+
+    Example:
+        >>> counted(["a", "b", "a"])
+        ['a (2 times)', 'b']
+    """
+    return [f"{x} ({n} times)" if n > 1 else x for x, n in Counter(texts).items()]
 
 
 def _escaped(text: str) -> str:

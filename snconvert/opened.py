@@ -11,12 +11,13 @@ from snconvert.archive.contents import Contents
 from snconvert.archive.guard import Worker
 from snconvert.archive.source import Source
 from snconvert.convolution import Convolution
+from snconvert.errors import printable
 from snconvert.h5paths import group_paths
 from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
 from snconvert.tree import Node, model_root, parse
 from snconvert.versions import check_groups, check_version, is_keras_2
-from snconvert.vetting import vet
+from snconvert.vetting import vet, warnings_of
 
 _SCAN_SECONDS, _MOST_SECONDS = 5.0, 60.0
 
@@ -77,7 +78,7 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     if not (opaque and root.opaque):
         root = model_root(root)
     aged = check_version(root, metadata)
-    return Described(source, metadata, root, (*source.warnings, *aged, *map(str, findings)))
+    return Described(source, metadata, root, (*source.warnings, *aged, *warnings_of(findings)))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:
@@ -100,7 +101,33 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
         check_groups(contents.groups)
         others.append("metrics")
     inventory = take_inventory(root, paths, contents, rules, others)
-    return Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
+    warnings = model.warnings
+    for node in _unshared(root, inventory)[:1]:
+        first = printable(node.first.path) if node.first else ""
+        what = f"{printable(node.path)} ({printable(node.class_name)}) is {first} in another place"
+        warnings += (f"{what}: Keras saves such a file, but does not load it",)
+    return Opened(source, model.metadata, root, warnings, paths, contents, inventory)
+
+
+def keras_loads(model: Opened) -> bool:
+    """Whether Keras loads such a model as it is, without a word of the user's."""
+    return not vet(model.root.entry) and not _unshared(model.root, model.inventory)
+
+
+def _unshared(root: Node, inventory: Mapping[Node, Stored]) -> list[Node]:
+    """Returns the second places of layers for which Keras will make a layer of its own.
+
+    It knows them by the id in the first place, which it fails to write there for what lies below
+    another layer or model; and the weights are stored in the first place only.
+    """
+    return [
+        node
+        for node in root.walk()
+        if node.first is not None
+        and (node.parent is None or node.parent.first is None)
+        and "shared_object_id" not in node.first.entry
+        and any(below.first in inventory for below in node.walk())
+    ]
 
 
 def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:

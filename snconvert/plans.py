@@ -16,6 +16,7 @@ from snconvert.settings import Settings
 from snconvert.tree import CONTAINERS, Node
 
 _LISTED = 12
+_REASONS = 4
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
@@ -168,31 +169,45 @@ def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str 
     return Plan(tuple(map(seen, plan.outcomes)))
 
 
-def nothing_to_convert(plan: Plan, see: str) -> SelectionError:
-    """Returns the error that there is nothing to convert, with what can be done about it.
+def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
+    """Returns the error for a plan without a step, which says why there is none and what to do.
 
     Args:
-        plan: A plan without steps.
-        see: Where the user can look.
+        plan: The plan.
+        python: Whether options are named as in Python, not as on the command line.
     """
     skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
-    reasons: dict[str, str] = {}
-    for skip in sorted(skips, key=lambda skip: not skip.spectral):
-        if skip.rule or skip.spectral or skip.node.opaque:
-            reasons.setdefault(skip.reason, printable(skip.path))
-    seen = "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:4])
-    what = "nothing to convert" + (f" ({seen})" if seen else ": no layer here has a rule")
-    fixes = []
-    already = sum(skip.spectral and skip.node.first is None for skip in skips)
-    if already:
+    done = [skip for skip in skips if skip.spectral and skip.node.first is None]
+    left = [skip for skip in skips if not skip.spectral and (skip.rule or skip.node.opaque)]
+    why, fixes = _reasons(left), []
+    if done:
+        what = "nothing left to convert"
+        count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
+        why = "; ".join(filter(None, [f"{count} ({_reasons(done)})", why]))
         fixes.append(
-            f"{already} {'layer is' if already == 1 else 'layers are'} converted already: undo that"
-            " with `snconvert remove` to convert in another way"
+            f"{'snconvert.remove' if python else '`snconvert remove`'} undoes that, to convert in"
+            " another way"
         )
+    elif left and all(skip.obstacle for skip in left):
+        what = "nothing that can be converted"
+        fixes.append("Convert the model before it is quantised or given adapters")
+    else:
+        what = "nothing to convert"
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
     if ways:
         fixes.append(f"Other layers convert: {', '.join(ways)}")
-    return SelectionError(what, ". ".join([*fixes, see]))
+    see = "snconvert.inspect" if python else "`snconvert inspect`"
+    options = "kinds, only and exclude" if python else "--kinds, --only and --exclude"
+    fixes.append(f"See {see} for every layer, and {options}")
+    return SelectionError(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
+
+
+def _reasons(skips: Sequence[Skip]) -> str:
+    """Returns each reason with the first layer that it holds for."""
+    reasons: dict[str, str] = {}
+    for skip in skips:
+        reasons.setdefault(skip.reason, printable(skip.path))
+    return "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:_REASONS])
 
 
 def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:
@@ -229,6 +244,8 @@ def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target
 
 
 def _no_rule(node: Node) -> str:
+    if node.own_entry is not node.entry:
+        return "opaque: a custom class with converted layers, which --import shows"
     if node.opaque:
         return "opaque: a custom class, carried over untouched"
     return f"no rule for {node.class_name}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import builtins
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snconvert.errors import printable
@@ -144,6 +144,64 @@ def is_builtin_layer(entry: Mapping[str, Any]) -> str | None:
 def is_legacy(entry: Mapping[str, Any]) -> bool:
     """Whether this is the older form, in which a bare `class_name` means a class of Keras."""
     return "module" not in entry and "registered_name" not in entry
+
+
+def foreign_objects(config: Any) -> Iterator[tuple[str, str | None]]:
+    """Yields registered name and module of each object that is of neither Keras nor this package.
+
+    Keras does not load a model before they are registered. Only classes and functions count that
+    have a module or a registered name; the module may be unknown.
+
+    Args:
+        config: The parsed JSON.
+
+    Example:
+        >>> list(foreign_objects({"module": "my_net", "class_name": "Net", "config": {}}))
+        [('Net', 'my_net')]
+    """
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            found = _foreign(value)
+            if found is not None:
+                yield found
+            value = [*reversed(value.values())]
+        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
+
+
+def needs(config: Any) -> tuple[str, ...]:
+    """Returns what has to be there beside this package before Keras loads a model, in words.
+
+    Args:
+        config: The parsed JSON.
+
+    Example:
+        >>> needs({"module": "my_net", "class_name": "Net", "config": {}})
+        ('`import my_net`',)
+    """
+    found = [
+        f"`import {printable(module)}`" if module else f"the code that registers {printable(name)}"
+        for name, module in foreign_objects(config)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    name, module = entry.get("class_name"), entry.get("module")
+    registered = entry.get("registered_name")
+    if not isinstance(name, str) or name in _SPECIAL or "config" not in entry:
+        return None
+    if name == "function":
+        registered = entry["config"]
+    if not isinstance(registered, str):
+        registered = name
+    package = module.partition(".")[0] if isinstance(module, str) else ""
+    if package in _KERAS | {"snconvert"} or registered.startswith("snconvert>"):
+        return None
+    if package in {"", "builtins", "__main__"}:
+        return (registered, None) if ">" in registered else None
+    return registered, module
 
 
 def _area(module: str) -> str | None:

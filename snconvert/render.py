@@ -12,6 +12,7 @@ from snconvert.report import (
     KernelReport,
     LayerReport,
     Report,
+    keras_opens,
     more_with,
     norm_of,
 )
@@ -111,8 +112,10 @@ def closing(report: Report) -> list[str]:
         f"{source}: {'; '.join([done, *said])}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
-    if report.target == "layer" and report.verb == "apply":
-        lines.append("load it with `import snconvert` and keras.saving.load_model")
+    ours = report.verb == "apply" and report.target != "keras"
+    first = [*(["`import snconvert`"] if ours else []), *report.needs]
+    if first and report.loads and keras_opens(report.output):
+        lines.append(f"load it with {', '.join(first)} and keras.saving.load_model")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -243,6 +244,8 @@ class Report:
         seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
+        needs: What has to be there before Keras loads the output, in words (`import my_net`).
+        loads: Whether Keras loads it as it is; else a warning says why not.
     """
 
     source: str
@@ -257,6 +260,8 @@ class Report:
     seconds_sigma: float = 0.0
     warnings: tuple[str, ...] = ()
     verb: str = "apply"
+    needs: tuple[str, ...] = ()
+    loads: bool = True
 
     @property
     def converted(self) -> int:
@@ -284,6 +289,11 @@ class Report:
             "seconds": round(self.seconds, 3),
             "layers": [layer.as_json() for layer in self.layers],
         }
+
+
+def keras_opens(output: str) -> bool:
+    """Whether Keras opens a result under its name: files end in `.keras`, folders do not."""
+    return os.path.isdir(output) != output.endswith(".keras")
 
 
 class Progress(NamedTuple):

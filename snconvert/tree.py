@@ -18,6 +18,9 @@ from snconvert.vetting import is_builtin_layer
 PACKAGE = "snconvert>"
 """What Keras puts before the registered names of this package's classes."""
 
+PATCHED = "snconvert>Patched"
+"""The registered name of a user's layer or model that holds converted layers."""
+
 _REPAIR = "Repair config.json, or save the model again with Keras"
 
 
@@ -92,10 +95,18 @@ class Node:
     @property
     def title(self) -> str:
         """The class name to show: with its package for custom classes."""
-        registered = self.entry.get("registered_name")
+        registered = self.own_entry.get("registered_name")
         if self.builtin or self.spectral or not isinstance(registered, str):
             return self.class_name
         return registered
+
+    @property
+    def own_entry(self) -> dict[str, Any]:
+        """The serialised object of the user's own class, where layers in it are converted, too."""
+        inner = self.config.get("object")
+        if self.entry.get("registered_name") == PATCHED and isinstance(inner, dict):
+            return inner
+        return self.entry
 
     @property
     def config(self) -> dict[str, Any]:
@@ -301,11 +312,14 @@ def model_root(root: Node) -> Node:
             _REPAIR,
         )
     if root.opaque:
+        module = root.own_entry.get("module")
+        if not isinstance(module, str) or module == "__main__":
+            module = "and the module that registers the class"
         raise SourceError(
-            f"{root.title} is a subclassed model: which layers it has, only its own Python code"
-            " tells, not config.json",
-            "Open it through Keras with --import and the module that registers the class, or"
-            " convert the live model with snconvert.apply",
+            f"{printable(root.title)} is a subclassed model: which layers it has, only its own"
+            " Python code tells, not config.json",
+            f"Open it through Keras with --import {printable(module)}, or convert the live model"
+            " with snconvert.apply",
         )
     raise SourceError(
         f"config.json describes a {root.title}, not a model",

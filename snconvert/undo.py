@@ -21,11 +21,19 @@ from snconvert.constrained import found_in, settings_of
 from snconvert.errors import OptionError, SelectionError, located
 from snconvert.linalg.singular import Triplet
 from snconvert.measuring import Measured, measure, watched
-from snconvert.opened import Opened, describe, kernel_shape, kernels_of, open_weights
+from snconvert.opened import (
+    Opened,
+    describe,
+    keras_loads,
+    kernel_shape,
+    kernels_of,
+    open_weights,
+)
 from snconvert.optimizer_edits import stored_shapes
 from snconvert.plans import Selection, is_wrapper
 from snconvert.provenance import without_layers
 from snconvert.recipe import Recipe, recipe
+from snconvert.references import needs
 from snconvert.report import (
     NO_KERNEL,
     LayerReport,
@@ -162,6 +170,8 @@ def undo_file(
         seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
         verb=verb,
+        needs=needs(model.root.entry),
+        loads=keras_loads(model),
     )
 
 

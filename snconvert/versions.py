@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from snconvert.archive.kinds import REBUILD
 from snconvert.dtypes import policy_names
 from snconvert.errors import SourceError, printable
 from snconvert.tree import Node
@@ -14,12 +15,6 @@ NEWEST = (3, 15)
 """The newest version whose files were tried."""
 
 _OLDEST_OF_2 = (2, 15)  # the versions before laid the weights out in another way
-REBUILD = (
-    "Load it with the package tf-keras, rebuild the model in Keras 3, copy the weights with"
-    " set_weights and save that"
-)
-"""The way to Keras 3 that is always there, for what Keras 2 wrote."""
-
 _GONE = frozenset(
     {
         "CuDNNGRU",

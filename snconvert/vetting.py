@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from snconvert.errors import UnsafeError, printable
 from snconvert.references import is_builtin_layer, is_legacy, problem
 
-__all__ = ["Finding", "is_builtin_layer", "vet"]
+__all__ = ["Finding", "is_builtin_layer", "layer_name", "vet", "warnings_of"]
 
 _FIX = "Do not open this file with Keras either, unless you know and trust who made it"
 
@@ -42,7 +42,21 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         where = f"{printable(self.path)} ({printable(self.class_name)})" if self.path else "model"
-        return f"{where}: {self.what}; it was not run and is carried over untouched"
+        return (
+            f"{where}: {self.what}; it was not run and is carried over untouched, and Keras loads"
+            " the file with safe_mode=False only"
+        )
+
+
+def warnings_of(findings: Iterable[Finding]) -> list[str]:
+    """Returns a sentence for each kind of finding: the first layer by name, and how many more."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((finding.class_name, finding.what), []).append(finding)
+    return [
+        f"{first} ({len(rest)} more of the kind)" if rest else str(first)
+        for first, *rest in kinds.values()
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +113,7 @@ def vet(config: Any) -> list[Finding]:
         if isinstance(value, dict):
             items = value.items()
             if isinstance(value.get("class_name"), str):
-                if value is not config and (name := _layer_name(value)) is not None:
+                if value is not config and (name := layer_name(value)) is not None:
                     layer, trail = _Layer(layer, name, value["class_name"]), None
                 _check(value, layer, trail, findings)
         else:
@@ -128,8 +142,11 @@ def _check(
         findings.setdefault(layer, Finding(layer.path, layer.class_name, what))
 
 
-def _layer_name(entry: dict[str, Any]) -> str | None:
-    """Optimizers, metrics and dtype policies have names too, but are no layers."""
+def layer_name(entry: dict[str, Any]) -> str | None:
+    """Returns the name of a layer or model, or `None` for another object.
+
+    Optimizers, metrics and dtype policies have names, too.
+    """
     config = entry.get("config")
     if not isinstance(config, dict) or not {"trainable", "layers", "batch_shape"} & config.keys():
         return None

@@ -376,11 +376,12 @@ def test_what_is_converted_in_part(source: Path, tmp_path: Path) -> None:
     for apply in (snconvert.apply_file, lambda path: live.apply(keras.saving.load_model(path))):
         with pytest.raises(SelectionError) as error:
             apply(tmp_path / "part.keras")
-        assert "nothing to convert (dense: spectral already; " in str(error.value)
         assert (
-            "1 layer is converted already: undo that with `snconvert remove` to convert in another"
-            " way. Other layers convert: 4 with --conv, 2 with --kinds attention,recurrent, all 6"
-            " with --kinds all. See"
+            "nothing left to convert: 1 layer is converted already (dense: spectral already);"
+        ) in str(error.value)
+        assert (
+            "undoes that, to convert in another way. Other layers convert: 4 with --conv, 2 with"
+            " --kinds attention,recurrent, all 6 with --kinds all. See"
         ) in str(error.value)
     arguments = ["apply", str(tmp_path / "part.keras"), "--kinds", "all"]
     run = CliRunner().invoke(cli.app, arguments)

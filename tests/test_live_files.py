@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,9 +16,11 @@ import live_models
 import numpy as np
 import pytest
 import zoo
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from live_models import outputs, train
 
 from snconvert import live
+from snconvert.api import apply_file, remove_file
 from snconvert.errors import (
     OptionError,
     OutputError,
@@ -30,7 +33,9 @@ from snconvert.layers import Spectral
 from snconvert.live import opening
 from snconvert.live.walk import descendants
 from snconvert.recipe import recipe
+from snconvert.render import closing
 
+CASES = Path(__file__).parent / "data" / "corpus" / "cases"
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 
@@ -175,11 +180,107 @@ def test_hdf5_under_the_name_of_an_archive(models, tmp_path):
 
 
 def test_weights_only(tmp_path):
-    """A file of weights alone is refused as what it is."""
-    source = tmp_path / "w.weights.h5"
-    zoo.sequential().save_weights(source)
-    with pytest.raises(SourceError, match="no model configuration"):
+    """A file of weights alone, of Keras 3 or 2, is refused as what it is on either carrier."""
+    new, old = tmp_path / "w.weights.h5", tmp_path / "w.h5"
+    zoo.sequential().save_weights(new)
+    with h5py.File(old, "w") as file:  # as Keras 2.9 to 2.15
+        save_weights_to_hdf5_group(file, zoo.sequential())
+    for source, writer in ((new, "of Keras 3"), (old, "save_weights of Keras 2")):
+        for imports in ([], ["keras"]):
+            with pytest.raises(SourceError, match=rf"of weights only \(.*{writer}.*not a model"):
+                apply_file(source, tmp_path / "out.keras", imports=imports)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "way_out"),
+    [
+        ("a24_lambda.keras", r"lambda \(Lambda\): .* safe mode", "safe_mode=False"),
+        ("a09_custom_dense_subclass.keras", "does not know pkg>MyDense", "with --import"),
+        ("k2.13.1_seq.keras", "1 objects could not be loaded.*Layer '", "package tf-keras"),
+        (
+            "a30_multiple_models_same_layer_nested.keras",
+            "1 objects could not be loaded.*Layer '",
+            "snconvert.apply in the code",
+        ),
+    ],
+)
+def test_the_way_out_fits_the_cause(name, cause, way_out, models, tmp_path):
+    """Keras refuses files for several reasons: `--import` is the way out of one of them."""
+    with pytest.raises(SourceError, match=cause) as caught:
+        live.apply_through_keras(str(models / name), str(tmp_path / "out.keras"), recipe())
+    assert way_out in caught.value.fix
+    assert ("with --import" in caught.value.fix) == (way_out == "with --import")
+
+
+def test_a_legacy_lambda(tmp_path):
+    """Of a legacy file with a Lambda there is one way out only."""
+    source = CASES / "fmt_legacy_lambda.h5"
+    with pytest.raises(SourceError, match="safe mode: this lambda") as caught:
         live.apply_through_keras(str(source), str(tmp_path / "out.keras"), recipe())
+    assert "without --import" not in caught.value.fix
+
+
+def test_what_has_to_be_imported(models, tmp_path):
+    """The hint after a conversion names all that Keras needs to load the result, and is left out
+    where there is nothing to load, or nothing to import."""
+    source = models / "a09_custom_dense_subclass.keras"
+    code = "the code that registers pkg>MyDense"
+    load = "and keras.saving.load_model"
+
+    def hint(**options):
+        report = apply_file(source, tmp_path / "out.keras", force=True, **options)
+        return closing(report)[-1]
+
+    assert hint() == f"load it with `import snconvert`, {code} {load}"
+    assert hint(target="constraint") == f"load it with `import snconvert`, {code} {load}"
+    assert hint(target="keras") == f"load it with {code} {load}"
+    remove_file(tmp_path / "out.keras", tmp_path / "plain.keras")
+    source = models / "a01_seq_plain.keras"
+    assert hint() == f"load it with `import snconvert` {load}"
+    assert hint(imports=["zoo", "keras"]) == f"load it with `import snconvert`, `import zoo` {load}"
+    assert hint(target="keras").startswith("wrote ")
+    report = apply_file(source, tmp_path / "out.h5")
+    assert closing(report)[-1].startswith("wrote ")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a24_lambda.keras", "safe_mode=False only"),
+        (
+            "a30_multiple_models_same_layer_nested.keras",
+            "^s2/tied .Dense. is s1/tied in another",
+        ),
+    ],
+)
+def test_no_word_of_loading_what_keras_does_not_load(name, why, models, tmp_path):
+    """Such a file is converted, with a warning that says why, and without the usual hint."""
+    with pytest.raises((ValueError, TypeError)):
+        keras.saving.load_model(models / name)
+    report = apply_file(models / name, tmp_path / "out.keras")
+    (warning,) = report.warnings
+    assert re.search(why, warning)
+    assert closing(report)[-1].startswith("wrote ")
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
+@pytest.mark.parametrize("inside_first", [False, True])
+def test_layers_in_two_places(inside_first, tmp_path):
+    """A warning says so of those files with shared layers that Keras does not load, and of no
+    other."""
+    inputs = keras.Input((3,))
+    tied = keras.layers.Dense(3, name="tied")
+    part = keras.Model(inputs, tied(inputs), name="part")
+    outputs = tied(part(inputs)) if inside_first else part(tied(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "model.keras")
+    try:
+        keras.saving.load_model(tmp_path / "model.keras")
+        loads = True
+    except ValueError:
+        loads = False
+    assert loads is not inside_first
+    warnings = apply_file(tmp_path / "model.keras", dry_run=True).warnings
+    assert [("in another place" in text) for text in warnings] == ([] if loads else [True])
 
 
 def test_unsafe_references_are_refused(tmp_path):

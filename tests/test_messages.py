@@ -66,6 +66,15 @@ def no_folder(folder: Folder) -> list[object]:
     return ["apply", MODELS / "a01_seq_plain.keras", "-o", folder / "missing" / "out"]
 
 
+def twice(folder: Folder) -> list[object]:
+    api.apply_file(MODELS / "a01_seq_plain.keras", folder / "sn.keras", only="first")
+    return ["apply", folder / "sn.keras", "-o", folder / "out", "--only", "first"]
+
+
+def url(folder: Folder) -> list[object]:
+    return ["apply", "https://example.com/a.keras?download=1", "-o", folder / "out"]
+
+
 @dataclass(frozen=True)
 class Message:
     """One way to an error and what its message must hold.
@@ -94,6 +103,14 @@ MESSAGES = (
     Message(errors.OptionError, plain("--mode=soft"), "mode", "is", "'soft'", "hard, cap", code=2),
     Message(errors.OptionError, recipe("bound = -3"), "recipe.toml: bound", "is", "-3", "above 0"),
     Message(errors.OptionError, recipe("fish = 1"), "recipe.toml: ", "entry", "'fish'", "Known"),
+    Message(
+        errors.SourceError,
+        url,
+        r"com/a.keras\?download=1: ",
+        "is a URL",
+        "URL",
+        "Download the file",
+    ),
     Message(
         errors.SourceError,
         case("json_bigint.keras"),
@@ -176,6 +193,22 @@ MESSAGES = (
         "snconvert inspect",
     ),
     Message(
+        errors.SelectionError,
+        twice,
+        "sn.keras: ",
+        "nothing left to convert",
+        r"1 layer is converted already \(first: spectral already\); dense: not matched",
+        "remove` undoes that",
+    ),
+    Message(
+        errors.SelectionError,
+        lambda folder: ["apply", MODELS / "a13_quant_int8.keras", "-o", folder / "out"],
+        "int8.keras: ",
+        "nothing that can be converted",
+        r"dense: quantized layers \(int8\)",
+        "before it is quantised",
+    ),
+    Message(
         errors.UnsupportedError,
         case("cfg_lora.keras", "--only", "a"),
         r"cfg_lora.keras: a \(Dense\)",
@@ -249,6 +282,14 @@ def test_a_message(
     with pytest.raises(errors.SnconvertError) as caught:
         provoke(arguments)
     assert type(caught.value) is message.kind
+
+
+def test_a_cut_sentence_shows_that_it_is_cut() -> None:
+    """What another program said is cut between two words, and keeps its dots."""
+    long = errors.quoted("words of some length " * 20)
+    assert long.endswith(("words...", "of...", "some...", "length..."))
+    assert str(errors.SourceError(long, "Do this")) == f"{long} Do this."
+    assert errors.quoted("two\nlines\x1b") == "two lines\\x1b"
 
 
 def test_the_tree_is_drawn() -> None:

@@ -154,6 +154,20 @@ def test_a_subclassed_model_is_told_of_the_way_out() -> None:
     assert "--import" in caught.value.fix
 
 
+def test_a_patched_model_goes_by_the_users_class() -> None:
+    """Where layers in it are converted, the user's own class is named, and the module of it."""
+    own = {"module": "my_net", "class_name": "Net", "registered_name": "my>Net", "config": {}}
+    entry = {
+        "module": "snconvert.live",
+        "class_name": "Net",
+        "registered_name": "snconvert>Patched",
+        "config": {"name": "net", "object": own, "layers": []},
+    }
+    assert parse(model(entry)).children[0].title == "my>Net"
+    with pytest.raises(SourceError, match=r"^my>Net is a subclassed model.*--import my_net,"):
+        model_root(parse(entry))
+
+
 def test_depth_is_no_limit() -> None:
     """A thousand models in each other are walked without recursion."""
     entry: dict[str, Any] = dense("leaf")

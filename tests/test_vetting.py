@@ -16,8 +16,8 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.serialization_lib import NON_MODELING_APIS
 
 from snconvert.errors import UnsafeError
-from snconvert.references import problem
-from snconvert.vetting import is_builtin_layer, vet
+from snconvert.references import foreign_objects, needs, problem
+from snconvert.vetting import is_builtin_layer, vet, warnings_of
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "corpus" / "cases"
@@ -489,7 +489,7 @@ def test_layers_that_run_code_are_found_once(name):
         findings = vet(within({**form, "class_name": name, "config": config}))
         assert [(f.path, f.class_name) for f in findings] == [("a/lam", name)]
         assert str(findings[0]).startswith(f"a/lam ({name}): this ")
-        assert str(findings[0]).endswith("carried over untouched")
+        assert str(findings[0]).endswith("safe_mode=False only")
 
 
 def test_findings_come_in_the_order_of_the_file():
@@ -573,3 +573,28 @@ def test_corpus(case):
         said = " ".join(map(str, vet(config)))
         assert bool(said) == hostile
         assert not hostile or "td/lam (Lambda): this lambda layer" in said
+
+
+def test_what_is_neither_keras_nor_ours():
+    """Classes and functions of users are named with their module, those of Keras are not."""
+    model = keras.Sequential([keras.layers.Dense(2, activation="gelu", kernel_regularizer="l2")])
+    assert list(foreign_objects(stored(model))) == []
+    spectral = {"module": "snconvert.layers", "class_name": "SpectralDense", "config": {}}
+    assert list(foreign_objects(spectral | {"registered_name": "snconvert>SpectralDense"})) == []
+    patched = {"module": "snconvert.live", "class_name": "Net", "config": {}}
+    own = {"module": "my.net", "class_name": "Net", "config": {}, "registered_name": "my>Net"}
+    patched |= {"registered_name": "snconvert>Patched", "config": {"object": own}}
+    config = {"layers": [patched, function("builtins", "my>act"), function("other", "loss")]}
+    found = [("my>Net", "my.net"), ("my>act", None), ("loss", "other")]
+    assert list(foreign_objects(config)) == found
+    assert needs(config) == ("`import my.net`", "the code that registers my>act", "`import other`")
+
+
+def test_a_finding_is_told_once():
+    """Layers of one kind that need trust are one sentence with their number."""
+    entry = {"module": "keras.layers", "class_name": "Lambda"}
+    layers = [entry | {"config": {"name": f"l{i}", "trainable": True}} for i in range(3)]
+    findings = vet({"module": "keras", "class_name": "Sequential", "config": {"layers": layers}})
+    (sentence,) = warnings_of(findings)
+    assert sentence.startswith("l0 (Lambda): this lambda layer")
+    assert sentence.endswith("safe_mode=False only (2 more of the kind)")

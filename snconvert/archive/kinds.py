@@ -12,8 +12,14 @@ from snconvert.errors import SourceError
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
 
-_HEAD = 1 << 20
-_RESAVE = "Load it with Keras and save it as .keras"
+HEAD = 1 << 20
+"""How much of a file is enough to tell what it is."""
+REBUILD = (
+    "Load it with the package tf-keras, rebuild the model in Keras 3, copy the weights with"
+    " set_weights and save that"
+)
+"""The way to Keras 3 that is always there, for what Keras 2 wrote."""
+
 _NEEDED = "A .keras file made by keras.Model.save is needed"
 _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"\x1f\x8b", 0, "a gzip file, not a zip archive", "Unpack it with gunzip first"),
@@ -49,6 +55,13 @@ def unknown_file(head: bytes, size: int) -> SourceError:
             "this is a pickle, not a zip archive; it is not opened, since that could run code",
             _NEEDED,
         )
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < size:
+        return SourceError(
+            "this is a safetensors file: arrays, not a Keras model",
+            "Build the model, assign the arrays and save it as .keras",
+        )
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x3a") and b"\x0a" in head[:512]:
+        return SourceError("this is an ONNX model, not a Keras model", _NEEDED)
     if ZIP.startswith(head[:4]) or head[:4] in (b"PK\x05\x06", b"PK\x07\x08"):
         return SourceError(
             "this is not a complete zip archive: it is truncated or empty",
@@ -58,17 +71,33 @@ def unknown_file(head: bytes, size: int) -> SourceError:
 
 
 def _hdf5(head: bytes) -> SourceError:
-    if b"model_weights\x00" in head or b"model_config\x00" in head:
+    # Keras 2 has a group `top_level_model_weights` in files of weights only.
+    if b"model_config\x00" in head or b"\x00model_weights\x00" in head:
         return SourceError(
             "this is a legacy HDF5 file of a whole model (.h5, or .keras of Keras 2.12), "
             "not a .keras archive (zip)",
-            f"{_RESAVE}, or open it through Keras with --import keras",
+            "Open it through Keras with --import keras; if Keras 3 refuses it: "
+            f"{REBUILD[0].lower()}{REBUILD[1:]}",
         )
-    kind = "Keras 3, .weights.h5" if b"vars\x00" in head or b"layers\x00" in head else "or others"
+    return weights_only(head)
+
+
+def weights_only(head: bytes) -> SourceError:
+    """Returns the error for an HDF5 file that holds no model.
+
+    Args:
+        head: Its first bytes.
+    """
+    writer = "of another program"
+    if b"vars\x00" in head or b"layers\x00" in head:
+        writer = "of Keras 3, .weights.h5"
+    elif b"layer_names\x00" in head:
+        writer = "that save_weights of Keras 2 wrote"
     return SourceError(
-        f"this is an HDF5 file of weights only ({kind}), not a .keras archive (zip): "
-        "it does not hold the model's configuration",
-        "Build the model, load_weights into it and save it as .keras",
+        f"this is an HDF5 file of weights only ({writer}), not a model: the configuration that"
+        " belongs to them is not in it",
+        "Build the model by its code, or by its JSON with keras.models.model_from_json,"
+        " load_weights into it and save it as .keras",
     )
 
 
@@ -111,7 +140,10 @@ def unknown_members(names: list[str]) -> SourceError | None:
             "Load the model with Keras and save it without max_shard_size",
         )
     if "saved_model.pb" in found or "saved_model.pbtxt" in found:
-        return SourceError("this is a TensorFlow SavedModel, not a Keras model file", _RESAVE)
+        return SourceError(
+            "this is a TensorFlow SavedModel, not a Keras model file",
+            "Save the model that it was exported from as .keras",
+        )
     orbax = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint.orbax")
     if found & set(orbax) or any("orbax" in name for name in found):
         return SourceError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -170,6 +171,16 @@ class Source:
             return self._hashing is None or again.result() == self._hashing.result()
 
 
+def refuse_url(path: str) -> None:
+    """Raises `SourceError` for the address of a file: nothing is downloaded."""
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+://", path) and not os.path.lexists(path):
+        raise SourceError(
+            "this is a URL, and nothing is downloaded",
+            "Download the file, and give the path of the copy",
+            file=path,
+        )
+
+
 @contextlib.contextmanager
 def unchanged(path: str) -> Iterator[None]:
     """Makes sure that a model is the same at the end of a block, for those who read it by its path.
@@ -221,6 +232,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     """
     shown = os.fspath(path)
     with located(file=shown):
+        refuse_url(shown)
         check_descriptors()
         try:
             mode = os.stat(shown).st_mode
@@ -257,7 +269,7 @@ def _open_archive(source: Source) -> None:
     source.size = status.st_size
     source._identities[source.path] = _identity(status)  # noqa: SLF001
     file = Extent(descriptor, 0, source.size)
-    head = file.pread(1 << 20, 0)
+    head = file.pread(kinds.HEAD, 0)
     if not head.startswith(kinds.ZIP):
         raise kinds.unknown_file(head, source.size)
     source.members = read_members(file)

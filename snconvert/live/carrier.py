@@ -34,7 +34,6 @@ from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.rules import KernelRule, table
 from snconvert.targets.constraint import check_averages
 
-_SEE = "See snconvert.inspect for every layer, and kinds, only and exclude"
 StrPath = str | os.PathLike[str]
 
 
@@ -228,7 +227,7 @@ def _find(
     if made.target == "constraint":
         wanted = only_constrainable(wanted)
     if not lenient and not wanted.steps:
-        raise nothing_to_convert(wanted, _SEE)
+        raise nothing_to_convert(wanted, python=True)
     if not lenient and made.target == "constraint":
         check_averages(averages(all_layers(model)))
     started = time.perf_counter()

@@ -33,6 +33,7 @@ from snconvert.undo import Verb
 
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
+_OURS = ("keras", "snconvert")  # which whoever loads the result imports anyway
 _CONFIG, _METADATA = "config.json", "metadata.json"
 
 
@@ -74,7 +75,8 @@ def apply_through_keras(
             return model, plan_of(model, made, rules, lenient=lenient)
         return convert(model, made, rules=rules, in_place=made.target != "keras")
 
-    import_modules((*made.imports, *imports))
+    modules = (*made.imports, *imports)
+    import_modules(modules)
     return _through_keras(
         source,
         None if dry_run else output,
@@ -82,6 +84,7 @@ def apply_through_keras(
         lambda report, metadata: with_record(
             metadata, record(made, report.layers, _digest(source), _factors(made, report))
         ),
+        modules,
         force=force,
         in_place=in_place,
     )
@@ -129,6 +132,7 @@ def undo_through_keras(
         lambda report, metadata: without_layers(
             metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
+        made.imports,
         force=force,
         in_place=in_place,
     )
@@ -147,6 +151,7 @@ def _through_keras(
     output: str | None,
     work: Callable[[Layer, Any], tuple[Layer, Report]],
     recorded: Callable[[Report, Any], Any],
+    modules: Iterable[str],
     *,
     force: bool,
     in_place: bool,
@@ -177,6 +182,7 @@ def _through_keras(
         bytes=_size(source if output is None else output),
         seconds=time.perf_counter() - started,
         warnings=(*told, *report.warnings),
+        needs=tuple(f"`import {printable(name)}`" for name in modules if name not in _OURS),
     )
 
 

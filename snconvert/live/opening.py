@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
@@ -18,16 +18,21 @@ from snconvert import strictjson
 from snconvert.archive import h5
 from snconvert.archive.extent import Extent
 from snconvert.archive.guard import Worker
-from snconvert.archive.kinds import HDF5
-from snconvert.archive.source import open_source
-from snconvert.errors import OptionError, SourceError, printable
+from snconvert.archive.kinds import HDF5, HEAD, REBUILD, weights_only
+from snconvert.archive.source import open_source, unchanged
+from snconvert.errors import OptionError, SourceError, counted, printable, quoted
 from snconvert.live.walk import Layer
-from snconvert.vetting import vet
+from snconvert.references import foreign_objects, is_legacy
+from snconvert.tree import MODELS
+from snconvert.versions import keras_version
+from snconvert.vetting import Finding, layer_name, vet
 
 _NOISE = (
     "compiled metrics have yet to be built",  # Keras says so of every legacy file
     "__array__ implementation doesn't accept a copy keyword",  # numpy, of Keras' variables
 )
+_KERAS_3 = (3, 0)
+_LISTED = 5
 _TEXTS = {"model_config", "training_config"}
 _SECONDS, _BYTES_PER_SECOND = 10.0, 50e6  # what HDF5 may take, before a file counts as damaged
 
@@ -54,7 +59,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
     except Exception as error:
         raise OptionError(
-            f"the module {printable(name)!r} cannot be imported: {printable(error)}",
+            f"the module {printable(name)!r} cannot be imported: {quoted(error)}",
             "Check --import; the module is looked for in the current folder too",
         ) from error
 
@@ -74,29 +79,90 @@ def load(source: str) -> tuple[Layer, list[str]]:
     Raises:
         SourceError: It cannot be loaded; the message says why.
     """
-    legacy = _is_hdf5(source)
-    if legacy:
-        _check_legacy(source)
-    else:
-        _check(source)
-    loader = load_model_from_hdf5 if legacy else keras.saving.load_model
-    with _listening() as told:
-        try:
-            return loader(source, safe_mode=True), told
-        except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
-            first = error
-    with _listening() as told:
-        try:
-            model = loader(source, compile=False, safe_mode=True)
-        except Exception as error:
-            raise SourceError(
-                f"Keras cannot load it: {summary(error)}",
-                "Name the modules that register its custom classes with --import, or load it in"
-                " Python and use snconvert.apply",
-            ) from error
+    with unchanged(source):
+        legacy = _is_hdf5(source)
+        held = _check_legacy(source) if legacy else _check(source)
+        loader = load_model_from_hdf5 if legacy else keras.saving.load_model
+        with _listening() as told:
+            try:
+                return loader(source, safe_mode=True), told
+            except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
+                first = error
+        with _listening() as told:
+            try:
+                model = loader(source, compile=False, safe_mode=True)
+            except Exception as error:
+                raise _refusal(held, error) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = summary(first).rstrip(".")
     return model, [f"{lost} ({why}); compile the result before you train it", *told]
+
+
+class _Held(NamedTuple):
+    """What a file holds that Keras may refuse.
+
+    Attributes:
+        config: The parsed configuration.
+        findings: The layers that run code of their own.
+        version: Which Keras wrote it, if it says so.
+        legacy: Whether it is a legacy HDF5 file.
+    """
+
+    config: Any
+    findings: list[Finding]
+    version: tuple[int, int] | None
+    legacy: bool
+
+
+def _refusal(held: _Held, error: Exception) -> SourceError:
+    """Returns the error for a file that Keras does not load: the cause, and the way out of it."""
+    if held.findings:
+        finding = held.findings[0]
+        way = "use snconvert.apply on it"
+        if not held.legacy:
+            way += "; without --import it is converted and the layer carried over, not run"
+        return SourceError(
+            f"Keras does not load it in its safe mode: {finding.what}",
+            f"If you trust the file, load it in Python with safe_mode=False and {way}",
+            path=finding.path,
+            class_name=finding.class_name,
+        )
+    missing = _unregistered(held.config)
+    if missing:
+        names = [printable(name) for name in missing]
+        modules = [printable(module) for module in dict.fromkeys(missing.values()) if module]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        return SourceError(
+            f"Keras does not know {', '.join(names[:_LISTED])}{more}",
+            "Name the modules that register the user's own classes and functions with --import"
+            + (f" (by the file: {', '.join(modules[:_LISTED])})" if modules else ""),
+        )
+    fix = (
+        "keras.saving.load_model fails on it, too: convert the model with snconvert.apply in the"
+        " code that builds it"
+    )
+    if held.legacy or (held.version is not None and held.version < _KERAS_3):
+        fix = REBUILD
+    return SourceError(f"Keras cannot load it: {summary(error)}", fix)
+
+
+def _unregistered(config: Any) -> dict[str, str | None]:
+    """Returns what no module here has registered: the user's classes and functions by name.
+
+    With each comes the module that the file names, if it names one.
+    """
+    named = dict(foreign_objects(config))
+    stack = [config]
+    while stack:  # of legacy files, where a class of Keras is a bare name
+        value = stack.pop()
+        if isinstance(value, dict):
+            name = value.get("class_name")
+            if is_legacy(value) and isinstance(name, str) and layer_name(value) is not None:
+                named |= {} if hasattr(keras.layers, name) or name in MODELS else {name: None}
+            value = list(value.values())
+        stack += [child for child in value if isinstance(child, dict | list)]
+    registered = keras.saving.get_registered_object
+    return {name: module for name, module in named.items() if registered(name) is None}
 
 
 def metadata_of(source: str) -> Any:
@@ -133,16 +199,19 @@ def _is_hdf5(source: str) -> bool:
         return False  # a folder, or nothing; opening it says what
 
 
-def _check(source: str) -> None:
+def _check(source: str) -> _Held:
+    metadata = None
     with open_source(source) as opened, Worker() as worker:
-        vet(strictjson.loads(opened.config, "config.json"))
+        config = strictjson.loads(opened.config, "config.json")
+        findings = vet(config)
         if opened.metadata is not None:
-            strictjson.loads(opened.metadata, "metadata.json")
+            metadata = strictjson.loads(opened.metadata, "metadata.json")
         opened.check_weights()
         worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
+    return _Held(config, findings, keras_version(metadata), legacy=False)
 
 
-def _check_legacy(source: str) -> None:
+def _check_legacy(source: str) -> _Held:
     with open(source, "rb") as file, Worker() as worker:
         size = os.fstat(file.fileno()).st_size
         extent = Extent(file.fileno(), 0, size)
@@ -151,13 +220,15 @@ def _check_legacy(source: str) -> None:
         except SourceError as error:
             what = error.what.replace("model.weights.h5", "the file")
             raise SourceError(what, error.fix) from error
-    if "model_config" not in texts:
-        raise SourceError(
-            "this HDF5 file holds no model configuration, so it is no whole model",
-            "Build the model, load_weights into it and save it as .keras",
-        )
-    for name in _TEXTS & texts.keys():
-        vet(strictjson.loads(texts[name].encode("utf-8", "surrogateescape"), name))
+        if "model_config" not in texts:
+            raise weights_only(extent.pread(HEAD, 0))
+    parsed = {
+        name: strictjson.loads(texts[name].encode("utf-8", "surrogateescape"), name)
+        for name in sorted(_TEXTS & texts.keys())
+    }
+    findings = [finding for tree in parsed.values() for finding in vet(tree)]
+    version = keras_version({"keras_version": texts.get("keras_version")})
+    return _Held(parsed["model_config"], findings, version, legacy=True)
 
 
 def _deadline(size: int) -> float:
@@ -165,9 +236,13 @@ def _deadline(size: int) -> float:
 
 
 def summary(error: Exception) -> str:
-    """Returns the first line of an error."""
+    """Returns the first line of an error, and the second where the first announces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(lines[0] if lines else type(error).__name__)
+    if not lines:
+        return type(error).__name__
+    if lines[0].endswith(":") and len(lines) > 1:
+        return quoted(f"{lines[0]} {lines[1]}")
+    return quoted(lines[0])
 
 
 @contextmanager
@@ -191,4 +266,4 @@ def _listening() -> Iterator[list[str]]:
         logger.handlers[:], logger.propagate = others, propagate
     told += [str(item.message) for item in caught]
     lines = [" ".join(line.split()) for line in told]
-    told[:] = [printable(line) for line in lines if not any(noise in line for noise in _NOISE)]
+    told[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))
