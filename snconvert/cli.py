@@ -213,7 +213,7 @@ def inspect(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show every layer: class, kernel, sigma, and whether it can be converted or why not."""
+    """Show every layer: class, kernels, norms, and by which option it converts or why not."""
     options = {
         "recipe_file": recipe,
         "conv": conv or None,
