@@ -120,6 +120,7 @@ def convert_file(
         seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
+        unchosen=plan.unchosen,
     )
 
 

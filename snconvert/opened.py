@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from snconvert.archive.source import Source
 from snconvert.h5paths import group_paths
 from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
-from snconvert.tree import Node, model_root, parse
+from snconvert.tree import Node, in_two_owners, model_root, parse
 from snconvert.versions import check_version, is_keras_2
 from snconvert.vetting import vet
 
@@ -96,7 +96,23 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     contents = worker.call("snconvert.archive.h5:scan", source.weights, seconds=deadline(source))
     others = ("optimizer", "metrics") if is_keras_2(root, model.metadata) else ("optimizer",)
     inventory = take_inventory(root, paths, contents, rules, others)
-    return Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
+    warnings = (*model.warnings, *_shared_between(root, paths, contents))
+    return Opened(source, model.metadata, root, warnings, paths, contents, inventory)
+
+
+def _shared_between(root: Node, paths: Mapping[Node, str], contents: Contents) -> Iterator[str]:
+    """Yields a warning if layers with weights stand in two models or wrappers."""
+    pairs = []
+    for node in root.walk():
+        first = node.first
+        if first is None or node.parent is None or first.parent is None:
+            continue
+        owners = [parent.first or parent for parent in (node.parent, first.parent)]
+        stored = f"{paths[first]}/"
+        if owners[0] is not owners[1] and any(x.startswith(stored) for x in contents.datasets):
+            pairs.append((node.path, first.path))
+    if pairs:
+        yield in_two_owners(*pairs[0], len({first for _, first in pairs}) - 1)
 
 
 def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
@@ -36,6 +37,7 @@ class Skip(NamedTuple):
         rule: The rule that covers it, if its kernel is known all the same.
         spectral: Whether it is converted already.
         obstacle: Whether it was selected, but cannot be converted.
+        unchosen: Whether it could be converted, and nobody has said whether its kind should be.
     """
 
     node: Node
@@ -43,6 +45,7 @@ class Skip(NamedTuple):
     rule: KernelRule | None = None
     spectral: bool = False
     obstacle: bool = False
+    unchosen: bool = False
 
     @property
     def path(self) -> str:
@@ -60,6 +63,15 @@ class Plan(NamedTuple):
     def steps(self) -> tuple[Step, ...]:
         """The layers to convert."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Step))
+
+    @property
+    def unchosen(self) -> dict[str, int]:
+        """How many kernels stay plain because nobody has chosen their kind, by kind."""
+        counts: Counter[str] = Counter()
+        for outcome in self.outcomes:
+            if isinstance(outcome, Skip) and outcome.unchosen and outcome.rule is not None:
+                counts[outcome.rule.kind] += len(outcome.rule.kernels_of(outcome.node.config))
+        return dict(counts)
 
 
 def make_plan(
@@ -136,7 +148,8 @@ def _outcome(
         return Skip(node, excluded, rule)
     if rule.kind not in recipe.kinds:
         flag = "--conv" if rule.kind == "conv" else f"--kinds {rule.kind}"
-        return Skip(node, f"kind {rule.kind} is not selected ({flag})", rule)
+        free = not recipe.chosen and node.first is None and unsupported(node) is None
+        return Skip(node, f"kind {rule.kind} is not selected ({flag})", rule, unchosen=free)
     obstacle = unsupported(node)
     if obstacle:
         return Skip(node, obstacle, rule, obstacle=True)

@@ -26,6 +26,7 @@ REGEX = "re:"
 
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")
 _LISTS = ("kinds", "only", "exclude", "imports")
+_CHOOSING = {"kinds", "conv", "only", "select"}
 _KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer", "certify"}
 
 
@@ -55,6 +56,7 @@ class Recipe:
         overrides: Per-layer settings; where several match, the later one wins.
         imports: Modules that register custom classes.
         certify: Whether each sigma is to be proved.
+        chosen: Whether somebody chose what to convert, or the kinds are those that go unsaid.
     """
 
     target: str = "layer"
@@ -66,6 +68,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     imports: tuple[str, ...] = ()
     certify: bool = False
+    chosen: bool = True
 
     def __post_init__(self) -> None:
         choice("target", self.target, TARGETS)
@@ -175,6 +178,7 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
 
 def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     table, given = dict(table), dict(given)
+    chosen = bool(table or given.keys() & _CHOOSING)
     if "kinds" in given or given.get("conv"):
         table = {key: value for key, value in table.items() if key not in {"kinds", "conv"}}
     # What is given wins over all of the file, its single layers too.
@@ -196,7 +200,7 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     unknown = sorted(merged.keys() - {"target", "select", "certify"})
     if unknown:
         raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
-    fields: dict[str, Any] = {**lists, **merged}
+    fields: dict[str, Any] = {**lists, **merged, "chosen": chosen}
     return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **fields)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.errors import printable
-from snconvert.report import NO_KERNEL, LayerReport, Report, norm_of
+from snconvert.report import NO_KERNEL, LayerReport, Report, norm_of, stay_plain
 from snconvert.rules import RULES, KernelRule
 
 if TYPE_CHECKING:
@@ -75,15 +75,27 @@ def closing(report: Report) -> list[str]:
     count = f"{report.converted} {_plural(report.converted, 'layer')}"
     if report.output is None:
         can = "convertible" if report.verb in {"apply", "inspect"} else f"to {report.verb}"
-        return [f"{printable(report.source)}: {count} {can}; nothing was written ({took})"]
+        lines = [f"{printable(report.source)}: {count} {can}; nothing was written ({took})"]
+        return [*lines, *_left(report)]
     done = f"{count} {_DONE[report.verb]}, {report.skipped} left as they were"
     lines = [
         f"{printable(report.source)}: {done}",
+        *_left(report),
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
     if report.target == "layer" and report.verb == "apply":
         lines.append("load it with `import snconvert` and keras.saving.load_model")
     return lines
+
+
+def _left(report: Report) -> list[str]:
+    """What stays plain and nobody has chosen to, and how to convert it."""
+    if not report.unchosen:
+        return []
+    flag = (
+        "--conv" if [*report.unchosen] == ["conv"] else f"--kinds dense,{','.join(report.unchosen)}"
+    )
+    return [f"{stay_plain(report.unchosen)} ({flag} converts them)"]
 
 
 def print_verdict(verdict: Verdict, stream: IO[str]) -> None:

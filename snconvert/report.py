@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 NO_KERNEL = "no kernel"
@@ -61,6 +61,18 @@ class LayerReport:
         return shape if self.certified is None else {**shape, "certified": list(self.certified)}
 
 
+def stay_plain(unchosen: Mapping[str, int]) -> str:
+    """Returns how many kernels stay plain, of which kinds.
+
+    Example:
+        >>> stay_plain({"conv": 2, "recurrent": 1})
+        '3 kernels stay plain: 2 conv, 1 recurrent'
+    """
+    count = sum(unchosen.values())
+    kinds = ", ".join(f"{number} {kind}" for kind, number in unchosen.items())
+    return f"{count} {'kernel stays' if count == 1 else 'kernels stay'} plain: {kinds}"
+
+
 def common(values: Iterable[str]) -> str:
     """Returns what all of one or more values are, or `mixed`.
 
@@ -98,6 +110,7 @@ class Report:
         seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
+        unchosen: How many kernels stay plain because nobody has chosen their kind, by kind.
     """
 
     source: str
@@ -112,6 +125,7 @@ class Report:
     seconds_sigma: float = 0.0
     warnings: tuple[str, ...] = ()
     verb: str = "apply"
+    unchosen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def converted(self) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError, SelectionError, printable
+from snconvert.errors import SelectionError, SnconvertWarning, printable
 from snconvert.live.adoption import (
     adopt,
     check_fit,
@@ -20,17 +21,20 @@ from snconvert.live.adoption import (
 )
 from snconvert.live.constraining import constrain, only_constrainable
 from snconvert.live.copying import Copies
+from snconvert.live.fitting import all_layers, renew_compiled, take_up
 from snconvert.live.kernels import Triplets, layer_reports, measure
+from snconvert.live.models import check_model
 from snconvert.live.optimizers import add_slots, check_slots, optimizers_of
-from snconvert.live.patched import mark_owners
+from snconvert.live.patched import holds_its_layers, mark_owners
 from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
-from snconvert.live.walk import COMPILED, Layer, descendants
+from snconvert.live.walk import Layer, children
 from snconvert.live.wrapping import wrap
 from snconvert.plans import Plan, Skip, Step
 from snconvert.recipe import Recipe, recipe
-from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
+from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of, stay_plain
 from snconvert.rules import KernelRule, table
+from snconvert.tree import in_two_owners
 
 StrPath = str | os.PathLike[str]
 
@@ -63,9 +67,24 @@ def apply(
     Raises:
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             changed.
+
+    Warns:
+        SnconvertWarning: Kernels stay plain whose kind nobody has chosen; none is given where
+            `kinds`, `conv`, `only`, `select` or a recipe says what to convert.
     """
     made = recipe(recipe_file, **options)
-    return convert(model, made, rules=rules, in_place=in_place)[0]
+    result, report = convert(model, made, rules=rules, in_place=in_place)
+    messages = list(report.warnings)
+    if report.unchosen:
+        kinds = [*made.kinds, *report.unchosen]
+        argument = "conv=True" if kinds == ["dense", "conv"] else f"kinds={kinds}"
+        messages.append(
+            f"{stay_plain(report.unchosen)}. Give {argument} to convert them too, or"
+            f" kinds={list(made.kinds)} to leave them without this warning."
+        )
+    for message in messages:
+        warnings.warn(f"{printable(model.name)}: {message}", SnconvertWarning, stacklevel=2)
+    return result
 
 
 def plan(
@@ -130,7 +149,8 @@ def convert(
         in_place: Convert `model` itself.
     """
     started = time.perf_counter()
-    _check_model(model)
+    check_model(model, "apply")
+    take_up(model)
     if made.target == "keras":
         return wrap(model, made, rules, in_place=in_place)
     found = _find(model, made, rules, everything=False)
@@ -150,7 +170,7 @@ def convert(
     if constrains:
         for layer, step, triplets in todo:
             constrain(layer, step.rule, step.settings, triplets)
-        drop_compiled(result)
+        renew_compiled(result)
     else:
         with scope_of(model):
             _adopt_all(result, todo, classes)
@@ -191,21 +211,14 @@ def plan_of(
         lenient: Take layers that cannot be converted, and having nothing to convert, as they are.
     """
     started = time.perf_counter()
-    _check_model(model)
+    check_model(model, "apply")
+    take_up(model)
     if made.target == "keras":
         return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
     report = _as_report(model, made, reports, found, started)
     return replace(report, norm=norm_of(reports, made.settings.norm)) if lenient else report
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.layers.Layer):
-        raise OptionError(
-            f"a {type(model).__name__} is no Keras model",
-            "Give a keras.Model, or a path to apply_file",
-        )
 
 
 def _find(
@@ -258,18 +271,10 @@ def _nothing(wanted: Plan) -> tuple[str, str]:
 
 
 def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
-    """Gives optimizers the new variables, and drops functions that were compiled before."""
+    """Gives optimizers the new variables, and renews functions that were compiled before."""
     for optimizer in optimizers_of(all_layers(model)):
         add_slots(optimizer, additions)
-    drop_compiled(model)
-
-
-def drop_compiled(model: Layer) -> None:
-    """Drops functions that were compiled with the layers of before."""
-    for layer in all_layers(model):
-        for name in COMPILED:
-            if getattr(layer, name, None) is not None:
-                setattr(layer, name, None)
+    renew_compiled(model)
 
 
 def renew_parameters(model: Layer) -> None:
@@ -286,11 +291,6 @@ def renew_parameters(model: Layer) -> None:
                 part._track_variables()  # noqa: SLF001
 
 
-def all_layers(model: Layer) -> list[Layer]:
-    """Returns a model and every layer below it."""
-    return [model, *(layer for _, layer in descendants(model))]
-
-
 def _as_report(
     model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
 ) -> Report:
@@ -305,7 +305,23 @@ def _as_report(
         bytes=size_of(model),
         seconds=time.perf_counter() - started,
         seconds_sigma=found.seconds,
+        warnings=_shared_between(model),
+        unchosen=found.plan.unchosen,
     )
+
+
+def _shared_between(model: Layer) -> tuple[str, ...]:
+    """Returns a warning if layers with weights stand in two models or wrappers."""
+    places: dict[int, dict[int, str]] = {}  # the paths of each layer, by owner
+    paths = {id(model): ""}
+    for owner in filter(holds_its_layers, all_layers(model)):
+        for _, child in children(owner):
+            path = f"{paths.get(id(owner), owner.name)}/{child.name}".removeprefix("/")
+            paths.setdefault(id(child), path)
+            if child.weights:
+                places.setdefault(id(child), {}).setdefault(id(owner), path)
+    torn = [list(mine.values()) for mine in places.values() if len(mine) > 1]
+    return (in_two_owners(torn[0][1], torn[0][0], len(torn) - 1),) if torn else ()
 
 
 def size_of(model: Layer) -> int:

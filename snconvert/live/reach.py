@@ -77,9 +77,7 @@ def is_backend_variable(old: Any) -> bool:
 
 def is_table(old: Any) -> bool:
     """Whether it is a lookup table of TensorFlow that changes, and so is in checkpoints."""
-    return (
-        is_of_backend(old) and hasattr(old, "insert") and hasattr(old, "_serialize_to_tensors")
-    )
+    return is_of_backend(old) and hasattr(old, "insert") and hasattr(old, "_serialize_to_tensors")
 
 
 def is_of_backend(old: Any) -> bool:

@@ -17,9 +17,10 @@ import numpy as np
 
 from snconvert.comparison import judge
 from snconvert.differing import Findings
-from snconvert.errors import OptionError, located
+from snconvert.errors import located
 from snconvert.live.adoption import kernels_by_owner, plain_class
 from snconvert.live.kernels import kernels_of
+from snconvert.live.models import check_model
 from snconvert.live.opening import import_modules, load, save
 from snconvert.live.survey import layer_of, survey
 from snconvert.live.undoing import undo
@@ -76,8 +77,7 @@ def verify_models(
     """
     started = time.perf_counter()
     for model in (before, after):
-        if not isinstance(model, keras.Model):
-            raise OptionError(f"a {type(model).__name__} is no Keras model", "Give a keras.Model")
+        check_model(model, "verify", keras.Model)
     mine, its = (_spectral(model) for model in (before, after))
     new = {path: node for path, node in its.items() if path not in mine}
     gone = {path: node for path, node in mine.items() if path not in its}
