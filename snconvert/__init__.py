@@ -14,7 +14,7 @@ from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
     from snconvert.api import apply_file, bake_file, inspect, remove_file, verify
-    from snconvert.errors import SnconvertError
+    from snconvert.errors import SnconvertError, SnconvertWarning
     from snconvert.functional import spectral_norm
     from snconvert.layers import (
         SpectralConv1D,
@@ -75,6 +75,7 @@ __all__ = [
     "Report",
     "Settings",
     "SnconvertError",
+    "SnconvertWarning",
     "SpectralConv1D",
     "SpectralConv1DTranspose",
     "SpectralConv2D",
@@ -120,7 +121,7 @@ __all__ = [
 
 _MODULES = {
     "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
-    "errors": ("SnconvertError",),
+    "errors": ("SnconvertError", "SnconvertWarning"),
     "functional": ("spectral_norm",),
     "live": (
         "SpectralProjection",

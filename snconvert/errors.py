@@ -26,6 +26,10 @@ _LONGEST_NAME = 200
 _escape = codecs.getencoder("unicode_escape")
 
 
+class SnconvertWarning(UserWarning):
+    """What Python's `snconvert.apply` has done or left, and its caller may not expect."""
+
+
 class SnconvertError(Exception):
     """Base of all errors that snconvert raises on purpose.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from snconvert import strictjson
@@ -11,11 +11,10 @@ from snconvert.archive.contents import Contents
 from snconvert.archive.guard import Worker
 from snconvert.archive.source import Source
 from snconvert.convolution import Convolution
-from snconvert.errors import printable
 from snconvert.h5paths import group_paths
 from snconvert.inventory import Stored, take_inventory
 from snconvert.rules import KernelRule
-from snconvert.tree import Node, model_root, parse
+from snconvert.tree import Node, in_two_owners, model_root, parse
 from snconvert.versions import check_groups, check_version, is_keras_2
 from snconvert.vetting import vet, warnings_of
 
@@ -101,33 +100,31 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
         check_groups(contents.groups)
         others.append("metrics")
     inventory = take_inventory(root, paths, contents, rules, others)
-    warnings = model.warnings
-    for node in _unshared(root, inventory)[:1]:
-        first = printable(node.first.path) if node.first else ""
-        what = f"{printable(node.path)} ({printable(node.class_name)}) is {first} in another place"
-        warnings += (f"{what}: Keras saves such a file, but does not load it",)
-    return Opened(source, model.metadata, root, warnings, paths, contents, inventory)
+    opened = Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
+    return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
 
 def keras_loads(model: Opened) -> bool:
     """Whether Keras loads such a model as it is, without a word of the user's."""
-    return not vet(model.root.entry) and not _unshared(model.root, model.inventory)
+    return not vet(model.root.entry) and not list(unshared(model))
 
 
-def _unshared(root: Node, inventory: Mapping[Node, Stored]) -> list[Node]:
-    """Returns the second places of layers for which Keras will make a layer of its own.
+def unshared(model: Opened) -> Iterator[str]:
+    """Yields a warning if Keras will make two layers of one in two places.
 
-    It knows them by the id in the first place, which it fails to write there for what lies below
-    another layer or model; and the weights are stored in the first place only.
+    It knows the layer again by the id in the first place, which it fails to write there for what
+    lies below another layer or model; and the weights are stored in the first place only.
     """
-    return [
-        node
-        for node in root.walk()
+    places = [
+        (node.path, node.first.path)
+        for node in model.root.walk()
         if node.first is not None
         and (node.parent is None or node.parent.first is None)
         and "shared_object_id" not in node.first.entry
-        and any(below.first in inventory for below in node.walk())
+        and any(path.startswith(f"{model.paths[node.first]}/") for path in model.contents.datasets)
     ]
+    if places:
+        yield in_two_owners(*places[0], len({first for _, first in places}) - 1)
 
 
 def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:

@@ -127,6 +127,24 @@ class Node:
             stack.extend(reversed(node.children))
 
 
+def in_two_owners(path: str, other: str, more: int) -> str:
+    """Returns the warning about a layer that two models or wrappers share.
+
+    Keras makes a layer of its own in each when it loads them, and finds no weights for the second.
+
+    Args:
+        path: The layer's second place.
+        other: Its first place.
+        more: How many other layers it is true of.
+    """
+    others = f" (and {more} more like it)" if more else ""
+    return (
+        f"{printable(path)} is the same layer as {printable(other)}, in another model or wrapper"
+        f"{others}: Keras cannot load such a model from a .keras file, converted or not."
+        " Build it in code and load the file with load_weights, or give each a layer of its own."
+    )
+
+
 def parse(config: Any) -> Node:
     """Returns the root of the tree of a parsed `config.json`.
 

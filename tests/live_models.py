@@ -301,3 +301,46 @@ def train(model: keras.Model, steps: int = 2) -> list[float]:
         X, targets(model), batch_size=len(X), epochs=steps, shuffle=False, verbose=0
     )
     return history.history["loss"]
+
+
+class Once(keras.callbacks.Callback):
+    """Does something with the model that is trained, after its first batch or its first epoch."""
+
+    def __init__(self, action: Callable[[keras.Model], Any], *, batch: bool) -> None:
+        super().__init__()
+        self.action: Callable[[keras.Model], Any] | None = action
+        self.batch = batch
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        if self.batch:
+            self._act()
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self._act()
+
+    def _act(self) -> None:
+        if self.action is not None:
+            self.action(self.model)
+        self.action = None
+
+
+def within_and_between(
+    start: Callable[[], keras.Model], action: Callable[[keras.Model], Any], *, eager: bool
+) -> list[list[np.ndarray]]:
+    """Returns the weights after two epochs of one batch: with an action in a callback after a
+    batch, after an epoch, and between two calls of `fit`."""
+    found = []
+    for batch in (True, False, None):
+        keras.utils.set_random_seed(3)
+        model = start()
+        model.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=eager)
+        data = {"x": X, "y": X, "batch_size": len(X), "shuffle": False, "verbose": 0}
+        if batch is None:
+            model.fit(**data, epochs=1)
+            action(model)
+            model.fit(**data, epochs=2, initial_epoch=1)
+        else:
+            model.fit(**data, epochs=2, callbacks=[Once(action, batch=batch)])
+        values = [*model.variables, *model.optimizer.variables]
+        found.append([np.array(keras.ops.convert_to_numpy(each.value)) for each in values])
+    return found

@@ -25,6 +25,7 @@ def test_names() -> None:
         "Report",
         "Settings",
         "SnconvertError",
+        "SnconvertWarning",
         "SpectralConv1D",
         "SpectralConv1DTranspose",
         "SpectralConv2D",

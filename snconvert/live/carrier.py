@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
-from snconvert.errors import OptionError
+from snconvert.errors import SnconvertWarning, printable
 from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import (
     adopt,
@@ -21,18 +23,21 @@ from snconvert.live.adoption import (
 )
 from snconvert.live.constraining import constrain, only_constrainable
 from snconvert.live.copying import Copies
+from snconvert.live.fitting import all_layers, renew_compiled, take_up
 from snconvert.live.kernels import Triplets, layer_reports, measure
+from snconvert.live.models import check_model
 from snconvert.live.optimizers import add_slots, averages, check_slots, optimizers_of
-from snconvert.live.patched import mark_owners
+from snconvert.live.patched import holds_its_layers, mark_owners
 from snconvert.live.replicas import scope_of
 from snconvert.live.survey import layer_of, plan_for, survey
-from snconvert.live.walk import COMPILED, Layer, descendants
+from snconvert.live.walk import Layer
 from snconvert.live.wrapping import wrap
 from snconvert.plans import Plan, Skip, Step, nothing_to_convert
 from snconvert.recipe import Recipe, recipe
 from snconvert.report import NOT_FINITE, LayerReport, Report, norm_of
-from snconvert.rules import KernelRule, table
+from snconvert.rules import RULES, KernelRule, table
 from snconvert.targets.constraint import check_averages
+from snconvert.tree import in_two_owners
 
 StrPath = str | os.PathLike[str]
 
@@ -65,9 +70,27 @@ def apply(
     Raises:
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             changed.
+
+    Warns:
+        SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
+            `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
     """
     made = recipe(recipe_file, **options)
-    return convert(model, made, rules=rules, in_place=in_place)[0]
+    result, report = convert(model, made, rules=rules, in_place=in_place)
+    messages = list(report.warnings)
+    missing = [row.missing_kind for row in report.layers if row.missing_kind is not None]
+    if missing and not made.kinds_chosen:
+        counts = Counter(missing)
+        argument = "conv=True" if [*counts] == ["conv"] else f"kinds={[*made.kinds, *counts]}"
+        stay = "1 layer stays" if len(missing) == 1 else f"{len(missing)} layers stay"
+        messages.append(
+            f"{stay} plain: {', '.join(f'{count} {kind}' for kind, count in counts.items())}. Give"
+            f" {argument} to convert more, or kinds={list(made.kinds)} to leave it at that without"
+            " this warning."
+        )
+    for message in messages:
+        warnings.warn(f"{printable(model.name)}: {message}", SnconvertWarning, stacklevel=2)
+    return result
 
 
 def plan(
@@ -132,7 +155,8 @@ def convert(
         in_place: Convert `model` itself.
     """
     started = time.perf_counter()
-    _check_model(model)
+    check_model(model, "apply")
+    take_up(model)
     if made.target == "keras":
         return wrap(model, made, rules, in_place=in_place)
     found = _find(model, made, rules, everything=False)
@@ -152,7 +176,7 @@ def convert(
     if constrains:
         for layer, step, triplets in todo:
             constrain(layer, step.rule, step.settings, triplets)
-        drop_compiled(result)
+        renew_compiled(result)
     else:
         with scope_of(model):
             _adopt_all(result, todo, classes)
@@ -194,7 +218,8 @@ def plan_of(
             they are, and look at all kinds unless the recipe says which.
     """
     started = time.perf_counter()
-    _check_model(model)
+    check_model(model, "apply")
+    take_up(model)
     if made.target == "keras":
         return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
@@ -203,14 +228,6 @@ def plan_of(
     if not lenient:
         return report
     return replace(report, norm=norm_of(reports, made.settings.norm), verb="inspect")
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.layers.Layer):
-        raise OptionError(
-            f"a {type(model).__name__} is no Keras model",
-            "Give a keras.Model, or a path to apply_file",
-        )
 
 
 def _find(
@@ -256,18 +273,10 @@ def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerRepor
 
 
 def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
-    """Gives optimizers the new variables, and drops functions that were compiled before."""
+    """Gives optimizers the new variables, and renews functions that were compiled before."""
     for optimizer in optimizers_of(all_layers(model)):
         add_slots(optimizer, additions)
-    drop_compiled(model)
-
-
-def drop_compiled(model: Layer) -> None:
-    """Drops functions that were compiled with the layers of before."""
-    for layer in all_layers(model):
-        for name in COMPILED:
-            if getattr(layer, name, None) is not None:
-                setattr(layer, name, None)
+    renew_compiled(model)
 
 
 def renew_parameters(model: Layer) -> None:
@@ -284,11 +293,6 @@ def renew_parameters(model: Layer) -> None:
                 part._track_variables()  # noqa: SLF001
 
 
-def all_layers(model: Layer) -> list[Layer]:
-    """Returns a model and every layer below it."""
-    return [model, *(layer for _, layer in descendants(model))]
-
-
 def _as_report(
     model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
 ) -> Report:
@@ -303,7 +307,31 @@ def _as_report(
         bytes=size_of(model),
         seconds=time.perf_counter() - started,
         seconds_sigma=found.seconds,
+        warnings=_shared_between(model),
     )
+
+
+def _shared_between(model: Layer) -> tuple[str, ...]:
+    """Returns a warning if Keras would make two layers of one when it loads the model's file.
+
+    As for files (`snconvert.opened.unshared`): a layer with weights that stands in two models or
+    wrappers, for the first time below another layer.
+    """
+    places = [
+        (node.path, node.first.path)
+        for node in survey(model, RULES).walk()
+        if node.first is not None
+        and node.parent is not None
+        and node.parent.first is None
+        and node.first.parent is not None
+        and node.first.parent.parent is not None
+        and holds_its_layers(layer_of(node.parent))
+        and holds_its_layers(layer_of(node.first.parent))
+        and layer_of(node).weights
+    ]
+    if not places:
+        return ()
+    return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)
 
 
 def size_of(model: Layer) -> int:

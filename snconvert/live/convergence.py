@@ -16,7 +16,7 @@ from snconvert.errors import OptionError, SelectionError
 from snconvert.layers.memory import without_autograph
 from snconvert.layers.refusals import check_rounds
 from snconvert.layers.spectral import Spectral
-from snconvert.live.carrier import all_layers
+from snconvert.live.fitting import all_layers
 from snconvert.live.projection import projections_of
 from snconvert.live.walk import Layer
 

@@ -18,6 +18,8 @@ from snconvert.layers.memory import (
     without_autograph,
 )
 from snconvert.live.adoption import kernels_by_owner
+from snconvert.live.fitting import take_up
+from snconvert.live.models import check_model
 from snconvert.live.optimizers import averages
 from snconvert.live.survey import layer_of, plan_for, survey
 from snconvert.live.walk import Layer
@@ -65,8 +67,7 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Projects."""
         del batch, logs
-        # JAX' `fit` keeps the weights to itself, and takes them up again after this.
-        getattr(self.model, "jax_state_sync", lambda: None)()
+        take_up(self.model)
         if self._projection is not None:
             self._projection()
 
@@ -101,6 +102,8 @@ def project(model: Layer, **options: Any) -> None:
         1.0
     """
     made = _checked(options)
+    check_model(model, "project")
+    take_up(model)
     known = _PROJECTIONS.setdefault(model, [])
     found = next((projection for recipe_, projection in known if recipe_ == made), None)
     if found is None:

@@ -10,14 +10,11 @@ from contextlib import suppress
 from itertools import product
 from typing import Any
 
-import keras
-
 from snconvert import effective
 from snconvert.constrained import factor_of, found_in
 from snconvert.constrained import settings_of as constraint_settings
 from snconvert.errors import (
     KernelError,
-    OptionError,
     SelectionError,
     UnsupportedError,
     located,
@@ -28,9 +25,10 @@ from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import OPTIONS, Spectral
 from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import forget_adoption, give_class, is_adopted, plain_class, state_of
-from snconvert.live.carrier import all_layers, drop_compiled, renew_parameters, size_of
+from snconvert.live.carrier import renew_parameters, size_of
 from snconvert.live.constraining import constraints_of, multiply, release
 from snconvert.live.copying import Copies
+from snconvert.live.fitting import all_layers, renew_compiled, take_up
 from snconvert.live.kernels import (
     State,
     convolutions_of,
@@ -39,6 +37,7 @@ from snconvert.live.kernels import (
     states_of,
     triplets_in_use,
 )
+from snconvert.live.models import check_model
 from snconvert.live.optimizers import optimizers_of, remove_slots
 from snconvert.live.patched import holds_its_layers, original_class, unmark_owners
 from snconvert.live.survey import LiveNode, layer_of, survey
@@ -115,11 +114,8 @@ def undo(
         measured: Report the norms of the kernels, too, which takes a search for each.
     """
     started = time.perf_counter()
-    if not isinstance(model, keras.layers.Layer):
-        raise OptionError(
-            f"a {type(model).__name__} is no Keras model",
-            f"Give a keras.Model, or a path to {verb}_file",
-        )
+    check_model(model, verb)
+    take_up(model)
     if has_wrappers(model):
         return unwrap(verb, model, made, dry_run=dry_run, in_place=in_place, metadata=metadata)
     root = survey(model, RULES)
@@ -226,7 +222,7 @@ def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
         for part in dict.fromkeys((*_owners(layer), layer)):
             _make_plain(part)
     unmark_owners(model)
-    drop_compiled(model)
+    renew_compiled(model)
     renew_parameters(model)
 
 

@@ -17,10 +17,11 @@ import keras
 
 from snconvert.comparison import judge, value_differs
 from snconvert.differing import Findings
-from snconvert.errors import KernelError, OptionError, located
+from snconvert.errors import KernelError, located
 from snconvert.live.adoption import kernels_by_owner, plain_class, state_of
-from snconvert.live.carrier import all_layers
+from snconvert.live.fitting import all_layers
 from snconvert.live.kernels import numbers_of, states_of
+from snconvert.live.models import check_model
 from snconvert.live.opening import import_modules, load, save
 from snconvert.live.optimizers import optimizers_of, slots_of
 from snconvert.live.survey import layer_of, survey
@@ -82,8 +83,7 @@ def verify_models(
     """
     started = time.perf_counter()
     for model in (before, after):
-        if not isinstance(model, keras.Model):
-            raise OptionError(f"a {type(model).__name__} is no Keras model", "Give a keras.Model")
+        check_model(model, "verify", keras.Model)
     mine, its = (_spectral(model) for model in (before, after))
     new = {path: layer for path, layer in its.items() if path not in mine}
     gone = {path: layer for path, layer in mine.items() if path not in its}

@@ -13,6 +13,7 @@ from snconvert.layers.composite import Composite
 from snconvert.layers.spectral import Spectral
 from snconvert.live.adoption import set_state, without_state
 from snconvert.live.kernels import triplets_of
+from snconvert.live.models import check_model
 from snconvert.live.walk import Layer, descendants
 
 
@@ -32,6 +33,7 @@ def load_plain_weights(model: Layer, source: Any) -> None:
         WeightsError: The weights are not those of the model before its conversion.
         KernelError: A kernel among them is not finite.
     """
+    check_model(model, "load_plain_weights")
     spectral = [layer for _, layer in descendants(model) if isinstance(layer, Spectral)]
     if not spectral:
         raise SelectionError(

@@ -1,0 +1,61 @@
+"""Whether an object is a model that can be converted in memory, and what to do with any other."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from snconvert.errors import OptionError
+
+_ON_FILES = ("apply", "bake", "remove")
+_KERAS_2 = ("tf_keras", "tensorflow.python.keras")
+_OTHERS = {
+    "torch.nn.modules.module.Module": (
+        "a module of PyTorch",
+        "For it PyTorch has torch.nn.utils.parametrizations.spectral_norm; here give a keras.Model",
+    ),
+    "tensorflow.python.trackable.autotrackable.AutoTrackable": (
+        "an object of TensorFlow without Keras layers",
+        "Give the keras.Model that it was made or exported from",
+    ),
+}
+
+
+def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
+    """Sees to it that an object is a live model of Keras 3, or a layer.
+
+    Args:
+        model: What a caller gives.
+        verb: What it is given to: `apply`, `bake` and so on.
+        kind: What is taken: models and layers, or models only.
+
+    Raises:
+        OptionError: It is something else; the message says what it is, and what to do.
+    """
+    if isinstance(model, kind):
+        return
+    cls = type(model)
+    names = [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]
+    what, fix = f"a {cls.__name__} is no Keras model", "Give a keras.Model"
+    if isinstance(model, str | os.PathLike):
+        what = f"{os.fspath(model)!r} is a path, and no model"
+        file = f"it to snconvert.{verb}_file, or " if verb in _ON_FILES else ""
+        fix = f"Give {file}the model that keras.saving.load_model returns"
+    elif isinstance(model, type) and issubclass(model, kind):
+        what = f"{model.__name__} is a class, and no model"
+        fix = "Give an object of it that is built"
+    elif package := next((p for p in _KERAS_2 if any(n.startswith(f"{p}.") for n in names)), None):
+        what = f"the {cls.__name__} is of Keras 2 ({package}), and no model of Keras 3"
+        fix = (
+            "Save it with model.save as a .keras or .h5 file, and give that to"
+            " snconvert.apply_file, which writes it for Keras 3"
+        )
+    elif isinstance(model, keras.layers.Layer):
+        what, fix = f"the {cls.__name__} is a layer, and no model", "Give a keras.Model around it"
+    elif not names[0].startswith("keras."):
+        for name in filter(_OTHERS.__contains__, names):
+            other, fix = _OTHERS[name]
+            what = f"a {cls.__name__} is {other}, and no Keras model"
+    raise OptionError(what, fix)
