@@ -12,6 +12,7 @@ from keras.src.backend import AutocastScope
 from snconvert.convolution import Convolution
 from snconvert.iteration import Norm
 from snconvert.layers.attributes import Attributes
+from snconvert.layers.inheritance import tie
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
     current_norm,
@@ -242,6 +243,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
                 autocast=False,
             )
             setattr(self, self._prefix(name) + "gamma", gamma)
+            tie(gamma, self._variable(name))
 
     def _variable(self, name: str) -> Any:
         """The variable of a kernel."""
