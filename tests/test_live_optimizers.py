@@ -242,7 +242,7 @@ def test_a_loss_scale_around_what_was_built_before(name):
 
 
 def test_a_map_may_be_a_function():
-    """Variables of a conversion go where the function of a MultiOptimizer sends them."""
+    """Each gamma of a conversion goes where the function of a MultiOptimizer sends its kernel."""
     sgd, adam = optimizers.SGD(0.01), optimizers.Adam(0.01)
     model = plain()
     choose = optimizers.MultiOptimizer(lambda v: adam if v.path.endswith("kernel") else sgd)
@@ -250,7 +250,7 @@ def test_a_map_may_be_a_function():
     train(model)
     before = state(model.optimizer)
     converted = live.apply(model, mode="gain")
-    assert [len(part._trainable_variables) for part in converted.optimizer.optimizers] == [2, 4]
+    assert [len(part._trainable_variables) for part in converted.optimizer.optimizers] == [4, 2]
     train(converted)
     assert all(map(np.array_equal, before, state(model.optimizer)))
     assert int(converted.optimizer.optimizers[0].iterations) == 4
@@ -330,3 +330,106 @@ def test_the_way_back_of_a_frozen_model(back, tmp_path):
     assert len(plain.optimizer.variables) == len(model.optimizer.variables)
     plain.save(tmp_path / "plain.keras")
     assert int(keras.saving.load_model(tmp_path / "plain.keras").optimizer.iterations) == 2
+
+
+def at_rest(model: keras.Model, steps: int) -> None:
+    """Takes steps without a gradient, which do nothing but decay."""
+    for layer in model.layers:
+        layer.bias.assign(np.zeros(layer.bias.shape))
+    for _ in range(steps):
+        model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 3)))
+
+
+DECAYING = {
+    "adamw": lambda: optimizers.AdamW(0.1, weight_decay=0.5),
+    "muon": lambda: optimizers.Muon(0.1, weight_decay=0.5, adam_weight_decay=0.5),
+    "loss scale": lambda: optimizers.LossScaleOptimizer(optimizers.AdamW(0.1, weight_decay=0.5)),
+}
+"""Optimizers with which a step without a gradient multiplies by 0.95."""
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "when"),
+    [
+        ("adamw", "var_list", "before"),
+        ("adamw", "var_names", "before"),
+        ("adamw", "var_list", "loaded"),
+        ("adamw", "var_names", "loaded"),
+        ("adamw", "var_list", "fresh"),
+        ("muon", "var_list", "after"),
+        ("loss scale", "var_names", "after"),
+        ("loss scale", "var_list", "before"),
+    ],
+)
+def test_gamma_decays_as_its_kernel(tmp_path, name, how, when):
+    """What an optimizer is told of a kernel's decay holds for its gamma: by variable or by name,
+    before the conversion or after it, in memory or of a loaded file, whatever it is told of names
+    like gamma's."""
+
+    def exclude(model):
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        excluded = {"var_list": [model.get_layer("a").kernel], "var_names": ["gamma"]}
+        if how == "var_names":
+            excluded = {"var_names": ["kernel"]}
+        optimizer.exclude_from_weight_decay(**excluded)
+
+    model = plain(b=True)
+    if when == "fresh":
+        model = live.apply(model, mode="gain")
+    model.compile(DECAYING[name](), "mse", run_eagerly=True)
+    if when == "before":
+        exclude(model)
+    if when != "fresh":
+        at_rest(model, steps=1)
+    if when == "loaded":
+        model.save(tmp_path / "plain.keras")
+        snconvert.apply_file(tmp_path / "plain.keras", tmp_path / "sn.keras", mode="gain")
+        model = keras.saving.load_model(tmp_path / "sn.keras")
+    elif when != "fresh":
+        model = live.apply(model, mode="gain")
+    if when != "before":
+        exclude(model)
+    before = {v.path: np.array(v) for v in model.trainable_variables}
+    at_rest(model, steps=3)
+    for variable in model.trainable_variables:
+        layer, kind = variable.path.split("/")[-2:]
+        factor = 1.0 if how == "var_names" or layer == "a" else 0.95**3
+        if kind != "bias":
+            np.testing.assert_allclose(variable, factor * before[variable.path], rtol=1e-5)
+
+
+def test_what_optimizers_keep_by_variable():
+    """What an optimizer of one's own keeps of a kernel by path, key or id, it keeps of its gamma
+    until gamma goes."""
+    model = plain()
+    kernel = model.get_layer("a").kernel
+    optimizer = optimizers.SGD(0.01)
+    optimizer.rates = {kernel.path: 0.25, model.get_layer("a").bias.path: 0.5}
+    optimizer.chosen = {optimizer._var_key(kernel)}
+    model.compile(optimizer, "mse", run_eagerly=True)
+    train(model, steps=1)
+    gain = live.apply(model, mode="gain")
+    layer, found = gain.get_layer("a"), gain.optimizer
+    assert found.rates == {**optimizer.rates, layer.gamma.path: 0.25}
+    assert found.chosen == {found._var_key(v) for v in (layer.kernel, layer.gamma)}
+    back = snconvert.remove(gain)
+    assert back.optimizer.rates == optimizer.rates
+    assert back.optimizer.chosen == {found._var_key(back.get_layer("a").kernel)}
+
+
+def test_gamma_trains_with_its_kernel(tmp_path):
+    """A MultiOptimizer whose pattern names kernels trains each gamma with its kernel's optimizer,
+    in memory, after loading, and in a model that is compiled later."""
+    model = plain()
+    model.compile(MAKE["by pattern"](), "mse", run_eagerly=True)
+    train(model, steps=2)
+    gain = live.apply(model, mode="gain")
+    gain.save(tmp_path / "gain.keras")
+    later = live.apply(plain(), mode="gain")
+    later.compile(MAKE["by pattern"](), "mse", run_eagerly=True)
+    train(later, steps=1)
+    loaded = keras.saving.load_model(tmp_path / "gain.keras")
+    for each in (gain, later, loaded):
+        names = [{v.name for v in o._trainable_variables} for o in each.optimizer.optimizers]
+        assert sorted(map(sorted, names)) == [["bias"], ["gamma", "kernel"]]
+    assert all(map(np.array_equal, state(gain.optimizer), state(loaded.optimizer)))

@@ -13,6 +13,7 @@ from snconvert.convolution import Convolution
 from snconvert.iteration import Norm
 from snconvert.layers.attributes import Attributes
 from snconvert.layers.checkpoints import attach
+from snconvert.layers.inheritance import tie
 from snconvert.layers.operator import ConvolutionMap
 from snconvert.layers.power import (
     current_norm,
@@ -245,6 +246,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             )
             setattr(self, self._prefix(name) + "gamma", gamma)
             attach(self._variable(name), "gamma", gamma)
+            tie(gamma, self._variable(name))
 
     def _variable(self, name: str) -> Any:
         """The variable of a kernel."""

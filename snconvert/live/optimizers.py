@@ -20,6 +20,7 @@ import keras
 from keras.src.utils.tracking import DotNotTrackScope, Tracker
 
 from snconvert.errors import UnsupportedError
+from snconvert.layers.inheritance import kernel_of
 
 Key = tuple[int | None, str, int]
 
@@ -149,13 +150,13 @@ def _as_built(inner: Any) -> AbstractContextManager[Any]:
 
 
 def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Gives each new variable to the optimizer that the map has for it."""
+    """Gives each new variable to the optimizer that the map has for it, or for its kernel."""
     parts, owners = optimizer._inner_optimizers, optimizer._var_to_optimizer_idx
     shares: dict[int, list[Any]] = {}
     for variable in variables:
         key = optimizer._var_key(variable)
         if key not in owners:
-            part = optimizer._optimizer_map(variable)
+            part = optimizer._optimizer_map(kernel_of(variable))
             if part not in parts:
                 part.loss_scale_factor = optimizer.loss_scale_factor
                 parts.append(part)
@@ -184,7 +185,39 @@ def _rebuild(optimizer: Any, new: list[Any]) -> None:
     for purpose, variable in _held(made):
         if id(variable) not in listed and purpose in held:
             variable.assign(held[purpose])
+    old = list(optimizer._trainable_variables)
     vars(optimizer).update(vars(made))
+    _pass_on(optimizer, old, new)
+
+
+def _pass_on(optimizer: Any, old: Sequence[Any], new: Sequence[Any]) -> None:
+    """Has an optimizer keep by variable of a new `gamma` what it keeps of its kernel.
+
+    Optimizers of one's own keep learning rates, say, in dicts and sets by key, `id` or path. What
+    is kept of variables that are gone goes with them.
+    """
+
+    def keys(variable: Any) -> tuple[Any, ...]:
+        return optimizer._var_key(variable), id(variable), variable.path
+
+    known, kept = ({id(variable) for variable in variables} for variables in (old, new))
+    gone = {key for variable in old if id(variable) not in kept for key in keys(variable)}
+    added = {
+        key: of_kernel
+        for gamma in new
+        if id(gamma) not in known
+        for key, of_kernel in zip(keys(gamma), keys(kernel_of(gamma)), strict=True)
+    }
+    for value in vars(optimizer).values():
+        if isinstance(value, set):
+            value.difference_update(gone)
+            value.update([key for key, of_kernel in added.items() if of_kernel in value])
+        elif isinstance(value, dict):
+            for key in gone & value.keys():
+                del value[key]
+            for key, of_kernel in added.items():
+                if of_kernel in value:
+                    value.setdefault(key, value[of_kernel])
 
 
 def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
