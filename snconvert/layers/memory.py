@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ JAX = keras.backend.backend() == "jax"
 _STATELESS_ROUNDS = 20
 
 Array = np.ndarray[Any, Any]
+Function = TypeVar("Function", bound=Callable[..., None])
 
 
 class Memory:
@@ -131,11 +132,12 @@ def outside_graph() -> AbstractContextManager[Any]:
     return scope
 
 
-def without_autograph(function: Callable[..., None]) -> Callable[..., None]:
+def without_autograph(function: Function) -> Function:
     """Returns a function that TensorFlow calls as it is, also where it rewrites the caller."""
     if keras.backend.backend() != "tensorflow":
         return function
-    return import_module("tensorflow").autograph.experimental.do_not_convert(function)  # type: ignore[no-any-return]
+    autograph = import_module("tensorflow").autograph.experimental
+    return autograph.do_not_convert(function)  # type: ignore[no-any-return]
 
 
 def _kept(name: str, value: Array) -> Any:
