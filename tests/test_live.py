@@ -319,7 +319,7 @@ def test_errors():
         live.apply(model, in_place=True, only="nothing")
     with pytest.raises(UnsupportedError, match="in place"):
         live.apply(model, target="keras", in_place=True)
-    with pytest.raises(OptionError, match="no Keras model"):
+    with pytest.raises(OptionError, match="is a path"):
         live.apply("model.keras")
     model.top.kernel.assign(np.full(model.top.kernel.shape, np.nan))
     with pytest.raises(KernelError, match=r"top \(Dense\): .* NaN"):
