@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from snconvert.convolution import Convolution, at_size, transposed_at_size
 from snconvert.errors import KernelError, SourceError
+from snconvert.linalg import operator
 from snconvert.linalg.convolution import adjoint, forward
 from snconvert.linalg.operator import image_norm, operator_triplet
 from snconvert.matrix import MatrixView
@@ -109,6 +114,109 @@ def test_large_maps_take_lanczos():
         found = operator_triplet(kernel, view, conv)
         assert found.sigma == pytest.approx(exact, rel=SIGMA)
         assert operator_triplet(kernel, view, conv).u.tobytes() == found.u.tobytes()
+
+
+@cache
+def benchmark() -> ModuleType:
+    """Returns `benchmarks/operator_norm.py` as a module."""
+    path = Path(__file__).parent.parent / "benchmarks" / "operator_norm.py"
+    spec = importlib.util.spec_from_file_location("operator_norm", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("first", range(0, 200, 40))
+def test_degenerate_kernels(first):
+    """Of 200 pruned, dirac, duplicated and other kernels sigma and the bound are right."""
+    for made in benchmark().cases(40, first):
+        result = benchmark().check(made)
+        assert not result.wrong, f"{result} {benchmark().describe(made)}"
+
+
+def test_a_tap_does_not_hide_a_stronger_block():
+    """A channel that is a multiple of the identity breaks Lanczos down, and hides no other one."""
+    kernel = np.zeros((3, 3, 3, 1), "float32")
+    kernel[1, 1, 0, 0] = 1.3
+    kernel[:, :, 1, 0] = 0.25
+    view = MatrixView((9, 3, 1), (1, 0, 2), (3, 9, 1))
+    conv = at_size((14, 14), (3, 3), (1, 1), (1, 1), "same", view.shape)
+    exact = np.linalg.norm(explicit(kernel[:, :, 1].reshape(9, 1, 1).astype("f8"), conv), 2)
+    found = operator_triplet(kernel, view, conv)
+    assert found.sigma == pytest.approx(exact, rel=SIGMA)
+    assert np.linalg.norm(found.u.reshape(3, -1), axis=1) == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_no_block_exceeds_its_bound_by_frequencies(stride, shift):
+    """On rings of any size the symbol bounds the norm of each block, and on a torus it is that."""
+    rng = np.random.default_rng(stride)
+    for size in (5, 8, 19, 60, 90):
+        taps = rng.normal(size=(4, 5, 2, 3))
+        conv = at_size((size,), (5,), (stride,), (1,), "same", (4, 10, 3))
+        torus = Convolution.over_all_sizes((5,), (stride,), (1,))
+        exact = [np.linalg.norm(explicit(block, conv), 2) for block in taps]
+        bounds = operator._over_frequencies(taps, conv, shift, np.zeros(4))
+        assert (bounds >= exact).all()
+        assert (
+            operator._over_frequencies(taps, conv, shift, np.full(4, np.inf)) >= bounds * (1 - 1e-9)
+        ).all()
+        around = [np.linalg.norm(explicit(block, torus), 2) for block in taps]
+        assert operator._over_frequencies(taps, torus, 0.0, np.zeros(4)) == pytest.approx(
+            around, rel=1e-9
+        )
+
+
+def test_candidates_do_not_rest_on_estimates():
+    """The largest of equal, close, zero and hidden blocks is among them, whatever was estimated."""
+    rng = np.random.default_rng(0)
+    taps = rng.normal(size=(12, 9, 1, 1)) * np.linspace(1, 2, 12)[:, None, None, None]
+    taps[3], taps[5:7] = 0.0, taps[4] * (1 + 1e-5)
+    conv = at_size((9, 9), (3, 3), (1, 1), (1, 1), "same", (12, 9, 1))
+    exact = np.array([np.linalg.norm(explicit(block, conv), 2) for block in taps])
+    lift = np.zeros(12, int)
+    for estimates in (np.zeros(12), exact * 0.5, np.where(exact < exact.max(), exact, 1e-9)):
+        sigma = estimates.copy()
+        chosen = []
+        for index in operator._candidates(taps, lift, conv, sigma):
+            chosen.append(index)
+            sigma[index] = exact[index]
+        assert sigma.max() == exact.max()
+        assert len(chosen) < 12
+
+
+def test_a_map_that_reads_no_number_of_its_kernel():
+    """Taps that reach nothing but padding do not count, and a map without others is zero."""
+    kernel = np.zeros((3, 1, 1), "float32")
+    kernel[0] = 1.0
+    view = MatrixView.of(kernel.shape)
+    conv = at_size((2,), (3,), (1,), (3,), "same", view.shape)
+    found = operator_triplet(kernel, view, conv)
+    assert (found.sigma, found.zero, found.residual) == (0.0, True, 0.0)
+    assert np.linalg.norm(found.u) == pytest.approx(1, rel=1e-6)
+    kernel[1] = 1e-30
+    assert operator_triplet(kernel, view, conv).sigma == pytest.approx(1e-30, rel=SIGMA)
+
+
+def test_equal_blocks_are_searched_once(monkeypatch):
+    """Blocks that differ by a sign and a power of two have one u, found once."""
+    block = np.random.default_rng(0).normal(size=(9, 1, 2))
+    factors = np.array([0.5, -1.0, 4.0, 0.0, -4.0])
+    kernel = block * factors[:, None]
+    view = MatrixView((9, 5, 2), (1, 0, 2), (5, 9, 2))
+    conv = at_size((9, 9), (3, 3), (1, 1), (1, 1), "same", view.shape)
+    calls: list[int] = []
+    search = operator._vector
+    monkeypatch.setattr(operator, "_vector", lambda *given: calls.append(1) or search(*given))
+    found = operator_triplet(kernel, view, conv)
+    exact = np.linalg.norm(explicit(block.reshape(9, 1, 2) * 4, conv), 2)
+    assert found.sigma == pytest.approx(exact, rel=SIGMA)
+    assert len(calls) == 1
+    for index in (0, 1, 4):
+        np.testing.assert_array_equal(found.u[index], found.u[2])
 
 
 def test_many_blocks():
