@@ -308,7 +308,8 @@ def case(kind: str, family: Any, rng: Any) -> Case:
         sizes = tuple(int(size) for size in rng.integers(1, largest, rank))
         made = Case(kind, family.__name__, config, sizes, groups * m, np.empty(0))
         outputs = output_sizes(made, kernel_size)
-        if min(outputs) > 0 and max(math.prod(sizes) * m, math.prod(outputs) * n) <= LARGEST:
+        numbers = max(math.prod(sizes) * m, math.prod(outputs) * n)
+        if min(outputs) > 0 and numbers <= LARGEST and takes_back(made, outputs, kernel_size):
             break
     shape = (groups, math.prod(kernel_size), m, n)
     stack = np.zeros(shape)
@@ -369,6 +370,16 @@ def output_sizes(made: Case, kernel_size: tuple[int, ...]) -> tuple[int, ...]:
         else:
             result.append(-(-size // stride))
     return tuple(result)
+
+
+def takes_back(made: Case, outputs: tuple[int, ...], kernel_size: tuple[int, ...]) -> bool:
+    """Whether the convolution that a transposed one is the adjoint of has its inputs as outputs."""
+    if "output_padding" not in made.config:
+        return True
+    forth = made._replace(
+        kind="Conv", config={**made.config, "output_padding": None}, sizes=outputs
+    )
+    return output_sizes(forth, kernel_size) == made.sizes
 
 
 def blocks(made: Case) -> Iterator[Array]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_operator import benchmark
 
 from snconvert import layers
 from snconvert.convolution import Convolution
@@ -178,6 +179,57 @@ def test_sigma_is_the_norm_of_the_keras_layer(case):
 def channel_axis(config: dict[str, Any]) -> int:
     """Where the channels are in a shape without the batch."""
     return 0 if config.get("data_format") == "channels_first" else -1
+
+
+def plain(made: Any) -> Case:
+    """The Keras layer whose kernel the benchmark's case describes."""
+    channelwise = "Depthwise" in made.kind or "Separable" in made.kind
+    config = {"kernel_size": made.kernel.shape[: len(made.sizes)], **made.config}
+    if not channelwise:
+        config["filters"] = made.kernel.shape[-2 if "Transpose" in made.kind else -1]
+    name = made.class_name.replace("Separable", "Depthwise")
+    return name, config, (*made.sizes, made.channels)
+
+
+def test_degenerate_kernels_in_the_layers():
+    """By `converge()`, and by a step of training from there, sigma is that of the Keras layer.
+
+    So is that of the matrices which `benchmarks/operator_norm.py` writes out by itself.
+    """
+    seen = set()
+    for made in benchmark().cases(13, 106):
+        if "Transpose" in made.kind and max(made.config["dilation_rate"]) > 1:
+            continue  # TensorFlow on CPU refuses it
+        name, config, shape = plain(made)
+        kernel = made.kernel / np.abs(made.kernel).max()
+        exact = np.linalg.norm(response(name, config, shape, kernel), 2)
+        matrices = [
+            benchmark().matrix(made, taps)
+            for taps in benchmark().blocks(made._replace(kernel=kernel))
+        ]
+        assert max(map(benchmark().norm_of, matrices)) == pytest.approx(exact, rel=1e-9)
+        spectral = getattr(layers, RULES[name].spectral_class)
+        layer = spectral(**config, norm="operator", use_bias=False)
+        layer.build((None, *shape))
+        layer.kernel.assign(kernel)
+        layer.converge()
+        assert float(layer.spectral_norms()["kernel"]) == pytest.approx(exact, rel=SIGMA)
+        if exact:
+            scale = 1 / float(layer.kernel_scale("kernel", training=True))
+            assert scale == pytest.approx(exact, rel=SIGMA)
+        seen.add(made.kind)
+    assert seen == set(benchmark().KINDS)
+
+
+def test_a_kernel_that_leaves_zero():
+    """Training finds the strongest frequency of a kernel that was zero, on a torus."""
+    layer = make(("Conv1D", {"filters": 1, "kernel_size": 3}, (None, 1)))
+    layer.kernel.assign(np.zeros((3, 1, 1)))
+    layer.converge()
+    layer.kernel.assign(np.array([1.0, -2.0, 1.0])[:, None, None])  # nothing at frequency 0
+    for _ in range(20):
+        layer.kernel_scale("kernel", training=True)
+    assert float(layer.spectral_norms()["kernel"]) == pytest.approx(exact_sigma(layer), rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,33 @@ def test_there_and_back(plain, tmp_path, mode):
     assert weights(tmp_path / "back.keras") == weights(plain)
 
 
+@pytest.mark.parametrize("mode", ["hard", "gain"])
+@pytest.mark.parametrize("size", [14, None])
+def test_channels_that_are_a_single_tap(tmp_path, mode, size):
+    """File and live model agree, `gain` moves no output, and the report says what is stored."""
+    kernel = np.zeros((3, 3, 2, 1), "float32")
+    kernel[1, 1, 0, 0] = 1.3  # 1.3 times the identity
+    kernel[:, :, 1, 0] = 0.25  # a box, of norm 2.18 at 14 x 14
+    layer = layers.DepthwiseConv2D(3, padding="same", use_bias=False)
+    model = keras.Sequential([keras.Input((size, size, 2)), layer])
+    layer.set_weights([kernel])
+    model.save(tmp_path / "m.keras")
+    options = {"kinds": "conv", "norm": "operator", "mode": mode}
+    report = snconvert.apply_file(tmp_path / "m.keras", tmp_path / "o.keras", **options)
+    file = keras.saving.load_model(tmp_path / "o.keras")
+    memory = live.apply(model, **options)
+    sigma = report.layers[-1].sigma
+    exact = 2.1849203 if size else 2.25 * 1.0195911582083184
+    assert sigma == pytest.approx(exact, rel=1e-6)
+    x = np.random.default_rng(0).normal(size=(1, 14, 14, 2)).astype("float32")
+    outputs = np.asarray(model(x)) / (1 if mode == "gain" else sigma)
+    for patched in (file, memory):
+        (norm,) = patched.layers[-1].spectral_norms().values()
+        assert float(norm) == pytest.approx(sigma, rel=1e-6)
+        np.testing.assert_allclose(np.asarray(patched(x)), outputs, rtol=1e-6, atol=1e-6)
+    assert not snconvert.verify(tmp_path / "m.keras", tmp_path / "o.keras").differences
+
+
 def test_sizes_that_are_not_known(tmp_path):
     """Without an input size sigma is a bound for every size, and the report says so."""
     model = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3, padding="same")])

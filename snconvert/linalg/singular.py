@@ -18,10 +18,11 @@ class Triplet(NamedTuple):
     Attributes:
         sigma: The largest singular value over all blocks.
         u: float32 `(b, n)`, unit rows on the output side, the largest entry positive; the row of a
-            block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`.
+            block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`, with
+            noise for a block that is zero.
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
             float64, of the `u` given here and `v = W u / |W u|`; or of the one that is stored.
-        zero: Whether the whole kernel is zero.
+        zero: Whether the whole kernel, or the map that it makes, is zero.
         bounds: Between what sigma was proved to be, if that was asked for.
         matrix_norm: The norm of the matrix view, where sigma is another.
         after: The norm of the kernel that the layer computes with, by the `u` that it stores;
