@@ -25,6 +25,8 @@ from snconvert.settings import Settings
 from snconvert.tasks import Compared, Pair, Proof, Proved, Way
 
 _STEP = 1 << 20
+_INTEGERS = {"int32", "int64"}
+"""What JAX has no difference between: it counts in 32 bits."""
 _KNOWN = 1e-11
 """How far a factor may be from the one that is found here."""
 _EXACT = 1e-5
@@ -52,11 +54,14 @@ def compare(
     results: list[dict[Way, Compared]] = []
     for pair in pairs:
         one, two = pair.first, pair.second
-        if (one.shape, one.dtype) != (two.shape, two.dtype):
+        same = one.dtype == two.dtype or {one.dtype, two.dtype} == _INTEGERS
+        if one.shape != two.shape or not same:
             what = f"{one.dtype} {one.shape} before, {two.dtype} {two.shape} after"
             results.append(dict.fromkeys(pair.factors, Compared(None, what)))
         else:
             a, b = _numbers(before, pair.before, one), _numbers(after, pair.after, two)
+            if one.dtype != two.dtype:
+                a, b = a.astype(np.int64), b.astype(np.int64)
             factors = pair.factors.items()
             results.append({way: _multiplied(a, b, one.dtype, by) for way, by in factors})
         if report is not None:

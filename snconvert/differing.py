@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.errors import printable
 from snconvert.tree import Node
@@ -54,77 +53,103 @@ def compare_configs(before: Node, after: Node, found: Findings) -> None:
         after: That of the other.
         found: What is told of it.
     """
-    layers = {id(node.entry): node.path for node in before.walk() if node.path}
-    for path, what in _unequal(_Side(before), _Side(after), layers):
+    layers = {id(node.entry): node.path for node in before.walk()}
+    shared: list[_Numbered] = []
+    for path, what in _unequal(before.entry, after.entry, layers, shared):
         found.differ(path, what)
+    for layer, place, one, two in _regrouped(shared):
+        what = f"is {_short(one)} before, {_short(two)} after, so that other objects are one"
+        found.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
 
 
-class _Side:
-    """One of two configurations, and which objects it says are one.
+class _Numbered(NamedTuple):
+    """An object that is shared, in both configurations.
 
-    Keras numbers shared objects by their addresses, so that only which have the same number counts.
-    A number that stands once says something of a layer, whose first entry may be without, but not
-    of another object: what it was shared with is not in the file. And a dtype policy is the same
-    policy, one object or several.
-
-    Args:
-        root: The model.
+    Attributes:
+        layer: The path of its layer.
+        place: Where it is in that.
+        before: Its number before, `None` if it has none.
+        after: That after.
+        is_layer: Whether it is a layer itself.
     """
 
-    def __init__(self, root: Node) -> None:
-        self.root = root.entry
-        self._layers = {id(node.entry) for node in root.walk()}
-        self._counts = Counter(_numbers(root.entry))
-        self._others = {"none": "none"}
-
-    def number(self, entry: Mapping[str, Any], place: str) -> str:
-        """Returns what number an object has that says something, or `none`."""
-        number = repr(entry.get(_ID))
-        alone = self._counts[number] == 1 and id(entry) not in self._layers
-        return "none" if _ID not in entry or alone or place.endswith("dtype") else number
-
-    def stands_for(self, own: str, other: str) -> bool:
-        """Whether a number has stood for one of the other configuration so far."""
-        return self._others.setdefault(own, other) == other
+    layer: str
+    place: str
+    before: int | None
+    after: int | None
+    is_layer: bool
 
 
-def _numbers(config: Any) -> Iterator[str]:
-    stack = [("", config)]
-    while stack:
-        place, value = stack.pop()
-        if isinstance(value, dict):
-            if _ID in value and place != "dtype":
-                yield repr(value[_ID])
-            stack += value.items()
-        elif isinstance(value, list):
-            stack += [("", item) for item in value]
-
-
-def _unequal(before: _Side, after: _Side, layers: Mapping[int, str]) -> Iterator[tuple[str, str]]:
-    """Yields layer and field of each difference."""
-    stack = [("config.json", "", before.root, after.root)]
+def _unequal(
+    before: Any, after: Any, layers: Mapping[int, str], shared: list[_Numbered]
+) -> Iterator[tuple[str, str]]:
+    """Yields layer and field of each difference, and lists which objects are numbered as shared."""
+    stack = [("config.json", "", before, after)]
     while stack:
         layer, place, a, b = stack.pop()
-        layer, place = (layers[id(a)], "") if id(a) in layers else (layer, place)
+        layer, place = (layers[id(a)] or layer, "") if id(a) in layers else (layer, place)
         if isinstance(a, dict) and isinstance(b, dict):
-            one, two = before.number(a, place), after.number(b, place)
-            if not (before.stands_for(one, two) and after.stands_for(two, one)):
-                what = f"is {one} before, {two} after, so that other objects are one"
-                yield layer, f"{f'{place}.{_ID}'.lstrip('.')} {printable(what)}"
-            for key in sorted({*a, *b} - {_ID}, reverse=True):
+            # A policy is the same policy, one object or several.
+            if (_ID in a or _ID in b) and not place.endswith("dtype"):
+                shared.append(_Numbered(layer, place, a.get(_ID), b.get(_ID), id(a) in layers))
+            below = []
+            for key in (*a, *sorted(b.keys() - a.keys())):
                 inner = f"{place}.{key}" if place else str(key)
+                if key == _ID:
+                    continue
                 if key not in a or key not in b:
                     where = "before" if key in a else "after"
                     yield layer, f"{printable(inner)} is there {where} only"
-                else:
-                    stack.append((layer, inner, a[key], b[key]))
+                elif key != "module" or not _is_of_torch(a, b):
+                    below.append((layer, inner, a[key], b[key]))
+            stack += reversed(below)
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-            below = [f"{place}.{index}" for index in range(len(a))]
-            stack += [
-                (layer, *item) for item in zip(reversed(below), a[::-1], b[::-1], strict=True)
-            ]
+            pairs = enumerate(zip(a, b, strict=True))
+            below = [(layer, f"{place}.{index}", *pair) for index, pair in pairs]
+            stack += reversed(below)
         elif type(a) is not type(b) or repr(a) != repr(b):  # NaN is NaN, but -0.0 is not 0.0
             yield layer, f"{printable(place)} is {_short(a)} before, {_short(b)} after"
+
+
+def _is_of_torch(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Whether two entries name one optimizer, on PyTorch and elsewhere."""
+    modules = [str(entry["module"]) for entry in (one, two)]
+    name = str(one.get("class_name")).lower()
+    return sorted(modules) == [
+        "keras.optimizers",
+        f"keras.src.backend.torch.optimizers.torch_{name}",
+    ]
+
+
+def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yields an object of each group that is another group in the other configuration.
+
+    Keras numbers shared objects by their addresses, so that only which have one number counts. It
+    numbers all uses of a layer, but of another object all but the first that it meets; and those
+    without a number it makes anew. So each time that it loads and saves a model, the first one of a
+    group leaves it.
+    """
+    groups: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
+    for index, each in enumerate(shared):
+        for group, number in zip(groups, (each.before, each.after), strict=True):
+            if number is not None:
+                group.setdefault(repr(number), []).append(index)
+    numbers = [(each.before, each.after) for each in shared]
+    for side in (0, 1):
+        mine, its = groups[side], groups[1 - side]
+        for members in mine.values():
+            others = {repr(numbers[index][1 - side]) for index in members} - {"None"}
+            rest = [its[other] for other in others] or [[]]
+            is_layer = shared[members[0]].is_layer
+            if len(rest) > 1 or not _is_rest(members, rest[0], exact=is_layer):
+                index = next((i for i in members if None not in numbers[i]), members[0])
+                yield shared[index][:4]
+
+
+def _is_rest(one: list[int], two: list[int], *, exact: bool) -> bool:
+    """Whether one group is what is left of the other one, from either side."""
+    shorter = min(len(one), len(two))
+    return one == two or (not exact and one[len(one) - shorter :] == two[len(two) - shorter :])
 
 
 def _short(value: Any) -> str:

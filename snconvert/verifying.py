@@ -152,7 +152,8 @@ def _converted(
     for side in sides:
         _compare_copies(side, found, worker)
     proved = prove(sides, changed, found, worker, progress)
-    check_records(before, after, converted_of(sides, changed, proved), found)
+    recorded = Findings()  # told at last: what the file holds counts for more
+    check_records(before, after, converted_of(sides, changed, proved), recorded)
     used = used_factors(sides[0], found, worker)
     compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
     factors = factors_of(sides, changed, proved, used, found)
@@ -162,6 +163,7 @@ def _converted(
     compare_configs(before.root, after.root, found)
     explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress, way)
     compare_assets(renamed[0], renamed[1], found)
+    found.differences += recorded.differences
     for x in changed:
         how = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
