@@ -117,6 +117,26 @@ def compare_values(after: Extent, expected: Sequence[tuple[str, Array]]) -> list
     return [value_differs(read_dataset(after, path), wanted) for path, wanted in expected]
 
 
+def compare_constants(
+    after: Extent, expected: Sequence[tuple[str, Dataset, float]]
+) -> list[str | None]:
+    """Returns what is wrong with arrays that should hold one number throughout.
+
+    Args:
+        after: The weights.
+        expected: Their paths, where they lie, and the number; NaN stands for any.
+    """
+    results: list[str | None] = []
+    for path, dataset, value in expected:
+        bits = _bits(_numbers(after, path, dataset))
+        wide = np.float64 if dataset.dtype == "float64" else np.float32
+        wanted = _bits(narrowed(np.array([value], wide), dataset.dtype))
+        wrong = 0 if math.isnan(value) else int((bits != wanted).sum())
+        what = f"{wrong} of {bits.size} numbers are not {value:.6g}, as before the first step"
+        results.append(what if wrong else None)
+    return results
+
+
 def value_differs(have: Array, wanted: Array) -> str | None:
     """Returns what is wrong with a slot of an optimizer that should be a fresh one."""
     have = have.astype(have.dtype.newbyteorder("="))

@@ -11,7 +11,8 @@ from snconvert.archive.guard import Worker
 from snconvert.differing import Findings
 from snconvert.h5paths import group_paths
 from snconvert.opened import Opened
-from snconvert.optimizer_edits import Gammas, optimizer_edits
+from snconvert.optimizer_edits import Gammas, optimizer_edits, untrained_slots
+from snconvert.optimizer_slots import LOSS_SCALE
 from snconvert.report import Tell, adding_up
 from snconvert.rewriting import Edits, asset_moves
 from snconvert.tasks import UNCHANGED, Compared, Pair, Way
@@ -76,7 +77,8 @@ def compare_arrays(
         path = layers.get(group, "") if group else ""
         return path or name, f"{name}: {what}" if path else what
 
-    for name in sorted(before.arrays.keys() ^ after.arrays.keys()):
+    built = _compare_built_slots(before, after, found, worker)
+    for name in sorted((before.arrays.keys() ^ after.arrays.keys()) - built):
         found.differ(*told(name, f"stored {'before' if name in before.arrays else 'after'} only"))
     names = [name for name in before.arrays if name in after.arrays]
     pairs = [
@@ -146,6 +148,49 @@ def compare_fresh_slots(
     for (path, _), what in zip(fresh, told, strict=True):
         if what is not None:
             found.differ(path, what)
+
+
+def _compare_built_slots(
+    before: Renamed, after: Renamed, found: Findings, worker: Worker
+) -> set[str]:
+    """Tells which slots are wrong that Keras has built since, as it loaded a compiled model.
+
+    Returns:
+        The names of the slots that it builds in loading. There are none if the optimizer had slots
+        before; one that has taken a step has them, or never will.
+    """
+    stored = {name for name in before.arrays if name.startswith("optimizer/")}
+    if any(before.dataset(name)[1].shape for name in stored):
+        return set()
+    if (
+        any(name.startswith("optimizer/inner_optimizer/") for name in stored)
+        and _BEHIND not in stored
+    ):
+        before.arrays = {_behind_loss_scale(name): path for name, path in before.arrays.items()}
+    new = sorted(
+        name for name in after.arrays.keys() - before.arrays.keys() if name.startswith("optimizer/")
+    )
+    fresh = untrained_slots(after.model) if new else {}
+    built = [name for name in new if after.arrays[name] in fresh]
+    if built:
+        slots = [(*after.dataset(name), fresh[after.arrays[name]]) for name in built]
+        function = "snconvert.comparison:compare_constants"
+        told = worker.call(function, after.model.source.weights, slots, seconds=None)
+        for name, what in zip(built, told, strict=True):
+            if what is not None:
+                found.differ(name, what)
+    return set(built)
+
+
+_BEHIND = f"optimizer/vars/{2 + len(LOSS_SCALE)}"
+
+
+def _behind_loss_scale(name: str) -> str:
+    """Returns the name that a variable gets when the loss scale that it stands behind is built."""
+    folder, _, index = name.rpartition("/")
+    if folder != "optimizer/vars" or int(index) < 2:  # noqa: PLR2004 -- its iteration and rate
+        return name
+    return f"{folder}/{int(index) + len(LOSS_SCALE)}"
 
 
 def compare_assets(before: Renamed, after: Renamed, found: Findings) -> None:

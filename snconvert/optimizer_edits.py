@@ -20,6 +20,7 @@ from snconvert.optimizer_slots import (
     is_guessed,
 )
 from snconvert.optimizer_slots import Stored as StoredVariables
+from snconvert.optimizer_slots import untrained_slots as slots_before_training
 from snconvert.plans import is_leaf, unsupported
 from snconvert.trainable import trainable_count
 from snconvert.tree import Node
@@ -59,19 +60,11 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
     Raises:
         UnsupportedError: The state cannot be understood.
     """
-    slots = {
-        path: (dataset.shape, dataset.dtype)
-        for path, dataset in model.contents.datasets.items()
-        if path.startswith("optimizer/")
-    }
+    slots = _slots(model)
     if not gammas or not slots or is_keras_2(model.root, model.metadata):
         return SlotEdits()
-    compiled = model.root.entry.get("compile_config")
-    optimizer: Any = compiled.get("optimizer") if isinstance(compiled, dict) else None
-    if isinstance(optimizer, str):
-        # Keras up to 3.5 writes what `compile` was given.
-        optimizer = {"module": "keras.optimizers", "class_name": optimizer, "config": {}}
-    if not isinstance(optimizer, dict):
+    optimizer = _optimizer(model)
+    if optimizer is None:
         raise UnsupportedError(
             "the file holds optimizer state, but its configuration names no optimizer, and the"
             " scalars of mode gain change that state",
@@ -99,6 +92,38 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
         except UnsupportedError as error:
             failures.append(error)
     raise failures[0]
+
+
+def untrained_slots(model: Opened) -> dict[str, float]:
+    """Returns what each slot of the optimizer holds throughout before the first step, by its path.
+
+    As `snconvert.optimizer_slots.untrained_slots`; nothing if that cannot be told.
+    """
+    slots, optimizer, shapes = _slots(model), _optimizer(model), stored_shapes(model)
+    if optimizer is not None:
+        for reading in _READINGS:
+            with suppress(UnsupportedError):
+                variables = _trainable_variables(model, {}, shapes, reading)
+                return slots_before_training(optimizer, slots, variables)
+    return {}
+
+
+def _slots(model: Opened) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {
+        path: (dataset.shape, dataset.dtype)
+        for path, dataset in model.contents.datasets.items()
+        if path.startswith("optimizer/")
+    }
+
+
+def _optimizer(model: Opened) -> dict[str, Any] | None:
+    """Returns the serialised optimizer of a model, if it was compiled with one."""
+    compiled = model.root.entry.get("compile_config")
+    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
+    if isinstance(optimizer, str):
+        # Keras up to 3.5 writes what `compile` was given.
+        return {"module": "keras.optimizers", "class_name": optimizer, "config": {}}
+    return optimizer if isinstance(optimizer, dict) else None
 
 
 def stored_shapes(model: Opened) -> tuple[_Shapes, _Shapes]:

@@ -12,6 +12,7 @@ store.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,6 +196,10 @@ variables are missing which an optimizer made without `add_variable`."""
 _TRAILING = {"nadam": 1}
 """Scalars behind the blocks, which are missing inside another optimizer for the same reason."""
 
+LOSS_SCALE = ("optimizer/vars/2", "optimizer/vars/3")
+"""The step counter and the scale of a `LossScaleOptimizer`: once it is built, before the variables
+of the optimizer inside."""
+
 
 def edit_slots(
     optimizer: Mapping[str, Any],
@@ -213,14 +218,44 @@ def edit_slots(
         UnsupportedError: The optimizer is none of Keras' own, or its slots cannot be matched.
     """
     edits = SlotEdits()
-    inner = _inner(optimizer, slots)
-    if inner is not None:
-        # Its own four scalars come first; the inner optimizer is also stored by itself.
-        for folder, skip in (("optimizer/vars", 4), ("optimizer/inner_optimizer/vars", 0)):
-            _edit(edits, inner, slots, folder, variables, skip=skip, inside=True)
-    else:
-        _edit(edits, optimizer, slots, "optimizer/vars", variables)
+    for folder, reading in _readings(optimizer, slots):
+        places = _places(variables, reading.shapes)
+        head, total, _, blocks, cells = reading
+        _renumber(edits, folder, head, total, blocks, cells, places)
     return edits
+
+
+def untrained_slots(
+    optimizer: Mapping[str, Any],
+    slots: Mapping[str, tuple[Shape, str]],
+    variables: Sequence[Variable],
+) -> dict[str, float]:
+    """Returns the number that each slot holds throughout before the first step, by its path.
+
+    It is NaN for a slot that starts as its variable. Those of a loss scale are among them.
+
+    Args:
+        optimizer: As for `edit_slots`.
+        slots: As for `edit_slots`.
+        variables: As for `edit_slots`.
+
+    Raises:
+        UnsupportedError: As for `edit_slots`.
+    """
+    numbers: dict[str, float] = {}
+    for folder, reading in _readings(optimizer, slots):
+        if not _fits(variables, reading.shapes):
+            raise _unmatched("they do not have the shapes of the variables")
+        values: list[float] = []
+        for block, cells in zip(reading.blocks, reading.cells, strict=True):
+            fresh = [float(array) for array in block.fresh(math.nan)]
+            values += [value for _, count in cells for value in fresh[:count]]
+        values += [1.0] * reading.trailing  # Nadam's product
+        numbers |= {f"{folder}/{reading.head + i}": value for i, value in enumerate(values)}
+    if _inner(optimizer, slots) is not None:
+        scale = _config(optimizer).get("initial_scale", 2.0**15)
+        numbers |= dict(zip(LOSS_SCALE, (0.0, float(scale)), strict=True))
+    return numbers
 
 
 def is_guessed(optimizer: Mapping[str, Any], slots: Mapping[str, tuple[Shape, str]]) -> bool:
@@ -254,16 +289,53 @@ def _config(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return config if isinstance(config, Mapping) else {}
 
 
-def _edit(
-    edits: SlotEdits,
+class _Reading(NamedTuple):
+    """The slots of one optimizer.
+
+    Attributes:
+        head: How many variables come before them.
+        total: How many variables the optimizer has, with `trailing` ones behind the slots.
+        trailing: See `total`.
+        blocks: The blocks of slots.
+        cells: For each block, the shape of each variable and how many slots it has.
+    """
+
+    head: int
+    total: int
+    trailing: int
+    blocks: Sequence[_Block]
+    cells: Sequence[Sequence[tuple[Shape, int]]]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes of the trainable variables."""
+        return [shape for shape, _ in self.cells[0]] if self.cells else []
+
+
+def _readings(
+    optimizer: Mapping[str, Any], slots: Mapping[str, tuple[Shape, str]]
+) -> Iterator[tuple[str, _Reading]]:
+    """Yields each folder in which slots are stored, and how they are read."""
+    inner = _inner(optimizer, slots)
+    # Its own four scalars come first; the inner optimizer is also stored by itself.
+    folders = [("optimizer/vars", 4), ("optimizer/inner_optimizer/vars", 0)]
+    if inner is None:
+        folders = [("optimizer/vars", 0)]
+    for folder, skip in folders:
+        reading = _read(inner or optimizer, slots, folder, skip=skip, inside=inner is not None)
+        if reading is not None:
+            yield folder, reading
+
+
+def _read(
     optimizer: Mapping[str, Any],
     slots: Mapping[str, tuple[Shape, str]],
     folder: str,
-    variables: Sequence[Variable],
     *,
-    skip: int = 0,
-    inside: bool = False,
-) -> None:
+    skip: int,
+    inside: bool,
+) -> _Reading | None:
+    """Returns how the slots in a folder are read; `None` if nothing was trained yet."""
     name, config = str(optimizer.get("class_name")), _config(optimizer)
     trailing = 0 if inside else _TRAILING.get(name.lower(), 0)
     own = [slots.get(f"{folder}/{i}") for i in range(len(slots))]
@@ -271,7 +343,7 @@ def _edit(
     scheduled = isinstance(config.get("learning_rate"), Mapping)
     head = skip + (1 if scheduled else 2)
     if len(shapes) <= head + trailing:
-        return  # nothing was trained yet
+        return None
     if not str(optimizer.get("module", "keras")).startswith("keras") or name.lower() not in _BLOCKS:
         raise UnsupportedError(
             f"the slots of the optimizer {printable(name)} are not known, and the scalars"
@@ -286,8 +358,7 @@ def _edit(
     if config.get("use_ema"):
         blocks = [_alike(_value), *blocks]
     cells = _cells(shapes[head : len(shapes) - trailing], blocks)
-    places = _places(variables, [shape for shape, _ in cells[0]])
-    _renumber(edits, folder, head, len(shapes), blocks, cells, places)
+    return _Reading(head, len(shapes), trailing, blocks, cells)
 
 
 def _cells(slots: Sequence[Shape], blocks: Sequence[_Block]) -> list[list[tuple[Shape, int]]]:
@@ -346,6 +417,14 @@ def _places(
                 )
             places.append((min(alive), item))
     return places[::-1]
+
+
+def _fits(variables: Sequence[Variable], shapes: Sequence[Shape]) -> bool:
+    """Whether the shapes are those of the variables, one after the other."""
+    ends = {0}
+    for item in variables:
+        ends = {end for start in ends for end in _ends(item, shapes, start)}
+    return len(shapes) in ends
 
 
 def _ends(item: Variable, shapes: Sequence[Shape], start: int) -> Iterator[int]:
