@@ -234,7 +234,10 @@ def main() -> int:
     ]
     total = Tally()
     for job in jobs:
-        for counts in json.loads(job.communicate()[0]):
+        output = job.communicate()[0]
+        if job.returncode:
+            raise SystemExit(f"a part of it failed with exit code {job.returncode}")
+        for counts in json.loads(output):
             total.add(counts)
     for kind, count in sorted(total.planted.items()):
         print(f"{kind:64} {count:5} planted {total.found[kind]:5} found")

@@ -207,14 +207,14 @@ def plant(
     keras.utils.clear_session()
     keras.utils.set_random_seed(1)
     model = LIVE[name]()
-    patched = snconvert.apply(model, kinds="all", **WAYS[way])
     for verb in verbs:
-        before, after = model, patched
-        if verb != "apply":
-            try:
+        try:
+            patched = snconvert.apply(model, kinds="all", **WAYS[way])
+            before, after = model, patched
+            if verb != "apply":
                 before, after = patched, getattr(snconvert, verb)(patched)
-            except snconvert.SnconvertError:  # in memory nothing records by what to divide
-                continue
+        except snconvert.SnconvertError:  # there is no such conversion, or no such way back
+            continue
         where, left = f"{name}-{way}, {verb}", each
         tally.pair("live", where, differences(before, after))
         for kind in tally.order(kinds, Random(f"{where} {seed}"), "live, {}"):

@@ -105,7 +105,7 @@ def _variables(model: Any, *, role: str) -> Iterator[tuple[Any, str]]:
             its = ("gamma", "vector")[size] if size < 2 else "kernel"
         if its == role and "seed" not in name:
             yield variable, role
-    for variable in model.optimizer.variables if model.optimizer is not None else ():
+    for variable in getattr(getattr(model, "optimizer", None), "variables", ()):
         scalar = "count" if "int" in variable.dtype else "scalar"
         if role == ("slot" if variable.shape else f"{scalar} of the optimizer"):
             yield variable, role
@@ -193,9 +193,17 @@ ATTRIBUTES: dict[str, tuple[Any, ...]] = {
 """Attributes of layers, and what they may wrongly be instead."""
 
 
+IN_MEMORY = {"trainable", "activation", "recurrent_activation", "rate", "epsilon"}
+"""Attributes that a built layer goes by, also one that no configuration describes."""
+
+
 def _attribute(model: Any, *, name: str) -> Iterator[tuple[Any, str, tuple[Any, ...]]]:
     wrappers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.Wrapper)]
     inside = {id(wrapper.layer) for wrapper in wrappers}
+    below = model._flatten_layers(include_self=True)
+    described = all(type(x).__module__.startswith(("keras.", "snconvert.")) for x in below)
+    if not described and name not in IN_MEMORY:
+        return
     for layer in layers(model):
         # What is called like its wrapper may have any name.
         if (name, id(layer) in inside) != ("name", True):
@@ -325,7 +333,7 @@ OPTIMIZED: dict[str, tuple[Any, ...]] = {
 
 
 def _optimizer(model: Any, *, name: str) -> Iterator[tuple[Any, str, tuple[Any, ...]]]:
-    optimizer = model.optimizer
+    optimizer = getattr(model, "optimizer", None)  # what is not compiled may have none
     if optimizer is not None and name in optimizer.get_config() and hasattr(optimizer, name):
         yield optimizer, name, OPTIMIZED[name]
 
@@ -349,10 +357,11 @@ def _compiled(model: Any, *, name: str) -> Iterator[tuple[Any, str]]:
 
 def _compile(_: Random, undo: Undo, model: Any, name: str) -> None:
     old = {**model.get_compile_config(), "optimizer": model.optimizer}
-    eager, jit = model.run_eagerly, model.jit_compile
+    eager, jit = model.run_eagerly, model.jit_compile  # these may have been set since
 
     def back() -> None:
-        model.compile(**{**old, "run_eagerly": eager, "jit_compile": jit})
+        model.compile(**old)
+        model.run_eagerly, model.jit_compile = eager, jit
 
     undo.later(back)
     model.compile(**{**old, name: COMPILED[name]})
