@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 _MEASURING = ("snconvert.archive.h5", "snconvert.sigmas")
-_SCALING = ("snconvert.archive.h5", "snconvert.effective")
 IN_CHILD = {
     "apply": _MEASURING,
     "inspect": _MEASURING,
     "bake": (*_MEASURING, "snconvert.effective"),
     "remove": _MEASURING,
-    "verify": (*_SCALING, "snconvert.comparison"),
+    "verify": (*_MEASURING, "snconvert.effective", "snconvert.comparison"),
 }

@@ -16,9 +16,8 @@ from snconvert.archive.extent import Extent
 from snconvert.archive.h5 import read_dataset
 from snconvert.convolution import Convolution
 from snconvert.errors import KernelError, located
-from snconvert.linalg.operator import image_norm
-from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.scan import Array, scan
+from snconvert.linalg.stored_u import norm_by
 from snconvert.matrix import MatrixView
 from snconvert.settings import Settings
 from snconvert.tasks import Factor, Scaling
@@ -105,10 +104,7 @@ def factor_of(
             "Go back to an earlier state of the model; or undo the conversion with `snconvert"
             " remove`, which keeps the numbers as they are",
         )
-    if conv is None:
-        sigma = _norm(Blocks(kernel, view, bfloat16=bfloat16), u)
-    else:
-        sigma = image_norm(kernel, view, conv, u, bfloat16=bfloat16)
+    sigma = norm_by(kernel, view, conv, u, bfloat16=bfloat16)
     return Factor(sigma, scale(sigma, settings, gamma))
 
 
@@ -125,16 +121,3 @@ def scale(sigma: float, settings: Settings, gamma: float | None) -> float:
         return (1.0 if gamma is None else gamma) / sigma
     factor = settings.bound / sigma
     return min(1.0, factor) if settings.mode == "cap" else factor
-
-
-def _norm(blocks: Blocks, u: Array) -> float:
-    largest = 0.0
-    for index in range(blocks.shape[0]):
-        block = blocks.block(index)
-        vector = u[index].astype(np.float64)
-        length = float(np.linalg.norm(vector))
-        if block.zero or not length:
-            continue
-        square = sum(float(np.square(piece @ vector).sum()) for _, piece in block.pieces(0, "f8"))
-        largest = max(largest, math.ldexp(math.sqrt(square) / length, block.exponent))
-    return largest

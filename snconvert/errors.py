@@ -129,9 +129,10 @@ def quoted(text: object) -> str:
         >>> len(quoted("word " * 100)), quoted("word " * 100)[-12:]
         (197, 'word word...')
     """
-    line = " ".join(str(text)[: 2 * _LONGEST_NAME].split())
+    line = " ".join(str(text).split())
     if len(line) > _LONGEST_NAME:
-        line = f"{line[: _LONGEST_NAME - 2].rpartition(' ')[0]}..."
+        start = line[: _LONGEST_NAME - 3]
+        line = f"{start.rpartition(' ')[0] or start}..."
     return printable(line)
 
 

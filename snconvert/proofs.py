@@ -22,7 +22,7 @@ from snconvert.settings import Settings
 from snconvert.targets.layer import states
 from snconvert.tasks import Factor, Proof, Proved, Way
 from snconvert.tree import Node
-from snconvert.unwrapping import Normalised, find, scalings
+from snconvert.unwrapping import Normalised, find, owner_of, scalings
 
 
 class Side(NamedTuple):
@@ -38,7 +38,7 @@ class Side(NamedTuple):
 
     def kernels(self, node: Node) -> tuple[StoredKernel, ...]:
         """Returns the stored kernels of a layer, in a wrapper or not."""
-        stored = self.model.inventory.get(node.children[0] if is_wrapper(node) else node)
+        stored = self.model.inventory.get(owner_of(node))
         return stored.kernels if stored is not None else ()
 
 

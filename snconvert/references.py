@@ -159,19 +159,15 @@ def foreign_objects(config: Any) -> Iterator[tuple[str, str | None]]:
         >>> list(foreign_objects({"module": "my_net", "class_name": "Net", "config": {}}))
         [('Net', 'my_net')]
     """
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            found = _foreign(value)
-            if found is not None:
-                yield found
-            value = [*reversed(value.values())]
-        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
+    yield from filter(None, map(_foreign, _objects(config)))
+
+
+OURS = "`import snconvert`"
+"""What is needed where an object is of this package."""
 
 
 def needs(config: Any) -> tuple[str, ...]:
-    """Returns what has to be there beside this package before Keras loads a model, in words.
+    """Returns what has to be there before Keras loads a model, in words.
 
     Args:
         config: The parsed JSON.
@@ -180,11 +176,26 @@ def needs(config: Any) -> tuple[str, ...]:
         >>> needs({"module": "my_net", "class_name": "Net", "config": {}})
         ('`import my_net`',)
     """
-    found = [
+    found = [OURS] if any(map(_is_ours, _objects(config))) else []
+    found += [
         f"`import {printable(module)}`" if module else f"the code that registers {printable(name)}"
         for name, module in foreign_objects(config)
     ]
     return tuple(dict.fromkeys(found))
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            yield value
+            value = [*reversed(value.values())]
+        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    return str(entry.get("registered_name")).startswith("snconvert>")
 
 
 def _foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:

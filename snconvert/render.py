@@ -112,10 +112,8 @@ def closing(report: Report) -> list[str]:
         f"{source}: {'; '.join([done, *said])}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
     ]
-    ours = report.verb == "apply" and report.target != "keras"
-    first = [*(["`import snconvert`"] if ours else []), *report.needs]
-    if first and report.loads and keras_opens(report.output):
-        lines.append(f"load it with {', '.join(first)} and keras.saving.load_model")
+    if report.needs and report.loads and keras_opens(report.output):
+        lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
 
 

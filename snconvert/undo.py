@@ -54,6 +54,7 @@ from snconvert.unwrapping import (
     find,
     is_constrained,
     kernel_of,
+    owner_of,
     refuse_newer,
     scalings,
     states,
@@ -249,11 +250,6 @@ def _norms(found: Normalised) -> list[tuple[Node, str]]:
     others = (*found.wrapped, *found.constrained)
     norms = [(node, settings.norm) for node, settings in found.layers.items()]
     return [*norms, *((node, "matrix") for node in others)]
-
-
-def owner_of(node: Node) -> Node:
-    """Returns the layer whose kernels are meant: the one in the wrapper, or the layer itself."""
-    return node.children[0] if is_wrapper(node) else node
 
 
 def _reports(

@@ -63,6 +63,11 @@ def layers_of(root: Node) -> Iterator[Node]:
             yield node
 
 
+def owner_of(node: Node) -> Node:
+    """Returns the layer whose kernels are meant: the one in the wrapper, or the layer itself."""
+    return node.children[0] if is_wrapper(node) else node
+
+
 def is_constrained(node: Node) -> bool:
     """Whether a layer has our constraint."""
     return any(found_in(node.config))

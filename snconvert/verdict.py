@@ -28,7 +28,7 @@ class Change(NamedTuple):
         class_name: Its class before.
         new_class: Its class after.
         what: `converted`; or `plain` again, with its kernel as it was, or `plain, scaled`.
-        sigma: The norm of the kernel before: found anew if it was converted, else by its `u`.
+        sigma: The norm of the raw kernel, found anew.
         sigma_after: That of the kernel that inference uses after.
     """
 

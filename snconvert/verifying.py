@@ -26,6 +26,7 @@ from snconvert.correspondence import (
 from snconvert.differing import Findings, compare_configs
 from snconvert.errors import OutputError, SnconvertError, located, printable
 from snconvert.forms import form_of, without_defaults
+from snconvert.measuring import measure
 from snconvert.opened import Opened, describe, open_weights
 from snconvert.proofs import (
     Side,
@@ -39,9 +40,10 @@ from snconvert.proofs import (
 from snconvert.records import check_records
 from snconvert.report import Tell
 from snconvert.rules import RULES
+from snconvert.targets.layer import settings_of
 from snconvert.tasks import Pair, Proved, Way
 from snconvert.tree import Node
-from snconvert.unwrapping import kernel_of, layers_of, refuse_newer, unwrap
+from snconvert.unwrapping import kernel_of, layers_of, owner_of, refuse_newer, unwrap
 from snconvert.verdict import Change, Verdict
 
 
@@ -155,6 +157,9 @@ def _converted(
     recorded = Findings()  # told at last: what the file holds counts for more
     check_records(before, after, converted_of(sides, changed, proved), recorded)
     used = used_factors(sides[0], found, worker)
+    plain = [(owner_of(x), False, _norm_of(x)) for x, y in changed.items() if form_of(y) == "plain"]
+    measured = measure(before, plain, worker, progress)
+    sigmas = {x: [triplet.sigma for triplet in measured.known(owner_of(x))] for x in changed}
     compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
     factors = factors_of(sides, changed, proved, used, found)
     renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
@@ -167,9 +172,12 @@ def _converted(
     for x in changed:
         how = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
-        norms = [used[kernel.path].sigma for kernel in kernels[x] if kernel.path in used]
-        found.changes.append(_change(x.path, *classes[x], how, known, norms))
+        found.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
     return found, after, restored
+
+
+def _norm_of(node: Node) -> str:
+    return settings_of(node).norm if node.spectral else "matrix"
 
 
 def _open(source: Source, worker: Worker) -> Opened:

@@ -108,7 +108,7 @@ def test_a_saved_model_computes_the_same(tmp_path):
 @pytest.mark.parametrize("target", ["keras", "constraint"])
 def test_other_targets(target, tmp_path):
     """What other targets make is stored and restored, too."""
-    model = snconvert.apply(compiled(small()), target=target)
+    model = snconvert.apply(compiled(small(), "loss scale"), target=target)
     values = [np.asarray(variable) for variable in model.variables]
     path, _ = written(tmp_path, model=model)
     disturb(model, 2)

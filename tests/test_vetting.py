@@ -587,7 +587,12 @@ def test_what_is_neither_keras_nor_ours():
     config = {"layers": [patched, function("builtins", "my>act"), function("other", "loss")]}
     found = [("my>Net", "my.net"), ("my>act", None), ("loss", "other")]
     assert list(foreign_objects(config)) == found
-    assert needs(config) == ("`import my.net`", "the code that registers my>act", "`import other`")
+    assert needs(config) == (
+        "`import snconvert`",
+        "`import my.net`",
+        "the code that registers my>act",
+        "`import other`",
+    )
 
 
 def test_a_finding_is_told_once():

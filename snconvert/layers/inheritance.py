@@ -36,7 +36,10 @@ def _install() -> None:
 
     @functools.wraps(use_weight_decay)
     def of_kernel(self: Any, variable: Any) -> Any:
-        return use_weight_decay(self, _asked_of(self, variable))
+        # By itself a gamma counts only where its very variable was excluded: a name like "gamma"
+        # is meant of normalisation layers.
+        own = self._var_key(variable) in getattr(self, "_exclude_from_weight_decay", ())
+        return not own and use_weight_decay(self, _asked_of(self, variable))
 
     base._use_weight_decay = of_kernel
     multi = getattr(keras.optimizers, "MultiOptimizer", None)

@@ -93,6 +93,35 @@ def kernel_in_use(
     return triplet._replace(residual=residual, after=after)
 
 
+def shortfall(
+    kernel: Array,
+    view: MatrixView,
+    conv: Convolution,
+    u: Array,
+    wanted: Array,
+    *,
+    bfloat16: bool = False,
+) -> float:
+    """Returns by how much less, in parts, a block's `u` reaches than a wanted one, at most."""
+    images = _images(kernel, view, conv, np.stack([u, wanted]), bfloat16=bfloat16)
+    lengths = [np.linalg.norm(image.there, axis=1) for image in images]
+    return max((1.0 - float(one / two) for one, two in lengths if two > 0), default=0.0)
+
+
+def norm_by(
+    kernel: Array,
+    view: MatrixView,
+    conv: Convolution | None,
+    u: Array,
+    *,
+    bfloat16: bool = False,
+) -> float:
+    """Returns what a layer takes for sigma by its `u`: `max |W u| / |u|` over the blocks."""
+    images = _images(kernel, view, conv, u[None], bfloat16=bfloat16)
+    largest = max((_lengths(image)[0] for image in images), default=0.0)
+    return largest * (conv.factor if conv else 1.0)
+
+
 def _images(
     kernel: Array, view: MatrixView, conv: Convolution | None, u: Array, *, bfloat16: bool
 ) -> Iterator[_Image]:

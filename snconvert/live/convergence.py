@@ -12,11 +12,12 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import keras
 
 from snconvert.constraints import SpectralNorm
-from snconvert.errors import OptionError, SelectionError
+from snconvert.errors import SelectionError
 from snconvert.layers.memory import without_autograph
 from snconvert.layers.refusals import check_rounds
 from snconvert.layers.spectral import Spectral
 from snconvert.live.fitting import all_layers
+from snconvert.live.models import check_model
 from snconvert.live.projection import projections_of
 from snconvert.live.walk import Layer
 
@@ -56,11 +57,7 @@ def converge(model: Layer, rounds: int | None = None) -> None:
         [0.25, 0.5, 1.0, 0.75]
     """
     check_rounds(rounds)
-    if not isinstance(model, keras.layers.Layer):
-        raise OptionError(
-            f"a {type(model).__name__} is no Keras model",
-            "Give a keras.Model; of PyTorch's AveragedModel, its module",
-        )
+    check_model(model, "converge")
     known, projections = _known(model), projections_of(model)
     constrained = [v for v in known.weights if isinstance(v.constraint, SpectralNorm)]
     if not known.layers and not constrained and not projections:

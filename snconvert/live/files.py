@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, Any
 
+import keras
 from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
@@ -27,6 +28,7 @@ from snconvert.live.walk import Layer
 from snconvert.live.wrapping import has_wrappers
 from snconvert.provenance import record, with_record, without_layers
 from snconvert.recipe import Recipe
+from snconvert.references import OURS, needs
 from snconvert.report import Report
 from snconvert.rules import KernelRule
 from snconvert.undo import Verb
@@ -146,6 +148,11 @@ def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
     return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
 
 
+def _holds_ours(model: Layer) -> bool:
+    """Whether Keras needs this package to load a model."""
+    return OURS in needs(keras.saving.serialize_keras_object(model))
+
+
 def _through_keras(
     source: str,
     output: str | None,
@@ -182,7 +189,10 @@ def _through_keras(
         bytes=_size(source if output is None else output),
         seconds=time.perf_counter() - started,
         warnings=(*told, *report.warnings),
-        needs=tuple(f"`import {printable(name)}`" for name in modules if name not in _OURS),
+        needs=(
+            *([OURS] if output and _holds_ours(model) else []),
+            *(f"`import {printable(name)}`" for name in modules if name not in _OURS),
+        ),
     )
 
 

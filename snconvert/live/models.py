@@ -12,6 +12,10 @@ from snconvert.errors import OptionError
 _ON_FILES = ("apply", "bake", "remove")
 _KERAS_2 = ("tf_keras", "tensorflow.python.keras")
 _OTHERS = {
+    "torch.optim.swa_utils.AveragedModel": (
+        "PyTorch's average of a model",
+        "Give its module (`averaged.module`)",
+    ),
     "torch.nn.modules.module.Module": (
         "a module of PyTorch",
         "For it PyTorch has torch.nn.utils.parametrizations.spectral_norm; here give a keras.Model",
@@ -55,7 +59,8 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
     elif isinstance(model, keras.layers.Layer):
         what, fix = f"the {cls.__name__} is a layer, and no model", "Give a keras.Model around it"
     elif not names[0].startswith("keras."):
-        for name in filter(_OTHERS.__contains__, names):
-            other, fix = _OTHERS[name]
+        known = next((name for name in names if name in _OTHERS), None)
+        if known is not None:
+            other, fix = _OTHERS[known]
             what = f"a {cls.__name__} is {other}, and no Keras model"
     raise OptionError(what, fix)

@@ -18,9 +18,10 @@ import keras
 from snconvert.comparison import judge, value_differs
 from snconvert.differing import Findings
 from snconvert.errors import KernelError, located
+from snconvert.linalg.singular import Triplet
 from snconvert.live.adoption import kernels_by_owner, plain_class, state_of
 from snconvert.live.fitting import all_layers
-from snconvert.live.kernels import numbers_of, states_of
+from snconvert.live.kernels import numbers_of, states_of, triplets_in_use
 from snconvert.live.models import check_model
 from snconvert.live.opening import import_modules, load, save
 from snconvert.live.optimizers import optimizers_of, slots_of
@@ -29,6 +30,7 @@ from snconvert.live.undoing import undo
 from snconvert.live.variables import compare_variables
 from snconvert.live.walk import Layer
 from snconvert.recipe import Recipe
+from snconvert.report import in_use
 from snconvert.rules import RULES
 from snconvert.tasks import Way
 from snconvert.undo import Verb
@@ -100,7 +102,12 @@ def verify_models(
     )
     for path, layer in gone.items():
         classes = type(layer).__name__, plain_class(layer).__name__
-        found.changes.append(Change(path, *classes, "plain, scaled" if way == "bake" else "plain"))
+        baked, triplets = way == "bake", list[Triplet]()
+        with suppress(KernelError):  # what is not finite has no norm
+            triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
+        after = [in_use("", t) if baked else t.sigma for t in triplets]
+        norms = max((t.sigma for t in triplets), default=None), max(after, default=None)
+        found.changes.append(Change(path, *classes, "plain, scaled" if baked else "plain", *norms))
     return Verdict(
         *names,
         (*found.changes, *verdict.changes),
