@@ -46,7 +46,7 @@ from snconvert.report import (
 from snconvert.rewriting import Edits, layer_moves, with_twins, write_model
 from snconvert.rules import KernelRule, table
 from snconvert.targets import TARGETS
-from snconvert.targets.constraint import averages, check_averages
+from snconvert.targets.constraint import averages_in, check_averages
 from snconvert.targets.layer import settings_of, spelling_of
 from snconvert.unwrapping import states
 
@@ -87,7 +87,7 @@ def convert_file(
         if not plan.steps:
             raise nothing_to_convert(plan)
         if recipe.target == "constraint":
-            check_averages(averages(model.root.entry))
+            check_averages(averages_in(model.root.entry))
         to = None if dry_run else output
         outcomes = plan.outcomes if to is None else plan.steps
         status = "convertible" if to is None else "converted"

@@ -104,7 +104,15 @@ class LayerReport:
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
         order = ("path", "class", "kernel", "status", "reason", "new_class")
-        shape = {name: fields[name] for name in (*order, "sigma", "sigma_after", "residual")}
+        numbers = ("sigma", "sigma_after", "residual")
+        shape = {name: fields[name] for name in (*order, *numbers)}
+        limits = self.operator_range
+        shape["operator_range"] = None if limits is None else list(limits)
+        shape["kernels"] = [
+            {"name": row.name, "shape": list(row.shape)}
+            | {name: getattr(row, name) for name in numbers}
+            for row in self.kernels
+        ]
         proved = {"certified": self.certified, "certified_after": self.certified_after}
         return shape | {name: list(pair) for name, pair in proved.items() if pair is not None}
 
@@ -272,7 +280,7 @@ class Report:
     @property
     def skipped(self) -> int:
         """How many layers stay as they are."""
-        return sum(layer.status == "skipped" for layer in self.layers)
+        return sum(x.status == "skipped" or x.missing_kind is not None for x in self.layers)
 
     def as_json(self) -> dict[str, Any]:
         """Returns the one shape that `--json` prints."""

@@ -43,8 +43,8 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         where = f"{printable(self.path)} ({printable(self.class_name)})" if self.path else "model"
         return (
-            f"{where}: {self.what}; it was not run and is carried over untouched, and Keras loads"
-            " the file with safe_mode=False only"
+            f"{where}: {self.what}; it was not run; a conversion carries it over untouched, and"
+            " Keras loads the file with safe_mode=False only"
         )
 
 

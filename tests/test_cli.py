@@ -39,6 +39,8 @@ LAYER_KEYS = [
     "sigma",
     "sigma_after",
     "residual",
+    "operator_range",
+    "kernels",
 ]
 
 

@@ -16,7 +16,8 @@ from snconvert.convolution import Convolution, at_size, transposed_at_size
 from snconvert.errors import KernelError, SourceError
 from snconvert.linalg import operator
 from snconvert.linalg.convolution import adjoint, forward
-from snconvert.linalg.operator import image_norm, operator_triplet
+from snconvert.linalg.operator import operator_triplet
+from snconvert.linalg.stored_u import norm_by
 from snconvert.matrix import MatrixView
 
 SIGMA = 1e-6
@@ -70,7 +71,7 @@ def test_sigma_is_that_of_the_explicit_matrix(axis):
         assert found.sigma == pytest.approx(exact, rel=SIGMA)
         assert found.u.shape == (1, *conv.outputs, n)
         assert found.u.dtype == np.float32
-        assert image_norm(kernel, view, conv, found.u) == pytest.approx(found.sigma, rel=SIGMA)
+        assert norm_by(kernel, view, conv, found.u) == pytest.approx(found.sigma, rel=SIGMA)
         norm = np.linalg.norm(kernel.reshape(-1, n), 2)
         low, high = conv.range(norm)
         assert low * (1 - 1e-9) <= exact <= high * (1 + 1e-9)
@@ -230,7 +231,7 @@ def test_many_blocks():
     assert found.u.shape == (6, 15, 14, 2)
     for i, exact in enumerate(norms):
         single = MatrixView.of((9, 2))
-        reached = image_norm(kernel[:, :, i].reshape(9, 2), single, conv, found.u[i : i + 1])
+        reached = norm_by(kernel[:, :, i].reshape(9, 2), single, conv, found.u[i : i + 1])
         assert 0.97 * exact <= reached <= exact * (1 + 1e-6)
 
 

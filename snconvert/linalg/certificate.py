@@ -22,6 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from snconvert.errors import KernelError
+from snconvert.linalg.one_thread import one_thread
 from snconvert.linalg.pieces import Block, Blocks
 from snconvert.linalg.scan import Array
 from snconvert.linalg.singular import Triplet
@@ -35,6 +36,7 @@ _CHUNK = 512  # rows of the kernel that are multiplied at once
 _ROOM = 1e-7  # of the shift, left for the remainder
 
 
+@one_thread()
 def prove(
     kernel: Array, view: MatrixView, triplet: Triplet, *, bfloat16: bool = False
 ) -> tuple[float, float]:

@@ -36,6 +36,7 @@ import numpy as np
 from snconvert.convolution import Convolution
 from snconvert.linalg.convolution import adjoint, forward
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
+from snconvert.linalg.one_thread import one_thread
 from snconvert.linalg.pieces import read
 from snconvert.linalg.scan import Array
 from snconvert.linalg.singular import Triplet
@@ -59,6 +60,7 @@ _FINE = 16  # frequencies for each degree of the symbol: the bound is 0.5 % abov
 _BATCH = 1 << 23  # numbers of blocks that are worked on at once
 
 
+@one_thread()
 def operator_triplet(
     kernel: Array,
     view: MatrixView,
@@ -116,33 +118,6 @@ def operator_triplet(
     with np.errstate(over="ignore"):
         norm = float(np.ldexp(sigma[largest], found.exponent)) * conv.factor
     return Triplet(norm, u[original], rest, zero=False)
-
-
-def image_norm(
-    kernel: Array, view: MatrixView, conv: Convolution, u: Array, *, bfloat16: bool = False
-) -> float:
-    """Returns what the layers take for sigma: `factor * max |A' u| / |u|` over the blocks.
-
-    Args:
-        kernel: As for `leading_triplet`, finite.
-        view: How it is read as a stack.
-        conv: The map `A`.
-        u: float32 `(b, *conv.outputs, n)`.
-        bfloat16: Whether the kernel's 16 bits are those of a bfloat16.
-
-    Returns:
-        The norm, computed in float64; a `u` of zeros adds nothing to it.
-    """
-    exponent = checked_scan(kernel, bfloat16=bfloat16).exponent
-    taps, lift = _taps(view.matrix(kernel), exponent, conv, bfloat16=bfloat16)
-    largest = 0.0
-    for block, vector, raised in zip(taps, u.astype(np.float64), lift, strict=True):
-        length = float(np.linalg.norm(vector))
-        if length:
-            length = float(np.linalg.norm(adjoint(vector[None], block, conv))) / length
-        with np.errstate(over="ignore"):
-            largest = max(largest, float(np.ldexp(length, raised + exponent)))
-    return largest * conv.factor
 
 
 def iterated(kernel: Array, view: MatrixView, conv: Convolution, u: Array, rounds: int) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from snconvert.convolution import Convolution
 from snconvert.linalg.convolution import adjoint, forward
+from snconvert.linalg.one_thread import one_thread
 from snconvert.linalg.operator import block_taps
 from snconvert.linalg.pieces import Blocks
 from snconvert.linalg.scan import Array
@@ -55,6 +56,7 @@ class _Image(NamedTuple):
     exponent: int
 
 
+@one_thread()
 def kernel_in_use(
     triplet: Triplet,
     kernel: Array,
@@ -108,6 +110,7 @@ def shortfall(
     return max((1.0 - float(one / two) for one, two in lengths if two > 0), default=0.0)
 
 
+@one_thread()
 def norm_by(
     kernel: Array,
     view: MatrixView,

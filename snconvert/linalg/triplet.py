@@ -21,6 +21,7 @@ import numpy as np
 
 from snconvert.errors import KernelError
 from snconvert.linalg.lanczos import leading_vector, top_pair
+from snconvert.linalg.one_thread import one_thread
 from snconvert.linalg.pieces import Block, Blocks, read
 from snconvert.linalg.scan import Array, Scan, scan
 from snconvert.linalg.singular import Triplet
@@ -45,6 +46,7 @@ _SKINNY = _skinny()
 Progress = Callable[[int], None] | None
 
 
+@one_thread()
 def leading_triplet(
     kernel: Array, view: MatrixView, *, bfloat16: bool = False, progress: Progress = None
 ) -> Triplet:

@@ -32,9 +32,8 @@ from snconvert.live.adoption import (
 )
 from snconvert.live.walk import Layer, Route, descendants, follow
 from snconvert.settings import Settings
-from snconvert.tree import CONTAINERS
+from snconvert.tree import CONTAINERS, PATCHED
 
-NAME = "snconvert>Patched"
 _PENDING = "_snconvert_pending"
 _SETTINGS = ("mode", "bound", "power_iterations", "norm")
 
@@ -93,7 +92,7 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         super().load_own_variables(store)
 
 
-object_registration.GLOBAL_CUSTOM_OBJECTS[NAME] = Patched
+object_registration.GLOBAL_CUSTOM_OBJECTS[PATCHED] = Patched
 
 
 def mark_owners(root: Layer) -> None:
@@ -140,7 +139,7 @@ def _mark(owner: Layer) -> None:
 def _patched_class(cls: Any) -> type:
     made: type = type(cls)(cls.__name__, (Patched, cls), {"__module__": "snconvert.live"})
     made.__doc__, made.__qualname__ = cls.__doc__, cls.__qualname__
-    object_registration.GLOBAL_CUSTOM_NAMES[made] = NAME
+    object_registration.GLOBAL_CUSTOM_NAMES[made] = PATCHED
     return made
 
 

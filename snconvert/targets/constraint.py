@@ -56,12 +56,12 @@ def check_averages(averages: bool) -> None:
         raise UnsupportedError(
             "its optimizer averages weights (use_ema), and does so before it calls a constraint, so"
             " that the averages, with which fit ends, are above the bound",
-            "Use --target layer, or keep the model and train it with the callback"
+            "Choose target layer, or keep the model and train it with the callback"
             " snconvert.SpectralProjection; or compile it without use_ema",
         )
 
 
-def averages(entry: Mapping[str, Any]) -> bool:
+def averages_in(entry: Mapping[str, Any]) -> bool:
     """Whether the optimizer in a model's configuration, or one inside it, averages weights."""
     compiled = entry.get("compile_config")
     optimizer = compiled.get("optimizer") if isinstance(compiled, Mapping) else None
