@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from snconvert.live.patched import as_before, holds_its_layers
 from snconvert.live.survey import layer_of, survey
 from snconvert.live.walk import Layer, children, descendants
 from snconvert.rules import RULES
+from snconvert.tree import Node
 
 _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 
@@ -44,7 +45,8 @@ def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
         wrapped = _is_wrapper(x), _is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
-            compare_settings(b.path or b.name, *_configs(a, b), found)
+            path = sides[1].paths.get(id(b)) or b.path or b.name
+            compare_settings(path, *_configs(a, b), found)
         _compare_own(sides, a, b, found)
 
 
@@ -53,6 +55,7 @@ class _Side:
 
     Attributes:
         layers: All layers below it, by their routes.
+        paths: The paths of those that have one in reports, by `id`.
         described: By `id`, those whose configurations it holds.
         trained: By `id`, the variables that a training step changes by gradients.
         ours: By `id`, the variables whose layers have our constraint for them, and it.
@@ -65,7 +68,9 @@ class _Side:
             if id(layer) in self.described and holds_its_layers(layer):
                 self.described |= {id(child) for _, child in children(layer)}
         self.trained = {id(variable) for variable in model.trainable_variables}
-        self.ours = dict(_ours(model))
+        nodes = list(survey(model, RULES).walk())
+        self.paths = {id(layer_of(node)): node.path for node in nodes}
+        self.ours = dict(_ours(nodes))
 
     def own(self, layer: Layer) -> list[tuple[Any, dict[str, Any]]]:
         """Returns a layer's own variables, and how each is trained."""
@@ -92,9 +97,9 @@ def _inside(layer: Layer) -> Layer:
     return layer.layer if _is_wrapper(layer) else layer
 
 
-def _ours(model: Layer) -> Iterator[tuple[int, tuple[Any, Any]]]:
+def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
     """Yields the variables whose layers have our constraint for them, by `id`, and it."""
-    for node in survey(model, RULES).walk():
+    for node in nodes:
         layer, rule = layer_of(node), RULES.get(node.builtin or "")
         if rule is not None and not node.spectral and layer.built:
             for owner, kernel, _, constraint in constraints_of(layer, rule):
