@@ -137,6 +137,8 @@ def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the configurations of a layer in two models, without what a conversion changes."""
     configs = _config(x), _config(y)
     changed = {"name"}  # which Keras numbers anew for layers that code makes
+    if not (x._non_trainable_variables or y._non_trainable_variables):
+        changed.add("trainable")  # which does nothing else than its variables tell
     if isinstance(x, Spectral) != isinstance(y, Spectral):
         changed |= set(OPTIONS)
     for config in configs:
