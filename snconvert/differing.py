@@ -62,6 +62,21 @@ def compare_configs(before: Node, after: Node, found: Findings) -> None:
         found.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
 
 
+def compare_settings(
+    path: str, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings
+) -> None:
+    """Tells in which fields the configurations of one layer differ.
+
+    Args:
+        path: Its path.
+        before: The one configuration.
+        after: The other.
+        found: What is told of it.
+    """
+    for _, what in _unequal(before, after, {}, []):
+        found.differ(path, what)
+
+
 class _Numbered(NamedTuple):
     """An object that is shared, in both configurations.
 
@@ -87,11 +102,13 @@ def _unequal(
     stack = [("config.json", "", before, after)]
     while stack:
         layer, place, a, b = stack.pop()
-        layer, place = (layers[id(a)] or layer, "") if id(a) in layers else (layer, place)
+        is_layer = id(a) in layers
+        layer, place = (layers[id(a)] or layer, "") if is_layer else (layer, place)
         if isinstance(a, dict) and isinstance(b, dict):
+            a, b = _as_elsewhere(a), _as_elsewhere(b)
             # A policy is the same policy, one object or several.
             if (_ID in a or _ID in b) and not place.endswith("dtype"):
-                shared.append(_Numbered(layer, place, a.get(_ID), b.get(_ID), id(a) in layers))
+                shared.append(_Numbered(layer, place, a.get(_ID), b.get(_ID), is_layer))
             below = []
             for key in (*a, *sorted(b.keys() - a.keys())):
                 inner = f"{place}.{key}" if place else str(key)
@@ -100,7 +117,7 @@ def _unequal(
                 if key not in a or key not in b:
                     where = "before" if key in a else "after"
                     yield layer, f"{printable(inner)} is there {where} only"
-                elif key != "module" or not _is_of_torch(a, b):
+                else:
                     below.append((layer, inner, a[key], b[key]))
             stack += reversed(below)
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
@@ -111,14 +128,16 @@ def _unequal(
             yield layer, f"{printable(place)} is {_short(a)} before, {_short(b)} after"
 
 
-def _is_of_torch(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Whether two entries name one optimizer, on PyTorch and elsewhere."""
-    modules = [str(entry["module"]) for entry in (one, two)]
-    name = str(one.get("class_name")).lower()
-    return sorted(modules) == [
-        "keras.optimizers",
-        f"keras.src.backend.torch.optimizers.torch_{name}",
-    ]
+def _as_elsewhere(entry: dict[str, Any]) -> dict[str, Any]:
+    """Returns the entry of one of PyTorch's optimizers as the other backends write it."""
+    name = str(entry.get("class_name"))
+    of_torch = {
+        "module": f"keras.src.backend.torch.optimizers.torch_{name.lower()}",
+        "registered_name": name,
+    }
+    if {key: entry.get(key) for key in of_torch} != of_torch:
+        return entry
+    return {**entry, "module": "keras.optimizers", "registered_name": None}
 
 
 def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any]]:
@@ -127,7 +146,7 @@ def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any
     Keras numbers shared objects by their addresses, so that only which have one number counts. It
     numbers all uses of a layer, but of another object all but the first that it meets; and those
     without a number it makes anew. So each time that it loads and saves a model, the first one of a
-    group leaves it.
+    group leaves it. A number that only one object has says nothing.
     """
     groups: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
     for index, each in enumerate(shared):
@@ -141,7 +160,8 @@ def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any
             others = {repr(numbers[index][1 - side]) for index in members} - {"None"}
             rest = [its[other] for other in others] or [[]]
             is_layer = shared[members[0]].is_layer
-            if len(rest) > 1 or not _is_rest(members, rest[0], exact=is_layer):
+            is_new = side == 1 and rest == [[]] and len(members) > 1
+            if is_new or len(rest) > 1 or not _is_rest(members, rest[0], exact=is_layer):
                 index = next((i for i in members if None not in numbers[i]), members[0])
                 yield shared[index][:4]
 

@@ -208,6 +208,8 @@ def _attribute(model: Any, *, name: str) -> Iterator[tuple[Any, str, tuple[Any, 
         # What is called like its wrapper may have any name.
         if (name, id(layer) in inside) != ("name", True):
             config = layer.get_config()
+            if name == "trainable" and not (described or layer.weights):
+                continue  # it does nothing
             if (name in config or name == "dtype_policy") and hasattr(layer, name):
                 yield layer, name, ATTRIBUTES[name]
 

@@ -55,7 +55,7 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             if is_adopted(layer)
         ]
         entries += [_entry(route, *rest) for route, *rest in vars(self).get(_PENDING, ())]
-        with _as_before(self):
+        with as_before(self):
             plain = {**_identity(type(self)), "config": self.get_config()}
         head = {"name": self.name, "trainable": self.trainable}
         return {**head, "object": plain, "layers": entries}
@@ -149,7 +149,7 @@ def _plain(cls: type) -> Any:
 
 
 @contextmanager
-def _as_before(owner: Layer) -> Iterator[None]:
+def as_before(owner: Layer) -> Iterator[None]:
     """Gives an owner and all layers inside the classes that they had before the conversion."""
     layers = [owner, *(layer for _, layer in descendants(owner))]
     kept = [(x, type(x)) for x in layers if isinstance(x, Patched) or is_adopted(x)]

@@ -1,22 +1,26 @@
-"""How the variables of two live models are trained: what Keras goes by, and no file holds."""
+"""How layers and variables of two live models are trained: what Keras knows, and no file holds."""
 
 # ruff: noqa: SLF001 -- Keras has no public way to a layer's own variables
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 
-from snconvert.differing import Findings
+from snconvert.constrained import found_in
+from snconvert.differing import Findings, compare_settings
 from snconvert.errors import printable
-from snconvert.layers.spectral import Spectral
+from snconvert.layers.inheritance import kernel_of
+from snconvert.layers.spectral import OPTIONS, Spectral
 from snconvert.live.adoption import state_of
 from snconvert.live.constraining import constraints_of
+from snconvert.live.patched import as_before, holds_its_layers
 from snconvert.live.survey import layer_of, survey
-from snconvert.live.walk import Layer, descendants
+from snconvert.live.walk import Layer, children, descendants
 from snconvert.rules import RULES
+from snconvert.tree import Node
 
 _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 
@@ -24,39 +28,78 @@ _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
     """Tells which variables are trained in another way than those of before.
 
-    A conversion gives variables constraints, and changes nothing else of them.
+    A conversion gives variables constraints, and changes nothing else of them. Of the layers that
+    custom code makes, this tells which are configured otherwise, too.
 
     Args:
         before: A live model.
         after: Another one, or the same, converted.
         found: What differs is told here.
     """
-    ours = [dict(_ours(model)) for model in (before, after)]
-    for variable, constraint in ours[1].values():
+    sides = _Side(before), _Side(after)
+    for variable, constraint in sides[1].ours.values():
         if variable.constraint is not constraint:
             found.differ(variable.path, "its layer's SpectralNorm is not on the variable")
-    one, two = (dict(descendants(model)) for model in (before, after))
-    for route in one.keys() & two.keys():
-        x, y = one[route], two[route]
-        if _is_wrapper(x) != _is_wrapper(y):
-            x, y = (part.layer if _is_wrapper(part) else part for part in (x, y))
-        pairs = [_own(x, ours[0]), _own(y, ours[1])]
-        if len(pairs[0]) == len(pairs[1]):
-            for (_, then), (variable, now) in zip(*pairs, strict=True):
-                for name, value in then.items():
-                    other = now[name]
-                    if value != other and {value, other} != {_NONE, _OURS}:
-                        what = f"{name} is {printable(value)} before, {printable(other)} after"
-                        found.differ(variable.path, what)
+    one, two = (side.layers for side in sides)
+    for x, y in ((one[route], two[route]) for route in one if route in two):
+        wrapped = _is_wrapper(x), _is_wrapper(y)
+        a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
+        if id(a) not in sides[0].described:
+            path = sides[1].paths.get(id(b)) or b.path or b.name
+            compare_settings(path, *_configs(a, b), found)
+        _compare_own(sides, a, b, found)
+
+
+class _Side:
+    """One of two models.
+
+    Attributes:
+        layers: All layers below it, by their routes.
+        paths: The paths of those that have one in reports, by `id`.
+        described: By `id`, those whose configurations it holds.
+        trained: By `id`, the variables that a training step changes by gradients.
+        ours: By `id`, the variables whose layers have our constraint for them, and it.
+    """
+
+    def __init__(self, model: Layer) -> None:
+        self.layers = dict(descendants(model))
+        self.described = {id(model)}
+        for layer in (model, *self.layers.values()):
+            if id(layer) in self.described and holds_its_layers(layer):
+                self.described |= {id(child) for _, child in children(layer)}
+        self.trained = {id(variable) for variable in model.trainable_variables}
+        nodes = list(survey(model, RULES).walk())
+        self.paths = {id(layer_of(node)): node.path for node in nodes}
+        self.ours = dict(_ours(nodes))
+
+    def own(self, layer: Layer) -> list[tuple[Any, dict[str, Any]]]:
+        """Returns a layer's own variables, and how each is trained."""
+        return [
+            (
+                variable,
+                {
+                    "trained": id(variable) in self.trained,
+                    "regularizer": _described(variable.regularizer),
+                    "constraint": (
+                        _OURS if id(variable) in self.ours else _described(variable.constraint)
+                    ),
+                },
+            )
+            for variable in (*layer._trainable_variables, *layer._non_trainable_variables)
+        ]
 
 
 def _is_wrapper(layer: Layer) -> bool:
     return type(layer) is keras.layers.SpectralNormalization
 
 
-def _ours(model: Layer) -> Iterator[tuple[int, tuple[Any, Any]]]:
+def _inside(layer: Layer) -> Layer:
+    return layer.layer if _is_wrapper(layer) else layer
+
+
+def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
     """Yields the variables whose layers have our constraint for them, by `id`, and it."""
-    for node in survey(model, RULES).walk():
+    for node in nodes:
         layer, rule = layer_of(node), RULES.get(node.builtin or "")
         if rule is not None and not node.spectral and layer.built:
             for owner, kernel, _, constraint in constraints_of(layer, rule):
@@ -64,22 +107,57 @@ def _ours(model: Layer) -> Iterator[tuple[int, tuple[Any, Any]]]:
                 yield id(variable), (variable, constraint)
 
 
-def _own(layer: Layer, ours: dict[int, Any]) -> list[tuple[Any, dict[str, Any]]]:
-    """Returns a layer's own variables, without those of normalisation, and how each is trained."""
-    gone = {id(v) for v in state_of(layer)} if isinstance(layer, Spectral) else set()
-    return [
-        (
-            variable,
-            {
-                # What is loaded may be frozen by its owner, where it was by the owner's owner.
-                "trainable as its layer": variable.trainable == layer.trainable,
-                "regularizer": _described(variable.regularizer),
-                "constraint": _OURS if id(variable) in ours else _described(variable.constraint),
-            },
-        )
-        for variable in (*layer._trainable_variables, *layer._non_trainable_variables)
-        if id(variable) not in gone
-    ]
+def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings) -> None:
+    """Compares how the variables are trained that a layer has itself."""
+    one, two = (side.own(layer) for side, layer in zip(sides, (x, y), strict=True))
+    if isinstance(x, Spectral) != isinstance(y, Spectral):
+        states = [state_of(layer) if isinstance(layer, Spectral) else [] for layer in (x, y)]
+        gone, new = ({id(variable) for variable in state} for state in states)
+        one = [pair for pair in one if id(pair[0]) not in gone]
+        for variable, now in two:
+            if id(variable) in new:
+                kernel = kernel_of(variable)  # that of a gamma; u has none, and is never trained
+                trained = kernel is not variable and id(kernel) in sides[1].trained
+                belongs = {"trained": trained, "regularizer": _NONE, "constraint": _NONE}
+                for name, value in belongs.items():
+                    if now[name] != value:
+                        what = f"{name} is {printable(now[name])}, where {value} belongs"
+                        found.differ(variable.path, what)
+        two = [pair for pair in two if id(pair[0]) not in new]
+    if len(one) == len(two):
+        for (_, then), (variable, now) in zip(one, two, strict=True):
+            for name, value in then.items():
+                other = now[name]
+                if value != other and {value, other} != {_NONE, _OURS}:
+                    what = f"{name} is {printable(value)} before, {printable(other)} after"
+                    found.differ(variable.path, what)
+
+
+def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the configurations of a layer in two models, without what a conversion changes."""
+    configs = _config(x), _config(y)
+    changed = {"name"}  # which Keras numbers anew for layers that code makes
+    if not (x._non_trainable_variables or y._non_trainable_variables):
+        changed.add("trainable")  # which does nothing else than its variables tell
+    if isinstance(x, Spectral) != isinstance(y, Spectral):
+        changed |= set(OPTIONS)
+    for config in configs:
+        ours = [name for name, _ in found_in(config)]
+        changed |= {name for name in ours if any(each.get(name) is None for each in configs)}
+    one, two = ({k: v for k, v in config.items() if k not in changed} for config in configs)
+    return one, two
+
+
+def _config(layer: Layer) -> dict[str, Any]:
+    """Returns the configuration of a layer, of one with others inside the plain values of it."""
+    with as_before(layer):
+        try:
+            config = keras.saving.serialize_keras_object(layer.get_config())
+        except Exception:  # noqa: BLE001 -- user code raises anything, and no file needs it
+            config = {}
+    if next(children(layer), None) is not None:
+        config = {name: v for name, v in config.items() if not isinstance(v, dict | list)}
+    return {**config, "trainable": layer.trainable}
 
 
 def _described(part: Any) -> str:
