@@ -157,7 +157,10 @@ def build(folder: Path, names: list[str]) -> None:
 
 
 def again(folder: Path, paths: list[str]) -> None:
-    """Loads models and saves them again; those that this backend does not load are left out."""
+    """Loads models and saves them again.
+
+    Those that this backend does not load are left out, or not in their types, as JAX float64.
+    """
     for path in map(Path, paths):
         keras.utils.clear_session()
         try:
@@ -165,7 +168,8 @@ def again(folder: Path, paths: list[str]) -> None:
         except Exception as error:  # noqa: BLE001 - whatever Keras raises, it does not load it
             sys.stderr.write(f"{path.name}: {type(error).__name__}: {error}\n")
             continue
-        model.save(folder / path.name)
+        if all(keras.backend.standardize_dtype(x.value.dtype) == x.dtype for x in model.weights):
+            model.save(folder / path.name)
 
 
 def convert(folder: Path, arguments: list[str]) -> None:
