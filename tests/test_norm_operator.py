@@ -161,6 +161,8 @@ def test_command_line(plain, tmp_path):
         "sigma",
         "sigma_after",
         "residual",
+        "operator_range",
+        "kernels",
     ]
     assert all(list(layer) == expected for layer in told["layers"])
     seen = snconvert.inspect(out)
