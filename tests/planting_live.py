@@ -15,6 +15,7 @@ from planting_arrays import CHANGES, CHANGES_OF, Numbers, changed, is_another_u
 
 from snconvert.constraints import SpectralNorm
 from snconvert.layers.spectral import Spectral
+from snconvert.live.patched import original_class
 
 
 class Undo:
@@ -201,7 +202,9 @@ def _attribute(model: Any, *, name: str) -> Iterator[tuple[Any, str, tuple[Any, 
     wrappers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.Wrapper)]
     inside = {id(wrapper.layer) for wrapper in wrappers}
     below = model._flatten_layers(include_self=True)
-    described = all(type(x).__module__.startswith(("keras.", "snconvert.")) for x in below)
+    described = all(
+        original_class(x).__module__.startswith(("keras.", "snconvert.")) for x in below
+    )
     if not described and name not in IN_MEMORY:
         return
     for layer in layers(model):

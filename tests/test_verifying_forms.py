@@ -528,6 +528,12 @@ def test_live_layers_that_code_makes() -> None:
         setattr(layer, name, kept)
     assert snconvert.verify(model, after)
     assert snconvert.verify(after, snconvert.remove(after))
+    model = live_models.TOPOLOGIES["subclassed"]()
+    live_models.outputs(model)
+    after = snconvert.apply(model, mode="gain")
+    after.tower.add(keras.layers.Dropout(0.5))
+    told = snconvert.verify(model, after).differences
+    assert any(each.path == "tower" and "layers before" in each.what for each in told), told
 
 
 def test_what_keras_saves_again(files: dict[str, Path], tmp_path: Path) -> None:

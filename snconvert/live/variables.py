@@ -47,6 +47,9 @@ def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
         if id(a) not in sides[0].described:
             path = sides[1].paths.get(id(b)) or b.path or b.name
             compare_settings(path, *_configs(a, b), found)
+            counts = [len(list(children(layer))) for layer in (a, b)]
+            if counts[0] != counts[1]:
+                found.differ(path, f"holds {counts[0]} layers before, {counts[1]} after")
         _compare_own(sides, a, b, found)
 
 
