@@ -13,7 +13,7 @@ from spectral_cases import RUNNABLE, VARIANTS, at, make, paths_of, run, sigma_of
 from spectral_cases import inputs_for as inputs
 
 import snconvert
-from snconvert.errors import OptionError, SelectionError
+from snconvert.errors import KernelError, OptionError, SelectionError
 from snconvert.layers import spectral
 
 RNG = np.random.default_rng(0)
@@ -252,3 +252,9 @@ def test_errors():
         )
     with pytest.raises(OptionError, match="while a function is traced"):
         tf.function(lambda: snconvert.converge(model), autograph=False)()
+    layer = model.layers[0]
+    kernel, u = (np.asarray(variable) for variable in (layer.kernel, layer.u))
+    layer.kernel.assign(np.full_like(kernel, np.nan))
+    with pytest.raises(KernelError, match=f"{layer.path} .*NaN"):
+        snconvert.converge(model)
+    np.testing.assert_array_equal(layer.u, u)

@@ -10,6 +10,7 @@ from keras import ops
 from keras.src.backend import AutocastScope
 
 from snconvert.convolution import Convolution
+from snconvert.errors import located
 from snconvert.iteration import Norm
 from snconvert.layers.attributes import Attributes
 from snconvert.layers.checkpoints import attach
@@ -158,11 +159,13 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         Raises:
             LayerOptionError: `rounds` is no whole number from 1 on, or `None` while a function is
                 traced.
+            KernelError: `rounds` is `None`, and a kernel holds NaN or infinity.
         """
         check_rounds(rounds)
         for name in self._own_kernels():
             if rounds is None:
-                new = self._fresh_u(name, exact=True)
+                with located(path=self.path, class_name=type(self).__name__):
+                    new = self._fresh_u(name, exact=True)
             else:
                 _, new = power_iteration(self._matrix(name), self._u_rows(name), rounds)
             u = self._u(name)

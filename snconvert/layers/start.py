@@ -59,6 +59,9 @@ def warm_u(
         float32 unit rows `(b, n)`, or blocks `(b, *conv.outputs, n)`; random ones for a kernel that
         is not finite.
 
+    Raises:
+        KernelError: With `exact`, the kernel is not finite.
+
     Example:
         >>> u = warm_u(np.diag([3.0, 4.0]).astype("float32"), MatrixView.of((2, 2)))
         >>> np.abs(u).round(6).tolist()
@@ -70,6 +73,8 @@ def warm_u(
         try:
             return leading_triplet(kernel, view).u
         except KernelError:
+            if exact:
+                raise
             return random_u(view)
     matrix, u = view.matrix(kernel), random_u(view)[..., None]
     for _ in range(_ROUNDS):
@@ -86,6 +91,8 @@ def _warm_map(kernel: Array, view: MatrixView, conv: Convolution, *, exact: bool
     try:
         return operator_triplet(kernel, view, conv).u
     except KernelError:
+        if exact:
+            raise
         return random_u(view, conv)
 
 

@@ -16,6 +16,7 @@ import keras
 from snconvert.convert import convert_file, inspect_file
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.live.opening import load, save
+from snconvert.live.patched import holds_its_layers, original_class
 from snconvert.live.replicas import scope_of
 from snconvert.live.walk import Layer, descendants
 from snconvert.recipe import Recipe
@@ -103,6 +104,12 @@ def _by_file(
             "keras' SpectralNormalization is another object than the layer inside, so a model"
             " cannot change in place",
             "Leave out in_place",
+        )
+    if not holds_its_layers(model):
+        raise UnsupportedError(
+            f"the code of {original_class(model).__name__} makes its layers, and would make them"
+            " without keras' SpectralNormalization when the model is loaded",
+            "Choose target layer, or put the wrapper around them in that code",
         )
     with tempfile.TemporaryDirectory() as folder:
         source, output = (os.path.join(folder, f"{name}.keras") for name in ("before", "after"))
