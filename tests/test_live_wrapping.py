@@ -78,7 +78,7 @@ def test_refusals() -> None:
         snconvert.bake(snconvert.apply(model, target="keras", kinds="dense"), in_place=True)
     with pytest.raises(SelectionError, match="bake"):
         snconvert.remove(snconvert.apply(model, target="keras", kinds="dense"))
-    with pytest.raises(UnsupportedError, match="makes its layers.* Choose target layer"):
+    with pytest.raises(UnsupportedError, match=r"makes its layers.* Choose target layer"):
         snconvert.apply(live_models.subclassed(), target="keras")
 
 
