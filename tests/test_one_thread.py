@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snconvert.linalg.one_thread import _functions, one_thread
+from snconvert.linalg.one_thread import FUNCTIONS, one_thread
 
 SEARCH = """
 import hashlib
@@ -32,10 +32,9 @@ print(digest.hexdigest())
 
 def test_it_lasts_as_long_as_the_block() -> None:
     """The number of threads is one inside, and afterwards what it was, also after an error."""
-    functions = _functions()
-    if functions is None:
-        pytest.skip("numpy was built with another BLAS than OpenBLAS, which is left as it is")
-    threads, set_threads = functions
+    if FUNCTIONS is None:
+        pytest.skip("numpy has another BLAS than OpenBLAS, or one that was started with one thread")
+    threads, set_threads = FUNCTIONS
     before = threads()
     try:
         set_threads(2)

@@ -7,8 +7,7 @@ in the guarded process would differ from a live model.
 
 from __future__ import annotations
 
-import ctypes
-import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,11 +25,10 @@ _NAMES = (  # numpy's wheels, and builds with a BLAS of the system
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Has OpenBLAS work in one thread inside the block; another BLAS is left as it is."""
-    functions = _functions()
-    if functions is None:
+    if FUNCTIONS is None:
         yield
         return
-    threads, set_threads = functions
+    threads, set_threads = FUNCTIONS
     before = threads()
     if before != 1:
         set_threads(1)
@@ -41,9 +39,12 @@ def one_thread() -> Iterator[None]:
             set_threads(before)
 
 
-@functools.cache
 def _functions() -> tuple[Any, Any] | None:
     """Returns what reads and what sets the number of threads of the OpenBLAS that numpy uses."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") == "1":
+        return None  # as the command line and the guarded process are started
+    import ctypes  # noqa: PLC0415 - not for the command line, where start-up counts
+
     try:
         # Its symbols are found among those of the library that is linked to it.
         library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]  # noqa: SLF001 -- numpy has no public way
@@ -55,3 +56,7 @@ def _functions() -> tuple[Any, Any] | None:
         if threads is not None and set_threads is not None:
             return threads, set_threads
     return None
+
+
+# At import, as the guarded process loads no library once it reads a file.
+FUNCTIONS = _functions()
