@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.source import refuse_url
-from snconvert.core.report import Progress, Report, keras_opens
+from snconvert.core.report import Progress, Report
 from snconvert.errors import OptionError, printable
 from snconvert.files.convert import convert_file, inspect_file
 from snconvert.files.undo import Verb, choosing, undo_file
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.planning.advice import keras_opens
 from snconvert.planning.recipe import recipe
 
 if TYPE_CHECKING:
