@@ -97,7 +97,7 @@ def precision() -> None:
         owner = getattr(layer, "cell", layer)
         kernel = np.asarray(keras.ops.convert_to_numpy(owner.kernel), "float64")
         if "operator" in name:
-            from snconvert.linalg.operator import operator_triplet  # noqa: PLC0415
+            from snconvert.linalg.convolution_norm import operator_triplet  # noqa: PLC0415
 
             owned = owner._kernel_view, owner._kernel_map  # noqa: SLF001
             exact = operator_triplet(kernel.astype("float32"), *owned).sigma

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 import snconvert
-from snconvert.constraints import SpectralNorm
+from snconvert.layers.constraint import SpectralNorm
 
 ROUNDS = 30
 

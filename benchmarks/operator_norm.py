@@ -464,8 +464,8 @@ def norm_of(matrices: Array) -> float:
 def check(made: Case) -> Result:
     """Returns how right the package is about a layer."""
     from snconvert.errors import KernelError  # noqa: PLC0415
-    from snconvert.linalg.kernel import kernel_triplet  # noqa: PLC0415
-    from snconvert.rules import RULES  # noqa: PLC0415
+    from snconvert.kinds.table import RULES  # noqa: PLC0415
+    from snconvert.linalg.kernel_norm import kernel_triplet  # noqa: PLC0415
 
     scale = float(np.abs(made.kernel).max())
     matrices, frequencies = [], []

@@ -47,8 +47,8 @@ def line(m: int, n: int, spectrum: str, runs: int) -> str:
     import numpy as np  # noqa: PLC0415
     from scipy.sparse.linalg import svds  # noqa: PLC0415
 
-    from snconvert.linalg.triplet import leading_triplet  # noqa: PLC0415
-    from snconvert.matrix import MatrixView  # noqa: PLC0415
+    from snconvert.core.matrix_view import MatrixView  # noqa: PLC0415
+    from snconvert.linalg.matrix_norm import leading_triplet  # noqa: PLC0415
 
     kernel = make(m, n, spectrum)
     room = np.empty(kernel.nbytes + 1, "u1")

@@ -9,13 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from snconvert.core.version import __version__
 from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
 if TYPE_CHECKING:
     from snconvert.api import apply_file, bake_file, inspect, remove_file, verify
+    from snconvert.core.matrix_view import MatrixView
+    from snconvert.core.report import LayerReport, Progress, Report
+    from snconvert.core.settings import Settings
+    from snconvert.core.verdict import Change, Difference, Verdict
     from snconvert.errors import SnconvertError, SnconvertWarning
-    from snconvert.functional import spectral_norm
+    from snconvert.kinds.kernel_rule import Kernel, KernelRule
+    from snconvert.kinds.table import RULES
     from snconvert.layers import (
         SpectralConv1D,
         SpectralConv1DTranspose,
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
         SpectralSimpleRNN,
         SpectralSimpleRNNCell,
     )
+    from snconvert.linalg.spectral_norm import spectral_norm
     from snconvert.live import (
         SpectralProjection,
         apply,
@@ -53,14 +60,7 @@ if TYPE_CHECKING:
         project,
         remove,
     )
-    from snconvert.matrix import MatrixView
-    from snconvert.recipe import Recipe
-    from snconvert.report import LayerReport, Progress, Report
-    from snconvert.rules import RULES, Kernel, KernelRule
-    from snconvert.settings import Settings
-    from snconvert.verdict import Change, Difference, Verdict
-
-__version__ = "0.1.0"
+    from snconvert.planning.recipe import Recipe
 
 __all__ = [
     "RULES",
@@ -122,7 +122,7 @@ __all__ = [
 _MODULES = {
     "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
     "errors": ("SnconvertError", "SnconvertWarning"),
-    "functional": ("spectral_norm",),
+    "linalg.spectral_norm": ("spectral_norm",),
     "live": (
         "SpectralProjection",
         "apply",
@@ -133,18 +133,18 @@ _MODULES = {
         "project",
         "remove",
     ),
-    "matrix": ("MatrixView",),
+    "core.matrix_view": ("MatrixView",),
     "recipe": ("Recipe",),
-    "report": ("LayerReport", "Progress", "Report"),
+    "core.report": ("LayerReport", "Progress", "Report"),
     "rules": ("RULES", "Kernel", "KernelRule"),
-    "settings": ("Settings",),
-    "verdict": ("Change", "Difference", "Verdict"),
+    "core.settings": ("Settings",),
+    "core.verdict": ("Change", "Difference", "Verdict"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"constraints", "layers"}:
+    if name in {"constraints", "layers", "recipe", "render", "rules"}:
         return import_module(f"snconvert.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.source import refuse_url
-from snconvert.convert import convert_file, inspect_file
+from snconvert.core.report import Progress, Report, keras_opens
 from snconvert.errors import OptionError, printable
-from snconvert.recipe import recipe
-from snconvert.report import Progress, Report, keras_opens
-from snconvert.rules import KernelRule
-from snconvert.undo import Verb, choosing, undo_file
+from snconvert.files.convert import convert_file, inspect_file
+from snconvert.files.undo import Verb, choosing, undo_file
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.planning.recipe import recipe
 
 if TYPE_CHECKING:
-    from snconvert.verdict import Verdict
+    from snconvert.core.verdict import Verdict
 
 StrPath = str | os.PathLike[str]
 _LEGACY = (".h5", ".hdf5")
@@ -141,7 +141,7 @@ def inspect(
         SnconvertError: The file cannot be read.
     """
     if not isinstance(source, str | os.PathLike):
-        from snconvert.live.carrier import inspect as inspect_model
+        from snconvert.live.convert import inspect as inspect_model
 
         return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
     made = recipe(recipe_file, **options)
@@ -247,11 +247,11 @@ def verify(
     paths = [isinstance(model, str | os.PathLike) for model in (before, after)]
     imports = tuple(imports)
     if all(paths) and not imports:
-        from snconvert.verifying import verify_file
+        from snconvert.verification.files import verify_file
 
         return verify_file(os.fspath(before), os.fspath(after), progress=progress)
     with _quiet_start():
-        from snconvert.live.verifying import verify_models, verify_through_keras
+        from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):
         return verify_through_keras(before, after, imports)
     return verify_models(before, after)
@@ -274,7 +274,7 @@ def _undo(
     made = choosing(verb, **options)
     if made.imports:
         with _quiet_start():
-            from snconvert.live.files import undo_through_keras
+            from snconvert.live.through_keras import undo_through_keras
         report = undo_through_keras(verb, path, target, made, force=force, in_place=in_place)
         return _openable(report)
     report = undo_file(verb, path, target, made, force=force, in_place=in_place, progress=progress)
@@ -312,7 +312,7 @@ def _target(source: StrPath, output: StrPath | None, in_place: bool, verb: str) 
 def _through_keras() -> Callable[..., Report]:
     """Imports the memory carrier."""
     with _quiet_start():
-        from snconvert.live.files import apply_through_keras
+        from snconvert.live.through_keras import apply_through_keras
     return apply_through_keras
 
 

@@ -23,7 +23,7 @@ else:
 
 _LAYERS = "snconvert.layers"
 _CONSTRAINTS = "snconvert.constraints"
-_PATCHED = "snconvert.live.patched"  # how owners of converted layers are saved
+_PATCHED = "snconvert.live.internals.saved_owners"  # how owners of converted layers are saved
 
 
 def install() -> None:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from spectral_cases import EVERY, MODES, Example, inputs_for, is_state, make, run
 
-from snconvert.layers.cells import SpectralCell
+from snconvert.layers.recurrent import SpectralCell
 
 NARROW = "MultiHeadAttention-0"
 """Keras on JAX refuses attention whose values are narrower than its keys: this one."""

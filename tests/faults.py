@@ -23,7 +23,7 @@ from typing import Any
 
 from forked import Outcome, run
 
-from snconvert.archive import atomic, copying, hashing
+from snconvert.archive import atomic, background, copying
 
 MODELS = Path(__file__).parent / "data" / "models"
 CASES = Path(__file__).parent / "data" / "corpus" / "cases"
@@ -67,7 +67,7 @@ class Fault:
             setattr(os, name, self._wrapped(name, getattr(os, name)))
         atomic._renameat2 = self._wrapped("renameat2", atomic._renameat2)
         in_order(copying.Copying, "_crc")
-        in_order(hashing.Hashing, "_digest")
+        in_order(background.Hashing, "_digest")
 
     def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:

@@ -24,7 +24,8 @@ from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from snconvert import api, batch, cli, render, sigmas  # noqa: F401 - children find them loaded
+from snconvert.cli import commands
+from snconvert.jobs import measure  # noqa: F401 - children find them loaded
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _child(arguments: list[str], prepare: Callable[[], object] | None, out: int,
         sys.argv = ["snconvert", *arguments]
         if prepare is not None:
             prepare()
-        cli.main()
+        commands.main()
         code = 0
     except SystemExit as end:
         code = end.code

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from planting_arrays import CHANGES, CHANGES_OF, Numbers, changed, is_another_u
 
-from snconvert.constraints import SpectralNorm
-from snconvert.layers.spectral import Spectral
-from snconvert.live.patched import original_class
+from snconvert.layers.base import Spectral
+from snconvert.layers.constraint import SpectralNorm
+from snconvert.live.internals.saved_owners import original_class
 
 
 class Undo:

@@ -12,7 +12,7 @@ import pytest
 from test_rules import EXAMPLES
 
 from snconvert import layers
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
 
 MODES = ("hard", "cap", "gain")
 Example = tuple[str, dict[str, Any], tuple[int | None, ...]]

@@ -6,8 +6,8 @@ import tempfile
 import numpy as np
 import pytest
 
-from snconvert.archive.channel import Channel, Numbers
-from snconvert.archive.extent import Extent
+from snconvert.sandbox.channel import Channel, Numbers
+from snconvert.weights.extent import Extent
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from snconvert.archive import copying
 from snconvert.archive.copying import Copying
-from snconvert.archive.extent import Extent
-from snconvert.archive.overlay import Overlay, OverlayFile
 from snconvert.archive.source import open_source
 from snconvert.errors import SnconvertError, SourceError
+from snconvert.weights.extent import Extent
+from snconvert.weights.overlay import Overlay, OverlayFile
 
 DATA = Path(__file__).parent / "data"
 MODEL = DATA / "models" / "a01_seq_plain.keras"

@@ -3,7 +3,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snconvert.archive.crc import crc_of_changed, crc_with_zeros, crc_without
+from snconvert.archive.copying import crc_of_changed, crc_with_zeros, crc_without
 
 
 @given(

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from snconvert.archive.dataset import describe, numpy_type
 from snconvert.errors import SourceError
+from snconvert.weights.datasets import describe, numpy_type
 
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 

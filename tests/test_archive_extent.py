@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from snconvert.archive.extent import Extent
 from snconvert.errors import SourceError
+from snconvert.weights.extent import Extent
 
 
 @pytest.fixture

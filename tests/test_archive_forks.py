@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from snconvert.archive.extent import Extent
-from snconvert.archive.forks import OneAtATime, side_by_side
-from snconvert.archive.guard import Worker
 from snconvert.errors import SourceError, WeightsError
+from snconvert.sandbox.forks import OneAtATime, side_by_side
+from snconvert.sandbox.worker import Worker
+from snconvert.weights.extent import Extent
 
 ITEMS = list(range(40))
 

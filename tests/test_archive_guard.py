@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snconvert.archive.extent import Extent
-from snconvert.archive.guard import Worker
 from snconvert.errors import SourceError, WeightsError
+from snconvert.sandbox.worker import Worker
+from snconvert.weights.extent import Extent
 
 
 def crash(number):
@@ -243,7 +243,7 @@ def test_a_notebook_needs_no_main_guard(tmp_path):
     script = tmp_path / "cells.py"
     script.write_text(
         "import threading, os\n"
-        "from snconvert.archive.guard import Worker\n"
+        "from snconvert.sandbox.worker import Worker\n"
         "print('once')\n"
         "event = threading.Event(); thread = threading.Thread(target=event.wait); thread.start()\n"
         "with Worker() as worker: print(worker.call(len, 'abc'))\n"

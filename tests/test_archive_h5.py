@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.archive import h5
-from snconvert.archive.dataset import numpy_type
-from snconvert.archive.extent import Extent
-from snconvert.archive.guard import Worker
-from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import open_source
 from snconvert.errors import SnconvertError, SourceError
+from snconvert.sandbox.worker import Worker
+from snconvert.weights import h5
+from snconvert.weights.datasets import numpy_type
+from snconvert.weights.extent import Extent
+from snconvert.weights.overlay import Overlay
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "corpus" / "cases"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snconvert.archive import hashing
+from snconvert.archive import background
 from snconvert.archive.source import open_source
 from snconvert.errors import SourceError
 
@@ -18,7 +18,7 @@ FOLDER = DATA / "models" / "a16_dir_h5dir"
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(hashing, "_CHUNK", 1000)
+    monkeypatch.setattr(background, "_CHUNK", 1000)
 
 
 def test_an_archive_is_hashed_as_it_is(tmp_path):
@@ -71,7 +71,7 @@ def test_closing_ends_the_thread(monkeypatch):
         def hexdigest(self):
             raise AssertionError("the file was hashed to its end")
 
-    monkeypatch.setattr(hashing.hashlib, "sha256", Digest)
+    monkeypatch.setattr(background.hashlib, "sha256", Digest)
     before = threading.active_count()
     source = open_source(MODEL)
     source.hash_ahead()

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from snconvert.archive import kinds
+from snconvert.core import foreign
 
 FILES = {
     "empty": b"",
@@ -23,15 +23,15 @@ FILES = {
     "numpy": b"\x93NUMPY\x01",
     "truncated": b"PK\x03",
     "not a zip archive": b"hello",
-    "whole model": kinds.HDF5 + bytes(90) + b"model_weights\0",
-    "weights only": bytes(512) + kinds.HDF5 + b"layers\0",
+    "whole model": foreign.HDF5 + bytes(90) + b"model_weights\0",
+    "weights only": bytes(512) + foreign.HDF5 + b"layers\0",
 }
 
 
 @pytest.mark.parametrize("word", FILES)
 def test_a_file_is_called_what_it_is(word):
     """The message names the kind of the file, and says what to do."""
-    error = kinds.unknown_file(FILES[word], len(FILES[word]))
+    error = foreign.unknown_file(FILES[word], len(FILES[word]))
     assert word in error.what
     assert error.fix
 
@@ -50,16 +50,16 @@ def test_a_file_is_called_what_it_is(word):
 )
 def test_an_archive_or_folder_is_called_what_it_is(names, word):
     """The members tell what an archive is that Keras did not write."""
-    assert word in kinds.unknown_members(names).what
+    assert word in foreign.unknown_members(names).what
 
 
 def test_keras_own_files_pass():
     """What Keras writes is not called something else."""
-    assert kinds.unknown_members(["config.json", "metadata.json", "model.weights.h5"]) is None
-    assert kinds.unknown_weights(kinds.HDF5) is None
+    assert foreign.unknown_members(["config.json", "metadata.json", "model.weights.h5"]) is None
+    assert foreign.unknown_weights(foreign.HDF5) is None
 
 
 @pytest.mark.parametrize(("head", "word"), [(b"", "empty"), (b"PK\x03\x04", "npz"), (b"x", "HDF5")])
 def test_weights_that_are_not_hdf5_are_named(head, word):
     """Anything but HDF5 under the weights' name is refused by what it is."""
-    assert word in kinds.unknown_weights(head).what
+    assert word in foreign.unknown_weights(head).what

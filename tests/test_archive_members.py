@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.archive.extent import Extent
 from snconvert.archive.members import CHUNK, read_bytes, read_members
 from snconvert.errors import SourceError
+from snconvert.weights.extent import Extent
 
 CONTENT = {"config.json": b"{}", "model.weights.h5": b"weights " * 400, "assets/ü v.txt": b"a\nb"}
 

@@ -18,13 +18,14 @@ import h5py
 import numpy as np
 import pytest
 
-from snconvert.archive import h5, output
-from snconvert.archive.extent import Extent
+from snconvert.archive import output
 from snconvert.archive.members import read_members
 from snconvert.archive.output import begin, check_output
-from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import open_source
 from snconvert.errors import OutputError, SourceError
+from snconvert.weights import h5
+from snconvert.weights.extent import Extent
+from snconvert.weights.overlay import Overlay
 
 DATA = Path(__file__).parent / "data"
 MODEL = DATA / "models" / "a18_assets.keras"

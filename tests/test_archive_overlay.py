@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from snconvert.archive.extent import Extent
-from snconvert.archive.overlay import Overlay, OverlayFile
+from snconvert.weights.extent import Extent
+from snconvert.weights.overlay import Overlay, OverlayFile
 
 positions = st.integers(0, 70)
 

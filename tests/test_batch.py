@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from snconvert import batch
+from snconvert.cli import models
+from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, SourceError
-from snconvert.report import Report
 
 
 def _report(source: str) -> Report:
@@ -51,7 +51,7 @@ def _is_wrong(source: str, _target: str | None) -> Report:
 def test_every_outcome_comes_with_its_index(jobs: int) -> None:
     """Whatever the order in which they end; a failure is an outcome like another."""
     names = [f"model{i}" for i in range(5)]
-    found = dict(batch.run(_fails, names, [None] * 5, jobs))
+    found = dict(models.run(_fails, names, [None] * 5, jobs))
     assert sorted(found) == list(range(5))
     for index, outcome in found.items():
         assert isinstance(outcome, SnconvertError) == (index == 1)
@@ -61,7 +61,7 @@ def test_every_outcome_comes_with_its_index(jobs: int) -> None:
 def test_a_job_that_dies_stops_no_other() -> None:
     """It is one error that says how it died; all others are done."""
     names = [f"model{i}" for i in range(5)]
-    found = dict(batch.run(_dies, names, [None] * 5, 2))
+    found = dict(models.run(_dies, names, [None] * 5, 2))
     died = found.pop(1)
     assert str(died) == "model1: the process that worked on it died (SIGKILL). Run it alone."
     assert [found[i].source for i in sorted(found)] == ["model0", "model2", "model3", "model4"]
@@ -70,14 +70,14 @@ def test_a_job_that_dies_stops_no_other() -> None:
 def test_a_bug_is_raised() -> None:
     """With where it was, which is in another process."""
     with pytest.raises(KeyError, match="model0") as caught:
-        list(batch.run(_is_wrong, ["model0"], [None], 2))
+        list(models.run(_is_wrong, ["model0"], [None], 2))
     assert "_is_wrong" in "".join(caught.value.__notes__)
 
 
 def test_an_early_end_is_the_end_of_all(tmp_path: Path) -> None:
     """What runs cleans up and ends; nothing else is begun, and no process is left."""
     names = [str(tmp_path / f"model{i}") for i in range(12)]
-    outcomes = batch.run(_slow, names, [None] * 12, 3)
+    outcomes = models.run(_slow, names, [None] * 12, 3)
     next(outcomes)
     started = time.monotonic()
     outcomes.close()
@@ -101,5 +101,5 @@ def test_results_of_an_earlier_run(verb: str, names: list[str], tmp_path: Path) 
     for name in ("x.keras", "x-sn.keras", "x-baked.keras"):
         (tmp_path / name).touch()
     for argument in (tmp_path, tmp_path / "*.keras"):
-        found = batch.expand([str(argument)], verb)
+        found = models.expand([str(argument)], verb)
         assert [Path(path).name for path in found] == names

@@ -17,18 +17,18 @@ from test_undo import arrays, metadata
 from zoo import ZOO
 
 import snconvert
-from snconvert import sigmas
-from snconvert.archive.contents import Dataset
-from snconvert.archive.extent import Extent
+from snconvert.cli.tables import print_report
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, OptionError
+from snconvert.jobs import measure
+from snconvert.jobs.requests import Task
 from snconvert.linalg import certificate
+from snconvert.linalg.blocks import Blocks
 from snconvert.linalg.certificate import SLACK, prove
-from snconvert.linalg.pieces import Blocks
-from snconvert.linalg.singular import Triplet
-from snconvert.linalg.triplet import leading_triplet
-from snconvert.matrix import MatrixView
-from snconvert.render import print_report
-from snconvert.tasks import Task
+from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.weights.contents import Dataset
+from snconvert.weights.extent import Extent
 
 SHAPES = [(1, 1), (5, 4), (1, 7), (7, 1), (40, 300), (600, 257), (530, 540), (3000, 20)]
 
@@ -236,7 +236,7 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         found = leading_triplet(*arguments, **options)
         return found._replace(sigma=found.sigma * 0.99)
 
-    monkeypatch.setattr("snconvert.linalg.kernel.leading_triplet", wrongly)
+    monkeypatch.setattr("snconvert.linalg.kernel_norm.leading_triplet", wrongly)
     model = ZOO["sequential"]()
     for look in (snconvert.apply, lambda m, **o: snconvert.inspect(m, exclude=["*"], **o)):
         look(model)
@@ -249,9 +249,9 @@ def test_a_false_sigma_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         dataset = Dataset((3, 3), "float32", "little", 0, 36)
         for required in (True, False):
             task = Task(("a/b", "Dense"), "k", dataset, MatrixView.of((3, 3)), required)
-            assert sigmas.measure(extent, [task])[0].sigma == pytest.approx(0.99)
+            assert measure.measure(extent, [task])[0].sigma == pytest.approx(0.99)
             with pytest.raises(KernelError, match=r"^a/b \(Dense\): sigma 0.99 cannot be"):
-                sigmas.measure(extent, [task._replace(certify=True)])
+                measure.measure(extent, [task._replace(certify=True)])
 
 
 def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

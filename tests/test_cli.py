@@ -181,7 +181,7 @@ def test_recipe_and_flags(snconvert: Run, model: Path, tmp_path: Path) -> None:
 
 def test_rules(snconvert: Run) -> None:
     """rules lists every kind, for people and for machines."""
-    from snconvert.rules import RULES
+    from snconvert.kinds.table import RULES
 
     text = snconvert("rules").stdout
     listed = [row["class"] for row in json.loads(snconvert("rules", "--json").stdout)]

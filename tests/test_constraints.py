@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import snconvert
-from snconvert.constraints import SpectralNorm
 from snconvert.layers import LayerOptionError
+from snconvert.layers.constraint import SpectralNorm
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(512, 16)).astype("float32")

@@ -14,7 +14,7 @@ from spectral_cases import inputs_for as inputs
 
 import snconvert
 from snconvert.errors import KernelError, OptionError, SelectionError
-from snconvert.layers import spectral
+from snconvert.layers import base
 
 RNG = np.random.default_rng(0)
 
@@ -163,13 +163,13 @@ def test_one_trace(monkeypatch):
     """A model is traced once for each number of rounds, inside a function of the user's too, and
     anew when it has other variables."""
     traced = []
-    original = spectral.power_iteration
+    original = base.power_iteration
 
     def counted(*arguments):
         traced.append(arguments[2])
         return original(*arguments)
 
-    monkeypatch.setattr(spectral, "power_iteration", counted)
+    monkeypatch.setattr(base, "power_iteration", counted)
     model = dense(only=["a"])
 
     @tf.function

@@ -27,9 +27,9 @@ from snconvert.errors import (
     SourceError,
     WeightsError,
 )
+from snconvert.kinds.table import SPECTRAL
 from snconvert.layers import Spectral
 from snconvert.layers.composite import Composite
-from snconvert.rules import SPECTRAL
 
 CONVERTIBLE = sorted(
     path.name

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import snconvert
-from snconvert.descriptors import NEEDED
+from snconvert.archive.descriptors import NEEDED
 from snconvert.errors import UnsupportedError
 
 LIMITS = (5, 8, 16, 26, 27)  # with 4 Python itself does not start

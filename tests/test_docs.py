@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from snconvert.rules import RULES
-from snconvert.settings import MODES, TARGETS
+from snconvert.core.settings import MODES, TARGETS
+from snconvert.kinds.table import RULES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_the_story_runs(checkout: Path) -> None:
 
 def test_commands_and_values() -> None:
     """Every command, mode, target and kind of layer is in the README."""
-    from snconvert.cli import app
+    from snconvert.cli.commands import app
 
     for command in app.registered_commands:
         assert command.callback is not None

@@ -17,20 +17,20 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from snconvert import strictjson
-from snconvert.archive import h5
-from snconvert.archive.contents import Contents
 from snconvert.archive.source import open_source
+from snconvert.config import strict_json
+from snconvert.config.safety import vet
+from snconvert.config.tree import model_root, parse
+from snconvert.config.versions import check_version, is_keras_2
+from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
-from snconvert.h5paths import group_paths
-from snconvert.inventory import take_inventory
-from snconvert.plans import make_plan
-from snconvert.recipe import recipe
-from snconvert.rules import RULES
-from snconvert.targets import layer as layer_target
-from snconvert.tree import model_root, parse
-from snconvert.versions import check_version, is_keras_2
-from snconvert.vetting import vet
+from snconvert.files.inventory import take_inventory
+from snconvert.files.targets import layer as layer_target
+from snconvert.kinds.table import RULES
+from snconvert.planning.plan import make_plan
+from snconvert.planning.recipe import recipe
+from snconvert.weights import h5
+from snconvert.weights.contents import Contents
 
 HERE = Path(__file__).parent
 FUZZ = HERE.parent / "benchmarks" / "fuzz.py"
@@ -101,8 +101,8 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
     """Goes through a configuration as `convert` does; returns how far it came."""
     stage, said = "read", None
     try:
-        tree = strictjson.loads(config, "config.json")
-        about = strictjson.loads(metadata, "metadata.json")
+        tree = strict_json.loads(config, "config.json")
+        about = strict_json.loads(metadata, "metadata.json")
         stage = "vetted"
         vet(tree)
         root = model_root(parse(tree))
@@ -115,7 +115,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         stage = "written"
         for step in plan.steps:
             layer_target.wrap(step.node, step.rule, step.settings)
-        strictjson.dumps(root.entry)
+        strict_json.dumps(root.entry)
     except SnconvertError as error:
         said = str(error)
     assert said is None or (said and said.isprintable())

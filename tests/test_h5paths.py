@@ -12,8 +12,8 @@ import keras
 import pytest
 from zoo import ZOO
 
-from snconvert.h5paths import group_paths, snake_case
-from snconvert.tree import parse
+from snconvert.config.tree import parse
+from snconvert.config.weight_groups import group_paths, snake_case
 
 
 def names_in(path: Path) -> tuple[dict[str, str], dict[str, str]]:

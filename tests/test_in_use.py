@@ -17,10 +17,11 @@ from test_norm_operator import model_of_all_kinds, spectral_layers
 from typer.testing import CliRunner
 
 import snconvert
-from snconvert import cli, live
+from snconvert import live
+from snconvert.cli import commands
+from snconvert.cli.tables import _proved, print_report
 from snconvert.errors import KernelError, SelectionError
 from snconvert.linalg import stored_u
-from snconvert.render import _proved, print_report
 
 EXACT = 1e-9
 """Relatively: float64 against a float64 SVD."""
@@ -331,7 +332,7 @@ def test_inspect_says_which_option_converts_what(source: Path, tmp_path: Path) -
     assert reasons["dense"] is None
 
     def said(*arguments: str) -> str:
-        run = CliRunner().invoke(cli.app, [*arguments])
+        run = CliRunner().invoke(commands.app, [*arguments])
         assert run.exit_code == 0, run.output
         return run.stdout
 
@@ -384,7 +385,7 @@ def test_what_is_converted_in_part(source: Path, tmp_path: Path) -> None:
             " --kinds attention,recurrent, all 6 with --kinds all. See"
         ) in str(error.value)
     arguments = ["apply", str(tmp_path / "part.keras"), "--kinds", "all"]
-    run = CliRunner().invoke(cli.app, arguments)
+    run = CliRunner().invoke(commands.app, arguments)
     assert run.exit_code == 0
     assert (
         "6 layers converted, 2 left as they were; 1 was converted already (`snconvert remove` first"

@@ -18,7 +18,7 @@ from zoo import predict, randomize
 
 import snconvert
 from snconvert.errors import SelectionError
-from snconvert.rules import SPECTRAL
+from snconvert.kinds.table import SPECTRAL
 
 LAW = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -35,10 +35,10 @@ from spectral_cases import (
 )
 
 from snconvert import layers
+from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import OptionError, UnsupportedError
-from snconvert.layers.start import _EXACT, warm_u
-from snconvert.matrix import MatrixView
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
+from snconvert.layers.initial_u import _EXACT, warm_u
 
 # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

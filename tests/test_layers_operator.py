@@ -16,12 +16,12 @@ import tensorflow as tf
 from test_operator import benchmark
 
 from snconvert import layers
-from snconvert.convolution import Convolution
-from snconvert.layers.operator import ConvolutionMap
-from snconvert.linalg.convolution import adjoint, forward
-from snconvert.linalg.operator import operator_triplet
-from snconvert.matrix import MatrixView
-from snconvert.rules import RULES
+from snconvert.core.convolution_map import Convolution
+from snconvert.core.matrix_view import MatrixView
+from snconvert.kinds.table import RULES
+from snconvert.layers.convolution_map import ConvolutionMap
+from snconvert.linalg.convolution_apply import adjoint, forward
+from snconvert.linalg.convolution_norm import operator_triplet
 
 SIGMA = 1e-6
 Case = tuple[str, dict[str, Any], tuple[int, ...]]

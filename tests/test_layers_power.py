@@ -8,9 +8,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.iteration import Norm
-from snconvert.layers.power import current_norm, power_iteration, scale, stacked, times
-from snconvert.matrix import MatrixView
+from snconvert.core.matrix_view import MatrixView
+from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
+from snconvert.linalg.power_iteration import Norm
 
 
 def random_stack(seed: int, shape: tuple[int, ...], exponent: int = 0) -> tuple[np.ndarray, ...]:

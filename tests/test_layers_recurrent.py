@@ -11,7 +11,7 @@ import tensorflow as tf
 from spectral_cases import at, build, is_state, paths_of, settle, state_of
 
 from snconvert import layers
-from snconvert.layers.cells import SpectralCell
+from snconvert.layers.recurrent import SpectralCell
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
 IMAGES = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 1)).astype("float32")

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from snconvert.layers.power import power_iteration
-from snconvert.layers.tracking import follow
+from snconvert.layers.power_iteration import power_iteration
+from snconvert.layers.projection import follow
 
 RNG = np.random.default_rng(0)
 

@@ -29,7 +29,7 @@ from spectral_cases import (
 )
 
 from snconvert import layers
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
 
 DENSE: Example = ("Dense", {"units": 6}, (None, 5))
 CONV: Example = ("Conv2D", {"filters": 4, "kernel_size": 3}, (None, 6, 6, 2))

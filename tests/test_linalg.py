@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
-from snconvert.linalg import pieces, triplet
+from snconvert.linalg import blocks, matrix_norm
+from snconvert.linalg.blocks import Block, Scan, read, scan
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
-from snconvert.linalg.pieces import Block, read
-from snconvert.linalg.scan import Scan, scan
-from snconvert.linalg.singular import Triplet
-from snconvert.linalg.triplet import leading_triplet
-from snconvert.matrix import MatrixView
+from snconvert.linalg.matrix_norm import leading_triplet
 
 SIGMA = 1e-6  # relative, against LAPACK's float64 SVD
 RESIDUAL = 1e-6
@@ -66,12 +65,12 @@ def same(one: Triplet, other: Triplet) -> bool:
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes small kernels the way of large ones: read again on each pass, never copied whole."""
-    monkeypatch.setattr(triplet, "_KEPT", 0)
-    monkeypatch.setattr(triplet, "_GRAM", {True: 0, False: 0})
-    monkeypatch.setattr(triplet, "_TINY", 0)
-    monkeypatch.setattr(pieces, "_COPY", 0)
-    monkeypatch.setattr(pieces, "_PIECE", 1 << 12)
-    monkeypatch.setattr(pieces, "_STRIP", 16)
+    monkeypatch.setattr(matrix_norm, "_KEPT", 0)
+    monkeypatch.setattr(matrix_norm, "_GRAM", {True: 0, False: 0})
+    monkeypatch.setattr(matrix_norm, "_TINY", 0)
+    monkeypatch.setattr(blocks, "_COPY", 0)
+    monkeypatch.setattr(blocks, "_PIECE", 1 << 12)
+    monkeypatch.setattr(blocks, "_STRIP", 16)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -233,8 +232,8 @@ def test_a_start_orthogonal_to_the_leading_vector_does_not_fool_it(
 def test_start_vectors_depend_on_the_kernel() -> None:
     """Two kernels do not start from the same vectors, so none can be made orthogonal to them."""
     one, other = gaussian((80, 80)), gaussian((80, 80), seed=1)
-    assert triplet.seed_of(one) != triplet.seed_of(other)
-    assert triplet.seed_of(one) == triplet.seed_of(one * 4)
+    assert matrix_norm.seed_of(one) != matrix_norm.seed_of(other)
+    assert matrix_norm.seed_of(one) == matrix_norm.seed_of(one * 4)
 
 
 def test_restarts_find_the_leading_vector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +290,7 @@ def test_a_kernel_of_zeros() -> None:
 @pytest.mark.parametrize("tiny", [0, 1 << 13])
 def test_blocks(shape: tuple[int, int, int], tiny: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block has its own `u`, whatever the scale of the others; sigma is the largest."""
-    monkeypatch.setattr(triplet, "_TINY", tiny)
+    monkeypatch.setattr(matrix_norm, "_TINY", tiny)
     kernel = gaussian(shape).astype("f8")
     kernel[0] = 0
     kernel[1] *= 1e-200
@@ -322,9 +321,9 @@ def test_blocks(shape: tuple[int, int, int], tiny: int, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("copy", [0, 1 << 24])
 def test_permuted_views(view: MatrixView, copy: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Any view of a kernel gives sigma and `u` of the stack it stands for, copied or gathered."""
-    monkeypatch.setattr(triplet, "_KEPT", 0)
-    monkeypatch.setattr(pieces, "_COPY", copy)
-    monkeypatch.setattr(pieces, "_PIECE", 1 << 12)
+    monkeypatch.setattr(matrix_norm, "_KEPT", 0)
+    monkeypatch.setattr(blocks, "_COPY", copy)
+    monkeypatch.setattr(blocks, "_PIECE", 1 << 12)
     kernel = unaligned(gaussian(view.split))
     found = leading_triplet(kernel, view)
     stack = view.matrix(kernel).astype("f8")
@@ -385,7 +384,7 @@ def test_threads_give_the_same_bytes() -> None:
 @pytest.mark.parametrize("skinny", [False, True])
 def test_both_forms_of_product(skinny: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without AVX-512, sigma is LAPACK's."""
-    monkeypatch.setattr(triplet, "_SKINNY", skinny)
+    monkeypatch.setattr(matrix_norm, "_SKINNY", skinny)
     kernel = gaussian((700, 300))
     assert plain(kernel).sigma == pytest.approx(exact(kernel), rel=SIGMA)
 

@@ -18,6 +18,7 @@ from live_models import TOPOLOGIES, X, outputs, train
 
 import snconvert
 from snconvert import live
+from snconvert.cli.tables import print_report
 from snconvert.errors import (
     KernelError,
     OptionError,
@@ -27,8 +28,7 @@ from snconvert.errors import (
 )
 from snconvert.layers import Spectral, SpectralDense
 from snconvert.layers.composite import Composite
-from snconvert.live.walk import descendants
-from snconvert.render import print_report
+from snconvert.live.internals.walk import descendants
 
 ALL: dict[str, Any] = {"kinds": "all"}
 

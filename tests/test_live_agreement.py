@@ -17,7 +17,7 @@ import zoo
 from snconvert import live
 from snconvert.api import apply_file
 from snconvert.errors import SelectionError
-from snconvert.recipe import recipe
+from snconvert.planning.recipe import recipe
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CURRENT = [

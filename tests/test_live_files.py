@@ -21,6 +21,7 @@ from live_models import outputs, train
 
 from snconvert import live
 from snconvert.api import apply_file, remove_file
+from snconvert.cli.tables import closing
 from snconvert.errors import (
     OptionError,
     OutputError,
@@ -30,10 +31,9 @@ from snconvert.errors import (
     UnsafeError,
 )
 from snconvert.layers import Spectral
-from snconvert.live import opening
-from snconvert.live.walk import descendants
-from snconvert.recipe import recipe
-from snconvert.render import closing
+from snconvert.live import loading
+from snconvert.live.internals.walk import descendants
+from snconvert.planning.recipe import recipe
 
 CASES = Path(__file__).parent / "data" / "corpus" / "cases"
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -154,8 +154,8 @@ def test_what_crashes_or_hangs_hdf5(models, tmp_path, monkeypatch):
     """Where reading a file kills the guarded process, or never ends, that is one line, too."""
     source = str(models / "k215_seq.h5")
     for how, what in ((hdf5_faults.crash, "crashed"), (hdf5_faults.hang, "did not finish")):
-        monkeypatch.setattr(opening.h5, "read_whole", how)
-        monkeypatch.setattr(opening, "_SECONDS", 3.0)
+        monkeypatch.setattr(loading.h5, "read_whole", how)
+        monkeypatch.setattr(loading, "_SECONDS", 3.0)
         with pytest.raises(SourceError, match=what):
             live.apply_through_keras(source, str(tmp_path / "out.keras"), recipe())
 

@@ -14,7 +14,7 @@ import pytest
 from spectral_cases import EVERY, Example, make
 
 from snconvert import layers
-from snconvert.layers.attributes import Attributes
+from snconvert.layers.config_view import Attributes
 
 # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -43,8 +43,8 @@ def test_nothing_is_searched_for(
     model = stack(mode)
     model.save(tmp_path / "model.keras")
     with monkeypatch.context() as without:
-        without.setattr("snconvert.layers.spectral.warm_u", None)
-        without.setattr("snconvert.layers.spectral.current_norm", None)
+        without.setattr("snconvert.layers.base.warm_u", None)
+        without.setattr("snconvert.layers.base.current_norm", None)
         with pytest.raises(TypeError):
             stack(mode)
         loaded = keras.saving.load_model(tmp_path / "model.keras")

@@ -37,7 +37,7 @@ def loaded_after(statement: str, folder: Path) -> str:
         "snconvert.apply_file('in.keras', 'out.keras', verify=True, certify=True)",
         "assert snconvert.verify('in.keras', 'in.keras')",
         "snconvert.inspect('in.keras')",
-        "from snconvert.cli import app; app(['apply', 'in.keras'], standalone_mode=False)",
+        "from snconvert.cli.commands import app; app(['apply', 'in.keras'], standalone_mode=False)",
         "snconvert.RULES; snconvert.SnconvertError; dir(snconvert)",
     ],
 )

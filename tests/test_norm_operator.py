@@ -15,7 +15,8 @@ from test_live_agreement import config, weights
 from typer.testing import CliRunner
 
 import snconvert
-from snconvert import cli, live
+from snconvert import live
+from snconvert.cli import commands
 from snconvert.errors import OptionError, SourceError
 
 
@@ -144,12 +145,14 @@ def test_command_line(plain, tmp_path):
     out = tmp_path / "o.keras"
     base = ["apply", str(plain), "--kinds", "all", "-o", str(out), "--force"]
     for norm in ("matrix", "operator"):
-        done = CliRunner().invoke(cli.app, [*base, "--norm", norm])
+        done = CliRunner().invoke(commands.app, [*base, "--norm", norm])
         assert done.exit_code == 0, done.output
         assert "operator norm" in done.output
         assert f"--norm {norm}" in done.output
         assert " to " in done.output
-    told = json.loads(CliRunner().invoke(cli.app, [*base, "--norm", "operator", "--json"]).stdout)
+    told = json.loads(
+        CliRunner().invoke(commands.app, [*base, "--norm", "operator", "--json"]).stdout
+    )
     assert told["norm"] == "operator"
     expected = [
         "path",

@@ -12,13 +12,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from snconvert.convolution import Convolution, at_size, transposed_at_size
+from snconvert.core.convolution_map import Convolution, at_size, transposed_at_size
+from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import KernelError, SourceError
-from snconvert.linalg import operator
-from snconvert.linalg.convolution import adjoint, forward
-from snconvert.linalg.operator import operator_triplet
+from snconvert.linalg import convolution_norm
+from snconvert.linalg.convolution_apply import adjoint, forward
+from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.stored_u import norm_by
-from snconvert.matrix import MatrixView
 
 SIGMA = 1e-6
 AXES = [
@@ -160,13 +160,14 @@ def test_no_block_exceeds_its_bound_by_frequencies(stride, shift):
         conv = at_size((size,), (5,), (stride,), (1,), "same", (4, 10, 3))
         torus = Convolution.over_all_sizes((5,), (stride,), (1,))
         exact = [np.linalg.norm(explicit(block, conv), 2) for block in taps]
-        bounds = operator._over_frequencies(taps, conv, shift, np.zeros(4))
+        bounds = convolution_norm._over_frequencies(taps, conv, shift, np.zeros(4))
         assert (bounds >= exact).all()
         assert (
-            operator._over_frequencies(taps, conv, shift, np.full(4, np.inf)) >= bounds * (1 - 1e-9)
+            convolution_norm._over_frequencies(taps, conv, shift, np.full(4, np.inf))
+            >= bounds * (1 - 1e-9)
         ).all()
         around = [np.linalg.norm(explicit(block, torus), 2) for block in taps]
-        assert operator._over_frequencies(taps, torus, 0.0, np.zeros(4)) == pytest.approx(
+        assert convolution_norm._over_frequencies(taps, torus, 0.0, np.zeros(4)) == pytest.approx(
             around, rel=1e-9
         )
 
@@ -182,7 +183,7 @@ def test_candidates_do_not_rest_on_estimates():
     for estimates in (np.zeros(12), exact * 0.5, np.where(exact < exact.max(), exact, 1e-9)):
         sigma = estimates.copy()
         chosen = []
-        for index in operator._candidates(taps, lift, conv, sigma):
+        for index in convolution_norm._candidates(taps, lift, conv, sigma):
             chosen.append(index)
             sigma[index] = exact[index]
         assert sigma.max() == exact.max()
@@ -210,8 +211,10 @@ def test_equal_blocks_are_searched_once(monkeypatch):
     view = MatrixView((9, 5, 2), (1, 0, 2), (5, 9, 2))
     conv = at_size((9, 9), (3, 3), (1, 1), (1, 1), "same", view.shape)
     calls: list[int] = []
-    search = operator._vector
-    monkeypatch.setattr(operator, "_vector", lambda *given: calls.append(1) or search(*given))
+    search = convolution_norm._vector
+    monkeypatch.setattr(
+        convolution_norm, "_vector", lambda *given: calls.append(1) or search(*given)
+    )
     found = operator_triplet(kernel, view, conv)
     exact = np.linalg.norm(explicit(block.reshape(9, 1, 2) * 4, conv), 2)
     assert found.sigma == pytest.approx(exact, rel=SIGMA)

@@ -14,7 +14,7 @@ from keras import optimizers
 
 import snconvert
 from snconvert.errors import UnsupportedError
-from snconvert.optimizer_slots import Gamma, Stored, edit_slots
+from snconvert.files.optimizer_slots import Gamma, Stored, edit_slots
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.9},

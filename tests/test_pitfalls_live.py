@@ -15,7 +15,7 @@ from live_models import outputs, targets, train
 from snconvert import live
 from snconvert.layers import Spectral
 from snconvert.layers.composite import Composite
-from snconvert.live.walk import descendants
+from snconvert.live.internals.walk import descendants
 
 
 def spectral(model):

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from snconvert.config.tree import Node, parse
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
-from snconvert.plans import Skip, Step, make_plan
-from snconvert.recipe import recipe
-from snconvert.rules import RULES
-from snconvert.tree import Node, parse
+from snconvert.kinds.table import RULES
+from snconvert.planning.plan import Skip, Step, make_plan
+from snconvert.planning.recipe import recipe
 
 
 def layer(name: str, class_name: str = "Dense", **config: Any) -> dict[str, Any]:

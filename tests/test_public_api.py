@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 import snconvert
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
 
 
 def test_names() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from snconvert.core.settings import Settings
 from snconvert.errors import OptionError
-from snconvert.recipe import recipe
-from snconvert.settings import Settings
+from snconvert.planning.recipe import recipe
 
 
 def test_defaults() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from snconvert import layers
-from snconvert.constraints import SpectralNorm
+from snconvert.layers.constraint import SpectralNorm
 
 # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

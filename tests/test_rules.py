@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import SnconvertError, SourceError, WeightsError
-from snconvert.matrix import MatrixView
-from snconvert.rules import KINDS, RULES, SPECTRAL, Kernel, KernelRule, input_shape_of, table
+from snconvert.kinds.kernel_rule import KINDS, Kernel, KernelRule, input_shape_of
+from snconvert.kinds.table import RULES, SPECTRAL, table
 
 
 def _cell(features: int, states: int, gates: int, group: str = "") -> dict[str, Any]:

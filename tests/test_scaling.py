@@ -19,7 +19,7 @@ from keras_judge import Judge
 from limited import run_all
 
 from snconvert import api
-from snconvert.archive.guard import Worker
+from snconvert.sandbox.worker import Worker
 
 LIMIT = {"seconds": 60}
 

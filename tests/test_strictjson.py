@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snconvert import strictjson
+from snconvert.config import strict_json
+from snconvert.config.strict_json import MAX_DEPTH, dumps, loads
 from snconvert.errors import SourceError
-from snconvert.strictjson import MAX_DEPTH, dumps, loads
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "corpus" / "cases"
@@ -153,7 +153,7 @@ def test_deep_texts_wait_for_each_other():
     """The recursion limit belongs to all threads: one deep text at a time moves it."""
     done = threading.Event()
     thread = threading.Thread(target=lambda: (loads(nested(1000), "x"), done.set()))
-    with strictjson._recursion_limit:
+    with strict_json._recursion_limit:
         assert loads(nested(100), "x")
         thread.start()
         assert not done.wait(0.2)
@@ -165,7 +165,7 @@ def test_brackets_in_strings_do_not_count():
     """Depth is that of the structure, whatever strings hold."""
     data = json.dumps(['[{"' * 5000, "\\" * 7 + '"[', {"[[": "\\\\"}]).encode()
     assert loads(data, "x") == json.loads(data)
-    assert strictjson._measure(data, "x") == 2
+    assert strict_json._measure(data, "x") == 2
 
 
 def test_depth_is_measured_past_strings():
@@ -174,7 +174,7 @@ def test_depth_is_measured_past_strings():
     for level in range(50):
         tree = [[tree, '"]\\'], {'a"[': tree, "b": []}, ["}", 1, tree]][level * level % 7 % 3]
     data = json.dumps(tree).encode()
-    assert strictjson._measure(data, "x") == strictjson._tree_depth(tree) == 50
+    assert strict_json._measure(data, "x") == strict_json._tree_depth(tree) == 50
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_depth_is_measured_past_strings():
         (b"0." + b"1" * 2**22, "4194306 characters long"),
         (b"[0." + b"1" * 900 + b"," + b"1" * 2**22, "digits at character 904"),
         (b"[" + b"{}," * 2**20, "not valid JSON"),
-        (b"[" + b"{}," * (strictjson.MAX_VALUES // 2), "about 8000001 JSON values"),
+        (b"[" + b"{}," * (strict_json.MAX_VALUES // 2), "about 8000001 JSON values"),
     ],
     ids=range(10),
 )
@@ -203,7 +203,7 @@ def test_hostile_texts_are_refused_in_linear_time(data, message):
 
 def test_too_much_text_is_refused_unread(monkeypatch):
     """The bound on bytes comes before everything else."""
-    monkeypatch.setattr(strictjson, "MAX_BYTES", 10)
+    monkeypatch.setattr(strict_json, "MAX_BYTES", 10)
     with pytest.raises(SourceError, match=r"holds 11 bytes of JSON, but at most 10"):
         loads(b"12345678901", "config.json")
 

@@ -17,9 +17,9 @@ from test_undo import arrays, close, metadata, traces
 from zoo import ZOO, inputs_of, predict
 
 import snconvert
-from snconvert.constraints import SpectralNorm
+from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
-from snconvert.matrix import MatrixView
+from snconvert.layers.constraint import SpectralNorm
 
 BOUND = 0.7
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from snconvert.config.tree import model_root, parse
 from snconvert.errors import SourceError
-from snconvert.tree import model_root, parse
 
 
 def dense(name: str, **config: Any) -> dict[str, Any]:

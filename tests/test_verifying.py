@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import re
@@ -24,6 +23,7 @@ from zoo import ZOO
 
 import snconvert
 from snconvert.errors import OptionError, OutputError
+from snconvert.files.targets import TARGETS
 
 HOW = [
     {"mode": "hard", "bound": 0.7},
@@ -353,7 +353,7 @@ def test_before_it_is_there(
             (tmp_path / "out").unlink()
     output.write_bytes(b"mine")
     name = how.get("target", "layer")
-    target = importlib.import_module(f"snconvert.targets.{name}")
+    target = TARGETS[name]
     right = target.edits
 
     def wrong(*arguments: Any) -> Any:

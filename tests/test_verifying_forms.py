@@ -18,10 +18,10 @@ from test_verifying import flip, meddled
 from zoo import randomize
 
 import snconvert
-from snconvert.archive.contents import Dataset
-from snconvert.archive.fills import narrowed, scale, widened
-from snconvert.differing import Findings, compare_configs
-from snconvert.tree import Node, parse
+from snconvert.config.tree import Node, parse
+from snconvert.verification.findings import Findings, compare_configs
+from snconvert.weights.contents import Dataset
+from snconvert.weights.scaling import narrowed, scale, widened
 
 CONSTRAINT = {
     "module": "snconvert.constraints",

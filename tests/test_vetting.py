@@ -15,9 +15,9 @@ from keras.src import api_export
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.serialization_lib import NON_MODELING_APIS
 
+from snconvert.config.references import foreign_objects, needs, problem
+from snconvert.config.safety import is_builtin_layer, vet, warnings_of
 from snconvert.errors import UnsafeError
-from snconvert.references import foreign_objects, needs, problem
-from snconvert.vetting import is_builtin_layer, vet, warnings_of
 
 DATA = Path(__file__).parent / "data"
 CASES = DATA / "corpus" / "cases"

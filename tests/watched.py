@@ -34,7 +34,7 @@ from typing import Any
 from forked import run
 
 import snconvert
-from snconvert.archive.guard import Worker
+from snconvert.sandbox.worker import Worker
 
 CASES = Path(__file__).parent / "data" / "corpus" / "cases"
 COMMANDS = ("apply", "inspect")

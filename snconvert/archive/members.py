@@ -18,8 +18,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from snconvert.archive.extent import Extent
 from snconvert.errors import SourceError, printable
+from snconvert.weights.extent import Extent
 
 STORED, DEFLATED = 0, 8
 _METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard"}

@@ -13,9 +13,9 @@ from typing import Any
 
 from snconvert.archive.atomic import exists, new_file, new_folder, sync_folder, writing
 from snconvert.archive.copying import Copying, Progress, write_at
-from snconvert.archive.overlay import Overlay
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.errors import OutputError, SourceError, located, printable
+from snconvert.weights.overlay import Overlay
 
 Check = Callable[[str], None]
 

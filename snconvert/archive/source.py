@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from snconvert.archive import kinds
-from snconvert.archive.extent import Extent
-from snconvert.archive.hashing import Hashing
+from snconvert.archive.background import Hashing
+from snconvert.archive.descriptors import check_descriptors
 from snconvert.archive.members import STORED, Member, read_bytes, read_members
-from snconvert.descriptors import check_descriptors
+from snconvert.core import foreign
 from snconvert.errors import OutputError, SourceError, located, printable
+from snconvert.weights.extent import Extent
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
 
@@ -269,9 +269,9 @@ def _open_archive(source: Source) -> None:
     source.size = status.st_size
     source._identities[source.path] = _identity(status)  # noqa: SLF001
     file = Extent(descriptor, 0, source.size)
-    head = file.pread(kinds.HEAD, 0)
-    if not head.startswith(kinds.ZIP):
-        raise kinds.unknown_file(head, source.size)
+    head = file.pread(foreign.HEAD, 0)
+    if not head.startswith(foreign.ZIP):
+        raise foreign.unknown_file(head, source.size)
     source.members = read_members(file)
     _check_names(source.members)
     _read_small(source)
@@ -285,7 +285,7 @@ def _open_archive(source: Source) -> None:
 
 def _check_names(members: dict[str, Member]) -> None:
     names = list(members)
-    other = kinds.unknown_members(names)
+    other = foreign.unknown_members(names)
     if other is not None:
         raise other
     for needed in (CONFIG, WEIGHTS):
@@ -324,7 +324,7 @@ def _read_small(source: Source) -> None:
 
 
 def _check_weights_kind(source: Source) -> None:
-    error = kinds.unknown_weights(source.weights.pread(8, 0))
+    error = foreign.unknown_weights(source.weights.pread(8, 0))
     if error is not None:
         raise error
 
@@ -353,7 +353,7 @@ def _open_folder(source: Source) -> None:
     root = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     source._descriptors.append(root)  # noqa: SLF001
     names = sorted(os.listdir(root))
-    other = kinds.unknown_members(names)
+    other = foreign.unknown_members(names)
     if other is not None:
         raise other
     for needed in (CONFIG, WEIGHTS):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from snconvert.matrix import MatrixView
-from snconvert.rule import (
+from snconvert.core.matrix_view import MatrixView
+from snconvert.kinds.kernel_rule import (
     Config,
     Kernel,
     KernelRule,

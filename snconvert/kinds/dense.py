@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import SourceError, WeightsError
-from snconvert.matrix import MatrixView
-from snconvert.rule import (
+from snconvert.kinds.kernel_rule import (
     Config,
     Kernel,
     KernelRule,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snconvert.rule import Config, Kernel, KernelRule, positive_integers, usual_view
+from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule, positive_integers, usual_view
 
 
 def _table(config: Config) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from snconvert.convolution import Convolution, at_size
-from snconvert.kinds.convolution import padding_of, spatial, steps
-from snconvert.rule import (
+from snconvert.core.convolution_map import Convolution, at_size
+from snconvert.kinds.conv import padding_of, spatial, steps
+from snconvert.kinds.kernel_rule import (
     Config,
     Kernel,
     KernelRule,
@@ -19,7 +19,7 @@ from snconvert.rule import (
     usual_view,
     with_bias,
 )
-from snconvert.rule import Shape as KernelShape
+from snconvert.kinds.kernel_rule import Shape as KernelShape
 
 CELL = "cell"
 """The group of the cell, which owns the kernels of a recurrent layer."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from snconvert.kinds.table import RULES
+from snconvert.layers.base import register
 from snconvert.layers.composite import Composite
-from snconvert.layers.einsum_dense import SpectralEinsumDense
-from snconvert.layers.spectral import register
-from snconvert.rules import RULES
+from snconvert.layers.dense import SpectralEinsumDense
 
 
 class SpectralAttention(Composite):

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from snconvert.layers.refusals import refuse_adapters
-from snconvert.layers.spectral import Spectral
+from snconvert.layers.base import Spectral
+from snconvert.layers.errors import refuse_adapters
 
 
 class Composite(Spectral):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import keras
 
-from snconvert.layers.cells import SpectralConvLSTMCell
-from snconvert.layers.rnn import SpectralRecurrent
-from snconvert.layers.spectral import register
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
+from snconvert.layers.base import register
+from snconvert.layers.recurrent import SpectralConvLSTMCell, SpectralRecurrent
 
 
 class SpectralConvLSTM(SpectralRecurrent):

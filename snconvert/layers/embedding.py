@@ -8,9 +8,9 @@ import keras
 from keras import ops
 from keras.src.backend import set_keras_mask
 
-from snconvert.layers.power import times
-from snconvert.layers.spectral import Spectral, register
-from snconvert.rules import RULES
+from snconvert.kinds.table import RULES
+from snconvert.layers.base import Spectral, register
+from snconvert.layers.power_iteration import times
 
 
 class SpectralTable(Spectral):

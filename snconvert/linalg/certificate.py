@@ -21,12 +21,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
+from snconvert.linalg.blocks import Array, Block, Blocks
 from snconvert.linalg.one_thread import one_thread
-from snconvert.linalg.pieces import Block, Blocks
-from snconvert.linalg.scan import Array
-from snconvert.linalg.singular import Triplet
-from snconvert.matrix import MatrixView
 
 SLACK = 1e-6
 """How far the proven bounds may be from sigma, relatively."""
@@ -55,7 +54,7 @@ def prove(
         KernelError: It cannot be proved; sigma may be wrong.
 
     Example:
-        >>> from snconvert.linalg.triplet import leading_triplet
+        >>> from snconvert.linalg.matrix_norm import leading_triplet
         >>> kernel, view = np.diag([3.0, 4.0]), MatrixView.of((2, 2))
         >>> prove(kernel, view, leading_triplet(kernel, view))[1]
         4.000004

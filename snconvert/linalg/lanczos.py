@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from snconvert.linalg.scan import Array
+from snconvert.linalg.blocks import Array
 
 # Of the residual: rounding in float32 ends its fall at some 1.5e-8, on random kernels. With 1e-6,
 # too, 0 of 2000 adversarial spectra (as in test_linalg) were off by 1e-6; the worst by 2.4e-8.

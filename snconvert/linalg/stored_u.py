@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snconvert.convolution import Convolution
-from snconvert.linalg.convolution import adjoint, forward
+from snconvert.core.convolution_map import Convolution
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import Settings
+from snconvert.core.triplet import Triplet
+from snconvert.linalg.blocks import Array, Blocks
+from snconvert.linalg.convolution_apply import adjoint, forward
+from snconvert.linalg.convolution_norm import block_taps
 from snconvert.linalg.one_thread import one_thread
-from snconvert.linalg.operator import block_taps
-from snconvert.linalg.pieces import Blocks
-from snconvert.linalg.scan import Array
-from snconvert.linalg.singular import Triplet
-from snconvert.matrix import MatrixView
-from snconvert.settings import Settings
 
 
 class Normalisation(NamedTuple):

@@ -1,6 +1,7 @@
 """The memory carrier: converts live Keras models, whatever their topology; imports keras.
 
-Loading a converted file needs `snconvert.live.patched` alone, so the rest is imported on first use.
+Loading a converted file needs `snconvert.live.internals.saved_owners` alone, so the rest is
+imported on first use.
 """
 
 from __future__ import annotations
@@ -10,17 +11,14 @@ from typing import Any
 
 _HOME = {
     "SpectralProjection": "projection",
-    "apply": "carrier",
-    "apply_through_keras": "files",
-    "bake": "undoing",
+    "apply": "convert",
+    "bake": "undo",
     "converge": "convergence",
-    "convert": "carrier",
-    "inspect": "carrier",
-    "load_plain_weights": "weights",
-    "plan": "carrier",
+    "inspect": "convert",
+    "load_plain_weights": "plain_weights",
+    "plan": "convert",
     "project": "projection",
-    "remove": "undoing",
-    "undo": "undoing",
+    "remove": "undo",
 }
 
 __all__ = list(_HOME)

@@ -11,15 +11,15 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import keras
 
-from snconvert.constraints import SpectralNorm
 from snconvert.errors import SelectionError
-from snconvert.layers.memory import without_autograph
-from snconvert.layers.refusals import check_rounds
-from snconvert.layers.spectral import Spectral
-from snconvert.live.fitting import all_layers
-from snconvert.live.models import check_model
+from snconvert.layers.base import Spectral
+from snconvert.layers.constraint import SpectralNorm
+from snconvert.layers.errors import check_rounds
+from snconvert.layers.projection import without_autograph
+from snconvert.live.internals.fitting import all_layers
+from snconvert.live.internals.walk import Layer
+from snconvert.live.model import check_model
 from snconvert.live.projection import projections_of
-from snconvert.live.walk import Layer
 
 
 @without_autograph

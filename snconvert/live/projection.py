@@ -8,8 +8,10 @@ from weakref import WeakKeyDictionary
 
 import keras
 
+from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, SelectionError
-from snconvert.layers.memory import (
+from snconvert.kinds.table import RULES
+from snconvert.layers.projection import (
     JAX,
     Memory,
     outside_graph,
@@ -17,15 +19,13 @@ from snconvert.layers.memory import (
     start,
     without_autograph,
 )
-from snconvert.live.adoption import kernels_by_owner
-from snconvert.live.fitting import take_up
-from snconvert.live.models import check_model
-from snconvert.live.optimizers import averages
-from snconvert.live.survey import layer_of, plan_for, survey
-from snconvert.live.walk import Layer
-from snconvert.recipe import Recipe, recipe
-from snconvert.rules import RULES
-from snconvert.settings import Settings
+from snconvert.live.internals.class_swap import kernels_by_owner
+from snconvert.live.internals.fitting import take_up
+from snconvert.live.internals.optimizer_state import averages
+from snconvert.live.internals.walk import Layer
+from snconvert.live.model import check_model
+from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.planning.recipe import Recipe, recipe
 
 
 class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # keras has no types

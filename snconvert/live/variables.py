@@ -9,18 +9,18 @@ from typing import Any
 
 import keras
 
-from snconvert.constrained import found_in
-from snconvert.differing import Findings, compare_settings
+from snconvert.config.constraint_entry import found_in
+from snconvert.config.tree import Node
 from snconvert.errors import printable
+from snconvert.kinds.table import RULES
+from snconvert.layers.base import OPTIONS, Spectral
 from snconvert.layers.inheritance import kernel_of
-from snconvert.layers.spectral import OPTIONS, Spectral
-from snconvert.live.adoption import state_of
-from snconvert.live.constraining import constraints_of
-from snconvert.live.patched import as_before, holds_its_layers
-from snconvert.live.survey import layer_of, survey
-from snconvert.live.walk import Layer, children, descendants
-from snconvert.rules import RULES
-from snconvert.tree import Node
+from snconvert.live.internals.class_swap import state_of
+from snconvert.live.internals.saved_owners import as_before, holds_its_layers
+from snconvert.live.internals.walk import Layer, children, descendants
+from snconvert.live.target_constraint import constraints_of
+from snconvert.live.tree import layer_of, survey
+from snconvert.verification.findings import Findings, compare_settings
 
 _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 

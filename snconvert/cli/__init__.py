@@ -1,0 +1,1 @@
+"""What a person meets in a terminal: commands, tables, the progress bar."""

@@ -1,0 +1,272 @@
+"""Reports as tables for people: with rich on a terminal, as plain columns where piped."""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from snconvert.core.report import (
+    NO_KERNEL,
+    KernelReport,
+    LayerReport,
+    Report,
+    keras_opens,
+    more_with,
+    norm_of,
+)
+from snconvert.errors import printable
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import RULES
+
+if TYPE_CHECKING:
+    from snconvert.core.verdict import Verdict
+
+_THOUSAND = 1000
+_DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
+_RANGE = "operator norm before"
+_AT_MOST = "<="
+_COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
+    "layer": bool,
+    "class": bool,
+    "kernel": bool,
+    "sigma": bool,
+    _RANGE: lambda layers: any(layer.operator_range for layer in layers),
+    "after": bool,
+    "bound": lambda layers: any(layer.bound is not None for layer in layers),
+    "result": bool,
+}
+"""The headings of the table of layers in their order, and whether they are shown."""
+_SHOWN = {
+    "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
+    "operator": "sigma of a convolution is its norm as a map (--norm operator)",
+    "mixed": "sigma is the norm that each layer is normalised by",
+}
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes for people.
+
+    Example:
+        >>> size(553_000_000)
+        '553.0 MB'
+    """
+    amount = float(count)
+    units = ["B", "kB", "MB", "GB"]
+    while amount >= _THOUSAND and len(units) > 1:
+        amount /= _THOUSAND
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> None:
+    """Prints the table of layers and a closing line.
+
+    Args:
+        report: What was done.
+        stream: Where to; a table with lines if it is a terminal, else plain columns.
+        verbose: List the layers without a kernel too.
+    """
+    shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
+    columns = [name for name, used in _COLUMNS.items() if used(shown)]
+    rows = [row for layer in shown for row in _rows(layer, report.verb)]
+    if rows:
+        _table(columns, [[row.get(name, "") for name in columns] for row in rows], stream)
+    hidden = len(report.layers) - len(shown)
+    if hidden:
+        print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
+    if _RANGE in columns:
+        print(_SHOWN[norm_of(shown, report.norm)], file=stream)
+    if any(layer.certified for layer in shown):
+        print(
+            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after", file=stream
+        )
+    for line in closing(report):
+        print(line, file=stream)
+
+
+def closing(report: Report) -> list[str]:
+    """Returns the sentences below the table: how many, where to, how long."""
+    took = f"{report.seconds:.2f} s"
+    if report.seconds_sigma:
+        what = "sigma and u" if report.verb in {"apply", "inspect"} else "sigma"
+        took += f", {report.seconds_sigma:.2f} s of it for {what}"
+    source, count = printable(report.source), report.converted
+    missing = [layer.missing_kind for layer in report.layers if layer.missing_kind is not None]
+    said = more_with(missing, count)
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    if already:
+        said.append(f"{already} {'was' if already == 1 else 'were'} converted already")
+    if already and report.verb == "apply":
+        said[-1] += " (`snconvert remove` first to change that)"
+    if report.output is None:
+        looked = any(x.status == "convertible" and x.missing_kind for x in report.layers)
+        if report.verb in {"apply", "inspect"}:
+            verb = "converts" if count == 1 else "convert"
+            can = f"{verb} by default" if looked else verb
+        else:
+            can = f"to {report.verb}"
+        said.insert(0, f"{_layers(count)} {can}")
+        return [f"{source}: {'; '.join(said)}; nothing was written ({took})"]
+    done = f"{_layers(count)} {_DONE[report.verb]}, {report.skipped} left as they were"
+    lines = [
+        f"{source}: {'; '.join([done, *said])}",
+        f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
+    ]
+    if report.needs and report.loads and keras_opens(report.output):
+        lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
+    return lines
+
+
+def _layers(count: int) -> str:
+    return f"{count} {_plural(count, 'layer')}"
+
+
+def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
+    """Prints the layers of another form, the differences, and a closing line."""
+    if verdict.changes:
+        rows = [
+            (
+                printable(change.path),
+                printable(change.class_name),
+                _number(change.sigma),
+                _number(change.sigma_after),
+                f"{change.what}: {printable(change.new_class)}",
+            )
+            for change in verdict.changes
+        ]
+        _table(("layer", "class", "sigma", "after", "result"), rows, stream)
+    for difference in verdict.differences:
+        print(f"difference: {difference}", file=stream)
+    before, after = printable(verdict.before), printable(verdict.after)
+    count = len(verdict.changes)
+    layers = f"{count} {_plural(count, 'layer')} of another form"
+    checked = f"{verdict.arrays} {_plural(verdict.arrays, 'array')} compared"
+    says = "is" if verdict else "is not"
+    forms = {change.what for change in verdict.changes}
+    how = "converted" if "converted" in forms or not verdict else "unchanged"
+    if forms and "converted" not in forms:
+        how = "made plain"
+    print(
+        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)",
+        file=stream,
+    )
+
+
+def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
+    """Prints the table of the layer kinds."""
+    rows = [(rule.kind, rule.class_name, rule.spectral_class, rule.title) for rule in rules]
+    _table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
+
+
+def rules_json() -> list[dict[str, Any]]:
+    """Returns the layer kinds as `rules --json` prints them."""
+    return [
+        {
+            "kind": rule.kind,
+            "class": rule.class_name,
+            "new_class": rule.spectral_class,
+            "kernels": [kernel.name for kernel in rule.kernels],
+            "matrix": rule.title,
+        }
+        for rule in RULES.values()
+    ]
+
+
+def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
+    """Returns a layer's row by the headings; of several kernels one row each."""
+    result = layer.new_class or layer.status
+    if verb == "apply" and layer.new_class == layer.class_name:
+        result = f"{result}, constrained"
+    if layer.reason:
+        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+    first = {
+        "layer": printable(layer.path),
+        "class": printable(layer.class_name),
+        "kernel": _shape(layer.kernel),
+        "bound": _number(layer.bound),
+        "result": printable(result),
+    }
+    if len(layer.kernels) <= 1:
+        return [first | _numbers(layer)]
+    rows = [
+        {"kernel": f"{name} {_shape(kernel.shape)}", **_numbers(kernel)}
+        for name, kernel in zip(_short([x.name for x in layer.kernels]), layer.kernels, strict=True)
+    ]
+    rows[0] = first | rows[0]
+    return rows
+
+
+def _short(names: list[str]) -> list[str]:
+    """Returns paths without the parts that are the same in all.
+
+    Example:
+        >>> _short(["cell/kernel", "cell/recurrent_kernel"]), _short(["a/kernel", "b/kernel"])
+        (['kernel', 'recurrent_kernel'], ['a', 'b'])
+    """
+    parts = list(zip(*(name.split("/") for name in names), strict=False))
+    differ = [index for index, part in enumerate(parts) if len(set(part)) > 1]
+    return ["/".join(name.split("/")[index] for index in differ) for name in names]
+
+
+def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
+    return {
+        "sigma": _proved(measured.certified) or _number(measured.sigma),
+        _RANGE: _range(measured.operator_range),
+        "after": _proved(measured.certified_after) or _number(measured.sigma_after),
+    }
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else "x".join(map(str, shape))
+
+
+def _proved(bounds: tuple[float, float] | None) -> str:
+    """Returns an upper bound, rounded up."""
+    if bounds is None:
+        return ""
+    with decimal.localcontext(prec=7, rounding=decimal.ROUND_CEILING):
+        return f"{_AT_MOST} {+decimal.Decimal(bounds[1]):g}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _range(limits: tuple[float, float] | None) -> str:
+    if limits is None:
+        return ""
+    low, high = (f"{value:.4g}" for value in limits)
+    return low if low == high else f"{low} to {high}"
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
+    if stream.isatty():
+        _rich_table(headings, rows, stream)
+        return
+    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
+    for row in (headings, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip(), file=stream)
+
+
+def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
+    # rich costs a twentieth of a second, which a piped run need not pay.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        number = heading in {"sigma", "after", "bound"}
+        justify: Literal["left", "right"] = "right" if number or heading == _RANGE else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=number)
+    for row in rows:
+        # Names come from the file: as Text they are never read as markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=stream).print(table)

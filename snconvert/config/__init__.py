@@ -1,0 +1,1 @@
+"""`config.json`: what it says, and whether to trust it."""

@@ -1,0 +1,57 @@
+"""What is known of the largest singular value of a kernel, as a value.
+
+Apart from the search for it, because the process that only passes it on does without numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from snconvert.linalg.blocks import Array
+
+
+class Triplet(NamedTuple):
+    """The largest singular value of a kernel, and the leading vectors of its blocks.
+
+    Attributes:
+        sigma: The largest singular value over all blocks.
+        u: float32 `(b, n)`, unit rows on the output side, the largest entry positive; the row of a
+            block of zeros is `1 / sqrt(n)`. Of a convolution as a map, `(b, *outputs, n)`, with
+            noise for a block that is zero.
+        residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
+            float64, of the `u` given here and `v = W u / |W u|`; or of the one that is stored.
+        zero: Whether the whole kernel, or the map that it makes, is zero.
+        bounds: Between what sigma was proved to be, if that was asked for.
+        matrix_norm: The norm of the matrix view, where sigma is another.
+        after: The norm of the kernel that the layer computes with, by the `u` that it stores;
+            `None` where it stores none.
+    """
+
+    sigma: float
+    u: Array
+    residual: float
+    zero: bool
+    bounds: tuple[float, float] | None = None
+    matrix_norm: float | None = None
+    after: float | None = None
+
+    @property
+    def spectral_norm(self) -> float:
+        """The norm of the matrix view."""
+        return self.sigma if self.matrix_norm is None else self.matrix_norm
+
+
+def joint_bounds(
+    bounds: Sequence[tuple[float, float] | None],
+) -> tuple[float, float] | None:
+    """Returns between what the largest norm of several kernels is proved to be, if all are.
+
+    Args:
+        bounds: Between what that of each kernel is proved to be, if it is.
+    """
+    proved = [pair for pair in bounds if pair is not None]
+    if not proved or len(proved) < len(bounds):
+        return None
+    return max(low for low, _ in proved), max(high for _, high in proved)

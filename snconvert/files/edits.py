@@ -1,0 +1,141 @@
+"""Writing a model whose tree was edited: groups follow their layers, arrays come, go and change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from snconvert.archive.output import Output
+from snconvert.config import strict_json
+from snconvert.config.tree import Node
+from snconvert.core.report import Tell, adding_up
+from snconvert.files.model import Opened
+from snconvert.files.optimizer_slots import SlotEdits
+from snconvert.planning.plan import is_leaf, is_wrapper
+from snconvert.sandbox.worker import Worker
+from snconvert.weights.contents import Product
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Edits:
+    """What changes in the weights.
+
+    Attributes:
+        moves: Pairs of old and new path, simultaneous.
+        additions: Paths after the edit and small arrays.
+        removals: Paths before the edit.
+        products: Arrays that are multiplied.
+    """
+
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    additions: list[tuple[str, Any]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+
+    def add(self, other: Edits) -> None:
+        """Takes over other edits."""
+        self.moves += other.moves
+        self.additions += other.additions
+        self.removals += other.removals
+        self.products += other.products
+
+    def add_slots(self, slots: SlotEdits) -> None:
+        """Takes over the edits of the optimizer's state."""
+        self.moves += slots.moves
+        self.additions += slots.additions
+        self.removals += slots.removals
+
+
+def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, str]]:
+    """Returns the moves that take each layer's group to its new place.
+
+    Containers have no variables of their own, but for Keras' own wrapper: where that stays, it
+    moves as a whole.
+    """
+    whole = {
+        node
+        for node in model.paths
+        if is_wrapper(node) and places[node.children[0]] == f"{places[node]}/layer"
+    }
+    return [
+        (old, places[node])
+        for node, old in model.paths.items()
+        if old != places[node]
+        and (node in whole or (is_leaf(node) and node.parent not in whole))
+        and old in model.contents.groups
+    ]
+
+
+def write_model(
+    model: Opened,
+    edits: Edits,
+    output: Output,
+    worker: Worker,
+    *,
+    metadata: Callable[[], Any],
+    progress: Tell,
+    check: Callable[[str], None] | None = None,
+) -> int:
+    """Writes a model after the configurations of its nodes have been edited.
+
+    Args:
+        model: The model.
+        edits: What changes in the weights.
+        output: Where the result goes; it is finished.
+        worker: Where HDF5 runs.
+        metadata: Returns what `metadata.json` is to hold.
+        progress: Told how far it is.
+        check: Called with a path to the finished output, before it takes its place.
+
+    Returns:
+        The output's size in bytes.
+    """
+    overlay = worker.call(
+        "snconvert.weights.h5:edit",
+        model.source.weights,
+        edits.moves,
+        edits.additions,
+        edits.removals,
+        edits.products,
+        seconds=model.seconds,
+    )
+    tell = adding_up(progress, "writing", model.source.weights.size)
+    return output.finish(
+        config=strict_json.dumps(model.root.entry),
+        metadata=lambda: strict_json.dumps(metadata()),
+        overlay=overlay,
+        assets=asset_moves(model.source.assets, edits.moves),
+        progress=lambda count: tell(("", count)),
+        check=check,
+    )
+
+
+def with_twins(nodes: Iterable[Node], chosen: Mapping[Node, T]) -> Iterator[tuple[Node, T]]:
+    """Yields what was chosen for each node, for the further entries of a shared layer as well.
+
+    A layer that several models share stands in the configuration of each, and all must agree.
+
+    Args:
+        nodes: All nodes.
+        chosen: Something by first node.
+    """
+    for node in nodes:
+        first = node if node.first is None else node.first
+        if first in chosen:
+            yield node, chosen[first]
+
+
+def asset_moves(assets: Iterable[str], moves: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Returns the new names of assets: they are named after groups, so they move with them."""
+    new_of = dict(moves)
+    renamed: dict[str, str] = {}
+    for asset in assets:
+        group = asset.removeprefix("assets/")
+        while group:
+            if group in new_of:
+                renamed[asset] = f"assets/{new_of[group]}{asset.removeprefix(f'assets/{group}')}"
+            group = group.rpartition("/")[0]
+    return renamed

@@ -1,0 +1,99 @@
+"""Sigma and `u` of the kernels of a model in a file, found in the guarded process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from snconvert.archive.output import Output
+from snconvert.config.tree import Node
+from snconvert.core.report import Progress, Tell, adding_up
+from snconvert.core.triplet import Triplet
+from snconvert.errors import located
+from snconvert.files.model import Opened
+from snconvert.jobs.requests import State, Task
+from snconvert.sandbox.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found.
+
+    Attributes:
+        triplets: The triplet of each kernel of a layer; `None` for one that cannot have it.
+        seconds: How long it took.
+    """
+
+    triplets: Mapping[Node, list[Triplet | None]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def known(self, node: Node) -> list[Triplet]:
+        """Returns the triplets of a layer's kernels; none unless each kernel has one."""
+        found = self.triplets.get(node, [])
+        known = [triplet for triplet in found if triplet is not None]
+        return known if len(known) == len(found) else []
+
+
+def measure(
+    model: Opened,
+    nodes: Iterable[tuple[Node, bool, str]],
+    worker: Worker,
+    progress: Tell,
+    *,
+    certify: bool = False,
+    states: Mapping[str, State] | None = None,
+) -> Measured:
+    """Finds the leading singular triplet of kernels, and what a stored `u` makes of them.
+
+    Args:
+        model: The model.
+        nodes: The layers, each with whether it must have one, and which norm sigma is.
+        worker: Where the work is done.
+        progress: Told how far it is.
+        certify: Prove each sigma.
+        states: How kernels are normalised already, by their datasets.
+
+    Raises:
+        KernelError: A kernel that must have one holds NaN or infinity; or a sigma is to be proved,
+            and cannot be.
+    """
+    started = time.perf_counter()
+    tasks: list[Task] = []
+    owners: list[Node] = []
+    for node, required, norm in nodes:
+        stored = model.inventory.get(node)
+        for kernel in stored.kernels if stored else ():
+            where = (node.path, node.class_name)
+            with located(path=node.path, class_name=node.class_name):
+                conv = kernel.map_of(norm)
+            place = (kernel.path, kernel.dataset, kernel.view)
+            state = (states or {}).get(kernel.path)
+            tasks.append(Task(where, *place, required, certify, conv, state))
+            owners.append(node)
+    tell = adding_up(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
+    triplets: dict[Node, list[Triplet | None]] = {}
+    if tasks:
+        found = worker.call(
+            "snconvert.jobs.measure:measure",
+            model.source.weights,
+            tasks,
+            seconds=None,
+            progress=tell,
+        )
+        for node, triplet in zip(owners, found, strict=True):
+            triplets.setdefault(node, []).append(triplet)
+    return Measured(triplets, time.perf_counter() - started)
+
+
+def watched(begun: Output | None, progress: Tell) -> Tell:
+    """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
+    if begun is None:
+        return progress
+
+    def tell(done: Progress) -> None:
+        begun.check()
+        if progress is not None:
+            progress(done)
+
+    return tell

@@ -1,0 +1,146 @@
+"""A model in a file with all that is known of it: configuration, weights, what belongs to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from snconvert.archive.source import Source
+from snconvert.config import strict_json
+from snconvert.config.safety import vet, warnings_of
+from snconvert.config.tree import Node, in_two_owners, model_root, parse
+from snconvert.config.versions import check_groups, check_version, is_keras_2
+from snconvert.config.weight_groups import group_paths
+from snconvert.core.convolution_map import Convolution
+from snconvert.files.inventory import Stored, take_inventory
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.sandbox.worker import Worker
+from snconvert.weights.contents import Contents
+
+_SCAN_SECONDS, _MOST_SECONDS = 5.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What `config.json` and `metadata.json` say.
+
+    Attributes:
+        source: The input.
+        metadata: The parsed `metadata.json`.
+        root: The model.
+        warnings: What the user should know.
+    """
+
+    source: Source
+    metadata: Any
+    root: Node
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Described):
+    """A described model with its weights.
+
+    Attributes:
+        paths: The group of each node.
+        contents: What the weights file holds.
+        inventory: What is stored for each node that a rule covers.
+    """
+
+    paths: Mapping[Node, str]
+    contents: Contents
+    inventory: Mapping[Node, Stored]
+
+    @property
+    def seconds(self) -> float:
+        """How much computing time HDF5 may take over the file before it counts as damaged."""
+        return deadline(self.source)
+
+
+def describe(source: Source, *, opaque: bool = False) -> Described:
+    """Reads and vets the configuration of a model.
+
+    Args:
+        source: The input.
+        opaque: Take a model whose layers only its own code knows, too.
+
+    Raises:
+        SourceError: It is damaged, hostile, or of a version that cannot be converted.
+    """
+    config = strict_json.loads(source.config, "config.json")
+    metadata: Any = {}
+    if source.metadata is not None:
+        metadata = strict_json.loads(source.metadata, "metadata.json")
+    findings = vet(config)
+    root = parse(config)
+    if not (opaque and root.opaque):
+        root = model_root(root)
+    aged = check_version(root, metadata)
+    return Described(source, metadata, root, (*source.warnings, *aged, *warnings_of(findings)))
+
+
+def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:
+    """Scans the weights of a model and checks them against its configuration.
+
+    Args:
+        model: What its configuration says.
+        rules: The rows, by class name.
+        worker: Where HDF5 runs.
+
+    Raises:
+        SourceError: The weights are damaged.
+        WeightsError: They do not fit the configuration.
+    """
+    source, root = model.source, model.root
+    paths = group_paths(root)
+    contents = worker.call("snconvert.weights.h5:scan", source.weights, seconds=deadline(source))
+    others = ["optimizer"]
+    if is_keras_2(root, model.metadata):
+        check_groups(contents.groups)
+        others.append("metrics")
+    inventory = take_inventory(root, paths, contents, rules, others)
+    opened = Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
+    return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
+
+
+def keras_loads(model: Opened) -> bool:
+    """Whether Keras loads such a model as it is, without a word of the user's."""
+    return not vet(model.root.entry) and not list(unshared(model))
+
+
+def unshared(model: Opened) -> Iterator[str]:
+    """Yields a warning if Keras will make two layers of one in two places.
+
+    It knows the layer again by the id in the first place, which it fails to write there for what
+    lies below another layer or model; and the weights are stored in the first place only.
+    """
+    places = [
+        (node.path, node.first.path)
+        for node in model.root.walk()
+        if node.first is not None
+        and (node.parent is None or node.parent.first is None)
+        and "shared_object_id" not in node.first.entry
+        and any(path.startswith(f"{model.paths[node.first]}/") for path in model.contents.datasets)
+    ]
+    if places:
+        yield in_two_owners(*places[0], len({first for _, first in places}) - 1)
+
+
+def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:
+    """Returns the shape of a layer's first kernel, or `None` where it has none yet."""
+    stored = model.inventory.get(node)
+    return stored.kernels[0].dataset.shape if stored and stored.kernels else None
+
+
+def kernels_of(
+    stored: Stored | None,
+) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
+    """Yields name, shape and convolution of what the file holds of a layer's kernels."""
+    for kernel in stored.kernels if stored is not None else ():
+        yield kernel.kernel.path, kernel.dataset.shape, kernel.convolution
+
+
+def deadline(source: Source) -> float:
+    """A chain of 10 000 layers takes HDF5 seconds; a damaged file would take for ever."""
+    return min(_SCAN_SECONDS + len(source.config) / 2e5, _MOST_SECONDS)

@@ -1,0 +1,1 @@
+"""What runs inside the guarded process: norms, effective kernels, comparisons."""

@@ -1,0 +1,123 @@
+"""By what a stored spectral layer multiplies its kernels at inference; for the guarded process.
+
+As the layers do: sigma is `max |W u| / |u|` over the blocks, with the stored `u`, however far
+training or averaging has left it behind the kernel, and `s(sigma)` follows by the mode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from snconvert.core.convolution_map import Convolution
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import Settings
+from snconvert.errors import KernelError, located
+from snconvert.jobs.requests import Factor, Scaling
+from snconvert.linalg.blocks import Array, scan
+from snconvert.linalg.stored_u import norm_by
+from snconvert.weights.datasets import numpy_type
+from snconvert.weights.extent import Extent
+from snconvert.weights.h5 import read_dataset
+
+
+def factors(
+    extent: Extent,
+    tasks: Sequence[Scaling],
+    *,
+    report: Callable[[tuple[str, int]], None] | None = None,
+) -> list[Factor]:
+    """Returns sigma and `s(sigma)` of each kernel, as inference uses them.
+
+    Args:
+        extent: Where the weights file lies.
+        tasks: The kernels.
+        report: Called with the layer's path and the kernel's bytes when a kernel is done.
+
+    Raises:
+        KernelError: A kernel or its `u` holds NaN or infinity.
+    """
+    found: list[Factor] = []
+    for task in tasks:
+        with located(path=task.layer[0], class_name=task.layer[1]):
+            found.append(_factor(extent, task))
+        if report is not None:
+            report((task.layer[0], task.dataset.nbytes))
+    return found
+
+
+def _factor(extent: Extent, task: Scaling) -> Factor:
+    dataset = task.dataset
+    if dataset.offset is None:
+        kernel = read_dataset(extent, task.path)
+    else:
+        count = math.prod(dataset.shape)
+        kernel = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
+    return factor_of(
+        kernel.reshape(dataset.shape),
+        task.view,
+        task.settings,
+        read_dataset(extent, task.u),
+        None if task.gamma is None else float(read_dataset(extent, task.gamma)),
+        conv=task.convolution,
+        bfloat16=dataset.dtype == "bfloat16",
+    )
+
+
+def factor_of(
+    kernel: Array,
+    view: MatrixView,
+    settings: Settings,
+    u: Array,
+    gamma: float | None,
+    *,
+    conv: Convolution | None = None,
+    bfloat16: bool = False,
+) -> Factor:
+    """Returns sigma and `s(sigma)` of one kernel, as inference uses them.
+
+    Args:
+        kernel: As for `leading_triplet`.
+        view: As for `leading_triplet`.
+        settings: How it is normalised.
+        u: float32 `(b, n)`, of a map `(b, *conv.outputs, n)`.
+        gamma: In mode `gain`.
+        conv: The map whose norm is sigma; `None` where that is the view's.
+        bfloat16: As for `leading_triplet`.
+
+    Raises:
+        KernelError: The kernel or its `u` holds NaN or infinity.
+    """
+    blocks, _, n = view.shape
+    expected = (blocks, *(conv.outputs if conv else ()), n)
+    if u.shape != expected:
+        raise KernelError(
+            f"its u has the shape {u.shape}, but the kernel's view makes it {expected}",
+            "Convert the original model again",
+        )
+    nonfinite = scan(kernel, bfloat16=bfloat16).nonfinite
+    if nonfinite or not np.isfinite(u).all() or not math.isfinite(gamma or 0.0):
+        raise KernelError(
+            "its kernel, u or gamma holds NaN or infinite numbers",
+            "Go back to an earlier state of the model; or undo the conversion with `snconvert"
+            " remove`, which keeps the numbers as they are",
+        )
+    sigma = norm_by(kernel, view, conv, u, bfloat16=bfloat16)
+    return Factor(sigma, scale(sigma, settings, gamma))
+
+
+def scale(sigma: float, settings: Settings, gamma: float | None) -> float:
+    """Returns `s(sigma)`; 1 for a kernel of zeros.
+
+    Example:
+        >>> scale(4.0, Settings(mode="hard", bound=2.0), None)
+        0.5
+    """
+    if sigma == 0.0:
+        return 1.0
+    if settings.mode == "gain":
+        return (1.0 if gamma is None else gamma) / sigma
+    factor = settings.bound / sigma
+    return min(1.0, factor) if settings.mode == "cap" else factor

@@ -1,0 +1,121 @@
+"""Finds sigma and `u` of many kernels side by side; runs inside the guarded process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from snconvert.core.triplet import Triplet
+from snconvert.errors import KernelError, located
+from snconvert.jobs.requests import State, Task
+from snconvert.linalg.blocks import read
+from snconvert.linalg.certificate import prove
+from snconvert.linalg.kernel_norm import kernel_triplet
+from snconvert.linalg.stored_u import Normalisation, kernel_in_use
+from snconvert.sandbox.forks import OneAtATime, side_by_side
+from snconvert.weights.extent import Extent
+from snconvert.weights.h5 import read_kernel
+
+_BATCH, _MANY = 1 << 18, 64
+_WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
+_MOST = 8  # processes: a few of them take all that the memory gives
+
+
+def measure(
+    extent: Extent,
+    tasks: Sequence[Task],
+    *,
+    report: Callable[[tuple[str, int]], None] | None = None,
+) -> list[Triplet | None]:
+    """Returns the leading singular triplet of each kernel, `None` for one that cannot have it.
+
+    Args:
+        extent: Where the weights file lies.
+        tasks: The kernels.
+        report: Called with the layer's path and the kernel's bytes when a kernel is done.
+
+    Raises:
+        KernelError: A required kernel holds NaN or infinity, or its norm is no float32 number.
+            Or any sigma is to be proved, and cannot be.
+    """
+    results: dict[int, Triplet | KernelError | None] = {}
+    mapped = extent.map()
+
+    def work(batch: Sequence[int]) -> dict[int, Triplet | KernelError | None]:
+        return {index: _one(extent, mapped, tasks[index], turn) for index in batch}
+
+    batches = list(_batches(tasks))
+    # Large kernels' proofs, and large maps, take memory: one at a time.
+    with contextlib.closing(OneAtATime()) as turn:
+        for place, done in side_by_side(work, batches, _processes(tasks)):
+            results |= done
+            if report is not None:
+                batch = batches[place]
+                size = sum(tasks[index].dataset.nbytes for index in batch)
+                report((tasks[batch[-1]].layer[0], size))
+    found = [results[index] for index in range(len(tasks))]
+    for result in found:
+        if isinstance(result, KernelError):
+            raise result
+    return [None if isinstance(result, KernelError) else result for result in found]
+
+
+def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
+    """Yields tasks to be done in one go: a large one by itself, many small ones together.
+
+    The largest come first, so that no process is left alone with the largest at the end.
+    """
+    batch: list[int] = []
+    size = 0
+    for index in sorted(range(len(tasks)), key=lambda index: -tasks[index].dataset.nbytes):
+        batch.append(index)
+        size += tasks[index].dataset.nbytes
+        if size >= _BATCH or len(batch) == _MANY:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _processes(tasks: Sequence[Task]) -> int:
+    """Returns how many processes there may be: each has a memory limit of its own."""
+    simple = not any(task.certify or task.convolution for task in tasks)
+    if simple and sum(task.dataset.nbytes for task in tasks) < _WORTH_FORKS:
+        return 1
+    known = hasattr(os, "sched_getaffinity")
+    return min(_MOST, len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
+
+
+def _one(
+    extent: Extent, mapped: memoryview, task: Task, turn: OneAtATime
+) -> Triplet | KernelError | None:
+    kernel = read_kernel(extent, mapped, task.path, task.dataset)
+    half = task.dataset.dtype == "bfloat16"
+    triplet: Triplet | None = None
+    try:
+        with located(path=task.layer[0], class_name=task.layer[1]):
+            form = kernel, task.view, task.convolution
+            triplet = kernel_triplet(*form, bfloat16=half, turn=turn)
+            if task.state is not None:
+                stored = _normalisation(extent, mapped, task.state)
+                triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
+            if task.certify and task.convolution is None:
+                with turn:
+                    bounds = prove(kernel, task.view, triplet, bfloat16=half)
+                triplet = triplet._replace(bounds=bounds)
+    except KernelError as error:
+        # A sigma that has no proof may be wrong, whether the layer is to be converted or not.
+        return error if task.required or triplet is not None else None
+    return triplet
+
+
+def _normalisation(extent: Extent, mapped: memoryview, state: State) -> Normalisation:
+    u, gamma = state.u, state.gamma
+    if isinstance(u, tuple):
+        raw = read_kernel(extent, mapped, *u)
+        u = read(raw, 0, np.empty(raw.shape), bfloat16=u[1].dtype == "bfloat16")
+    value = None if gamma is None else float(read_kernel(extent, mapped, *gamma))
+    return Normalisation(u, value, state.settings)

@@ -1,0 +1,103 @@
+"""What a spectral layer refuses, with errors that Keras' callers catch as their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from snconvert.core.settings import Settings
+from snconvert.errors import OptionError, UnsupportedError, WeightsError
+
+_BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
+
+
+EXACT_TRACED = (
+    "the exact u cannot be found while a function is traced, as kernels have no numbers there",
+    "Call converge outside of it, or give rounds",
+)
+"""What is wrong, and how to fix it."""
+
+
+class LayerOptionError(OptionError, ValueError):
+    """A constructor argument has a value that cannot work; Keras users catch `ValueError`."""
+
+
+class LayerUnsupportedError(UnsupportedError, NotImplementedError):
+    """A spectral layer cannot do it.
+
+    Being a `NotImplementedError`, it lets `keras.Model.quantize` pass over the layer with a warning
+    instead of stopping half-way.
+    """
+
+
+class LayerWeightsError(WeightsError, ValueError):
+    """The weights to load are not those of a spectral layer; Keras users catch `ValueError`."""
+
+
+def check_stored(layer: keras.layers.Layer, count: int) -> None:
+    """Raises unless a layer that is to be loaded has as many variables as are stored for it.
+
+    Raises:
+        LayerWeightsError: It has not; most likely they were saved before the conversion.
+    """
+    # Its own ones, as Keras' loading counts: those of its parts are theirs.
+    own = (*layer._trainable_variables, *layer._non_trainable_variables)  # noqa: SLF001
+    if layer.built and count != len(own):
+        raise LayerWeightsError(
+            f"{count} variables are stored for it, but with gamma and u it has {len(own)}",
+            "Load weights that were saved before the conversion with"
+            " snconvert.load_plain_weights(model, file)",
+            path=layer.name,
+            class_name=type(layer).__name__,
+        )
+
+
+def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Settings:
+    """Returns the validated options of a layer.
+
+    Args:
+        layer: Its class.
+        name: Its name, if it was given one.
+        options: `mode`, `bound`, `power_iterations` and `norm`.
+
+    Raises:
+        LayerOptionError: One of them has a value that cannot work.
+    """
+    try:
+        return Settings(**options)
+    except OptionError as error:
+        path = name or layer.__name__
+        raise LayerOptionError(
+            error.what, error.fix, path=path, class_name=layer.__name__
+        ) from error
+
+
+def check_rounds(rounds: Any) -> None:
+    """Sees to it that `rounds` of `converge` is `None` or a whole number from 1 on.
+
+    Raises:
+        LayerOptionError: It is something else.
+    """
+    if rounds is not None and (type(rounds) is not int or rounds < 1):
+        raise LayerOptionError(
+            f"rounds is {rounds!r}", "Give a whole number from 1 on, or None for the exact u"
+        )
+
+
+def refuse_adapters(layer: keras.layers.Layer) -> None:
+    """Raises if the layer was given LoRA or a quantised dtype.
+
+    Raises:
+        LayerUnsupportedError: It was.
+    """
+    if getattr(layer, "lora_rank", None):
+        raise unsupported(layer, "`lora_rank` needs a plain kernel, but this one is normalised")
+    if getattr(layer, "quantization_config", None) is not None or layer.quantization_mode:
+        raise unsupported(layer, "quantisation needs a plain kernel, but this one is normalised")
+
+
+def unsupported(layer: keras.layers.Layer, what: str) -> LayerUnsupportedError:
+    """Returns the error that says how to get a plain layer first."""
+    return LayerUnsupportedError(what, _BAKE, path=layer.name, class_name=type(layer).__name__)

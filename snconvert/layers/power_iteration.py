@@ -1,0 +1,142 @@
+"""The mathematics of the layers: power iteration, sigma and the scale of a kernel, in float32.
+
+See `snconvert.linalg.power_iteration` for the formulas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from snconvert.core.matrix_view import MatrixView
+from snconvert.layers.convolution_map import ConvolutionMap
+from snconvert.linalg.array_libraries import space_of_backend
+from snconvert.linalg.power_iteration import (
+    Norm,
+    norm_and_directions,
+    onto_columns,
+    onto_rows,
+    unit_rows,
+)
+
+SPACE = space_of_backend(keras.backend.backend())
+"""The functions of Keras' backend."""
+
+TINY = 2.0**-120
+"""What counts as 0: its reciprocal, also times a little, is still a float32 number."""
+
+
+def stacked(kernel: Any, view: MatrixView) -> Any:
+    """Returns the stack of a kernel: `(b, m, n)`, or `(m, n)` if `b` is 1."""
+    if not view.in_order:
+        kernel = ops.transpose(ops.reshape(kernel, view.split), view.axes)
+    shape = view.shape if view.shape[0] > 1 else view.shape[1:]
+    return kernel if tuple(kernel.shape) == shape else ops.reshape(kernel, shape)
+
+
+def power_iteration(matrix: Any, u: Any, rounds: int) -> tuple[Norm, Any]:
+    """Does rounds of power iteration from `u`.
+
+    Args:
+        matrix: float32 `(b, m, n)` or `(m, n)`; or a convolution as a map.
+        u: float32 `(b, n)`, directions.
+        rounds: How many, at least 1.
+
+    Returns:
+        The norm `max |v W|`, differentiable in the matrix, and the next `u`, a constant. The row
+        of a block of zeros stays as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> kernel = np.diag([3.0, 4.0]).astype("float32")
+        >>> norm, u = power_iteration(kernel, np.full((1, 2), 0.5**0.5), 9)
+        >>> round(float(norm.sigma), 2)
+        4.0
+    """
+    v = input_direction(matrix, u, rounds)
+    return output_direction(_onto_columns(matrix, v), u)
+
+
+def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
+    """Returns `v` of the last round, float32 `(b, m)`, a constant.
+
+    Args:
+        matrix: As for `power_iteration`.
+        u: As for `power_iteration`.
+        rounds: As for `power_iteration`.
+    """
+    v = u = ops.convert_to_tensor(u, "float32")
+    for done in range(rounds):
+        if done:
+            _, u = output_direction(_onto_columns(matrix, v), u)
+        v = unit_rows(SPACE, _onto_rows(matrix, u), matrix.shape[-2] ** -0.5, TINY)
+    return v
+
+
+def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
+    """Returns the norm, differentiable in the image, and the next `u`, a constant.
+
+    Args:
+        image: `v W`, float32 `(b, n)`.
+        u: The `u` of before, which the row of a block of zeros keeps.
+    """
+    given = ops.convert_to_tensor(u, "float32")
+    return norm_and_directions(SPACE, image, given, TINY)
+
+
+def current_norm(matrix: Any, u: Any) -> Norm:
+    """Returns `max |W u| / |u|`, which is sigma when `u` is along the leading singular vector.
+
+    Weights that were averaged have a `u` shorter than 1. One of zeros gives the norm 0.
+    """
+    u = unit_rows(SPACE, ops.convert_to_tensor(u, "float32"), None, TINY)
+    return norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)[0]
+
+
+def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
+    """Returns `s(sigma)`, a float32 scalar; 1 for a kernel of zeros, which so can leave zero.
+
+    Args:
+        norm: The kernel's sigma.
+        mode: `hard` (`bound / sigma`), `cap` (`min(1, bound / sigma)`) or `gain` (`gamma / sigma`).
+        bound: Used by `hard` and `cap`.
+        gamma: Float32 scalar, used by `gain`.
+    """
+    # One after the other: the product may leave the range of float32, the quotients do not.
+    above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
+    # A length is 1 at least unless all is zero: what is divided by it stays finite.
+    factor = above / SPACE.least(norm.length, 0.5) / norm.unit
+    factor = SPACE.where(norm.positive, factor, 1.0)
+    if mode != "cap":
+        return factor / norm.ratio
+    # The constant first, which may be infinite: its product with a gradient of 0 would be NaN.
+    return ops.minimum(factor, 1.0) / SPACE.where(factor <= 1.0, norm.ratio, 1.0)
+
+
+def times(tensor: Any, factor: Any) -> Any:
+    """Returns `tensor * factor` in the tensor's dtype, multiplied in float32 at least.
+
+    A factor rounded to bfloat16 would be wrong by up to 0.2 %; one within 1e-6 of 1 leaves a half
+    precision tensor as it is, bit by bit.
+    """
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == "float32":
+        return tensor * factor
+    wide = keras.backend.result_type(dtype, "float32")
+    return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
+
+
+def _onto_rows(matrix: Any, u: Any) -> Any:
+    """`W u` of shape `(b, m)`."""
+    if isinstance(matrix, ConvolutionMap):
+        return matrix.onto_rows(u)
+    return onto_rows(SPACE, matrix, u)
+
+
+def _onto_columns(matrix: Any, v: Any) -> Any:
+    """`v W` of shape `(b, n)`."""
+    if isinstance(matrix, ConvolutionMap):
+        return matrix.onto_columns(v)
+    return onto_columns(SPACE, matrix, v)

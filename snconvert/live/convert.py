@@ -1,0 +1,346 @@
+"""Converting live models: survey, plan, measure, copy, adopt."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from snconvert.config.tree import in_two_owners
+from snconvert.core.report import NOT_FINITE, LayerReport, Report, norm_of
+from snconvert.core.triplet import Triplet
+from snconvert.errors import SnconvertWarning, printable
+from snconvert.files.targets.constraint import check_averages
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import RULES, table
+from snconvert.live.internals.class_swap import (
+    adopt,
+    check_fit,
+    kernels_by_owner,
+    spectral_class,
+    state_of,
+)
+from snconvert.live.internals.copying import Copies
+from snconvert.live.internals.fitting import all_layers, renew_compiled, take_up
+from snconvert.live.internals.optimizer_state import add_slots, averages, check_slots, optimizers_of
+from snconvert.live.internals.saved_owners import holds_its_layers, mark_owners
+from snconvert.live.internals.walk import Layer, scope_of
+from snconvert.live.measure import Triplets, layer_reports, measure
+from snconvert.live.model import check_model
+from snconvert.live.target_constraint import constrain, only_constrainable
+from snconvert.live.target_keras import wrap
+from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert
+from snconvert.planning.recipe import Recipe, recipe
+
+StrPath = str | os.PathLike[str]
+
+
+def apply(
+    model: Layer,
+    *,
+    in_place: bool = False,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Layer:
+    """Converts the layers of a live model, whatever its topology.
+
+    Names, identity of the layers in graphs, lists and attributes, `isinstance`, losses, metrics and
+    the state of optimizers stay. What comes back saves, loads, trains and exports like any model.
+
+    Args:
+        model: A `keras.Model`, or any layer that holds layers.
+        in_place: Convert `model` itself; otherwise it is left untouched, and shares no variable
+            with what comes back.
+        rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
+        recipe_file: A TOML file with options; those given here win over it.
+        **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
+            `exclude`, `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
+
+    Returns:
+        The converted model.
+
+    Raises:
+        SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
+            changed.
+
+    Warns:
+        SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
+            `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
+    """
+    made = recipe(recipe_file, **options)
+    result, report = convert(model, made, rules=rules, in_place=in_place)
+    messages = list(report.warnings)
+    missing = [row.missing_kind for row in report.layers if row.missing_kind is not None]
+    if missing and not made.kinds_chosen:
+        counts = Counter(missing)
+        argument = "conv=True" if [*counts] == ["conv"] else f"kinds={[*made.kinds, *counts]}"
+        stay = "1 layer stays" if len(missing) == 1 else f"{len(missing)} layers stay"
+        messages.append(
+            f"{stay} plain: {', '.join(f'{count} {kind}' for kind, count in counts.items())}. Give"
+            f" {argument} to convert more, or kinds={list(made.kinds)} to leave it at that without"
+            " this warning."
+        )
+    for message in messages:
+        warnings.warn(f"{printable(model.name)}: {message}", SnconvertWarning, stacklevel=2)
+    return result
+
+
+def plan(
+    model: Layer,
+    *,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Report:
+    """Reports what `apply` with the same options would do, and does not do it.
+
+    Args:
+        model: A live model.
+        rules: As for `apply`.
+        recipe_file: As for `apply`.
+        **options: As for `apply`.
+
+    Returns:
+        The report; `as_json()` has the shape of `--json`, `snconvert.render` prints it.
+
+    Raises:
+        SnconvertError: `apply` would raise it.
+    """
+    return plan_of(model, recipe(recipe_file, **options), rules)
+
+
+def inspect(
+    model: Layer,
+    *,
+    rules: Iterable[KernelRule] = (),
+    recipe_file: StrPath | None = None,
+    **options: Any,
+) -> Report:
+    """Reports every layer of a live model: kernel, sigma, convertible or why not.
+
+    Args:
+        model: A live model.
+        rules: As for `apply`.
+        recipe_file: As for `apply`.
+        **options: As for `apply`. Without `kinds` and `conv` all kinds are looked at, and each
+            layer says which option converts it.
+    """
+    return plan_of(model, recipe(recipe_file, **options), rules, lenient=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    plan: Plan
+    measured: Triplets
+    seconds: float
+
+
+def convert(
+    model: Layer, made: Recipe, *, rules: Iterable[KernelRule] = (), in_place: bool = False
+) -> tuple[Layer, Report]:
+    """Converts a live model by a recipe, and says what was done.
+
+    Args:
+        model: A live model.
+        made: What to convert and how.
+        rules: Rows to use beside `RULES`.
+        in_place: Convert `model` itself.
+    """
+    started = time.perf_counter()
+    check_model(model, "apply")
+    take_up(model)
+    if made.target == "keras":
+        return wrap(model, made, rules, in_place=in_place)
+    found = _find(model, made, rules, everything=False)
+    constrains = made.target == "constraint"
+    todo = [
+        (layer_of(outcome.node), outcome, found.measured.get(position))
+        for position, outcome in enumerate(found.plan.outcomes)
+        if isinstance(outcome, Step)
+    ]
+    classes = [] if constrains else [spectral_class(s.rule.spectral_class) for _, s, _ in todo]
+    reports = _layer_reports(made, found, "converted")
+    result = model
+    if not in_place:
+        copies = Copies(model)
+        result = copies.model
+        todo = [(copies.of(layer), step, triplets) for layer, step, triplets in todo]
+    if constrains:
+        for layer, step, triplets in todo:
+            constrain(layer, step.rule, step.settings, triplets)
+        renew_compiled(result)
+    else:
+        with scope_of(model):
+            _adopt_all(result, todo, classes)
+    return result, _as_report(model, made, reports, found, started)
+
+
+def _adopt_all(
+    model: Layer, todo: Sequence[tuple[Layer, Step, Any]], classes: Sequence[type]
+) -> None:
+    """Turns layers of a model into spectral ones, and tells all who keep lists of variables."""
+    for (layer, _, _), cls in zip(todo, classes, strict=True):
+        check_fit(layer, cls)
+    if any(step.settings.mode == "gain" for _, step, _ in todo):
+        for optimizer in optimizers_of(all_layers(model)):
+            check_slots(optimizer)
+    additions: list[tuple[list[Any], list[Any]]] = []
+    for (layer, step, triplets), cls in zip(todo, classes, strict=True):
+        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
+        # Without the variables of layers inside, which come behind.
+        had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
+        adopt(layer, cls, step.settings, triplets)
+        for owner, own in zip(owners, had, strict=True):
+            additions.append((own, state_of(owner, ("gamma",))))
+    _refresh(model, additions)
+    mark_owners(model)
+    renew_parameters(model)
+
+
+def plan_of(
+    model: Layer, made: Recipe, rules: Iterable[KernelRule] = (), *, lenient: bool = False
+) -> Report:
+    """Reports what `convert` would do by a recipe.
+
+    Args:
+        model: A live model.
+        made: What to convert and how.
+        rules: Rows to use beside `RULES`.
+        lenient: Only look: take layers that cannot be converted, and having nothing to convert, as
+            they are, and look at all kinds unless the recipe says which.
+    """
+    started = time.perf_counter()
+    check_model(model, "apply")
+    take_up(model)
+    if made.target == "keras":
+        return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
+    found = _find(model, made, rules, lenient=lenient)
+    reports = _layer_reports(made, found, "convertible")
+    report = _as_report(model, made, reports, found, started)
+    if not lenient:
+        return report
+    return replace(report, norm=norm_of(reports, made.settings.norm), verb="inspect")
+
+
+def _find(
+    model: Layer,
+    made: Recipe,
+    rules: Iterable[KernelRule],
+    *,
+    lenient: bool = False,
+    everything: bool = True,
+) -> _Found:
+    rows = table(rules)
+    looked = made.looking_at_all() if lenient else made
+    wanted = plan_for(survey(model, rows), looked, rows, looks=lenient)
+    if made.target == "constraint":
+        wanted = only_constrainable(wanted)
+    if not lenient and not wanted.steps:
+        raise nothing_to_convert(wanted, python=True)
+    if not lenient and made.target == "constraint":
+        check_averages(averages(all_layers(model)))
+    started = time.perf_counter()
+    measured = measure(
+        wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
+    )
+    if lenient:
+        known = map(measured.get, range(len(wanted.outcomes)))
+        wanted = Plan(tuple(map(_as_measured, wanted.outcomes, known)))
+    return _Found(wanted, measured, time.perf_counter() - started)
+
+
+def _as_measured(outcome: Step | Skip, triplets: list[Triplet] | None) -> Step | Skip:
+    """Returns the outcome, or that a kernel of the layer has no sigma."""
+    if isinstance(outcome, Step) and triplets == []:
+        return Skip(outcome.node, NOT_FINITE, outcome.rule)
+    return outcome
+
+
+def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:
+    reports = layer_reports(found.plan, found.measured, status, made)
+    if made.target != "constraint":
+        return reports
+    # The layers keep their classes.
+    return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
+
+
+def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
+    """Gives optimizers the new variables, and renews functions that were compiled before."""
+    for optimizer in optimizers_of(all_layers(model)):
+        add_slots(optimizer, additions)
+    renew_compiled(model)
+
+
+def renew_parameters(model: Layer) -> None:
+    """Gives PyTorch the variables that the layers have by now.
+
+    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
+    those: without this, a copy's gradients would add up from step to step.
+    """
+    if keras.backend.backend() == "torch":
+        # A Sequential's graph is a module, but no layer of it.
+        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
+        for part in modules.values():
+            if hasattr(part, "_torch_params"):
+                part._track_variables()  # noqa: SLF001
+
+
+def _as_report(
+    model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
+) -> Report:
+    return Report(
+        source=model.name,
+        output=None,
+        target=made.target,
+        mode=made.settings.mode,
+        bound=made.settings.bound,
+        norm=made.settings.norm,
+        layers=tuple(reports),
+        bytes=size_of(model),
+        seconds=time.perf_counter() - started,
+        seconds_sigma=found.seconds,
+        warnings=_shared_between(model),
+    )
+
+
+def _shared_between(model: Layer) -> tuple[str, ...]:
+    """Returns a warning if Keras would make two layers of one when it loads the model's file.
+
+    As for files (`snconvert.files.model.unshared`): a layer with weights that stands in two models
+    or wrappers, for the first time below another layer.
+    """
+    places = [
+        (node.path, node.first.path)
+        for node in survey(model, RULES).walk()
+        if node.first is not None
+        and node.parent is not None
+        and node.parent.first is None
+        and node.first.parent is not None
+        and node.first.parent.parent is not None
+        and holds_its_layers(layer_of(node.parent))
+        and holds_its_layers(layer_of(node.first.parent))
+        and layer_of(node).weights
+    ]
+    if not places:
+        return ()
+    return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)
+
+
+def size_of(model: Layer) -> int:
+    """Returns how many bytes the weights of a model take."""
+    return sum(
+        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
+    )
+
+
+def _bytes_of(dtype: str) -> int:
+    bits = {"bool": 8, "bfloat16": 16}.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8)
+    return max(1, bits // 8)

@@ -1,0 +1,1 @@
+"""Whatever touches the private side of live Keras objects: walking, copying, changing them."""

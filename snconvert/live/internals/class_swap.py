@@ -1,0 +1,256 @@
+"""Turning a live layer into its spectral subclass, where it is, by giving it another class.
+
+Everything that knows the layer (graphs, lists, other layers, optimizers) goes on knowing the same
+object, with the same name and the same variables. What `__init__` and `build` of the spectral class
+would have set is added: the options, `gamma` and `u`.
+"""
+
+# ruff: noqa: SLF001 -- Keras has no public way to change a layer that is built
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import keras
+import numpy as np
+
+from snconvert.core.settings import Settings
+from snconvert.core.triplet import Triplet
+from snconvert.errors import UnsupportedError
+from snconvert.kinds.kernel_rule import Kernel, KernelRule, input_shape_of
+from snconvert.layers.base import Spectral
+from snconvert.layers.composite import Composite
+from snconvert.live.internals.walk import Layer
+
+_PLAIN = "_snconvert_plain_class"
+_WRAPPED = ("build", "quantize")  # methods that Keras wraps for each object, when it is made
+
+
+def spectral_class(name: str) -> type:
+    """Returns the spectral class of that name, ours or one that the user has registered.
+
+    Raises:
+        UnsupportedError: There is none.
+    """
+    registered = name if ">" in name else f"snconvert>{name}"
+    found = keras.saving.get_registered_object(registered)
+    if not (isinstance(found, type) and issubclass(found, Spectral)):
+        raise UnsupportedError(
+            f"no spectral class is registered as {registered!r}",
+            "Import the module that defines it, as a subclass of snconvert.layers.Spectral under"
+            " keras.saving.register_keras_serializable",
+        )
+    return found
+
+
+def adopt(
+    layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None = None
+) -> None:
+    """Turns a layer into one of class `spectral`.
+
+    Args:
+        layer: Built or not.
+        spectral: A subclass of `Spectral` and of the layer's class.
+        settings: How it is to be normalised.
+        triplets: The leading singular triplet of each kernel. Without them, or if the layer is not
+            built yet, `u` is found as in a layer that is made anew.
+
+    Raises:
+        UnsupportedError: The class does not fit.
+    """
+    check_fit(layer, spectral)
+    object.__setattr__(layer, _PLAIN, type(layer))
+    _become(layer, spectral, settings, triplets)
+
+
+def _become(
+    layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None
+) -> None:
+    if issubclass(spectral, Composite):
+        found = iter(triplets or ())
+        for owner, kernels in kernels_by_owner(layer, spectral.rule):
+            own = None if triplets is None else [next(found) for _ in kernels]
+            _become(owner, spectral.part_class, settings, own)
+    give_class(layer, spectral)
+    layer.mode = settings.mode
+    layer.bound = settings.bound
+    layer.power_iterations = settings.power_iterations
+    layer.norm = settings.norm
+    if layer.built and not issubclass(spectral, Composite):
+        _add_state(layer, triplets)
+
+
+def check_fit(layer: Layer, spectral: type) -> None:
+    """Sees to it that a class can take the place of a layer's own.
+
+    Raises:
+        UnsupportedError: The class does not fit.
+    """
+    plain = type(layer)
+    if not issubclass(spectral, plain):
+        raise UnsupportedError(
+            f"{spectral.__name__} is no subclass of {plain.__name__}, so it cannot take its place",
+            f"Derive it from snconvert.layers.Spectral and {plain.__name__}",
+        )
+
+
+def kernels_by_owner(layer: Layer, rule: KernelRule) -> list[tuple[Layer, list[Kernel]]]:
+    """Returns the kernels of a layer by the object that owns them: the layer, or parts of it.
+
+    Args:
+        layer: Built or not; parts that are not made yet are left out.
+        rule: Its row.
+    """
+    owners: dict[str, list[Kernel]] = {}
+    for kernel in rule.kernels_of(layer.get_config()):
+        owners.setdefault(kernel.group, []).append(kernel)
+    found = {group: _part(layer, group) for group in owners}
+    return [(found[group], own) for group, own in owners.items() if found[group] is not None]
+
+
+def _part(layer: Layer, group: str) -> Layer | None:
+    for attribute in filter(None, group.split("/")):
+        layer = getattr(layer, attribute, None)
+    return layer
+
+
+def built_for(layer: Layer) -> Any:
+    """Returns the shape that a layer was built for, by argument for several."""
+    return input_shape_of(layer.get_build_config())
+
+
+def is_adopted(layer: Layer) -> bool:
+    """Whether the layer was turned into a spectral one in this process, not made or loaded so."""
+    return _PLAIN in vars(layer)
+
+
+def forget_adoption(layer: Layer) -> None:
+    """Makes a layer one that was never turned into a spectral one."""
+    layer.__dict__.pop(_PLAIN, None)
+
+
+def plain_class(layer: Layer) -> type:
+    """Returns the class that a spectral layer had, or would have, without normalisation."""
+    found: type | None = vars(layer).get(_PLAIN)
+    return found or next(cls for cls in type(layer).__mro__ if not issubclass(cls, Spectral))
+
+
+def give_class(layer: Layer, cls: type) -> None:
+    """Gives a layer another class, and updates what Keras keeps of a class for each object."""
+    object.__setattr__(layer, "__class__", cls)
+    for name in _WRAPPED:
+        wrapper = vars(layer).get(name)
+        if isinstance(wrapper, FunctionType):
+            _rewrap(wrapper, MethodType(getattr(cls, name), layer))
+    signature = inspect.signature(layer.call)
+    names = [parameter.name for parameter in signature.parameters.values()]
+    known = {
+        "_call_signature": signature,
+        "call_signature_parameters": names,
+        "_call_has_training_arg": "training" in names,
+        "_call_has_mask_arg": "mask" in names,
+        "_call_has_context_arg": {
+            name: name in names for name in getattr(layer, "_call_context_args", ())
+        },
+    }
+    for name, value in known.items():
+        if hasattr(layer, name):
+            object.__setattr__(layer, name, value)
+
+
+@contextmanager
+def without_state(layers: Sequence[Layer]) -> Iterator[None]:
+    """Hides `gamma` and `u` of spectral layers and gives them their plain classes for a while.
+
+    Args:
+        layers: Spectral layers.
+    """
+    kept = [
+        (layer, type(layer), layer._trainable_variables[:], layer._non_trainable_variables[:])
+        for layer in layers
+    ]
+    try:
+        for layer, _, trainable, others in kept:
+            own = {id(variable) for variable in state_of(layer)}
+            layer._trainable_variables[:] = [v for v in trainable if id(v) not in own]
+            layer._non_trainable_variables[:] = [v for v in others if id(v) not in own]
+            object.__setattr__(layer, "__class__", plain_class(layer))
+        yield
+    finally:
+        for layer, cls, trainable, others in kept:
+            object.__setattr__(layer, "__class__", cls)
+            layer._trainable_variables[:] = trainable
+            layer._non_trainable_variables[:] = others
+
+
+def state_of(layer: Layer, parts: Sequence[str] = ("gamma", "u")) -> list[Any]:
+    """Returns the variables that a built spectral layer has itself beyond its plain class's.
+
+    Args:
+        layer: The layer.
+        parts: Which of them.
+    """
+    names = [
+        layer._prefix(kernel.name) + part
+        for kernel in layer.rule.kernels
+        if not kernel.group
+        for part in parts
+    ]
+    return [vars(layer)[name] for name in names if name in vars(layer)]
+
+
+def set_state(layer: Layer, triplets: Sequence[Triplet]) -> None:
+    """Sets every `u`, and `gamma` to sigma, as a conversion does.
+
+    Args:
+        layer: A built spectral layer.
+        triplets: The leading singular triplet of each kernel.
+    """
+    found = iter(triplets)
+    for owner, kernels in kernels_by_owner(layer, layer.rule):
+        _set_own_state(owner, kernels, [next(found) for _ in kernels])
+
+
+def _set_own_state(layer: Layer, kernels: Sequence[Kernel], triplets: Sequence[Triplet]) -> None:
+    for kernel, triplet in zip(kernels, triplets, strict=True):
+        prefix = layer._prefix(kernel.name)
+        getattr(layer, f"{prefix}u").assign(triplet.u)
+        if layer.mode == "gain":
+            getattr(layer, f"{prefix}gamma").assign(np.asarray(triplet.sigma, np.float32))
+
+
+def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
+    config = layer.get_config()
+    tracker, locked = layer._tracker, layer._tracker.locked
+    kernels = layer.rule.kernels_of(config)
+    if triplets is not None:
+        known = {k.name: t.u for k, t in zip(kernels, triplets, strict=True)}
+        # For the time of the call, the layer need not look for what is known.
+        object.__setattr__(layer, "_fresh_u", known.__getitem__)
+    tracker.unlock()
+    try:
+        for kernel in kernels:
+            layer._add_state(kernel, config, built_for(layer))
+    finally:
+        layer.__dict__.pop("_fresh_u", None)
+        if locked:
+            tracker.lock()
+    if triplets is not None:
+        _set_own_state(layer, kernels, triplets)
+    for kernel in kernels:
+        if layer.mode == "gain":
+            gamma = getattr(layer, layer._prefix(kernel.name) + "gamma")
+            gamma.trainable = layer._variable(kernel.name).trainable
+
+
+def _rewrap(wrapper: FunctionType, method: MethodType) -> None:
+    """Makes Keras' wrapper around a method of the former class call that of the new one."""
+    names, cells = wrapper.__code__.co_freevars, wrapper.__closure__ or ()
+    for name, cell in zip(names, cells, strict=True):
+        if name.startswith("original_") and isinstance(cell, CellType):
+            cell.cell_contents = method
+    wrapper.__dict__["__wrapped__"] = method

@@ -1,0 +1,149 @@
+"""The layers that a live layer owns, and the way to each of them.
+
+A *route* leads from a layer to one below it: attribute names, then indices or keys where the
+attribute holds lists, tuples or dicts. It does not depend on layer names, which Keras numbers anew
+in every process, nor on classes, so that it is the same before and after a conversion and after
+loading.
+
+Where the variables of a live model belong, when it runs on several devices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional
+
+
+def scope_of(model: Layer) -> AbstractContextManager[Any]:
+    """Returns the scope of the `tf.distribute` strategy that a model was made in.
+
+    Variables that a conversion adds have to be in every replica, as the model's own are: one `u`
+    for all would be moved by each of them in turn.
+
+    Args:
+        model: A live model; what is no model, or was made by itself, has no such scope.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    scope: AbstractContextManager[Any] = strategy.scope() if strategy else nullcontext()
+    return scope
+
+
+Layer = Any
+"""A `keras.layers.Layer`; keras has no types."""
+
+Route = tuple[str | int, ...]
+
+COMPILED = ("train_function", "test_function", "predict_function", "generate_function")
+"""Where models keep functions that were traced with the layers of that time; the last one is
+keras-hub's."""
+
+_GRAPH = ("layers",)
+_HIDDEN = {"_functional"}  # a Sequential's own graph of its layers
+_BOOKS = "_self_"  # TensorFlow's account of the objects in an object
+
+
+def has_graph(layer: Layer) -> bool:
+    """Whether the layer lists its layers itself, as Sequential and Functional models do."""
+    return isinstance(layer, Functional | keras.Sequential)
+
+
+def children(layer: Layer) -> Iterator[tuple[Route, Layer]]:
+    """Yields the layers that a layer owns, with their routes; some perhaps more than once.
+
+    The layers of a graph come first, in its order; then public attributes by name, then private
+    ones, as Keras' own saving walks; then what Keras tracks but no attribute shows, such as sets.
+    """
+    if has_graph(layer):
+        # Without the input layer of a Sequential, which comes with its first build.
+        for index, child in enumerate(layer.layers):
+            yield (*_GRAPH, index), child
+    for name, value in _attributes(layer):
+        for route, child in _inside(value, (name,), set()):
+            yield route, child
+    for index, child in enumerate(layer._layers):  # noqa: SLF001 -- no public name has all of them
+        if not has_graph(layer) or not isinstance(child, keras.layers.InputLayer):
+            yield ("_layers", index), child
+
+
+def descendants(root: Layer) -> Iterator[tuple[Route, Layer]]:
+    """Yields every layer below `root` once, parents first, with its route from `root`."""
+    seen = {id(root)}
+    stack = [children(root)]
+    routes: list[Route] = [()]
+    while stack:
+        for route, child in stack[-1]:
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield (*routes[-1], *route), child
+                routes.append((*routes[-1], *route))
+                stack.append(children(child))
+                break
+        else:
+            stack.pop()
+            routes.pop()
+
+
+def follow(root: Layer, route: Route) -> tuple[Layer, Route]:
+    """Returns the last layer that there is on the way, and the rest of the route from there."""
+    layer, rest, at = root, route, root
+    for index, step in enumerate(route):
+        found = _step(at, step)
+        if found is None:
+            break
+        at = found
+        if isinstance(at, keras.layers.Layer):
+            layer, rest = at, route[index + 1 :]
+    return layer, rest
+
+
+def _step(at: Any, step: str | int) -> Any:
+    if isinstance(at, keras.layers.Layer):
+        if step in _GRAPH and has_graph(at):
+            return at.layers
+        return dict(_attributes(at)).get(str(step)) if step != "_layers" else at._layers  # noqa: SLF001
+    if isinstance(at, dict):
+        return at.get(step) if isinstance(step, str) else _item(list(at.values()), step)
+    return _item(at, step) if isinstance(at, list | tuple) else None
+
+
+def _item(values: Any, index: str | int) -> Any:
+    return values[index] if isinstance(index, int) and 0 <= index < len(values) else None
+
+
+def _attributes(layer: Layer) -> list[tuple[str, Any]]:
+    """Returns the attributes of the object itself; properties would run the user's code."""
+    own = vars(layer)
+    values = {**own, **own.get("_modules", {})}  # where PyTorch's modules keep theirs
+    names = [
+        name
+        for name in values
+        if name not in _base() and name not in _HIDDEN and not name.startswith(_BOOKS)
+    ]
+    return [(name, values[name]) for name in sorted(names, key=lambda name: (name[0] == "_", name))]
+
+
+@functools.cache
+def _base() -> frozenset[str]:
+    """The attributes that every layer has; a name of its own keeps Keras' numbering as it is."""
+    return frozenset(vars(keras.layers.Layer(name="snconvert")))
+
+
+def _inside(value: Any, route: Route, seen: set[int]) -> Iterator[tuple[Route, Layer]]:
+    if isinstance(value, keras.layers.Layer):
+        yield route, value
+    elif isinstance(value, list | tuple | dict) and id(value) not in seen:
+        seen.add(id(value))
+        if isinstance(value, dict):
+            items = [
+                (key if isinstance(key, str) else index, item)
+                for index, (key, item) in enumerate(value.items())
+            ]
+        else:
+            items = list(enumerate(value))
+        for step, item in items:
+            yield from _inside(item, (*route, step), seen)

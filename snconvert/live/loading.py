@@ -1,0 +1,269 @@
+"""Opening files in memory: looked through first, then loaded by Keras; and writing them."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import keras
+from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
+
+from snconvert.archive.source import open_source, unchanged
+from snconvert.config import strict_json
+from snconvert.config.references import foreign_objects, is_legacy
+from snconvert.config.safety import Finding, layer_name, vet
+from snconvert.config.tree import MODELS
+from snconvert.config.versions import keras_version
+from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
+from snconvert.errors import OptionError, SourceError, counted, printable, quoted
+from snconvert.live.internals.walk import Layer
+from snconvert.sandbox.worker import Worker
+from snconvert.weights import h5
+from snconvert.weights.extent import Extent
+
+_NOISE = (
+    "compiled metrics have yet to be built",  # Keras says so of every legacy file
+    "__array__ implementation doesn't accept a copy keyword",  # numpy, of Keras' variables
+)
+_KERAS_3 = (3, 0)
+_LISTED = 5
+_TEXTS = {"model_config", "training_config"}
+_SECONDS, _BYTES_PER_SECOND = 10.0, 50e6  # what HDF5 may take, before a file counts as damaged
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Imports the modules that register a file's custom classes.
+
+    Args:
+        names: Their names; they are looked for in the current folder too.
+
+    Raises:
+        OptionError: One cannot be imported.
+    """
+    for name in names:
+        _import(name)
+
+
+def _import(name: str) -> None:
+    here = os.getcwd()
+    if here not in sys.path:
+        # A command that is installed has its own folder there, not the user's.
+        sys.path.append(here)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        raise OptionError(
+            f"the module {printable(name)!r} cannot be imported: {quoted(error)}",
+            "Check --import; the module is looked for in the current folder too",
+        ) from error
+
+
+def load(source: str) -> tuple[Layer, list[str]]:
+    """Loads a file with Keras, after what it consists of has been looked through.
+
+    HDF5 crashes and hangs on some damaged files, so all of it is read once in a guarded process;
+    the configuration is vetted as on the file carrier.
+
+    Args:
+        source: A `.keras` file, an unzipped folder, or a legacy whole-model HDF5 file.
+
+    Returns:
+        The model, and what could not be carried over.
+
+    Raises:
+        SourceError: It cannot be loaded; the message says why.
+    """
+    with unchanged(source):
+        legacy = _is_hdf5(source)
+        held = _check_legacy(source) if legacy else _check(source)
+        loader = load_model_from_hdf5 if legacy else keras.saving.load_model
+        with _listening() as told:
+            try:
+                return loader(source, safe_mode=True), told
+            except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
+                first = error
+        with _listening() as told:
+            try:
+                model = loader(source, compile=False, safe_mode=True)
+            except Exception as error:
+                raise _refusal(held, error) from error
+    lost = "the loss, the metrics and the optimizer could not be carried over"
+    why = summary(first).rstrip(".")
+    return model, [f"{lost} ({why}); compile the result before you train it", *told]
+
+
+class _Held(NamedTuple):
+    """What a file holds that Keras may refuse.
+
+    Attributes:
+        config: The parsed configuration.
+        findings: The layers that run code of their own.
+        version: Which Keras wrote it, if it says so.
+        legacy: Whether it is a legacy HDF5 file.
+    """
+
+    config: Any
+    findings: list[Finding]
+    version: tuple[int, int] | None
+    legacy: bool
+
+
+def _refusal(held: _Held, error: Exception) -> SourceError:
+    """Returns the error for a file that Keras does not load: the cause, and the way out of it."""
+    if held.findings:
+        finding = held.findings[0]
+        way = "use snconvert.apply on it"
+        if not held.legacy:
+            way += "; without --import it is converted and the layer carried over, not run"
+        return SourceError(
+            f"Keras does not load it in its safe mode: {finding.what}",
+            f"If you trust the file, load it in Python with safe_mode=False and {way}",
+            path=finding.path,
+            class_name=finding.class_name,
+        )
+    missing = _unregistered(held.config)
+    if missing:
+        names = [printable(name) for name in missing]
+        modules = [printable(module) for module in dict.fromkeys(missing.values()) if module]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        return SourceError(
+            f"Keras does not know {', '.join(names[:_LISTED])}{more}",
+            "Name the modules that register the user's own classes and functions with --import"
+            + (f" (by the file: {', '.join(modules[:_LISTED])})" if modules else ""),
+        )
+    fix = (
+        "keras.saving.load_model fails on it, too: convert the model with snconvert.apply in the"
+        " code that builds it"
+    )
+    if held.legacy or (held.version is not None and held.version < _KERAS_3):
+        fix = REBUILD
+    return SourceError(f"Keras cannot load it: {summary(error)}", fix)
+
+
+def _unregistered(config: Any) -> dict[str, str | None]:
+    """Returns what no module here has registered: the user's classes and functions by name.
+
+    With each comes the module that the file names, if it names one.
+    """
+    named = dict(foreign_objects(config))
+    stack = [config]
+    while stack:  # of legacy files, where a class of Keras is a bare name
+        value = stack.pop()
+        if isinstance(value, dict):
+            name = value.get("class_name")
+            if is_legacy(value) and isinstance(name, str) and layer_name(value) is not None:
+                named |= {} if hasattr(keras.layers, name) or name in MODELS else {name: None}
+            value = list(value.values())
+        stack += [child for child in value if isinstance(child, dict | list)]
+    registered = keras.saving.get_registered_object
+    return {name: module for name, module in named.items() if registered(name) is None}
+
+
+def metadata_of(source: str) -> Any:
+    """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
+    if _is_hdf5(source):
+        return None
+    with open_source(source) as opened:
+        raw = opened.metadata
+        return None if raw is None else strict_json.loads(raw, "metadata.json")
+
+
+def save(model: Layer, path: str) -> None:
+    """Saves a live model to a file of our own.
+
+    Raises:
+        OptionError: Keras cannot save it.
+    """
+    try:
+        model.save(path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise OptionError(
+            f"Keras cannot save the model {printable(model.name)!r}: {summary(error)}",
+            "Give its custom classes a get_config, as Keras needs it to save them",
+        ) from error
+
+
+def _is_hdf5(source: str) -> bool:
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(HDF5)) == HDF5
+    except OSError:
+        return False  # a folder, or nothing; opening it says what
+
+
+def _check(source: str) -> _Held:
+    metadata = None
+    with open_source(source) as opened, Worker() as worker:
+        config = strict_json.loads(opened.config, "config.json")
+        findings = vet(config)
+        if opened.metadata is not None:
+            metadata = strict_json.loads(opened.metadata, "metadata.json")
+        opened.check_weights()
+        worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
+    return _Held(config, findings, keras_version(metadata), legacy=False)
+
+
+def _check_legacy(source: str) -> _Held:
+    with open(source, "rb") as file, Worker() as worker:
+        size = os.fstat(file.fileno()).st_size
+        extent = Extent(file.fileno(), 0, size)
+        try:
+            texts = worker.call(h5.read_whole, extent, seconds=_deadline(size))
+        except SourceError as error:
+            what = error.what.replace("model.weights.h5", "the file")
+            raise SourceError(what, error.fix) from error
+        if "model_config" not in texts:
+            raise weights_only(extent.pread(HEAD, 0))
+    parsed = {
+        name: strict_json.loads(texts[name].encode("utf-8", "surrogateescape"), name)
+        for name in sorted(_TEXTS & texts.keys())
+    }
+    findings = [finding for tree in parsed.values() for finding in vet(tree)]
+    version = keras_version({"keras_version": texts.get("keras_version")})
+    return _Held(parsed["model_config"], findings, version, legacy=True)
+
+
+def _deadline(size: int) -> float:
+    return _SECONDS + size / _BYTES_PER_SECOND
+
+
+def summary(error: Exception) -> str:
+    """Returns the first line of an error, and the second where the first announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if lines[0].endswith(":") and len(lines) > 1:
+        return quoted(f"{lines[0]} {lines[1]}")
+    return quoted(lines[0])
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collects what Keras warns of, and what it only logs."""
+    told: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                told.append(record.getMessage())
+
+    handler, logger = Handler(), logging.getLogger("absl")
+    propagate, others = logger.propagate, logger.handlers[:]
+    logger.handlers[:], logger.propagate = [handler], False
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield told
+    finally:
+        logger.handlers[:], logger.propagate = others, propagate
+    told += [str(item.message) for item in caught]
+    lines = [" ".join(line.split()) for line in told]
+    told[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))

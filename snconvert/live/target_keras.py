@@ -1,0 +1,124 @@
+"""Target `keras` in memory: through a file, as the wrapper is another object than the layer.
+
+What a file holds after it, the model that comes back holds: both carriers agree by construction.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from snconvert.core.report import Report
+from snconvert.errors import SnconvertError, UnsupportedError
+from snconvert.files.convert import convert_file, inspect_file
+from snconvert.files.undo import Verb, undo_file
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.internals.saved_owners import holds_its_layers, original_class
+from snconvert.live.internals.walk import Layer, descendants, scope_of
+from snconvert.live.loading import load, save
+from snconvert.planning.recipe import Recipe
+
+
+def has_wrappers(model: Layer) -> bool:
+    """Whether Keras' own `SpectralNormalization` is around a layer of the model."""
+    cls = keras.layers.SpectralNormalization
+    return any(type(layer) is cls for _, layer in descendants(model))
+
+
+def wrap(
+    model: Layer,
+    made: Recipe,
+    rules: Iterable[KernelRule] = (),
+    *,
+    dry_run: bool = False,
+    lenient: bool = False,
+    in_place: bool = False,
+) -> tuple[Layer, Report]:
+    """Puts layers of a live model into the wrapper.
+
+    Args:
+        model: A live model.
+        made: Which layers.
+        rules: Rows to use beside `RULES`.
+        dry_run: Report only.
+        lenient: With `dry_run`: take layers that cannot be converted as they are.
+        in_place: Is refused.
+
+    Raises:
+        SnconvertError: It cannot be done.
+    """
+
+    def work(source: str, output: str | None) -> Report:
+        if lenient:
+            return inspect_file(source, made, rules=rules)
+        return convert_file(source, output, made, rules=rules, dry_run=dry_run)
+
+    return _by_file(model, work, dry_run=dry_run, in_place=in_place)
+
+
+def unwrap(
+    verb: Verb,
+    model: Layer,
+    made: Recipe,
+    *,
+    dry_run: bool = False,
+    in_place: bool = False,
+    metadata: Any = None,
+) -> tuple[Layer, Report]:
+    """Takes layers of a live model out of the wrapper, and turns spectral ones into plain ones.
+
+    Args:
+        verb: `bake` or `remove`.
+        model: A live model.
+        made: Which layers.
+        dry_run: Report only.
+        in_place: Is refused.
+        metadata: The `metadata.json` of the file that the model is from.
+
+    Raises:
+        SnconvertError: It cannot be done.
+    """
+    return _by_file(
+        model,
+        lambda source, output: undo_file(verb, source, output, made, metadata=metadata),
+        dry_run=dry_run,
+        in_place=in_place,
+    )
+
+
+def _by_file(
+    model: Layer,
+    work: Callable[[str, str | None], Report],
+    *,
+    dry_run: bool,
+    in_place: bool,
+) -> tuple[Layer, Report]:
+    if in_place:
+        raise UnsupportedError(
+            "keras' SpectralNormalization is another object than the layer inside, so a model"
+            " cannot change in place",
+            "Leave out in_place",
+        )
+    if not holds_its_layers(model):
+        raise UnsupportedError(
+            f"the code of {original_class(model).__name__} makes its layers, and would make them"
+            " without keras' SpectralNormalization when the model is loaded",
+            "Choose target layer, or put the wrapper around them in that code",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = (os.path.join(folder, f"{name}.keras") for name in ("before", "after"))
+        save(model, source)
+        try:
+            report = work(source, None if dry_run else output)
+            with scope_of(model):
+                result, told = (model, []) if dry_run else load(output)
+        except SnconvertError as error:
+            error.file = None  # a name that nobody knows
+            raise
+    said: dict[str, Any] = {"source": model.name, "output": None}
+    return result, replace(report, **said, warnings=(*report.warnings, *told))

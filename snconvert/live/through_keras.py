@@ -1,0 +1,298 @@
+"""Files that only Python code can open: through Keras into memory, converted there, and saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, Any
+
+import keras
+from keras.src.saving import saving_lib
+
+from snconvert.archive.atomic import new_file, new_folder, writing
+from snconvert.archive.output import check_output
+from snconvert.archive.source import unchanged
+from snconvert.config.references import OURS, needs
+from snconvert.core.report import Report
+from snconvert.errors import OptionError, OutputError, located, printable
+from snconvert.files.undo import Verb
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.convert import convert, plan_of
+from snconvert.live.internals.walk import Layer
+from snconvert.live.loading import import_modules, load, metadata_of, summary
+from snconvert.live.target_keras import has_wrappers
+from snconvert.live.undo import undo
+from snconvert.planning.recipe import Recipe
+from snconvert.planning.record import record, with_record, without_layers
+
+_CHUNK = 1 << 20
+_DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
+_OURS = ("keras", "snconvert")  # which whoever loads the result imports anyway
+_CONFIG, _METADATA = "config.json", "metadata.json"
+
+
+def apply_through_keras(
+    source: str,
+    output: str | None,
+    made: Recipe,
+    imports: Iterable[str] = (),
+    *,
+    rules: Iterable[KernelRule] = (),
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+    lenient: bool = False,
+) -> Report:
+    """Converts a file by loading it with Keras, converting the live model, and saving that.
+
+    Args:
+        source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
+        output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
+            `dry_run`.
+        made: What to convert and how.
+        imports: Modules that register the file's custom classes, beside those of `made`.
+        rules: Rows to use beside `RULES`.
+        dry_run: Measure and report, write nothing.
+        force: Replace an existing output.
+        in_place: `output` is the source itself.
+        lenient: With `dry_run`: take layers that cannot be converted as they are.
+
+    Returns:
+        The report; its warnings say what could not be carried over.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+
+    def work(model: Layer, _: Any) -> tuple[Layer, Report]:
+        if dry_run or output is None:
+            return model, plan_of(model, made, rules, lenient=lenient)
+        return convert(model, made, rules=rules, in_place=made.target != "keras")
+
+    modules = (*made.imports, *imports)
+    import_modules(modules)
+    return _through_keras(
+        source,
+        None if dry_run else output,
+        work,
+        lambda report, metadata: with_record(
+            metadata, record(made, report.layers, _digest(source), _factors(made, report))
+        ),
+        modules,
+        force=force,
+        in_place=in_place,
+    )
+
+
+def undo_through_keras(
+    verb: Verb,
+    source: str,
+    output: str | None,
+    made: Recipe,
+    *,
+    force: bool = False,
+    in_place: bool = False,
+) -> Report:
+    """Bakes a file, or undoes its conversion, by loading and saving it with Keras.
+
+    Args:
+        verb: `bake` or `remove`.
+        source: As for `apply_through_keras`.
+        output: Where the result goes; `None`: nowhere, only the report is wanted.
+        made: Which layers; its `imports` register the file's custom classes.
+        force: Replace an existing output.
+        in_place: `output` is the source itself.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+
+    def work(model: Layer, metadata: Any) -> tuple[Layer, Report]:
+        return undo(
+            verb,
+            model,
+            made,
+            in_place=not has_wrappers(model),
+            dry_run=output is None,
+            metadata=metadata,
+            measured=True,
+        )
+
+    import_modules(made.imports)
+    return _through_keras(
+        source,
+        output,
+        work,
+        lambda report, metadata: without_layers(
+            metadata, {layer.path for layer in report.layers if layer.status == "converted"}
+        ),
+        made.imports,
+        force=force,
+        in_place=in_place,
+    )
+
+
+def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
+    """Returns what the kernels in Keras' wrapper were multiplied by; a constraint holds its own."""
+    if made.target != "keras":
+        return {}
+    done = [layer for layer in report.layers if layer.status == "converted"]
+    return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
+
+
+def _holds_ours(model: Layer) -> bool:
+    """Whether Keras needs this package to load a model."""
+    return OURS in needs(keras.saving.serialize_keras_object(model))
+
+
+def _through_keras(
+    source: str,
+    output: str | None,
+    work: Callable[[Layer, Any], tuple[Layer, Report]],
+    recorded: Callable[[Report, Any], Any],
+    modules: Iterable[str],
+    *,
+    force: bool,
+    in_place: bool,
+) -> Report:
+    started = time.perf_counter()
+    folder = os.path.isdir(source)
+    with located(file=source):
+        if output is not None:
+            if not folder and not output.endswith(".keras"):
+                raise OptionError(
+                    f"the output is {printable(output)!r}, but Keras writes .keras files",
+                    "Give an output that ends in .keras",
+                )
+            check_output(source, output, force=force, in_place=in_place)
+        with unchanged(source):
+            model, told = load(source)
+            metadata = metadata_of(source)
+            model, report = work(model, metadata)
+            if output is not None:
+                metadata = recorded(report, metadata)
+        if output is not None:
+            own = metadata.get("snconvert") if isinstance(metadata, dict) else None
+            _save(model, output, own, folder, force or in_place)
+    return replace(
+        report,
+        source=source,
+        output=output,
+        bytes=_size(source if output is None else output),
+        seconds=time.perf_counter() - started,
+        warnings=(*told, *report.warnings),
+        needs=(
+            *([OURS] if output and _holds_ours(model) else []),
+            *(f"`import {printable(name)}`" for name in modules if name not in _OURS),
+        ),
+    )
+
+
+def _save(
+    model: Layer, output: str, made: dict[str, Any] | None, folder: bool, force: bool
+) -> None:
+    with writing(output):
+        real = os.path.realpath(output)
+        if folder:
+            with new_folder(real, force) as place, _saving():
+                saving_lib.save_model(model, place, zipped=False)
+                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
+                _change(os.path.join(place, _CONFIG), _numbered)
+                for path, _, names in os.walk(place):
+                    for name in names:
+                        _change(os.path.join(path, name), None)
+            return
+        # Keras' file has no name, so that nothing of it can be left behind.
+        with (
+            tempfile.TemporaryFile(dir=os.path.dirname(real)) as plain,
+            new_file(real, force) as descriptor,
+            os.fdopen(os.dup(descriptor), "w+b") as target,
+        ):
+            with _saving():
+                saving_lib.save_model(model, plain)
+            _rewrite(plain, target, made)
+
+
+def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
+    """Changes a file, if that is wanted, and flushes it to the disk."""
+    with open(path, "r+b") as file:
+        if change is not None:
+            content = change(file.read())
+            file.seek(0)
+            file.truncate()
+            file.write(content)
+            file.flush()
+        os.fsync(file.fileno())
+
+
+def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None) -> None:
+    """Copies the archive, with what is added to its metadata and without the times."""
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.infolist():
+            info = zipfile.ZipInfo(member.filename, _DATE)
+            info.external_attr = 0o600 << 16
+            if member.filename == _METADATA:
+                new.writestr(info, _with_record(old.read(member), record))
+                continue
+            if member.filename == _CONFIG:
+                new.writestr(info, _numbered(old.read(member)))
+                continue
+            info.file_size = member.file_size
+            with old.open(member) as reader, new.open(info, "w") as writer:
+                while chunk := reader.read(_CHUNK):
+                    writer.write(chunk)
+
+
+def _with_record(metadata: bytes, record: dict[str, Any] | None) -> bytes:
+    kept = json.loads(metadata)
+    kept.pop("date_saved", None)
+    own = {} if record is None else {"snconvert": record}
+    return json.dumps({**kept, **own}).encode()
+
+
+def _numbered(config: bytes) -> bytes:
+    """Numbers shared objects in their order, where Keras writes their addresses in memory."""
+    numbers: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
+
+    return re.sub(r'("shared_object_id": )(\d+)', number, config.decode()).encode()
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OutputError(
+            f"Keras cannot save the converted model: {summary(error)}",
+            "Give its custom classes a get_config, as Keras needs it to save them",
+        ) from error
+
+
+def _digest(source: str) -> str | None:
+    if not os.path.isfile(source):
+        return None
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(output: str) -> int:
+    if not os.path.isdir(output):
+        return os.path.getsize(output)
+    return sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(output)
+        for name in names
+    )

@@ -1,0 +1,1 @@
+"""What will be done to each layer, for files and for live models alike."""

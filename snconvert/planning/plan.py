@@ -1,0 +1,342 @@
+"""What will be done to each layer, and why not: the plan that every command speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from snconvert.config import constraint_entry
+from snconvert.config.dtype_policies import policies, quantization
+from snconvert.config.tree import CONTAINERS, Node
+from snconvert.core.report import more_with, option_for
+from snconvert.core.settings import Settings
+from snconvert.errors import SelectionError, UnsupportedError, printable
+from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import SPECTRAL
+from snconvert.planning.recipe import REGEX, Recipe, expression
+
+_LISTED = 12
+_REASONS = 4
+_SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
+
+
+class Step(NamedTuple):
+    """A layer that will be converted, by which rule and how."""
+
+    node: Node
+    rule: KernelRule
+    settings: Settings
+
+
+class Skip(NamedTuple):
+    """A layer that stays as it is.
+
+    Attributes:
+        node: The layer.
+        reason: Why.
+        rule: The rule that covers it, if its kernel is known all the same.
+        spectral: Whether it is converted already.
+        obstacle: Whether it was selected, but cannot be converted.
+        again: Whether it is another place of a layer that is listed before.
+        kind: The kind that has to be selected for the layer to be converted, if that is all.
+        bound: The bound of one that is converted already, unless its mode has none.
+    """
+
+    node: Node
+    reason: str
+    rule: KernelRule | None = None
+    spectral: bool = False
+    obstacle: bool = False
+    again: bool = False
+    kind: str | None = None
+    bound: float | None = None
+
+    @property
+    def path(self) -> str:
+        """The layer's path; a layer in Keras' own wrapper goes by the wrapper's."""
+        wrapper = _wrapper_of(self.node)
+        return (wrapper or self.node).path
+
+
+class Plan(NamedTuple):
+    """One outcome per layer, in the order of the file; containers are not listed."""
+
+    outcomes: tuple[Step | Skip, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The layers to convert."""
+        return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Step))
+
+
+def make_plan(
+    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, looks: bool = False
+) -> Plan:
+    """Returns the plan for a model.
+
+    Layers that are quantised or have LoRA adapters are skipped with the reason; the recipe may not
+    name one by its very path.
+
+    Args:
+        root: The model.
+        recipe: The options.
+        rules: The rows to use, by class name.
+        looks: Whether one only looks, and may name any layer.
+
+    Raises:
+        SelectionError: A pattern matches no layer.
+        UnsupportedError: A layer that is quantised or has LoRA adapters is named.
+    """
+    leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
+    selection = Selection(recipe, [node for node in root.walk() if node.path])
+    outcomes = [_outcome(node, recipe, rules, selection, looks=looks) for node in leaves]
+    named = {*recipe.only, *(override.match for override in recipe.overrides)}
+    for outcome in outcomes:
+        node = outcome.node
+        if isinstance(outcome, Skip) and outcome.obstacle and node.path in named and not looks:
+            raise UnsupportedError(
+                outcome.reason,
+                "Merge or undo it in Keras first, or do not name the layer",
+                path=node.path,
+                class_name=node.class_name,
+            )
+    return Plan(tuple(outcomes))
+
+
+def is_leaf(node: Node) -> bool:
+    """Whether the plan lists the node: everything but the containers that were opened."""
+    if node.spectral:
+        return True
+    return node.builtin not in CONTAINERS
+
+
+def is_wrapper(node: Node) -> bool:
+    """Whether a node is Keras' own `SpectralNormalization` around a layer."""
+    return node.builtin == "SpectralNormalization" and bool(node.children)
+
+
+def _outcome(
+    node: Node,
+    recipe: Recipe,
+    rules: Mapping[str, KernelRule],
+    selection: Selection,
+    *,
+    looks: bool,
+) -> Step | Skip:
+    rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
+    already = _already(node)
+    if already is not None:
+        target, reason, have = already
+        row = SPECTRAL.get(node.spectral) if node.spectral else rule
+        asked = row is None or row.kind in recipe.kinds
+        # Who only looks, or leaves the layer out, has asked for no other settings.
+        if asked and not looks and selection.why_excluded(node) is None:
+            reason += _other(have, target, selection.settings(node), recipe.target)
+        bound = have.get("bound", 1.0)
+        known = have.get("mode") != "gain" and isinstance(bound, int | float)
+        return Skip(node, reason, row, spectral=True, bound=float(bound) if known else None)
+    if rule is None:
+        return Skip(node, _no_rule(node))
+    excluded = selection.why_excluded(node)
+    if excluded:
+        return Skip(node, excluded, rule)
+    if node.first is not None:
+        return Skip(node, f"the same layer as {printable(node.first.path)}", again=True)
+    selected, obstacle = rule.kind in recipe.kinds, unsupported(node)
+    if obstacle:
+        return Skip(node, obstacle, rule, obstacle=selected)
+    if not selected:
+        reason = f"kind {rule.kind} is not selected ({option_for([rule.kind])})"
+        return Skip(node, reason, rule, kind=rule.kind)
+    return Step(node, rule, selection.settings(node))
+
+
+def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str | None]) -> Plan:
+    """Returns a plan with the reasons for layers that a target cannot convert.
+
+    Args:
+        plan: A plan.
+        why_not: Returns why it cannot do so with a layer of that rule, or `None`.
+    """
+
+    def seen(outcome: Step | Skip) -> Step | Skip:
+        rule = outcome.rule
+        if rule is None or not (isinstance(outcome, Step) or outcome.kind):
+            return outcome
+        reason = why_not(outcome, rule)
+        return outcome if reason is None else Skip(outcome.node, reason, rule)
+
+    return Plan(tuple(map(seen, plan.outcomes)))
+
+
+def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
+    """Returns the error for a plan without a step, which says why there is none and what to do.
+
+    Args:
+        plan: The plan.
+        python: Whether options are named as in Python, not as on the command line.
+    """
+    skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
+    done = [skip for skip in skips if skip.spectral and skip.node.first is None]
+    left = [skip for skip in skips if not skip.spectral and (skip.rule or skip.node.opaque)]
+    why, fixes = _reasons(left), []
+    if done:
+        what = "nothing left to convert"
+        count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
+        why = "; ".join(filter(None, [f"{count} ({_reasons(done)})", why]))
+        fixes.append(
+            f"{'snconvert.remove' if python else '`snconvert remove`'} undoes that, to convert in"
+            " another way"
+        )
+    elif left and all(skip.obstacle for skip in left):
+        what = "nothing that can be converted"
+        fixes.append("Convert the model before it is quantised or given adapters")
+    else:
+        what = "nothing to convert"
+    ways = more_with([skip.kind for skip in skips if skip.kind], 0)
+    if ways:
+        fixes.append(f"Other layers convert: {', '.join(ways)}")
+    see = "snconvert.inspect" if python else "`snconvert inspect`"
+    options = "kinds, only and exclude" if python else "--kinds, --only and --exclude"
+    fixes.append(f"See {see} for every layer, and {options}")
+    return SelectionError(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
+
+
+def _reasons(skips: Sequence[Skip]) -> str:
+    """Returns each reason with the first layer that it holds for."""
+    reasons: dict[str, str] = {}
+    for skip in skips:
+        reasons.setdefault(skip.reason, printable(skip.path))
+    return "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:_REASONS])
+
+
+def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:
+    """Returns the target, the reason and the options of a layer that is normalised already."""
+    if node.spectral:
+        return "layer", "spectral already", node.config
+    wrapper = _wrapper_of(node)
+    if wrapper is not None:
+        rounds = wrapper.config.get("power_iterations")
+        have = {"mode": "hard", "bound": 1.0, "power_iterations": rounds, "norm": "matrix"}
+        return "keras", "normalised already by keras' SpectralNormalization", have
+    for _, options in constraint_entry.found_in(node.config):
+        have = {"norm": "matrix", **options}
+        return "constraint", "normalised already by its constraint", have
+    return None
+
+
+def _wrapper_of(node: Node) -> Node | None:
+    """Returns Keras' own wrapper around a layer, if it is in one."""
+    parent = node.parent
+    return parent if parent is not None and is_wrapper(parent) else None
+
+
+def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
+    """Returns in what a normalised layer is not what is wanted, and the way there."""
+    named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
+    named |= {name: (have.get(name), getattr(wanted, name)) for name in _SETTINGS}
+    other = [
+        f"{name} {printable(is_)}, not {want}"
+        for name, (is_, want) in named.items()
+        if is_ is not None and is_ != want
+    ]
+    return f", with {', '.join(other)}: `remove` or `bake` it first to change that" if other else ""
+
+
+def _no_rule(node: Node) -> str:
+    if node.own_entry is not node.entry:
+        return "opaque: a custom class with converted layers, which --import shows"
+    if node.opaque:
+        return "opaque: a custom class, carried over untouched"
+    return f"no rule for {node.class_name}"
+
+
+def unsupported(node: Node) -> str | None:
+    """Returns why the layer's kernel is none that can be normalised, or `None`."""
+    config = node.config
+    if config.get("lora_rank"):
+        return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
+    for policy in policies(config.get("dtype")):
+        if (problem := quantization(policy)) is not None:
+            return problem
+    if config.get("quantization_config") is not None:
+        return "quantized layers are not supported"
+    return None
+
+
+class Selection:
+    """Patterns of a recipe, each of which must match something.
+
+    Args:
+        recipe: The recipe.
+        nodes: The layers there are.
+
+    Raises:
+        SelectionError: A pattern matches none of them.
+    """
+
+    def __init__(self, recipe: Recipe, nodes: Sequence[Node]) -> None:
+        self._recipe = recipe
+        self._matchers: dict[str, Callable[[str], bool]] = {}
+        self._places: dict[Node, list[Node]] = {}
+        for node in nodes:
+            self._places.setdefault(node.first or node, []).append(node)
+        patterns = (*recipe.only, *recipe.exclude, *(item.match for item in recipe.overrides))
+        for pattern in patterns:
+            matches = self._matchers[pattern] = _matcher(pattern)
+            if not any(matches(node.path) for node in nodes):
+                paths = [printable(node.path) for node in nodes if is_leaf(node)]
+                more = f", ... ({len(paths)} in all)" if len(paths) > _LISTED else ""
+                raise SelectionError(
+                    f"the pattern {pattern!r} matches no layer",
+                    f"The layers are {', '.join(paths[:_LISTED])}{more}",
+                )
+
+    def _matches(self, pattern: str, node: Node) -> bool:
+        """A pattern that matches a container holds for everything inside.
+
+        What stands in several places is one: what holds in one of them holds in all.
+        """
+        matches = self._matchers[pattern]
+        above = [node]
+        seen = set()  # shared layers in shared models have more places than one cares to walk
+        while above:
+            at = above.pop()
+            at = at.first or at
+            if at in seen:
+                continue
+            seen.add(at)
+            for place in self._places.get(at, ()):  # the root is in none
+                if matches(place.path):
+                    return True
+                if place.parent is not None:
+                    above.append(place.parent)
+        return False
+
+    def why_excluded(self, node: Node) -> str | None:
+        """Returns why the recipe leaves the layer out, or `None`."""
+        recipe = self._recipe
+        for pattern in recipe.exclude:
+            if self._matches(pattern, node):
+                return f"excluded by {pattern!r}"
+        if recipe.only and not any(self._matches(pattern, node) for pattern in recipe.only):
+            return "not matched by --only"
+        if recipe.select is not None and not recipe.select(node.path, node.class_name):
+            return "not selected"
+        return None
+
+    def settings(self, node: Node) -> Settings:
+        """Returns how the layer is to be normalised."""
+        settings = self._recipe.settings
+        for override in self._recipe.overrides:
+            if self._matches(override.match, node):
+                settings = replace(settings, **override.changes)
+        return settings
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    compiled = expression(pattern)
+    if pattern.startswith(REGEX):
+        return lambda path: compiled.search(path) is not None
+    return lambda path: compiled.match(path) is not None

@@ -1,0 +1,276 @@
+"""The options of a conversion, from the command line, from Python or from a TOML file.
+
+A file names options as the flags do; each `[[layer]]` table has a `match` pattern and settings of
+its own for the layers that match, and where several match the later one wins.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snconvert.core.settings import TARGETS, Settings, choice
+from snconvert.errors import OptionError, located
+from snconvert.kinds.kernel_rule import KINDS
+
+Selector = Callable[[str, str], bool]
+"""A callable that gets a layer's path and class name and says whether to convert it."""
+
+REGEX = "re:"
+"""What a pattern begins with that is a regular expression."""
+
+_SETTINGS = ("mode", "bound", "power_iterations", "norm")
+_LISTS = ("kinds", "only", "exclude", "imports")
+_KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer", "certify"}
+
+
+class Override(NamedTuple):
+    """Settings of their own for the layers that a pattern matches.
+
+    Attributes:
+        match: The pattern.
+        changes: The fields of `Settings` that differ.
+    """
+
+    match: str
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what a conversion does.
+
+    Attributes:
+        target: What a converted layer becomes: `layer`, `keras` or `constraint`.
+        settings: How layers are normalised where no override says otherwise.
+        kinds: The families of layers to convert.
+        only: Patterns; where given, a layer must match one of them.
+        exclude: Patterns; a layer that matches one of them stays as it is.
+        select: A callable with the last word, or `None`.
+        overrides: Per-layer settings; where several match, the later one wins.
+        imports: Modules that register custom classes.
+        certify: Whether each sigma is to be proved.
+        kinds_chosen: Whether the user has said which kinds.
+    """
+
+    target: str = "layer"
+    settings: Settings = field(default_factory=Settings)
+    kinds: tuple[str, ...] = ("dense",)
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    select: Selector | None = None
+    overrides: tuple[Override, ...] = ()
+    imports: tuple[str, ...] = ()
+    certify: bool = False
+    kinds_chosen: bool = False
+
+    def __post_init__(self) -> None:
+        choice("target", self.target, TARGETS)
+        if type(self.certify) is not bool:
+            raise OptionError(f"certify is {self.certify!r}", "Give true or false")
+        for kind in self.kinds:
+            choice("kinds", kind, KINDS)
+        for pattern in (*self.only, *self.exclude):
+            expression(pattern)
+        for override in self.overrides:
+            expression(override.match)
+        for settings in self.all_settings():
+            _check_together(settings, self.target, certify=self.certify)
+
+    def looking_at_all(self) -> Recipe:
+        """Returns the recipe with all kinds, unless the user has said which."""
+        return self if self.kinds_chosen else replace(self, kinds=KINDS)
+
+    def all_settings(self) -> list[Settings]:
+        """Returns the settings that layers may have: the general ones, and those of overrides."""
+        changes = [override.changes for override in self.overrides]
+        return [self.settings, *(replace(self.settings, **each) for each in changes)]
+
+    def options(self) -> dict[str, Any]:
+        """Returns what `metadata.json` records: all that decides the output's bytes."""
+        return {
+            "target": self.target,
+            **{name: getattr(self.settings, name) for name in _SETTINGS},
+            "kinds": list(self.kinds),
+            "only": list(self.only),
+            "exclude": list(self.exclude),
+            "layer": [{"match": item.match, **item.changes} for item in self.overrides],
+            **({"certify": True} if self.certify else {}),
+        }
+
+
+def _check_together(settings: Settings, target: str, *, certify: bool) -> None:
+    """Raises `OptionError` for options of which each is right, but not with the others."""
+    mode, bound = settings.mode, settings.bound
+    if certify and settings.norm == "operator":
+        raise OptionError(
+            "what is proved is the norm of a matrix, and not that of an operator",
+            "Use --norm matrix, or leave out --certify",
+        )
+    if target != "layer" and settings.norm == "operator":
+        raise OptionError(
+            f"the target {target} knows the norm of the kernel's matrix only",
+            "Use --target layer, or --norm matrix",
+        )
+    if target == "keras" and (mode != "hard" or bound != 1.0):
+        raise OptionError(
+            f"Keras' own wrapper does mode hard with bound 1 only, not {mode} with bound {bound:g}",
+            "Use --target layer",
+        )
+    if target == "constraint" and mode == "gain":
+        raise OptionError(
+            "a constraint has no gamma, so that there is no mode gain",
+            "Use --mode hard or cap, or --target layer",
+        )
+
+
+def expression(pattern: str) -> re.Pattern[str]:
+    """Returns the regular expression of a pattern.
+
+    Globs match whole paths as in a shell, where `*` also crosses `/`; behind `re:` stands an
+    expression that is searched for.
+
+    Raises:
+        OptionError: It is no regular expression.
+
+    Example:
+        >>> bool(expression("encoder/*").match("encoder/block_1/dense"))
+        True
+    """
+    regex = pattern.startswith(REGEX)
+    try:
+        return re.compile(pattern.removeprefix(REGEX) if regex else fnmatch.translate(pattern))
+    except re.error as error:
+        raise OptionError(
+            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
+        ) from error
+
+
+def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe:
+    """Returns the recipe that a TOML file and options make; options win over the file.
+
+    Args:
+        file: The TOML file, or `None`.
+        **options: The fields of `Recipe` and `Settings`, and `conv=True` for the kind `conv`.
+            `None` means not given. `kinds` may be the string `all` or a comma-separated list;
+            `overrides` maps patterns to changes.
+
+    Raises:
+        OptionError: The file cannot be read, or an option has no such name or value.
+
+    Example:
+        >>> recipe(conv=True, mode="cap").kinds
+        ('dense', 'conv')
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if file is None:
+        return _made({}, given)
+    table = _read(Path(file))
+    try:
+        return _made(table, given)
+    except OptionError:
+        with located(file=str(file)):
+            _made(table, {})  # what is wrong in the file is said of the file
+        raise
+
+
+def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
+    table, given = dict(table), dict(given)
+    if "kinds" in given or given.get("conv"):
+        table = {key: value for key, value in table.items() if key not in {"kinds", "conv"}}
+    # What is given wins over all of the file, its single layers too.
+    overrides = [
+        Override(match, {key: value for key, value in changes.items() if key not in given})
+        for match, changes in map(_override, table.pop("layer", []))
+    ]
+    overrides += [
+        Override(match, _settings_only(changes))
+        for match, changes in dict(given.pop("overrides", {})).items()
+    ]
+    merged = {**table, **given}
+    conv = merged.pop("conv", False)
+    if not isinstance(conv, bool):
+        raise OptionError(f"conv is {conv!r}", "Give true or false")
+    chosen = conv or "kinds" in merged
+    kinds = _kinds(merged.pop("kinds", None), conv=conv)
+    settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
+    lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
+    unknown = sorted(merged.keys() - {"target", "select", "certify"})
+    if unknown:
+        raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
+    fields: dict[str, Any] = {**lists, **merged, "kinds_chosen": chosen}
+    return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **fields)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - few runs have a file
+
+    with located(file=str(path)):
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise OptionError(
+                f"the recipe cannot be read: {error.strerror}", "Check the path of --recipe"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise OptionError(f"the recipe is no TOML: {error}", "Correct it there") from error
+        table = {_field(key): value for key, value in table.items()}
+        unknown = sorted(table.keys() - _KEYS)
+        if unknown:
+            raise OptionError(
+                f"the recipe has an unknown entry {unknown[0]!r}",
+                f"Known are {', '.join(sorted(_KEYS - {'imports'} | {'import'}))}",
+            )
+        layers = table.get("layer", [])
+        if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
+            raise OptionError("`layer` is no list of tables", "Write each as [[layer]]")
+        return table
+
+
+def _field(key: str) -> str:
+    """Recipes may spell options as the command line does: `power-iterations`, `import`."""
+    name = key.replace("-", "_")
+    return "imports" if name == "import" else name
+
+
+def _override(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    changes = {_field(key): value for key, value in entry.items()}
+    match = changes.pop("match", None)
+    if not isinstance(match, str):
+        raise OptionError("a [[layer]] of the recipe has no `match`", 'Add match = "PATTERN"')
+    return match, _settings_only(changes)
+
+
+def _settings_only(changes: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(changes) - set(_SETTINGS))
+    if unknown:
+        raise OptionError(
+            f"an override has an unknown entry {unknown[0]!r}",
+            f"Known are {', '.join(_SETTINGS)}",
+        )
+    return dict(changes)
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, Sequence) or not all(isinstance(item, str) for item in values):
+        raise OptionError(f"{name} is {value!r}", "Give a list of texts")
+    return tuple(values)
+
+
+def _kinds(value: Any, *, conv: bool) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",")]
+    kinds = ("dense",) if value is None else _strings("kinds", value)
+    if "all" in kinds:
+        return KINDS
+    if conv and "conv" not in kinds:
+        kinds += ("conv",)
+    for kind in kinds:
+        choice("kinds", kind, (*KINDS, "all"))
+    return tuple(kind for kind in KINDS if kind in kinds)

@@ -1,0 +1,140 @@
+"""How a file was made: what `metadata.json` says under the key `snconvert`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
+
+from snconvert.core.report import LayerReport
+from snconvert.core.version import __version__
+from snconvert.planning.recipe import Recipe
+
+
+def record(
+    recipe: Recipe,
+    layers: Sequence[LayerReport],
+    sha256: str | None,
+    factors: Mapping[str, Mapping[str, float]] | None = None,
+    spellings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Returns version, options, the source's SHA-256 and the numbers of each converted layer.
+
+    Args:
+        recipe: The options.
+        layers: The report's layers.
+        sha256: Of the source, in hexadecimal; `None` where it has none.
+        factors: What the stored kernels of layers were multiplied by, by layer and kernel path;
+            `remove` divides by it.
+        spellings: Module and registered name of layers, by path, where they are not what Keras
+            writes today; `remove` and `bake` write them again.
+    """
+    factors, spellings = factors or {}, spellings or {}
+    return {
+        "version": __version__,
+        "command": "apply",
+        "options": recipe.options(),
+        "source_sha256": sha256,
+        "layers": {
+            layer.path: {
+                "class": layer.class_name,
+                "new_class": layer.new_class,
+                "sigma": layer.sigma,
+                "sigma_after": layer.sigma_after,
+                "residual": layer.residual,
+                **({"certified": list(layer.certified)} if layer.certified else {}),
+                **({"factors": dict(factors[layer.path])} if layer.path in factors else {}),
+                **({"plain": dict(spellings[layer.path])} if layer.path in spellings else {}),
+            }
+            for layer in layers
+            if layer.status == "converted"
+        },
+    }
+
+
+def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
+    """Returns `metadata.json` with how the file was made under `snconvert`; Keras ignores it."""
+    if not isinstance(metadata, dict):
+        metadata = {}
+    before = {"before": metadata["snconvert"]} if "snconvert" in metadata else {}
+    return {**metadata, "snconvert": {**made, **before}}
+
+
+def records(metadata: Any) -> Iterator[dict[str, Any]]:
+    """Yields how a file was made, step by step, the last one first.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    while isinstance(made, dict):
+        yield made
+        made = made.get("before")
+
+
+def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
+    """Returns what kernels were multiplied by, by layer and kernel path, as far as it was recorded.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for path, layer in _recorded_layers(metadata):
+        factors = layer.get("factors")
+        if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
+            found.setdefault(path, factors)
+    return found
+
+
+def recorded_spellings(metadata: Any) -> dict[str, dict[str, Any]]:
+    """Returns module and registered name of plain layers, by path, as far as they were recorded.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path, layer in _recorded_layers(metadata):
+        if isinstance(plain := layer.get("plain"), dict):
+            found.setdefault(path, plain)
+    return found
+
+
+def _recorded_layers(metadata: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields path and record of each layer, those of the last conversion first."""
+    for made in records(metadata):
+        layers = made.get("layers")
+        for path, layer in layers.items() if isinstance(layers, dict) else ():
+            if isinstance(layer, dict):
+                yield path, layer
+
+
+def without_layers(metadata: Any, gone: Container[str]) -> Any:
+    """Returns `metadata.json` without the records of some layers; the rest of a record stays.
+
+    Args:
+        metadata: The parsed `metadata.json`.
+        gone: The paths of the layers.
+    """
+    if not isinstance(metadata, dict) or "snconvert" not in metadata:
+        return metadata
+    left = _left(metadata["snconvert"], gone)
+    rest = {key: value for key, value in metadata.items() if key != "snconvert"}
+    return {**rest, "snconvert": left} if left else rest
+
+
+def _left(made: Any, gone: Container[str]) -> Any:
+    if not isinstance(made, dict):
+        return None
+    layers = made.get("layers")
+    layers = layers.items() if isinstance(layers, dict) else ()
+    kept = {path: layer for path, layer in layers if path not in gone}
+    before = _left(made.get("before"), gone)
+    if not kept:
+        return before
+    made = {**made, "layers": kept}
+    made.pop("before", None)
+    return {**made, "before": before} if before else made
+
+
+def _is_factor(value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value) and value > 0

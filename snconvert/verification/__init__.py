@@ -1,0 +1,1 @@
+"""The proof that one saved model is another one, converted."""

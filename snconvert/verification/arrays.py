@@ -1,0 +1,215 @@
+"""Which array of one model belongs to which of another, and whether it is what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from snconvert.config.tree import Node
+from snconvert.config.weight_groups import group_paths
+from snconvert.core.report import Tell, adding_up
+from snconvert.files.edits import Edits, asset_moves
+from snconvert.files.model import Opened
+from snconvert.files.optimizer_slots import LOSS_SCALE
+from snconvert.files.optimizer_state import Gammas, optimizer_edits, untrained_slots
+from snconvert.jobs.requests import UNCHANGED, Compared, Pair, Way
+from snconvert.sandbox.worker import Worker
+from snconvert.verification.findings import Findings
+from snconvert.weights.contents import Dataset
+
+
+class Renamed:
+    """The arrays of a model by the names that they have when all its layers are plain.
+
+    Args:
+        model: A model whose tree was edited.
+        edits: What belongs to that edit.
+    """
+
+    def __init__(self, model: Opened, edits: Edits) -> None:
+        self.model, self.edits = model, edits
+        places = {**dict.fromkeys(edits.removals), **dict(edits.moves)}
+        self.arrays: dict[str, str] = {}
+        for path in model.contents.datasets:
+            old = path
+            while old and old not in places:
+                old = old.rpartition("/")[0]
+            new = places.get(old, old)
+            if new is not None:
+                self.arrays[new + path[len(old) :]] = path
+
+    def dataset(self, name: str) -> tuple[str, Dataset]:
+        """Returns where an array is, and what the file says of it."""
+        path = self.arrays[name]
+        return path, self.model.contents.datasets[path]
+
+
+def compare_arrays(
+    before: Renamed,
+    after: Renamed,
+    factors: Mapping[str, Mapping[Way, float]],
+    found: Findings,
+    worker: Worker,
+    progress: Tell,
+    way: Way | None = None,
+) -> dict[str, float]:
+    """Compares all arrays.
+
+    Args:
+        before: The arrays of the one model.
+        after: Those of the other.
+        factors: What kernels may have been multiplied by, by their path before.
+        found: What differs is told here.
+        worker: Where the work is done.
+        progress: Told how far it is.
+        way: What has made layers plain, `bake` or `remove`, if that is known.
+
+    Returns:
+        The factors that explain the arrays after, by the path before.
+    """
+    layers = {group: node.path for node, group in group_paths(before.model.root).items()}
+
+    def told(name: str, what: str) -> tuple[str, str]:
+        group = name
+        while group and group not in layers:
+            group = group.rpartition("/")[0]
+        path = layers.get(group, "") if group else ""
+        return path or name, f"{name}: {what}" if path else what
+
+    built = _compare_built_slots(before, after, found, worker)
+    for name in sorted((before.arrays.keys() ^ after.arrays.keys()) - built):
+        found.differ(*told(name, f"stored {'before' if name in before.arrays else 'after'} only"))
+    names = [name for name in before.arrays if name in after.arrays]
+    pairs = [
+        Pair(
+            *before.dataset(name),
+            *after.dataset(name),
+            factors.get(before.arrays[name], UNCHANGED),
+        )
+        for name in names
+    ]
+    weights = before.model.source.weights, after.model.source.weights
+    results = compared(worker, *weights, pairs, progress)
+    way = way or _way_back(results)
+    explained: dict[str, float] = {}
+    for name, pair, ways in zip(names, pairs, results, strict=True):
+        result = ways.get("apply") or ways.get(way, _UNKNOWN)
+        if result.factor is None:
+            others = [other for other, it in ways.items() if it.factor is not None]
+            left = f"; it is as {others[0]} leaves it, and others as {way}" if others else ""
+            found.differ(*told(name, result.what + left))
+            continue
+        explained[pair.before] = result.factor
+    found.arrays += len(names)
+    return explained
+
+
+_WAYS_BACK: tuple[Way, ...] = ("bake", "remove")
+_UNKNOWN = Compared(None, "by what it is to be divided is not recorded")
+
+
+def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
+    """Returns what explains the most kernels that are plain now; it has to explain them all."""
+    kernels = [ways for ways in results if "apply" not in ways]
+
+    def wrong(way: Way) -> tuple[int, int]:
+        left = [ways.get(way, _UNKNOWN) for ways in kernels]
+        left = [result for result in left if result.factor is None]
+        return len(left), sum(result.off for result in left)
+
+    return min(_WAYS_BACK, key=wrong)
+
+
+def compared(
+    worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: Tell = None
+) -> list[dict[Way, Compared]]:
+    """Compares pairs of arrays of two weights files."""
+    if not pairs:
+        return []
+    tell = adding_up(progress, "reading", sum(pair.first.nbytes for pair in pairs))
+    name = "snconvert.jobs.compare:compare"
+    found: list[dict[Way, Compared]]
+    found = worker.call(name, one, two, pairs, seconds=None, progress=tell)
+    return found
+
+
+def compare_fresh_slots(
+    before: Opened, gammas: Mapping[Node, Gammas], after: Opened, found: Findings, worker: Worker
+) -> None:
+    """Tells which slots that an optimizer has for new scalars do not hold what fresh ones do."""
+    stored = after.contents.datasets
+    fresh = optimizer_edits(before, gammas).additions if any(x.new for x in gammas.values()) else []
+    fresh = [(path, array) for path, array in fresh if path in stored]  # others are told elsewhere
+    if not fresh:
+        return
+    name = "snconvert.jobs.compare:compare_values"
+    told = worker.call(name, after.source.weights, fresh, seconds=None)
+    for (path, _), what in zip(fresh, told, strict=True):
+        if what is not None:
+            found.differ(path, what)
+
+
+def _compare_built_slots(
+    before: Renamed, after: Renamed, found: Findings, worker: Worker
+) -> set[str]:
+    """Tells which slots are wrong that Keras has built since, as it loaded a compiled model.
+
+    Returns:
+        The names of the slots that it builds in loading. There are none if the optimizer had slots
+        before; one that has taken a step has them, or never will.
+    """
+    stored = {name for name in before.arrays if name.startswith("optimizer/")}
+    if any(before.dataset(name)[1].shape for name in stored):
+        return set()
+    if (
+        any(name.startswith("optimizer/inner_optimizer/") for name in stored)
+        and _BEHIND not in stored
+    ):
+        before.arrays = {_behind_loss_scale(name): path for name, path in before.arrays.items()}
+    new = sorted(
+        name for name in after.arrays.keys() - before.arrays.keys() if name.startswith("optimizer/")
+    )
+    fresh = untrained_slots(after.model) if new else {}
+    built = [name for name in new if after.arrays[name] in fresh]
+    if built:
+        slots = [(*after.dataset(name), fresh[after.arrays[name]]) for name in built]
+        function = "snconvert.jobs.compare:compare_constants"
+        told = worker.call(function, after.model.source.weights, slots, seconds=None)
+        for name, what in zip(built, told, strict=True):
+            if what is not None:
+                found.differ(name, what)
+    return set(built)
+
+
+_BEHIND = f"optimizer/vars/{2 + len(LOSS_SCALE)}"
+
+
+def _behind_loss_scale(name: str) -> str:
+    """Returns the name that a variable gets when the loss scale that it stands behind is built."""
+    folder, _, index = name.rpartition("/")
+    if folder != "optimizer/vars" or int(index) < 2:  # noqa: PLR2004 -- its iteration and rate
+        return name
+    return f"{folder}/{int(index) + len(LOSS_SCALE)}"
+
+
+def compare_assets(before: Renamed, after: Renamed, found: Findings) -> None:
+    """Tells which assets, as vocabularies, are not the same."""
+    one, two = (_digests(side) for side in (before, after))
+    for name in sorted(one.keys() | two.keys()):
+        if name not in one or name not in two:
+            found.differ(name, f"there {'before' if name in one else 'after'} only")
+        elif one[name] != two[name]:
+            found.differ(name, "holds other bytes")
+
+
+def _digests(side: Renamed) -> dict[str, bytes]:
+    source = side.model.source
+    names = asset_moves(source.assets, side.edits.moves)
+    digests: dict[str, bytes] = {}
+    for asset in source.assets:
+        digest = hashlib.sha256()
+        for chunk in source.read(asset):
+            digest.update(chunk)
+        digests[names.get(asset, asset)] = digest.digest()
+    return digests

@@ -1,0 +1,249 @@
+"""Proves that one file is another one, converted: `snconvert verify`.
+
+Both models are opened, and the layers that have another form in the other model are taken back to
+plain ones, on paper. Then the configurations must be equal, and the arrays bit for bit, but for
+kernels that the conversion, or `bake`, multiplies: these by that factor. Of each layer that was
+converted sigma is found anew from the raw kernel, and what is stored must fit it; so neither the
+record in the file nor the code that wrote it is trusted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from snconvert.archive.source import Source, open_source
+from snconvert.config.tree import Node
+from snconvert.core.report import Tell
+from snconvert.core.verbs import IN_CHILD
+from snconvert.core.verdict import Change, Verdict
+from snconvert.errors import OutputError, SnconvertError, located, printable
+from snconvert.files.measure import measure
+from snconvert.files.model import Opened, describe, open_weights
+from snconvert.files.normalised import kernel_of, layers_of, owner_of, refuse_newer, unwrap
+from snconvert.files.targets.layer import settings_of
+from snconvert.jobs.requests import Pair, Proved, Way
+from snconvert.kinds.table import RULES
+from snconvert.sandbox.worker import Worker
+from snconvert.verification.arrays import (
+    Renamed,
+    compare_arrays,
+    compare_assets,
+    compare_fresh_slots,
+    compared,
+)
+from snconvert.verification.findings import Findings, compare_configs
+from snconvert.verification.forms import form_of, without_defaults
+from snconvert.verification.proofs import (
+    Side,
+    converted_of,
+    factors_of,
+    new_gammas,
+    prove,
+    side_of,
+    used_factors,
+)
+from snconvert.verification.records import check_records
+
+
+def verify_file(
+    before: str, after: str, *, progress: Tell = None, way: Way | None = None
+) -> Verdict:
+    """Compares two files or folders, of which either may be the converted one.
+
+    Args:
+        before: The one model.
+        after: The other.
+        progress: Told how far it is.
+        way: What has made layers plain, `bake` or `remove`, if that is known.
+
+    Raises:
+        SnconvertError: One of them cannot be read.
+    """
+    started = time.perf_counter()
+    with (
+        Worker(IN_CHILD["verify"]) as worker,
+        located(file=before),
+        open_source(before) as one,
+        located(file=after),
+        open_source(after) as two,
+    ):
+        found, opened = _compare(one, two, worker, progress, way)
+        warnings = [*opened.warnings, *found.notes]
+        if any(change.what == "converted" for change in found.changes):
+            warnings += _of_another_source(one, opened.metadata)
+        for source in (one, two):
+            source.check_weights()
+            source.check_unchanged()
+    seconds = time.perf_counter() - started
+    changes = tuple(found.changes)
+    return Verdict(before, after, changes, found.told(), found.arrays, seconds, tuple(warnings))
+
+
+def check_result(source: Source, result: str, worker: Worker) -> None:
+    """Raises `OutputError` if a result is not its source, converted, to the last bit.
+
+    Args:
+        source: The input.
+        result: Where the result is for now.
+        worker: Where the work is done.
+    """
+    try:
+        with open_source(result) as written:
+            written.check_weights()
+            found, opened = _compare(source, written, worker, None)
+            notes = [*found.notes, *_of_another_source(source, opened.metadata)]
+    except SnconvertError as error:
+        wrong = [f"it cannot be read: {error.what}"]
+    else:
+        wrong = [*map(str, found.told()), *notes]
+    if wrong:
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise OutputError(
+            f"the result is not what was to be written: {wrong[0]}{more}",
+            "Nothing was written; check memory and disk, and report it if it happens again",
+        )
+
+
+def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
+    """Yields a warning if the record says that the result was made of another file."""
+    record = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    said = record.get("source_sha256") if isinstance(record, dict) else None
+    if not isinstance(said, str):
+        return
+    if one.sha256() != said:
+        yield "its record says that it was made of a file with other bytes"
+
+
+def _compare(
+    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None = None
+) -> tuple[Findings, Opened]:
+    """Compares two models; where kernels of the first were normalised, the other way round as well.
+
+    That the second is its very original, and not what `remove` makes of it, is known by what a
+    conversion would make of that.
+    """
+    found, after, restored = _converted(one, two, worker, progress, way)
+    if found.differences and restored:
+        back = _converted(two, one, worker, progress, way)[0]
+        if not back.differences:
+            found, found.changes = back, [_turned(change) for change in back.changes]
+    return found, after
+
+
+def _converted(
+    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None
+) -> tuple[Findings, Opened, bool]:
+    """Compares two models, of which the second is to be made of the first.
+
+    Returns:
+        What is found, the second model, and whether layers are plain in it whose kernels are
+        normalised in the first.
+    """
+    found = Findings()
+    before, after = (_open(source, worker) for source in (one, two))
+    pairs = _pairs(before.root, after.root, found)
+    if found.differences:
+        return found, after, False
+    changed = {x: y for x, y in pairs.items() if form_of(x) != form_of(y)}
+    sides = side_of(before, set(changed)), side_of(after, set(changed.values()))
+    restored = any(form_of(x) in {"wrapped", "constrained"} for x in changed)
+    classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
+    kernels = {x: sides[0].kernels(x) for x in changed}
+    for side in sides:
+        _compare_copies(side, found, worker)
+    proved = prove(sides, changed, found, worker, progress)
+    recorded = Findings()  # told at last: what the file holds counts for more
+    check_records(before, after, converted_of(sides, changed, proved), recorded)
+    used = used_factors(sides[0], found, worker)
+    plain = [(owner_of(x), False, _norm_of(x)) for x, y in changed.items() if form_of(y) == "plain"]
+    measured = measure(before, plain, worker, progress)
+    sigmas = {x: [triplet.sigma for triplet in measured.known(owner_of(x))] for x in changed}
+    compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
+    factors = factors_of(sides, changed, proved, used, found)
+    renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
+    for side in sides:
+        without_defaults(side.model.root)
+    compare_configs(before.root, after.root, found)
+    explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress, way)
+    compare_assets(renamed[0], renamed[1], found)
+    found.differences += recorded.differences
+    for x in changed:
+        how = [explained.get(kernel.path) for kernel in kernels[x]]
+        known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
+        found.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
+    return found, after, restored
+
+
+def _norm_of(node: Node) -> str:
+    return settings_of(node).norm if node.spectral else "matrix"
+
+
+def _open(source: Source, worker: Worker) -> Opened:
+    with located(file=source.path):
+        described = describe(source, opaque=True)
+        refuse_newer(described.root)
+        return open_weights(described, RULES, worker)
+
+
+def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
+    """Pairs the layers by their paths, and tells which are without a partner."""
+    one = {node.path: node for node in layers_of(before)}
+    two = {node.path: node for node in layers_of(after)}
+    for path in one.keys() - two.keys():
+        found.differ(path, "the layer is not there after")
+    for path in two.keys() - one.keys():
+        found.differ(path, "the layer was not there before")
+    pairs = {node: two[path] for path, node in one.items() if path in two}
+    for x, y in pairs.items():
+        if "plain" not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
+            found.differ(
+                x.path, f"{form_of(x)} before, {form_of(y)} after: compare with the original"
+            )
+    return pairs
+
+
+def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
+    """Tells where Keras' wrapper stores something else than the kernel inside, and a vector."""
+    datasets, pairs, owners = side.model.contents.datasets, [], []
+    for node in side.normalised.wrapped:
+        group, its = f"{side.model.paths[node]}/vars/", kernel_of(side.model, node)
+        stored = sorted(path.removeprefix(group) for path in datasets if path.startswith(group))
+        wanted = ["0", "1"] if its in datasets else []
+        if stored != wanted:
+            belongs = "its kernel (0) and vector_u (1) belong" if wanted else "none belong"
+            told = printable(", ".join(stored)) or "none"
+            found.differ(node.path, f"its wrapper stores the variables {told}, where {belongs}")
+        elif wanted:
+            pairs.append(Pair(its, datasets[its], f"{group}0", datasets[f"{group}0"]))
+            owners.append(node)
+    weights = side.model.source.weights
+    for node, result in zip(owners, compared(worker, weights, weights, pairs), strict=True):
+        if result["apply"].factor is None:
+            what = result["apply"].what
+            found.differ(node.path, f"the wrapper's copy of the kernel: {what}")
+
+
+def _turned(change: Change) -> Change:
+    classes, norms = (change.new_class, change.class_name), (change.sigma_after, change.sigma)
+    return Change(change.path, *classes, "plain, scaled", *norms)
+
+
+def _change(
+    path: str,
+    class_name: str,
+    new_class: str,
+    how: list[float | None],
+    proved: list[Proved],
+    norms: list[float],
+) -> Change:
+    if proved:
+        sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
+        reached = max((p.reached for p in proved if p.reached is not None), default=None)
+        return Change(path, class_name, new_class, "converted", sigma, reached)
+    baked = any(factor not in {None, 1.0} for factor in how)
+    sigma = max(norms, default=None)
+    after = [norm * factor for norm, factor in zip(norms, how, strict=False) if factor is not None]
+    what = "plain, scaled" if baked else "plain"
+    return Change(path, class_name, new_class, what, sigma, max(after, default=None))

@@ -1,0 +1,245 @@
+"""What is to be true of the layers of two models that are normalised in one of them only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from snconvert.config.constraint_entry import argument_of, decoded, factor_of, found_in, settings_of
+from snconvert.config.tree import Node
+from snconvert.core.report import Tell, adding_up
+from snconvert.core.settings import Settings
+from snconvert.errors import KernelError, OptionError, SourceError, located
+from snconvert.files.inventory import StoredKernel
+from snconvert.files.model import Opened
+from snconvert.files.normalised import Normalised, find, owner_of, scalings
+from snconvert.files.optimizer_state import Gammas
+from snconvert.files.targets.layer import states
+from snconvert.jobs.requests import Factor, Proof, Proved, Way
+from snconvert.linalg.blocks import Array
+from snconvert.planning.plan import is_wrapper
+from snconvert.sandbox.worker import Worker
+from snconvert.verification.findings import Findings
+from snconvert.verification.forms import flaws, form_of
+from snconvert.verification.records import Converted
+
+
+class Side(NamedTuple):
+    """One of two models.
+
+    Attributes:
+        model: It.
+        normalised: Its normalised layers that have another form in the other model.
+    """
+
+    model: Opened
+    normalised: Normalised
+
+    def kernels(self, node: Node) -> tuple[StoredKernel, ...]:
+        """Returns the stored kernels of a layer, in a wrapper or not."""
+        stored = self.model.inventory.get(owner_of(node))
+        return stored.kernels if stored is not None else ()
+
+
+def side_of(model: Opened, changed: set[Node]) -> Side:
+    """Returns a model and the normalised ones among its layers that have changed."""
+
+    def why_left(node: Node) -> str | None:
+        return None if node in changed and form_of(node) != "plain" else "of the same form"
+
+    return Side(model, find(model, why_left))
+
+
+def prove(
+    sides: tuple[Side, Side],
+    changed: Mapping[Node, Node],
+    found: Findings,
+    worker: Worker,
+    progress: Tell,
+) -> dict[str, Proved]:
+    """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
+
+    Args:
+        sides: The models before and after.
+        changed: The layers of another form.
+        found: What is wrong is told here.
+        worker: Where the work is done.
+        progress: Told how far it is.
+
+    Returns:
+        What was found, by the kernel's path before.
+    """
+    before, after = sides
+    proofs: list[Proof] = []
+    for x, y in changed.items():
+        if form_of(y) == "plain":
+            continue
+        for what in flaws(x, y, before.model.inventory.get(x.first or x)):
+            found.differ(x.path, what)
+        raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
+        try:
+            states = list(_states(after, y))
+        except (OptionError, SourceError) as error:
+            found.differ(x.path, f"its constraint is invalid: {error.what}")
+            continue
+        for kernel, gamma, u, settings in states:
+            one = raw.pop(kernel.kernel.path, None)
+            if one is not None and (not isinstance(u, str) or u in after.model.contents.datasets):
+                place = (one.path, one.dataset, one.view)
+                with located(path=y.path, class_name=y.class_name):
+                    conv = kernel.map_of(settings.norm)
+                # Keras' wrapper keeps its vector in the type of the kernel.
+                dtype = one.dataset.dtype if is_wrapper(y) else "float32"
+                proofs.append(Proof(x.path, *place, u, dtype, gamma, settings, conv))
+            elif one is not None:
+                found.differ(x.path, f"its u is not there ({u})")
+        for name in raw:
+            found.differ(x.path, f"nothing normalises its {name}")
+    tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
+    results: list[Proved] = []
+    if proofs:
+        weights = before.model.source.weights, after.model.source.weights
+        name = "snconvert.jobs.compare:prove"
+        results = worker.call(name, *weights, proofs, seconds=None, progress=tell)
+    for proof, result in zip(proofs, results, strict=True):
+        for what in result.wrong:
+            found.differ(proof.layer, what)
+        for note in result.notes:
+            found.note(proof.layer, note)
+    return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
+
+
+def _states(
+    side: Side, node: Node
+) -> Iterator[tuple[StoredKernel, str | None, str | Array, Settings]]:
+    """Yields each kernel of a normalised layer, the dataset of its gamma, its `u`, and how.
+
+    `u` is a dataset, or what a constraint in the configuration holds.
+    """
+    if is_wrapper(node):
+        for kernel in side.kernels(node):
+            yield kernel, None, f"{side.model.paths[node]}/vars/1", Settings()
+    elif node in side.normalised.layers:
+        settings, stored = side.normalised.layers[node], side.model.inventory.get(node)
+        if stored is not None and stored.kernels:
+            for kernel, gamma, u in states(side.model.paths[node], stored, settings):
+                yield kernel, gamma, u, settings
+    else:
+        for kernel, constraint in _constraints(side, node):
+            with located(path=node.path, class_name=node.class_name):
+                held = decoded(constraint.get("u"), kernel.view.shape[0])
+                yield kernel, None, held, settings_of(constraint)
+
+
+def _constraints(side: Side, node: Node) -> Iterator[tuple[StoredKernel, dict[str, Any]]]:
+    """Yields the kernels of a layer that our constraint is on, with its options."""
+    by_argument = dict(found_in(node.config))
+    for kernel in side.kernels(node):
+        argument = argument_of(kernel.kernel, node.config)
+        if argument in by_argument:
+            yield kernel, by_argument[argument]
+
+
+def converted_of(
+    sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
+) -> dict[str, Converted]:
+    """Returns what is found of the layers that were converted, by path."""
+    converted: dict[str, Converted] = {}
+    for x, y in changed.items():
+        if form_of(y) == "plain" or y.first is not None:
+            continue
+        kernels = sides[0].kernels(x)
+        factors: dict[str, float | None]
+        factors = {k.kernel.path: factor_of(held) for k, held in _constraints(sides[1], y)}
+        if is_wrapper(y):
+            factors = {k.kernel.path: None for k in kernels}
+        known = [proved[k.path] for k in kernels if k.path in proved]
+        half = any(k.dataset.dtype in {"float16", "bfloat16"} for k in kernels)
+        converted[y.path] = Converted(known, half, factors)
+    return converted
+
+
+def new_gammas(
+    sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
+) -> dict[Node, Gammas]:
+    """Returns the trainable scalars that layers have gained or lost, by the layer before."""
+    gammas: dict[Node, Gammas] = {}
+    for x, y in changed.items():
+        gone, new = (_has_gamma(side, node) for side, node in zip(sides, (x, y), strict=True))
+        values = [proved[k.path].gamma or 0.0 for k in sides[0].kernels(x) if k.path in proved]
+        if gone or new:
+            gammas[x] = Gammas(tuple(values) if new else (), gone=gone)
+    return gammas
+
+
+def _has_gamma(side: Side, node: Node) -> bool:
+    settings = side.normalised.layers.get(node)
+    return settings is not None and settings.mode == "gain"
+
+
+def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
+    """Returns what inference multiplied the kernels by that are plain after."""
+    tasks = scalings(side.normalised)
+    if not tasks:
+        return {}
+    name, weights = "snconvert.jobs.effective:factors", side.model.source.weights
+    try:
+        factors = worker.call(name, weights, tasks, seconds=None, progress=lambda _: None)
+    except KernelError as error:
+        found.note(error.path or "", error.what)
+        return {}
+    return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
+
+
+def factors_of(
+    sides: tuple[Side, Side],
+    changed: Mapping[Node, Node],
+    proved: Mapping[str, Proved],
+    used: Mapping[str, Factor],
+    found: Findings,
+) -> dict[str, dict[Way, float]]:
+    """Returns by what the kernels may have been multiplied, by the kernel before."""
+    factors: dict[str, dict[Way, float]] = {}
+    for x, y in changed.items():
+        constraints = {k.kernel.path: c for k, c in _constraints(sides[1], y)}
+        divided = {k.kernel.path: factor_of(c) for k, c in _constraints(sides[0], x)}
+        for kernel in sides[0].kernels(x):
+            path, name = kernel.path, kernel.kernel.path
+            if form_of(x) == "spectral":
+                factors[path] = {"remove": 1.0}
+                if path in used:
+                    factors[path]["bake"] = used[path].factor
+            elif form_of(x) != "plain":
+                recorded = (
+                    sides[0].normalised.wrapped.get(x) if is_wrapper(x) else divided.get(name)
+                )
+                factors[path] = {"bake": 1.0}
+                if recorded is not None:
+                    factors[path]["remove"] = 1.0 / recorded
+            elif path in proved and name in constraints:
+                factor = _factor(proved[path], settings_of(constraints[name]))
+                recorded = factor_of(constraints[name])
+                _check_record(x, recorded, factor, found)
+                factors[path] = {"apply": recorded or factor}
+            elif path in proved and is_wrapper(y):
+                factor = _factor(proved[path], Settings())
+                recorded = sides[1].normalised.wrapped.get(y)
+                factors[path] = {"apply": recorded or factor}
+                if recorded is not None:  # Keras drops the record when it saves a model again
+                    _check_record(x, recorded, factor, found)
+    return factors
+
+
+def _factor(proved: Proved, settings: Settings) -> float:
+    """Returns what a conversion multiplies a kernel by that it normalises in place."""
+    sigma = proved.sigma or 0.0
+    return settings.sigma_after(sigma) / sigma if sigma else 1.0
+
+
+def _check_record(node: Node, recorded: float | None, factor: float, found: Findings) -> None:
+    """Tells if `remove` would divide by something else than the kernel was multiplied by."""
+    if recorded is None or not math.isclose(recorded, factor, rel_tol=1e-6):
+        found.differ(node.path, f"the factor {recorded} is recorded, where it is {factor:.9g}")
+    elif recorded != factor:
+        found.note(node.path, f"the factor {recorded} is recorded, where {factor} is found here")

@@ -1,0 +1,206 @@
+"""Whether the record in `metadata.json` of how a model was made agrees with what the model holds.
+
+A missing record is no difference: Keras drops it when it saves a model again. Of a layer whose own
+class only Python code knows, nothing can be told.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from snconvert.config.constraint_entry import found_in, settings_of
+from snconvert.config.tree import Node
+from snconvert.core.settings import Settings
+from snconvert.errors import OptionError, SelectionError, SourceError, printable
+from snconvert.files.model import Opened
+from snconvert.files.normalised import layers_of
+from snconvert.files.targets.layer import FIELDS
+from snconvert.files.targets.layer import settings_of as spectral_settings
+from snconvert.jobs.requests import Proved
+from snconvert.kinds.table import RULES, SPECTRAL
+from snconvert.planning.plan import Selection, is_wrapper
+from snconvert.planning.recipe import Override, Recipe
+from snconvert.planning.recipe import recipe as read_options
+from snconvert.planning.record import records
+from snconvert.verification.findings import Findings
+from snconvert.verification.forms import form_of
+
+_TARGETS = {"spectral": "layer", "wrapped": "keras", "constrained": "constraint"}
+_OPTIONS = ("target", "kinds", "only", "exclude")
+_SHA256, _VERSION = re.compile("[0-9a-f]{64}"), re.compile(r"\d+\.\d+.*")
+_SAME, _NEAR = 1e-6, 1e-2
+"""How far a recorded norm may be from what is found, and where kernels are rounded to halves."""
+
+
+class Converted(NamedTuple):
+    """A layer that was converted, as it is found.
+
+    Attributes:
+        proved: Its kernels.
+        half: Whether they are stored in half precision.
+        factors: What they were multiplied by, by their paths in the layer, as far as the layer
+            itself says; empty if by nothing.
+    """
+
+    proved: Sequence[Proved]
+    half: bool
+    factors: Mapping[str, float | None]
+
+
+def check_records(
+    before: Opened, after: Opened, converted: Mapping[str, Converted], found: Findings
+) -> None:
+    """Tells what is recorded of a model, but is not so.
+
+    Args:
+        before: The model before.
+        after: The model.
+        converted: Its layers that were not normalised before, by path.
+        found: What is wrong is told here.
+    """
+    then, now = (_recorded(model, found) for model in (before, after))
+    for path, layer in now.items():
+        if path in converted:
+            for what in _wrong_numbers(layer, converted[path]):
+                found.differ(path, f"its record {what}")
+        elif path in then and then[path] != layer:
+            found.differ(path, "its record is not the one from before")
+    if any(True for _ in records(after.metadata)):
+        for path in converted.keys() - now.keys():
+            found.differ(path, "it is converted, but the record does not name it")
+
+
+def _recorded(model: Opened, found: Findings) -> dict[str, dict[str, Any]]:
+    """Returns what is recorded of each layer, and tells what cannot be so."""
+    layers: dict[str, dict[str, Any]] = {}
+    nodes = {node.path: node for node in layers_of(model.root)}
+    opaque = [node.path for node in model.root.walk() if node.opaque]
+    for made in records(model.metadata):
+        try:
+            recipe, own = _parsed(made)
+            selection = Selection(recipe, [node for node in model.root.walk() if node.path])
+        except (OptionError, SelectionError) as error:
+            found.differ("metadata.json", f"the record is invalid: {error.what}")
+            continue
+        for path, layer in own.items():
+            if any(not inside or f"{path}/".startswith(f"{inside}/") for inside in opaque):
+                continue
+            layers.setdefault(path, layer)
+            node = nodes.get(path)
+            wrong = (
+                ["is of no layer"] if node is None else _wrong_form(node, layer, recipe, selection)
+            )
+            for what in wrong:
+                found.differ(path, f"its record {what}")
+    return layers
+
+
+def _parsed(made: Mapping[str, Any]) -> tuple[Recipe, dict[str, dict[str, Any]]]:
+    """Returns the options and the layers of a record.
+
+    Raises:
+        OptionError: They are not what a conversion writes.
+    """
+    source, version, layers = (made.get(name) for name in ("source_sha256", "version", "layers"))
+    if source is not None and not (isinstance(source, str) and _SHA256.fullmatch(source)):
+        raise OptionError(f"source_sha256 is {printable(source)}")
+    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+        raise OptionError(f"version is {printable(version)}")
+    if made.get("command") != "apply":
+        raise OptionError(f"command is {printable(made.get('command'))}")
+    if not isinstance(layers, dict) or not all(isinstance(x, dict) for x in layers.values()):
+        raise OptionError("layers is no table of layers")
+    options = made.get("options")
+    if not isinstance(options, dict):
+        raise OptionError("there are no options")
+    known = {name: options[name] for name in (*_OPTIONS, *FIELDS) if name in options}
+    tables = options.get("layer", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise OptionError("layer is no list of tables")
+    overrides = tuple(
+        Override(str(table.get("match")), {name: table[name] for name in FIELDS if name in table})
+        for table in tables
+    )
+    return replace(read_options(**known), overrides=overrides), layers
+
+
+def _wrong_form(
+    node: Node, told: Mapping[str, Any], recipe: Recipe, selection: Selection
+) -> Iterator[str]:
+    """Yields in what a layer is not what its record says."""
+    form, inner = form_of(node), node.children[0] if is_wrapper(node) else node
+    if _TARGETS.get(form) != recipe.target:
+        yield f"is of target {recipe.target}, but it is {form}"
+        return
+    rule = SPECTRAL.get(inner.spectral) if inner.spectral else RULES.get(inner.builtin or "")
+    if rule is None:
+        return  # that is told elsewhere
+    for name, class_name in (("class", rule.class_name), ("new_class", node.class_name)):
+        if told.get(name) != class_name:
+            yield f"has the {name} {printable(told.get(name))}, where {class_name} belongs"
+    if rule.kind not in recipe.kinds:
+        yield f"is of options that leave out the kind {rule.kind}"
+    excluded = selection.why_excluded(node)
+    if excluded is not None:
+        yield f"is of options by which it is {excluded}"
+    try:
+        have = _settings(node)
+    except (OptionError, SourceError):
+        return  # as above
+    wanted = selection.settings(node)
+    for name in FIELDS:
+        if getattr(have, name) != getattr(wanted, name):
+            is_, said = (getattr(settings, name) for settings in (have, wanted))
+            yield f"is of options with {name} {said}, where it has {is_}"
+
+
+def _settings(node: Node) -> Settings:
+    if is_wrapper(node):
+        return Settings(power_iterations=node.config.get("power_iterations", 1))
+    if node.spectral:
+        return spectral_settings(node)
+    return settings_of(next(found_in(node.config))[1])
+
+
+def _wrong_numbers(told: Mapping[str, Any], one: Converted) -> Iterator[str]:
+    """Yields which recorded numbers are not those of a layer that was converted."""
+    sigma, after = (
+        max((x for x in values if x is not None), default=None)
+        for values in ([p.sigma for p in one.proved], [p.reached for p in one.proved])
+    )
+    residual = max((p.residual for p in one.proved), default=None)
+    near = _NEAR if one.half else _SAME
+    for name, value, off in (("sigma", sigma, _SAME), ("sigma_after", after, near)):
+        known = value is not None or not one.proved  # why it is not known is told elsewhere
+        if known and not _is_near(told.get(name), value, rel=off):
+            yield f"has the {name} {printable(told.get(name))}, where it is {value}"
+    if not _is_near(told.get("residual"), residual, absolute=near):
+        yield f"has the residual {printable(told.get('residual'))}, where it is {residual}"
+    bounds = told.get("certified")
+    if bounds is not None and not _holds(bounds, sigma):
+        yield f"has proved sigma to be within {printable(bounds)}, where it is {sigma}"
+    factors = told.get("factors", {})
+    if not isinstance(factors, dict) or factors.keys() != one.factors.keys():
+        yield f"has factors of {printable(sorted(factors))}, where {sorted(one.factors)} belong"
+        return
+    for name, value in one.factors.items():
+        if value is not None and factors[name] != value:
+            yield f"has the factor {printable(factors[name])}, where it is {value}"
+
+
+def _is_near(told: Any, value: float | None, *, rel: float = 0.0, absolute: float = 0.0) -> bool:
+    if value is None or type(told) not in {int, float}:
+        return told is None and value is None
+    return math.isclose(told, value, rel_tol=rel, abs_tol=absolute)
+
+
+def _holds(bounds: Any, sigma: float | None) -> bool:
+    """Whether proved bounds are around sigma, and as near as they are proved."""
+    if not isinstance(bounds, list) or len(bounds) != 2 or sigma is None:  # noqa: PLR2004 -- low and high
+        return False
+    near = all(_is_near(bound, sigma, rel=10 * _SAME) for bound in bounds)
+    return near and bounds[0] <= sigma * (1 + _SAME) and bounds[1] >= sigma * (1 - _SAME)
