@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-TESTS = HERE.parent / "tests"
+TESTS = HERE.parent / "tests" / "support"
 sys.path.insert(0, str(TESTS))
 
 from forked import Outcome, run  # noqa: E402 - it lies beside the tests
@@ -56,7 +56,7 @@ ODD_VALUES: tuple[Any, ...] = (
 
 def read(name: str) -> dict[str, bytes]:
     """Returns the members of one of the sources."""
-    with zipfile.ZipFile(TESTS / "data" / "models" / name) as archive:
+    with zipfile.ZipFile(TESTS.parent / "data" / "models" / name) as archive:
         return {member: archive.read(member) for member in archive.namelist()}
 
 

@@ -26,7 +26,7 @@ from random import Random
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-TESTS = HERE.parent / "tests"
+TESTS = HERE.parent / "tests" / "support"
 sys.path.insert(0, str(TESTS))
 
 from planting import (  # noqa: E402 - it lies beside the tests
@@ -40,7 +40,7 @@ from planting import (  # noqa: E402 - it lies beside the tests
 )
 from planting_contents import REWRITES, rewrite  # noqa: E402 - as above
 
-OLD = TESTS / "data" / "models"
+OLD = TESTS.parent / "data" / "models"
 BACKENDS = ("tensorflow", "jax", "torch")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from places import MODELS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -19,10 +20,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-DATA = Path(__file__).parent / "data"
-MODELS = DATA / "models"
-CASES = DATA / "corpus" / "cases"
 
 
 @pytest.hookimpl(tryfirst=True)

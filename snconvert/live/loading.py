@@ -81,24 +81,24 @@ def load(source: str) -> tuple[Layer, list[str]]:
     """
     with unchanged(source):
         legacy = _is_hdf5(source)
-        held = _check_legacy(source) if legacy else _check(source)
+        contents = _check_legacy(source) if legacy else _check(source)
         loader = load_model_from_hdf5 if legacy else keras.saving.load_model
-        with _listening() as told:
+        with _listening() as warned:
             try:
-                return loader(source, safe_mode=True), told
+                return loader(source, safe_mode=True), warned
             except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
                 first = error
-        with _listening() as told:
+        with _listening() as warned:
             try:
                 model = loader(source, compile=False, safe_mode=True)
             except Exception as error:
-                raise _refusal(held, error) from error
+                raise _refusal(contents, error) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = summary(first).rstrip(".")
-    return model, [f"{lost} ({why}); compile the result before you train it", *told]
+    return model, [f"{lost} ({why}); compile the result before you train it", *warned]
 
 
-class _Held(NamedTuple):
+class _Contents(NamedTuple):
     """What a file holds that Keras may refuse.
 
     Attributes:
@@ -114,12 +114,12 @@ class _Held(NamedTuple):
     legacy: bool
 
 
-def _refusal(held: _Held, error: Exception) -> SourceError:
+def _refusal(contents: _Contents, error: Exception) -> SourceError:
     """Returns the error for a file that Keras does not load: the cause, and the way out of it."""
-    if held.findings:
-        finding = held.findings[0]
+    if contents.findings:
+        finding = contents.findings[0]
         way = "use snconvert.apply on it"
-        if not held.legacy:
+        if not contents.legacy:
             way += "; without --import it is converted and the layer carried over, not run"
         return SourceError(
             f"Keras does not load it in its safe mode: {finding.what}",
@@ -127,7 +127,7 @@ def _refusal(held: _Held, error: Exception) -> SourceError:
             path=finding.path,
             class_name=finding.class_name,
         )
-    missing = _unregistered(held.config)
+    missing = _unregistered(contents.config)
     if missing:
         names = [printable(name) for name in missing]
         modules = [printable(module) for module in dict.fromkeys(missing.values()) if module]
@@ -141,7 +141,7 @@ def _refusal(held: _Held, error: Exception) -> SourceError:
         "keras.saving.load_model fails on it, too: convert the model with snconvert.apply in the"
         " code that builds it"
     )
-    if held.legacy or (held.version is not None and held.version < _KERAS_3):
+    if contents.legacy or (contents.version is not None and contents.version < _KERAS_3):
         fix = REBUILD
     return SourceError(f"Keras cannot load it: {summary(error)}", fix)
 
@@ -199,7 +199,7 @@ def _is_hdf5(source: str) -> bool:
         return False  # a folder, or nothing; opening it says what
 
 
-def _check(source: str) -> _Held:
+def _check(source: str) -> _Contents:
     metadata = None
     with open_source(source) as opened, Worker() as worker:
         config = strict_json.loads(opened.config, "config.json")
@@ -208,10 +208,10 @@ def _check(source: str) -> _Held:
             metadata = strict_json.loads(opened.metadata, "metadata.json")
         opened.check_weights()
         worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
-    return _Held(config, findings, keras_version(metadata), legacy=False)
+    return _Contents(config, findings, keras_version(metadata), legacy=False)
 
 
-def _check_legacy(source: str) -> _Held:
+def _check_legacy(source: str) -> _Contents:
     with open(source, "rb") as file, Worker() as worker:
         size = os.fstat(file.fileno()).st_size
         extent = Extent(file.fileno(), 0, size)
@@ -228,7 +228,7 @@ def _check_legacy(source: str) -> _Held:
     }
     findings = [finding for tree in parsed.values() for finding in vet(tree)]
     version = keras_version({"keras_version": texts.get("keras_version")})
-    return _Held(parsed["model_config"], findings, version, legacy=True)
+    return _Contents(parsed["model_config"], findings, version, legacy=True)
 
 
 def _deadline(size: int) -> float:
@@ -248,12 +248,12 @@ def summary(error: Exception) -> str:
 @contextmanager
 def _listening() -> Iterator[list[str]]:
     """Collects what Keras warns of, and what it only logs."""
-    told: list[str] = []
+    messages: list[str] = []
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.WARNING:
-                told.append(record.getMessage())
+                messages.append(record.getMessage())
 
     handler, logger = Handler(), logging.getLogger("absl")
     propagate, others = logger.propagate, logger.handlers[:]
@@ -261,9 +261,9 @@ def _listening() -> Iterator[list[str]]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield told
+            yield messages
     finally:
         logger.handlers[:], logger.propagate = others, propagate
-    told += [str(item.message) for item in caught]
-    lines = [" ".join(line.split()) for line in told]
-    told[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))
+    messages += [str(item.message) for item in caught]
+    lines = [" ".join(line.split()) for line in messages]
+    messages[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))

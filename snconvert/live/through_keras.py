@@ -42,7 +42,7 @@ _CONFIG, _METADATA = "config.json", "metadata.json"
 def apply_through_keras(
     source: str,
     output: str | None,
-    made: Recipe,
+    recipe: Recipe,
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
@@ -57,8 +57,8 @@ def apply_through_keras(
         source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
         output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
             `dry_run`.
-        made: What to convert and how.
-        imports: Modules that register the file's custom classes, beside those of `made`.
+        recipe: What to convert and how.
+        imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
         dry_run: Measure and report, write nothing.
         force: Replace an existing output.
@@ -74,17 +74,17 @@ def apply_through_keras(
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
         if dry_run or output is None:
-            return model, plan_of(model, made, rules, lenient=lenient)
-        return convert(model, made, rules=rules, in_place=made.target != "keras")
+            return model, plan_of(model, recipe, rules, lenient=lenient)
+        return convert(model, recipe, rules=rules, in_place=recipe.target != "keras")
 
-    modules = (*made.imports, *imports)
+    modules = (*recipe.imports, *imports)
     import_modules(modules)
     return _through_keras(
         source,
         None if dry_run else output,
         work,
         lambda report, metadata: with_record(
-            metadata, record(made, report.layers, _digest(source), _factors(made, report))
+            metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
         ),
         modules,
         force=force,
@@ -96,7 +96,7 @@ def undo_through_keras(
     verb: Verb,
     source: str,
     output: str | None,
-    made: Recipe,
+    recipe: Recipe,
     *,
     force: bool = False,
     in_place: bool = False,
@@ -107,7 +107,7 @@ def undo_through_keras(
         verb: `bake` or `remove`.
         source: As for `apply_through_keras`.
         output: Where the result goes; `None`: nowhere, only the report is wanted.
-        made: Which layers; its `imports` register the file's custom classes.
+        recipe: Which layers; its `imports` register the file's custom classes.
         force: Replace an existing output.
         in_place: `output` is the source itself.
 
@@ -119,14 +119,14 @@ def undo_through_keras(
         return undo(
             verb,
             model,
-            made,
+            recipe,
             in_place=not has_wrappers(model),
             dry_run=output is None,
             metadata=metadata,
             measured=True,
         )
 
-    import_modules(made.imports)
+    import_modules(recipe.imports)
     return _through_keras(
         source,
         output,
@@ -134,15 +134,15 @@ def undo_through_keras(
         lambda report, metadata: without_layers(
             metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
-        made.imports,
+        recipe.imports,
         force=force,
         in_place=in_place,
     )
 
 
-def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
+def _factors(recipe: Recipe, report: Report) -> dict[str, dict[str, float]]:
     """Returns what the kernels in Keras' wrapper were multiplied by; a constraint holds its own."""
-    if made.target != "keras":
+    if recipe.target != "keras":
         return {}
     done = [layer for layer in report.layers if layer.status == "converted"]
     return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
@@ -174,7 +174,7 @@ def _through_keras(
                 )
             check_output(source, output, force=force, in_place=in_place)
         with unchanged(source):
-            model, told = load(source)
+            model, warned = load(source)
             metadata = metadata_of(source)
             model, report = work(model, metadata)
             if output is not None:
@@ -188,7 +188,7 @@ def _through_keras(
         output=output,
         bytes=_size(source if output is None else output),
         seconds=time.perf_counter() - started,
-        warnings=(*told, *report.warnings),
+        warnings=(*warned, *report.warnings),
         needs=(
             *([OURS] if output and _holds_ours(model) else []),
             *(f"`import {printable(name)}`" for name in modules if name not in _OURS),
@@ -196,15 +196,13 @@ def _through_keras(
     )
 
 
-def _save(
-    model: Layer, output: str, made: dict[str, Any] | None, folder: bool, force: bool
-) -> None:
+def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, force: bool) -> None:
     with writing(output):
         real = os.path.realpath(output)
         if folder:
             with new_folder(real, force) as place, _saving():
                 saving_lib.save_model(model, place, zipped=False)
-                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
+                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, _CONFIG), _numbered)
                 for path, _, names in os.walk(place):
                     for name in names:
@@ -218,7 +216,7 @@ def _save(
         ):
             with _saving():
                 saving_lib.save_model(model, plain)
-            _rewrite(plain, target, made)
+            _rewrite(plain, target, own)
 
 
 def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:

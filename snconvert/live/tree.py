@@ -61,7 +61,7 @@ def plan_for(
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
     plan = make_plan(root, recipe, {**rules, **attention}, looks=looks)
-    return Plan(tuple(_told(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
+    return Plan(tuple(_named(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 
 def layer_of(node: Node) -> Layer:
@@ -76,7 +76,7 @@ def _is_listed(outcome: Step | Skip) -> bool:
     return outcome.rule is not None or not outcome.node.children
 
 
-def _told(outcome: Step | Skip) -> Step | Skip:
+def _named(outcome: Step | Skip) -> Step | Skip:
     if isinstance(outcome, Skip) and outcome.rule is None and outcome.node.opaque:
         return outcome._replace(reason=f"no rule for {outcome.node.title}")
     return outcome
@@ -90,11 +90,11 @@ def _grow(node: LiveNode, rules: Mapping[str, KernelRule], seen: dict[int, LiveN
     paths: set[str] = set()
     # As a file lists them: `forward_layer` comes before `backward_layer`.
     slots = [slot.attribute for slot in CONTAINERS.get(node.builtin or "", ())]
-    found = sorted(
+    routes = sorted(
         children(node.layer),
         key=lambda pair: slots.index(str(pair[0][0])) if pair[0][0] in slots else len(slots),
     )
-    for route, child in found:
+    for route, child in routes:
         in_graph = has_graph(node.layer) and route[0] == "layers"
         first = seen.get(id(child))
         if first is not None and not in_graph:

@@ -25,7 +25,7 @@ from snconvert.verification.findings import Findings, compare_settings
 _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 
 
-def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
+def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
     """Tells which variables are trained in another way than those of before.
 
     A conversion gives variables constraints, and changes nothing else of them. Of the layers that
@@ -34,23 +34,23 @@ def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
     Args:
         before: A live model.
         after: Another one, or the same, converted.
-        found: What differs is told here.
+        findings: What differs is told here.
     """
     sides = _Side(before), _Side(after)
     for variable, constraint in sides[1].ours.values():
         if variable.constraint is not constraint:
-            found.differ(variable.path, "its layer's SpectralNorm is not on the variable")
+            findings.differ(variable.path, "its layer's SpectralNorm is not on the variable")
     one, two = (side.layers for side in sides)
     for x, y in ((one[route], two[route]) for route in one if route in two):
         wrapped = _is_wrapper(x), _is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
             path = sides[1].paths.get(id(b)) or b.path or b.name
-            compare_settings(path, *_configs(a, b), found)
+            compare_settings(path, *_configs(a, b), findings)
             counts = [len(list(children(layer))) for layer in (a, b)]
             if counts[0] != counts[1]:
-                found.differ(path, f"holds {counts[0]} layers before, {counts[1]} after")
-        _compare_own(sides, a, b, found)
+                findings.differ(path, f"holds {counts[0]} layers before, {counts[1]} after")
+        _compare_own(sides, a, b, findings)
 
 
 class _Side:
@@ -110,7 +110,7 @@ def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
                 yield id(variable), (variable, constraint)
 
 
-def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings) -> None:
+def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findings) -> None:
     """Compares how the variables are trained that a layer has itself."""
     one, two = (side.own(layer) for side, layer in zip(sides, (x, y), strict=True))
     if isinstance(x, Spectral) != isinstance(y, Spectral):
@@ -125,7 +125,7 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings
                 for name, value in belongs.items():
                     if now[name] != value:
                         what = f"{name} is {printable(now[name])}, where {value} belongs"
-                        found.differ(variable.path, what)
+                        findings.differ(variable.path, what)
         two = [pair for pair in two if id(pair[0]) not in new]
     if len(one) == len(two):
         for (_, then), (variable, now) in zip(one, two, strict=True):
@@ -133,7 +133,7 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings
                 other = now[name]
                 if value != other and {value, other} != {_NONE, _OURS}:
                     what = f"{name} is {printable(value)} before, {printable(other)} after"
-                    found.differ(variable.path, what)
+                    findings.differ(variable.path, what)
 
 
 def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:

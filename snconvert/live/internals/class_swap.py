@@ -108,8 +108,8 @@ def kernels_by_owner(layer: Layer, rule: KernelRule) -> list[tuple[Layer, list[K
     owners: dict[str, list[Kernel]] = {}
     for kernel in rule.kernels_of(layer.get_config()):
         owners.setdefault(kernel.group, []).append(kernel)
-    found = {group: _part(layer, group) for group in owners}
-    return [(found[group], own) for group, own in owners.items() if found[group] is not None]
+    parts = {group: _part(layer, group) for group in owners}
+    return [(parts[group], own) for group, own in owners.items() if parts[group] is not None]
 
 
 def _part(layer: Layer, group: str) -> Layer | None:
@@ -135,8 +135,8 @@ def forget_adoption(layer: Layer) -> None:
 
 def plain_class(layer: Layer) -> type:
     """Returns the class that a spectral layer had, or would have, without normalisation."""
-    found: type | None = vars(layer).get(_PLAIN)
-    return found or next(cls for cls in type(layer).__mro__ if not issubclass(cls, Spectral))
+    former: type | None = vars(layer).get(_PLAIN)
+    return former or next(cls for cls in type(layer).__mro__ if not issubclass(cls, Spectral))
 
 
 def give_class(layer: Layer, cls: type) -> None:
@@ -210,9 +210,9 @@ def set_state(layer: Layer, triplets: Sequence[Triplet]) -> None:
         layer: A built spectral layer.
         triplets: The leading singular triplet of each kernel.
     """
-    found = iter(triplets)
+    each = iter(triplets)
     for owner, kernels in kernels_by_owner(layer, layer.rule):
-        _set_own_state(owner, kernels, [next(found) for _ in kernels])
+        _set_own_state(owner, kernels, [next(each) for _ in kernels])
 
 
 def _set_own_state(layer: Layer, kernels: Sequence[Kernel], triplets: Sequence[Triplet]) -> None:

@@ -38,17 +38,17 @@ def averages(layers: Sequence[Any]) -> bool:
 
 
 def _optimizers(layers: Sequence[Any]) -> list[Any]:
-    found = {
+    optimizers = {
         id(value): value
         for layer in layers
         for value in vars(layer).values()
         if isinstance(value, keras.optimizers.Optimizer)
     }
-    return list(found.values())
+    return list(optimizers.values())
 
 
 def _parts(optimizer: Any) -> Iterator[Any]:
-    """Yields an optimizer and those inside it."""
+    """Yields an optimizer and the optimizers inside it."""
     yield optimizer
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         yield from optimizer._inner_optimizers
@@ -172,21 +172,21 @@ def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
 def _rebuild(optimizer: Any, new: list[Any]) -> None:
     state, before = list(optimizer._variables), _purposes(optimizer)
     start = len(state) - len(before)  # what was there before `build`, as the iterations
-    made, after = _built_twin(optimizer, state[:start], new)
+    twin, after = _built_twin(optimizer, state[:start], new)
     values = dict(zip(before, state[start:], strict=True))
     fresh = {id(variable): variable for variable in new}
-    for key, variable in zip(after, made._variables[start:], strict=True):
+    for key, variable in zip(after, twin._variables[start:], strict=True):
         if key in values:
             variable.assign(values[key])
         elif key[0] in fresh and key[1] == _AVERAGE:
             variable.assign(fresh[key[0]])
-    listed = {id(variable) for variable in made._variables}
+    listed = {id(variable) for variable in twin._variables}
     held = dict(_held(optimizer))
-    for purpose, variable in _held(made):
+    for purpose, variable in _held(twin):
         if id(variable) not in listed and purpose in held:
             variable.assign(held[purpose])
     old = list(optimizer._trainable_variables)
-    vars(optimizer).update(vars(made))
+    vars(optimizer).update(vars(twin))
     _pass_on(optimizer, old, new)
 
 
@@ -236,8 +236,8 @@ def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, An
                 yield from slots_of(part, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         with _as_built(optimizer.inner_optimizer):
-            found = list(slots_of(optimizer.inner_optimizer, variables))
-        yield from found
+            inner = list(slots_of(optimizer.inner_optimizer, variables))
+        yield from inner
     else:
         known = {id(variable): variable for variable in variables}
         fresh, keys = _as_fresh(optimizer)

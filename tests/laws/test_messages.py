@@ -1,0 +1,306 @@
+"""Every class of error, provoked for real: where, what, with which value, and the way out."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import handmade
+import numpy as np
+import pytest
+from forked import Shell
+from places import CASES, MODELS
+
+from snconvert import api, errors
+
+Folder = Path
+
+
+def case(name: str, *options: object) -> Callable[[Folder], list[object]]:
+    """Returns what makes the arguments that convert a case of the corpus with `options`."""
+    return lambda folder: ["apply", CASES / name, "-o", folder / "out", *options]
+
+
+def plain(*options: object) -> Callable[[Folder], list[object]]:
+    """Returns what makes the arguments that convert a good file with `options`."""
+    model = MODELS / "a01_seq_plain.keras"
+    return lambda folder: ["apply", model, "-o", folder / "out", *options]
+
+
+def recipe(text: str) -> Callable[[Folder], list[object]]:
+    """Returns what makes the arguments that convert a good file by a recipe."""
+
+    def make(folder: Folder) -> list[object]:
+        (folder / "recipe.toml").write_text(text)
+        return [*plain()(folder), "--recipe", folder / "recipe.toml"]
+
+    return make
+
+
+def nan_kernel(folder: Folder) -> list[object]:
+    kernel = np.ones((4, 4), "f4")
+    kernel.flat[[0, 5, 7]] = np.nan, np.inf, np.nan
+    file = io.BytesIO()
+    with h5py.File(file, "w") as weights:
+        weights["layers/dense/vars/0"] = kernel
+        weights["layers/dense/vars/1"] = kernel[3]
+    model = handmade.sequential("model", [handmade.dense("d0", 4)], 4)
+    handmade.write(folder / "nan.keras", model, file.getvalue())
+    return ["apply", folder / "nan.keras", "-o", folder / "out"]
+
+
+def taken(folder: Folder) -> list[object]:
+    (folder / "out").write_text("mine")
+    return plain()(folder)
+
+
+def no_folder(folder: Folder) -> list[object]:
+    return ["apply", MODELS / "a01_seq_plain.keras", "-o", folder / "missing" / "out"]
+
+
+def twice(folder: Folder) -> list[object]:
+    api.apply_file(MODELS / "a01_seq_plain.keras", folder / "sn.keras", only="first")
+    return ["apply", folder / "sn.keras", "-o", folder / "out", "--only", "first"]
+
+
+def url(folder: Folder) -> list[object]:
+    return ["apply", "https://example.com/a.keras?download=1", "-o", folder / "out"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One way to an error and what its message must hold.
+
+    Attributes:
+        kind: The class of the error.
+        arguments: Makes the command line in an empty folder.
+        where: The file, and the layer with its class, or the option.
+        what: What is wrong.
+        value: The value that is there.
+        way_out: What to do.
+        code: The exit code.
+    """
+
+    kind: type[errors.SnconvertError]
+    arguments: Callable[[Folder], list[object]]
+    where: str
+    what: str
+    value: str
+    way_out: str
+    code: int = 1
+
+
+MESSAGES = (
+    Message(errors.OptionError, plain("--bound=-1"), "bound", "is", "-1", "above 0", code=2),
+    Message(errors.OptionError, plain("--mode=soft"), "mode", "is", "'soft'", "hard, cap", code=2),
+    Message(errors.OptionError, recipe("bound = -3"), "recipe.toml: bound", "is", "-3", "above 0"),
+    Message(errors.OptionError, recipe("fish = 1"), "recipe.toml: ", "entry", "'fish'", "Known"),
+    Message(
+        errors.SourceError,
+        url,
+        r"com/a.keras\?download=1: ",
+        "is a URL",
+        "URL",
+        "Download the file",
+    ),
+    Message(
+        errors.SourceError,
+        case("json_bigint.keras"),
+        "json_bigint.keras: config.json .* at character",
+        "an integer has",
+        "5000 digits",
+        "Save the model again",
+    ),
+    Message(
+        errors.SourceError,
+        case("zip_bomb_weights.keras"),
+        "zip_bomb_weights.keras: the member 'model.weights.h5'",
+        "would expand",
+        "to 314572800 bytes",
+        "Save the model again",
+    ),
+    Message(
+        errors.SourceError,
+        case("h5_rank32.keras"),
+        "h5_rank32.keras: layers/dense/vars/0",
+        "too high a rank",
+        r"\(1, 1, 1",
+        "Save the model again",
+    ),
+    Message(
+        errors.UnsafeError,
+        case("code_module_builtins_eval.keras"),
+        r"code_module_builtins_eval.keras: x \(Dense\): `activation`",
+        "which no model needs",
+        "`builtins.eval`",
+        "Do not open this file",
+    ),
+    Message(
+        errors.UnsafeError,
+        case("code_lookup_url.keras"),
+        r"code_lookup_url.keras: s \(IntegerLookup\)",
+        "vocabulary from the path or URL",
+        "`http://127.0.0.1:9/vocab.txt`",
+        "Do not open this file",
+    ),
+    Message(
+        errors.WeightsError,
+        case("h5_transposed.keras"),
+        r"h5_transposed.keras: a \(Dense\)",
+        "the stored shape of variable 0 is",
+        r"\(4, 5\).*\(5, 4\)",
+        "save the model again",
+    ),
+    Message(
+        errors.WeightsError,
+        case("h5_extra_group.keras"),
+        "h5_extra_group.keras: model.weights.h5",
+        "belongs to no layer",
+        "'layers/ghost'",
+        "save the model again",
+    ),
+    Message(errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude"),
+    Message(
+        errors.KernelError,
+        case("w_huge.keras"),
+        r"w_huge.keras: a \(Dense\)",
+        "float32 cannot hold",
+        r"1\.3\de\+39",
+        "Rescale the kernel",
+    ),
+    Message(
+        errors.SelectionError,
+        plain("--only", "nix*"),
+        "a01_seq_plain.keras: ",
+        "matches no",
+        "'nix[*]'",
+        "first, dense|dense, first",
+    ),
+    Message(
+        errors.SelectionError,
+        case("cfg_no_dense.keras"),
+        "cfg_no_dense.keras: ",
+        "nothing to convert",
+        "no layer here has a rule",
+        "snconvert inspect",
+    ),
+    Message(
+        errors.SelectionError,
+        twice,
+        "sn.keras: ",
+        "nothing left to convert",
+        r"1 layer is converted already \(first: spectral already\); dense: not matched",
+        "remove` undoes that",
+    ),
+    Message(
+        errors.SelectionError,
+        lambda folder: ["apply", MODELS / "a13_quant_int8.keras", "-o", folder / "out"],
+        "int8.keras: ",
+        "nothing that can be converted",
+        r"dense: quantized layers \(int8\)",
+        "before it is quantised",
+    ),
+    Message(
+        errors.UnsupportedError,
+        case("cfg_lora.keras", "--only", "a"),
+        r"cfg_lora.keras: a \(Dense\)",
+        "LoRA adapters",
+        "lora_rank 2",
+        "do not name the layer",
+    ),
+    Message(errors.OutputError, taken, "out: ", "exists", "already", "Use --force"),
+    Message(errors.OutputError, no_folder, "missing/out: ", "does not exist", "missing", "Create"),
+)
+
+
+def kinds() -> set[type[errors.SnconvertError]]:
+    """Returns all error classes but their base, which is never raised itself."""
+    found = {item for _, item in inspect.getmembers(errors, inspect.isclass)}
+    return {
+        item
+        for item in found
+        if issubclass(item, errors.SnconvertError) and item is not errors.SnconvertError
+    }
+
+
+@pytest.fixture(scope="module")
+def snconvert() -> Iterator[Shell]:
+    with Shell() as shell:
+        yield shell
+
+
+def provoke(arguments: list[object]) -> None:
+    """Does in Python what the arguments mean on the command line."""
+    (_, source, _, output), rest = arguments[:4], [str(item) for item in arguments[4:]]
+    words = [word for item in rest for word in item.removeprefix("--").split("=")]
+    options: dict[str, object] = dict(zip(words[::2], words[1::2], strict=True))
+    if "bound" in options:
+        options["bound"] = float(str(options["bound"]))
+    if "recipe" in options:
+        options["recipe_file"] = options.pop("recipe")
+    if "only" in options:
+        options["only"] = [options["only"]]
+    api.apply_file(str(source), str(output), **options)
+
+
+def test_every_class_has_its_message() -> None:
+    """A new class of error needs a way to it here."""
+    assert {message.kind for message in MESSAGES} == kinds()
+
+
+def ident(message: Message) -> str:
+    return f"{message.kind.__name__}-{re.sub('[^a-z0-9]+', '-', message.what.lower())}"
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=ident)
+def test_a_message(
+    message: Message, snconvert: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """It says in one line where, what, with which value, and what to do; nothing is written."""
+    arguments = message.arguments(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    result = snconvert(*arguments, "-q")
+    assert result.returncode == message.code, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.isprintable()
+    match = re.fullmatch(r"error: (.*?[^.])\. (.*)\.", line)
+    assert match is not None, line
+    assert re.search(f"{message.where}.*", match[1]), line
+    assert re.search(message.what, match[1]), line
+    assert re.search(message.value, match[1]), line
+    assert re.search(message.way_out, line[line.index(match[1]) :]), line
+    assert sorted(os.listdir(tmp_path)) == before
+    with pytest.raises(errors.SnconvertError) as caught:
+        provoke(arguments)
+    assert type(caught.value) is message.kind
+
+
+def test_a_cut_sentence_shows_that_it_is_cut() -> None:
+    """What another program said is cut between two words, and keeps its dots."""
+    long = errors.quoted("words of some length " * 20)
+    assert long.endswith(("words...", "of...", "some...", "length..."))
+    assert str(errors.SourceError(long, "Do this")) == f"{long} Do this."
+    assert errors.quoted("two\nlines\x1b") == "two lines\\x1b"
+
+
+def test_the_tree_is_drawn() -> None:
+    """The drawing at the top of the module shows the classes that there are."""
+    drawn = set(re.findall(r"\w+Error\b", str(errors.__doc__))) - {"SnconvertError"}
+    assert drawn == {kind.__name__ for kind in kinds()}
+
+
+@pytest.mark.parametrize("kind", sorted(kinds(), key=lambda kind: kind.__name__))
+def test_nothing_escapes_from_a_message(kind: type[errors.SnconvertError]) -> None:
+    """Whatever is in the parts, a message is one printable line."""
+    odd = "a\nb\x1b[31m\ud800\u202e"
+    error = kind(f"what {odd}", f"how {odd}", file=odd, path=odd, class_name=odd)
+    assert str(error).isprintable()
+    assert "a\\nb" in str(error)

@@ -1,0 +1,190 @@
+"""TensorFlow, JAX and PyTorch compute, train, save and convert the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import backend_models
+import keras
+import numpy as np
+import pytest
+from backend_child import FILES, TOPOLOGY, conversions, write_files
+from backend_models import CASES
+from backend_steps import KINDS, steps
+from places import SUPPORT
+
+pytestmark = [
+    # Keras 3.15.1 hands its variables to h5py, which asks numpy 2.4 for them in the new way.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    # Keras' GroupQueryAttention says so of its projections, plain or spectral.
+    pytest.mark.filterwarnings("ignore:(?s).*was passed an input with a mask"),
+]
+
+OTHERS = ("jax", "torch")
+Results = dict[str, dict[str, np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("backends")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    """What each backend computes: TensorFlow in this process, the others in one of their own."""
+    reference = backend_models.write(folder) | write_files(folder) | conversions(folder)
+    reference |= steps()
+    found = {"tensorflow": reference}
+    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is the time
+    children = [  # side by side
+        subprocess.Popen(
+            [sys.executable, SUPPORT / "backend_child.py", folder],
+            env=os.environ | quick | {"KERAS_BACKEND": backend},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for backend in OTHERS
+    ]
+    for backend, child in zip(OTHERS, children, strict=True):
+        _, told = child.communicate()
+        assert child.returncode == 0, told[-5000:]
+        with np.load(folder / f"{backend}.npz") as stored:
+            found[backend] = dict(stored)
+    return found
+
+
+def of(results: Results, backend: str, case: str) -> dict[str, np.ndarray]:
+    """Returns what a backend has about a case, by what it is."""
+    stem = f"{case}/"
+    values = {k.removeprefix(stem): v for k, v in results[backend].items() if k.startswith(stem)}
+    assert values
+    return values
+
+
+def close(one: np.ndarray, two: np.ndarray, limit: float, what: str) -> None:
+    """Fails unless two arrays agree to a part of the largest value."""
+    scale = max(1.0, np.abs(two).max())
+    np.testing.assert_allclose(one, two, rtol=0, atol=limit * scale, err_msg=what)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("case", CASES)
+def test_same_results(results: Results, backend: str, case: str) -> None:
+    """Outputs before and after training agree to 3e-6, the new u to 2e-6, and each variable's step
+    to 3e-4 of the step and a rounding of the variable."""
+    expected, found = (of(results, name, case) for name in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    for what, value in expected.items():
+        if what in {"forward", "after"}:
+            close(found[what], value, 3e-6, what)
+        elif what.endswith("u"):
+            np.testing.assert_allclose(found[what], value, atol=2e-6)
+        else:
+            limit = 3e-4 * np.abs(value).max() + 5e-7
+            np.testing.assert_allclose(found[what], value, rtol=0, atol=limit)
+
+
+def test_the_step_is_larger_than_what_is_tolerated(results: Results) -> None:
+    """Every kernel takes a step of five times what is tolerated above, or more."""
+    for case in CASES:
+        for what, value in of(results, "tensorflow", case).items():
+            if "kernel" in what and not what.endswith(("u", "gamma")):
+                assert np.abs(value).max() > 2.5e-6, (case, what)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_what_one_saves_another_loads(results: Results, folder: Path, backend: str) -> None:
+    """TensorFlow loads the model that another backend trained and saved, and predicts the same;
+    the others have loaded the one that TensorFlow saved."""
+    model = keras.saving.load_model(folder / f"{backend}.keras", compile=False)
+    with np.load(folder / "data.npz") as stored:
+        data = dict(zip(CASES, stored.values(), strict=True))
+    for name in CASES:
+        if not _on_tensorflow(model.get_layer(name)):
+            continue
+        tensor = model.get_layer(f"{name}-flat").output
+        source = model.inputs[CASES.index(name)]
+        found = keras.Model(source, tensor)(data[name], training=False)
+        close(np.array(found), results[backend][f"{name}/after"], 3e-6, name)
+
+
+def _on_tensorflow(layer: keras.layers.Layer) -> bool:
+    """TensorFlow on CPU has no channels_first convolution."""
+    return getattr(layer, "data_format", None) != "channels_first"
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("name", FILES)
+def test_converted_files(results: Results, backend: str, name: str) -> None:
+    """A file that the file carrier converted predicts the same on every backend, to 1e-5; half
+    precision to its rounding."""
+    if (name, backend) == ("tokens", "jax"):
+        refusals = of(results, backend, "refused")
+        assert refusals == {"MultiHeadAttention": True, "SpectralMultiHeadAttention": True}
+        return
+    limit = 1e-2 if "16" in name else 1e-5
+    expected, found = (of(results, each, f"file {name}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    for i, value in expected.items():
+        close(found[i], value, limit, i)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", *OTHERS])
+@pytest.mark.parametrize("name", TOPOLOGY)
+def test_live_conversion(results: Results, backend: str, name: str) -> None:
+    """On each backend, and as on TensorFlow: a conversion with gain changes no output and keeps the
+    optimizer going, saving and loading gives the same bits, baking the same outputs, removing the
+    same weights, and plain weights can be put in."""
+    expected, found = (of(results, each, f"live {name}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    # Of its embedding, plain as it is then, Keras' Adam makes another step on TensorFlow: there the
+    # gradient is sparse, with repeated rows.
+    limit = 2e-2 if name == "recurrent" else 1e-4
+    for what, value in expected.items():
+        close(found[what], value, limit, what)
+    for one, two in (("plain", "gain"), ("trained", "baked"), ("hard", "put in")):
+        close(found[one], found[two], 1e-5, two)
+    for one, two in (("trained", "loaded"), ("slots trained", "slots loaded")):
+        np.testing.assert_array_equal(found[one], found[two], err_msg=two)
+    np.testing.assert_array_equal(found["trained weights"], found["loaded weights"])
+    np.testing.assert_array_equal(found["weights"], found["removed weights"])
+    assert found["iterations"] == 2
+    assert np.abs(found["trained"] - found["gain"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_discriminator_step(results: Results, backend: str, kind: str) -> None:
+    """Called twice in one step, with a gradient penalty, layers of every backend have the gradients
+    and the u of TensorFlow's, to 1e-4: no in-place change of u disturbs PyTorch's backward pass."""
+    expected, found = (of(results, each, f"step {kind}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    largest = max(np.abs(value).max() for value in expected.values())
+    assert largest > 1e-1
+    for what, value in expected.items():
+        np.testing.assert_allclose(found[what], value, rtol=1e-4, atol=1e-4, err_msg=what)
+
+
+def test_a_copy_owns_its_modules(results: Results) -> None:
+    """What PyTorch knows of a copy, its parameters and the modules in its layers, is the copy's:
+    training it moves them, and nothing of the original."""
+    found = of(results, "torch", "modules")
+    assert found.pop("moved").tolist() == [True, False]
+    assert all(found.values()), found
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_converged(results: Results, backend: str, kind: str) -> None:
+    """Sigma by a u of another length, after two rounds of `converge` and after all of them is that
+    of TensorFlow to 2e-6, and grows."""
+    expected, found = (of(results, each, f"converged {kind}") for each in ("tensorflow", backend))
+    assert expected.keys() == found.keys()
+    for what, value in expected.items():
+        np.testing.assert_allclose(found[what], value, rtol=2e-6, err_msg=what)
+    stages = np.reshape([*found.values()], (3, -1))
+    assert (np.diff(stages, axis=0) > -1e-6 * stages[:2]).all()
+    assert stages[0].min() > 0

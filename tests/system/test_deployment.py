@@ -1,0 +1,193 @@
+"""Converted and baked models, exported: SavedModel, ONNX, LiteRT, int8."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import deployed
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+from places import ROOT, SUPPORT
+
+import snconvert
+
+# Warnings of the exporters about themselves; nothing here can change that.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),
+]
+X = deployed.inputs()
+
+
+def in_process(code: str, *arguments: object, **environment: str) -> str:
+    """Runs code in a process of its own, and returns what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | environment | {"PYTHONPATH": str(SUPPORT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def onnx(path: Path, x: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns what onnxruntime computes."""
+    session = onnxruntime.InferenceSession(path)
+    found: list[np.ndarray] = session.run(
+        None, {value.name: array for value, array in zip(session.get_inputs(), x, strict=True)}
+    )
+    return found
+
+
+def test_saved_model(tmp_path: Path) -> None:
+    """SavedModels of converted layers of every kind, with either norm, of the other targets and of
+    the baked model give, in a process that knows TensorFlow alone, for another batch size too, what
+    the Keras model gives."""
+    x = deployed.inputs(3)
+    made = {
+        "patched": deployed.patched(),
+        "operator": deployed.patched(norm="operator"),
+        "constraint": deployed.stepped(target="constraint", bound=0.5),
+        "keras": deployed.stepped(target="keras"),
+    }
+    expected = {name: deployed.outputs(model, x) for name, model in made.items()}
+    made["baked"], expected["baked"] = snconvert.bake(made["patched"]), expected["patched"]
+    for name, model in made.items():
+        model.export(tmp_path / name, verbose=False)
+    np.savez(tmp_path / "x.npz", *x)
+    in_process(
+        "import sys\n"
+        "sys.modules.update(keras=None, snconvert=None)\n"  # as if they were not installed
+        "import numpy as np, tensorflow as tf\n"
+        "x = [tf.constant(array) for array in np.load(sys.argv[1] + '/x.npz').values()]\n"
+        "for name in sys.argv[2:]:\n"
+        "    served = tf.saved_model.load(f'{sys.argv[1]}/{name}')\n"
+        "    np.savez(f'{sys.argv[1]}/{name}.npz', *served.serve(x))\n",
+        tmp_path,
+        *made,
+    )
+    for name, values in expected.items():
+        deployed.check(list(np.load(tmp_path / f"{name}.npz").values()), values)
+
+
+def test_onnx(tmp_path: Path) -> None:
+    """ONNX files of a converted file with layers of every kind, of the baked model, and of one
+    under the operator norm give in onnxruntime what the Keras model gives; convolutions in groups
+    are another test's."""
+    model = deployed.patched(tmp_path, grouped=False)
+    operator = deployed.patched(grouped=False, norm="operator")
+    expected = deployed.outputs(model, X)
+    mapped = deployed.outputs(operator, X)
+    for variant, values in (
+        (model, expected),
+        (snconvert.bake(model), expected),
+        (operator, mapped),
+        (snconvert.bake(operator), mapped),
+    ):
+        path = tmp_path / "model.onnx"
+        variant.export(path, format="onnx", verbose=False)
+        deployed.check(onnx(path, X), values)
+
+
+def test_onnx_of_groups(tmp_path: Path) -> None:
+    """On TensorFlow Keras puts convolutions in groups into a function that ONNX has no operator
+    for, be they plain or converted; on PyTorch they export, converted and baked, and the
+    parameters that PyTorch knows of a model are the variables that Keras knows."""
+    plain = keras.Sequential([keras.Input((6, 6, 4)), keras.layers.Conv2D(6, 3, groups=2)])
+    for name, model in (("plain", plain), ("patched", snconvert.apply(plain, conv=True))):
+        model(X[0])
+        model.export(tmp_path / f"{name}.onnx", format="onnx", verbose=False)
+        with pytest.raises(Exception, match="PartitionedCall"):
+            onnxruntime.InferenceSession(tmp_path / f"{name}.onnx")
+    in_process(
+        "import sys, warnings, keras, live_models, numpy as np, onnxruntime, snconvert\n"
+        "warnings.simplefilter('ignore')\n"
+        "def agree(model):\n"
+        "    found = {id(parameter) for parameter in model.parameters()}\n"
+        "    assert found == {id(variable.value) for variable in model.variables}\n"
+        "x = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype('float32')\n"
+        "plain = keras.Sequential([keras.Input((6, 6, 4)),"
+        " keras.layers.Conv2D(6, 3, groups=2), keras.layers.Flatten(), keras.layers.Dense(3)])\n"
+        "for mode in ('hard', 'cap', 'gain'):\n"
+        "    patched = snconvert.apply(plain, conv=True, mode=mode, bound=0.5)\n"
+        "    for model in (patched, snconvert.bake(patched)):\n"
+        "        agree(model)\n"
+        "        expected = model(x).detach().numpy()\n"
+        "        path = sys.argv[1] + '/torch.onnx'\n"
+        "        model.export(path, format='onnx', verbose=False)\n"
+        "        session = onnxruntime.InferenceSession(path)\n"
+        "        (found,) = session.run(None, {session.get_inputs()[0].name: x})\n"
+        "        np.testing.assert_allclose(found, expected, atol=2e-6)\n"
+        "block = keras.Sequential([keras.Input((6,)), live_models.Block(6)])\n"
+        "snconvert.apply(block, mode='gain', in_place=True)\n"
+        "agree(block)\n"
+        "block.save(sys.argv[1] + '/block.keras')\n"
+        "agree(keras.saving.load_model(sys.argv[1] + '/block.keras'))\n",
+        tmp_path,
+        KERAS_BACKEND="torch",
+    )
+
+
+def test_litert(tmp_path: Path) -> None:
+    """LiteRT files of converted layers of every kind, of the baked model, and of one under the
+    operator norm give in the interpreter what the Keras model gives, with recurrent layers
+    unrolled."""
+    model = deployed.patched(unroll=True)
+    operator = deployed.patched(unroll=True, norm="operator")
+    expected = deployed.outputs(model, X)
+    mapped = deployed.outputs(operator, X)
+    for variant, values in (
+        (model, expected),
+        (snconvert.bake(model), expected),
+        (operator, mapped),
+    ):
+        path = str(tmp_path / "model.tflite")
+        variant.export(path, format="litert", verbose=False)
+        interpreter = tf.lite.Interpreter(model_path=path)
+        found = interpreter.get_signature_runner()(**dict(zip(deployed.SHAPES, X, strict=True)))
+        deployed.check([found[f"output_{i}"] for i in range(len(found))], values)
+
+
+def test_litert_of_loops(tmp_path: Path) -> None:
+    """Keras exports the loop of a recurrent layer to LiteRT, plain or converted, with operators of
+    TensorFlow that the interpreter has not."""
+    plain = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(3)])
+    for model in (plain, snconvert.apply(plain, kinds="all")):
+        model(X[1])
+        model.export(str(tmp_path / "loop.tflite"), format="litert", verbose=False)
+        interpreter = tf.lite.Interpreter(model_path=str(tmp_path / "loop.tflite"))
+        with pytest.raises(RuntimeError, match="Select TensorFlow op"):
+            interpreter.allocate_tensors()
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
+def test_int8() -> None:
+    """A baked model quantises as the plain model with the effective kernels does, bit for bit, and
+    its outputs stay within 2 % of their size; a converted one stays as it is."""
+    model = deployed.patched()
+    expected = deployed.outputs(model, X)
+    baked = snconvert.bake(model)
+    twin = deployed.build()
+    twin.set_weights(baked.get_weights())
+    with pytest.warns(UserWarning, match="quantisation needs a plain kernel"):
+        model.quantize("int8")
+    for plain in (baked, twin):
+        plain.quantize("int8")
+    for one, other in zip(deployed.outputs(model, X), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    found = deployed.outputs(baked, X)
+    assert baked.get_layer("dense_gain").kernel.dtype == "int8"
+    assert any((one != other).any() for one, other in zip(found, expected, strict=True))
+    for one, other, plain in zip(found, expected, deployed.outputs(twin, X), strict=True):
+        np.testing.assert_array_equal(one, plain)
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.02 * np.abs(other).max())

@@ -1,0 +1,59 @@
+"""The samples do what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from places import SAMPLES
+
+
+def test_train_moons(tmp_path: Path) -> None:
+    """The script that made the shipped model trains one that classifies the moons."""
+    result = subprocess.run(
+        [sys.executable, SAMPLES / "train_moons.py", tmp_path / "moons.keras"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    accuracy = float(result.stdout.split()[1].rstrip(","))
+    assert accuracy > 0.98
+    assert (tmp_path / "moons.keras").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("name", ["fit_projection.py", "custom_loop.py"])
+def test_projections(name: str, tmp_path: Path) -> None:
+    """Both training loops end with every kernel at norm 1, to 1 %."""
+    result = subprocess.run(
+        [sys.executable, SAMPLES / name, tmp_path / "model.keras"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    norms = [float(line.split()[1]) for line in result.stdout.splitlines()]
+    assert norms == pytest.approx([1.0, 1.0], rel=0.01)
+
+
+def test_dcgan(tmp_path: Path) -> None:
+    """In training the converted discriminator is at the bound of 1 before the first step and
+    stays near it, while the plain one leaves it; the figure and the numbers are written."""
+    subprocess.run(
+        [sys.executable, SAMPLES / "dcgan.py", tmp_path / "sigma.svg", "40"],
+        check=True,
+        timeout=300,
+    )
+    assert (tmp_path / "sigma.svg").read_text(encoding="utf-8").count("</svg>") == 1
+    numbers = json.loads((tmp_path / "sigma.json").read_text(encoding="utf-8"))
+    found = {name: np.array(rows) for name, rows in numbers["sigma"].items()}
+    assert {rows.shape for rows in found.values()} == {(5, 4)}
+    np.testing.assert_array_equal(found["built-in"][0], found["none"][0])
+    for name in ("snconvert", "snconvert, 3 iterations"):
+        np.testing.assert_allclose(found[name][0], 1.0, atol=1e-5)
+        assert found[name].min() > 1 - 1e-4
+        assert found[name].max() < 1.25
+        assert np.median(found[name]) < 1.02
+    assert found["none"][-1].max() > 1.4
