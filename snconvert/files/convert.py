@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -39,6 +38,9 @@ from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record
 from snconvert.sandbox.worker import Worker
 
+Check = Callable[[Source, str, Worker], None]
+"""Raises an error unless the finished result at a path is the source, converted."""
+
 
 def convert_file(
     source: str,
@@ -49,7 +51,7 @@ def convert_file(
     dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
-    verify: bool = False,
+    check: Check | None = None,
     progress: Tell = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
@@ -62,7 +64,7 @@ def convert_file(
         dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
-        verify: Compare the result with the source before it takes its place.
+        check: Called before the result takes its place.
         progress: Told how far it is.
 
     Raises:
@@ -104,7 +106,7 @@ def convert_file(
                         model.metadata, record(recipe, layers, opened.sha256(), factors, spellings)
                     ),
                     progress=progress,
-                    check=_check(opened, worker) if verify else None,
+                    check=None if check is None else lambda result: check(opened, result, worker),
                 )
             else:
                 opened.check_weights()  # writing does both on its way
@@ -164,12 +166,6 @@ def inspect_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
     )
-
-
-def _check(source: Source, worker: Worker) -> Callable[[str], None]:
-    from snconvert.verification.files import check_result  # noqa: PLC0415 -- few runs need it
-
-    return functools.partial(check_result, source, worker=worker)
 
 
 def _norm_for(outcome: Step | Skip, recipe: Recipe) -> str:
