@@ -10,17 +10,17 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import open_source
 from snconvert.config.constraint_entry import found_in, settings_of
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
-from snconvert.core.report import LayerReport, Report, Tell, adding_up
+from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
 from snconvert.core.settings import Settings
-from snconvert.core.verbs import IN_CHILD
-from snconvert.errors import OptionError, SelectionError, located
+from snconvert.core.verbs import VERBS
+from snconvert.errors import SelectionError, located
 from snconvert.files.edits import write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
@@ -55,7 +55,7 @@ from snconvert.planning.layer_rows import (
 )
 from snconvert.planning.measured import Measured
 from snconvert.planning.plan import Selection, is_wrapper
-from snconvert.planning.recipe import Recipe, recipe
+from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import without_layers
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
@@ -65,29 +65,10 @@ _UNKNOWN = (
     "the kernel{} was normalised in place, by how much is not recorded; `snconvert bake` keeps it"
     " as it is"
 )
-Verb = Literal["bake", "remove"]
-
-
-def choosing(verb: Verb, **options: Any) -> Recipe:
-    """Returns the recipe of a way back, which has options for the choice of layers only.
-
-    Args:
-        verb: The way back.
-        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
-
-    Raises:
-        OptionError: There is another one among them.
-    """
-    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
-    if useless:
-        raise OptionError(
-            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
-        )
-    return recipe(None, **options)
 
 
 def undo_file(
-    verb: Verb,
+    verb: str,
     source: str,
     output: str | None,
     recipe: Recipe,
@@ -95,7 +76,7 @@ def undo_file(
     force: bool = False,
     in_place: bool = False,
     metadata: Any = None,
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Turns the spectral layers of a file into plain ones.
 
@@ -115,7 +96,11 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD[verb]) as worker:
+    with (
+        located(file=source),
+        open_source(source) as opened,
+        Worker(VERBS[verb].child_modules) as worker,
+    ):
         if output is not None:
             check_output(source, output, force=force, in_place=in_place)
         described = describe(opened)
@@ -168,7 +153,7 @@ def undo_file(
     )
 
 
-def _find(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
+def _find(model: Opened, recipe: Recipe, verb: str) -> Normalised:
     selection = Selection(recipe, [node for node in model.root.walk() if node.path])
 
     def why_left(node: Node) -> str | None:
@@ -221,7 +206,7 @@ def _target(found: Normalised) -> str:
     return "keras" if found.wrapped else "constraint"
 
 
-def _factors(found: Normalised, worker: Worker, progress: Tell) -> dict[str, Factor]:
+def _factors(found: Normalised, worker: Worker, progress: OnProgress) -> dict[str, Factor]:
     """Returns what inference multiplies each kernel by, by the kernel's path."""
     tasks = scalings(found)
     if not tasks:
@@ -232,7 +217,7 @@ def _factors(found: Normalised, worker: Worker, progress: Tell) -> dict[str, Fac
         found.model.source.weights,
         tasks,
         seconds=None,
-        progress=adding_up(progress, "sigma", total),
+        progress=cumulative(progress, "sigma", total),
     )
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 
@@ -247,7 +232,7 @@ def _norms(found: Normalised) -> list[tuple[Node, str]]:
 def _reports(
     found: Normalised,
     measured: Measured,
-    verb: Verb,
+    verb: str,
     divisors: Mapping[str, float],
     status: str,
 ) -> tuple[LayerReport, ...]:

@@ -16,7 +16,7 @@ import keras
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
-from snconvert.files.undo import Verb, undo_file
+from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
 from snconvert.live.internals.walk import Layer, descendants, scope_of
@@ -56,13 +56,13 @@ def wrap(
     def work(source: str, output: str | None) -> Report:
         if lenient:
             return inspect_file(source, made, rules=rules)
-        return convert_file(source, output, made, rules=rules, dry_run=dry_run)
+        return convert_file(source, output, made, rules=rules)
 
     return _by_file(model, work, dry_run=dry_run, in_place=in_place)
 
 
 def unwrap(
-    verb: Verb,
+    verb: str,
     model: Layer,
     made: Recipe,
     *,

@@ -17,7 +17,6 @@ from snconvert.core.report import LayerReport, Report
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, SelectionError, UnsupportedError, located, printable
-from snconvert.files.undo import Verb, choosing
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
@@ -58,7 +57,7 @@ from snconvert.planning.layer_rows import (
     report_of,
 )
 from snconvert.planning.plan import Selection
-from snconvert.planning.recipe import Recipe
+from snconvert.planning.recipe import Recipe, undo_recipe
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -78,7 +77,7 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("bake", model, choosing("bake", **options), in_place=in_place)[0]
+    return undo("bake", model, undo_recipe("bake", **options), in_place=in_place)[0]
 
 
 def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -98,11 +97,11 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("remove", model, choosing("remove", **options), in_place=in_place)[0]
+    return undo("remove", model, undo_recipe("remove", **options), in_place=in_place)[0]
 
 
 def undo(
-    verb: Verb,
+    verb: str,
     model: Layer,
     made: Recipe,
     *,
@@ -168,7 +167,7 @@ def _settings(node: Node) -> Settings:
     return constraint_settings(next(found_in(node.config))[1])
 
 
-def _find(root: LiveNode, made: Recipe, verb: Verb) -> tuple[list[Node], dict[Node, str]]:
+def _find(root: LiveNode, made: Recipe, verb: str) -> tuple[list[Node], dict[Node, str]]:
     nodes = [node for node in root.walk() if node.path or not node.parent]
     selection = Selection(made, [node for node in nodes if node.path])
     chosen: list[Node] = []
@@ -212,7 +211,7 @@ def _check(node: Node) -> None:
     )
 
 
-def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
+def _strip(verb: str, model: Layer, layers: Sequence[Layer]) -> None:
     owners = [owner for layer in layers for owner in _owners(layer)]
     baked = (
         [_effective(state) for layer in layers for state in states_of(layer)]
@@ -264,7 +263,7 @@ def _make_plain(layer: Layer) -> None:
 
 
 def _reports(
-    verb: Verb,
+    verb: str,
     root: LiveNode,
     chosen: Sequence[Node],
     left: dict[Node, str],
@@ -286,7 +285,7 @@ def _reports(
     return reports
 
 
-def _report(verb: Verb, node: Node, layer: Layer, status: str, *, measured: bool) -> LayerReport:
+def _report(verb: str, node: Node, layer: Layer, status: str, *, measured: bool) -> LayerReport:
     rule = layer.rule if node.spectral else _rule(node)
     norm = layer.norm if node.spectral else "matrix"
     triplets: list[Triplet] = []

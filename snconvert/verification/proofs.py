@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from snconvert.config.constraint_entry import argument_of, decoded, factor_of, found_in, settings_of
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.settings import Settings
 from snconvert.errors import KernelError, OptionError, SourceError, located
 from snconvert.files.inventory import StoredKernel
@@ -56,7 +56,7 @@ def prove(
     changed: Mapping[Node, Node],
     found: Findings,
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
 ) -> dict[str, Proved]:
     """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
 
@@ -96,7 +96,7 @@ def prove(
                 found.differ(x.path, f"its u is not there ({u})")
         for name in raw:
             found.differ(x.path, f"nothing normalises its {name}")
-    tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
+    tell = cumulative(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
         weights = before.model.source.weights, after.model.source.weights
