@@ -94,7 +94,9 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     """
     source, root = model.source, model.root
     paths = group_paths(root)
-    contents = worker.call("snconvert.weights.h5:scan", source.weights, seconds=deadline(source))
+    contents = worker.call(
+        "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
+    )
     others = ["optimizer"]
     if is_keras_2(root, model.metadata):
         check_groups(contents.groups)

@@ -24,8 +24,8 @@ from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
 from snconvert.errors import OptionError, SourceError, counted, printable, quoted
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
-from snconvert.weights import h5
 from snconvert.weights.extent import Extent
+from snconvert.weights.reading import read_whole
 
 _NOISE = (
     "compiled metrics have yet to be built",  # Keras says so of every legacy file
@@ -207,7 +207,7 @@ def _check(source: str) -> _Contents:
         if opened.metadata is not None:
             metadata = strict_json.loads(opened.metadata, "metadata.json")
         opened.check_weights()
-        worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
+        worker.call(read_whole, opened.weights, seconds=_deadline(opened.size))
     return _Contents(config, findings, keras_version(metadata), legacy=False)
 
 
@@ -216,7 +216,7 @@ def _check_legacy(source: str) -> _Contents:
         size = os.fstat(file.fileno()).st_size
         extent = Extent(file.fileno(), 0, size)
         try:
-            texts = worker.call(h5.read_whole, extent, seconds=_deadline(size))
+            texts = worker.call(read_whole, extent, seconds=_deadline(size))
         except SourceError as error:
             what = error.what.replace("model.weights.h5", "the file")
             raise SourceError(what, error.fix) from error

@@ -23,7 +23,7 @@ from snconvert.archive.members import read_members
 from snconvert.archive.output import begin, check_output
 from snconvert.archive.source import open_source
 from snconvert.errors import OutputError, SourceError
-from snconvert.weights import h5
+from snconvert.weights.editing import edit
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay
 
@@ -118,7 +118,7 @@ def test_an_edited_model_is_what_h5py_reads(tmp_path):
     out = tmp_path / "out.keras"
     path = DATA / "models" / "a02_seq_adam.keras"
     with open_source(path) as source:
-        overlay = h5.edit(
+        overlay = edit(
             source.weights,
             [("layers/dense", "layers/spectral_dense")],
             [("layers/spectral_dense/vars/2", np.ones((1, 3), "f4"))],

@@ -30,8 +30,8 @@ from snconvert.files.targets import layer as layer_target
 from snconvert.kinds.table import RULES
 from snconvert.planning.plan import make_plan
 from snconvert.planning.recipe import recipe
-from snconvert.weights import h5
 from snconvert.weights.contents import Contents
+from snconvert.weights.reading import scan
 
 FUZZ = BENCHMARKS / "fuzz.py"
 GENUINE = sorted(path for path in (MODELS).glob("*.keras"))
@@ -204,7 +204,7 @@ def genuine(path: Path) -> tuple[bytes, bytes, Contents]:
     with zipfile.ZipFile(path) as archive:
         metadata = archive.read("metadata.json")
     with open_source(path) as source:
-        return source.config, metadata, h5.scan(source.weights)
+        return source.config, metadata, scan(source.weights)
 
 
 def readable(path: Path) -> bool:
