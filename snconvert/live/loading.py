@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
-from snconvert.archive.source import open_source, unchanged
+from snconvert.archive.source import unchanged
 from snconvert.config import strict_json
 from snconvert.config.references import foreign_objects, is_legacy
 from snconvert.config.safety import Finding, layer_name, vet
@@ -22,6 +22,7 @@ from snconvert.config.tree import MODELS
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
 from snconvert.errors import OptionError, SourceError, counted, printable, quoted
+from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.extent import Extent
@@ -169,7 +170,7 @@ def metadata_of(source: str) -> Any:
     """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
     if _is_hdf5(source):
         return None
-    with open_source(source) as opened:
+    with open_model(source) as opened:
         raw = opened.metadata
         return None if raw is None else strict_json.loads(raw, "metadata.json")
 
@@ -201,7 +202,7 @@ def _is_hdf5(source: str) -> bool:
 
 def _check(source: str) -> _Contents:
     metadata = None
-    with open_source(source) as opened, Worker() as worker:
+    with open_model(source) as opened, Worker() as worker:
         config = strict_json.loads(opened.config, "config.json")
         findings = vet(config)
         if opened.metadata is not None:

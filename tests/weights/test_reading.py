@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import DATA
 
-from snconvert.archive.source import open_source
 from snconvert.errors import SnconvertError, SourceError
+from snconvert.formats.table import open_model
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.datasets import numpy_type
 from snconvert.weights.editing import edit
@@ -50,7 +50,7 @@ def test_the_corpus_comes_out_as_its_manifest_says(worker, name):
     """Each odd weights file is read, or refused by one error that names the problem."""
     case, error = VERDICTS[name], None
     try:
-        with open_source(CASES / name) as source:
+        with open_model(CASES / name) as source:
             contents = worker.call(scan, source.weights, seconds=10)
             for path in contents.datasets:
                 worker.call(read_dataset, source.weights, path, seconds=10)
@@ -67,7 +67,7 @@ def test_the_corpus_comes_out_as_its_manifest_says(worker, name):
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_a_scan_finds_what_h5py_finds(path):
     """Groups, shapes, types and the places of the bytes are those of the file."""
-    with open_source(path) as source:
+    with open_model(path) as source:
         data = bytes(source.weights.map())
         contents = scan(source.weights)
         expected = content(data)
@@ -85,7 +85,7 @@ def test_a_scan_finds_what_h5py_finds(path):
 @pytest.mark.parametrize("name", ["h5_gzip.keras", "h5_bigendian.keras", "h5_latest.keras"])
 def test_other_good_files_give_the_same_values(name):
     """Compressed, big-endian and new-style files hold the values that h5py reads."""
-    with open_source(CASES / name) as source, h5py.File(io.BytesIO(source.weights.map())) as file:
+    with open_model(CASES / name) as source, h5py.File(io.BytesIO(source.weights.map())) as file:
         for path in scan(source.weights).datasets:
             np.testing.assert_array_equal(read_dataset(source.weights, path), file[path][()])
 
@@ -216,7 +216,7 @@ def test_reading_leaves_the_process_as_it_was(extent_of):
 @settings(max_examples=60, deadline=None)
 def test_damage_is_a_source_error_or_readable(data):
     """Random damage gives one SourceError, or a file whose arrays lie inside it."""
-    with open_source(CASES / "ok_adam.keras") as source:
+    with open_model(CASES / "ok_adam.keras") as source:
         damaged = bytearray(source.weights.map())
     for _ in range(data.draw(st.integers(1, 12))):
         damaged[data.draw(st.integers(8, len(damaged) - 1))] = data.draw(st.integers(0, 255))
