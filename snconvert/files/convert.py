@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
-from snconvert.archive.source import Source, open_source
+from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import (
@@ -44,6 +44,7 @@ from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shap
 from snconvert.files.targets import TARGETS
 from snconvert.files.targets.constraint import averages_in, check_averages
 from snconvert.files.targets.layer import settings_of, spelling_of
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
 from snconvert.planning.plan import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
@@ -81,9 +82,10 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["apply"]) as worker:
+    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["apply"]) as worker:
+        writer = FORMATS[opened.format].writer
         if output is not None:
-            check_output(source, output, force=force, in_place=in_place)
+            check_output(source, output, writer, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -96,7 +98,7 @@ def convert_file(
         writing: AbstractContextManager[Output | None] = nullcontext()
         if to is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
-            writing = begin(opened, to, force=force or in_place)
+            writing = begin(opened, to, writer, force=force or in_place)
         with writing as begun:
             tell = watched(begun, progress)
             known = states(model) if to is None else {}
@@ -154,7 +156,7 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
+    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
