@@ -7,13 +7,13 @@ from typing import Any, ClassVar, TypeVar
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from snconvert.compat.backends import attach
+from snconvert.compat.calls import is_loading, without_autocast
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule
-from snconvert.layers.checkpoints import attach
 from snconvert.layers.config_view import Attributes
 from snconvert.layers.convolution_map import ConvolutionMap
 from snconvert.layers.errors import (
@@ -25,8 +25,8 @@ from snconvert.layers.errors import (
     refuse_adapters,
     unsupported,
 )
-from snconvert.layers.inheritance import tie
-from snconvert.layers.initial_u import is_loading, random_u, warm_u
+from snconvert.layers.initial_u import random_u, warm_u
+from snconvert.layers.optimizer_inheritance import tie
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
@@ -251,7 +251,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def _raw(self, name: str) -> Any:
         """The kernel as it is stored, whatever the scope would cast it to."""
-        with AutocastScope(None):
+        with without_autocast():
             return self._variable(name).value  # a Keras variable would be read, and cast, later
 
     def _scale_of(self, name: str, norm: Norm) -> Any:

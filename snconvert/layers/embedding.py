@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import set_keras_mask
 
+from snconvert.compat.calls import set_mask
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral, register
 from snconvert.layers.power_iteration import times
@@ -108,7 +108,7 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
             outputs = self._rows(inputs, training)
             mask = keras.layers.Embedding.compute_mask(self, inputs)
             if mask is not None:
-                set_keras_mask(outputs, mask)
+                set_mask(outputs, mask)
             return outputs
         name = "embeddings" if self.tie_weights else "reverse_embeddings"
         kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings

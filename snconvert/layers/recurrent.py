@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from snconvert.compat.layers import ConvLSTMCell
 from snconvert.kinds.recurrent import CONV_CELL
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import register

@@ -19,8 +19,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from keras import ops
-from keras.src.backend.common import global_state
 
+from snconvert.compat.calls import current_call, training_of
 from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
 
@@ -129,13 +129,12 @@ class Holding(Spectral):
 
 def call_training() -> bool | None:
     """Returns what `training` is in the innermost call of a layer that is going on."""
-    training: bool | None = getattr(_context(), "training", None)
-    return training
+    return training_of(_context())
 
 
 def _context() -> Any:
     """Keras' record of the outermost call that is going on in this thread."""
-    return global_state.get_global_attribute("current_call_ctx") or _OUTSIDE
+    return current_call() or _OUTSIDE
 
 
 def _store() -> WeakKeyDictionary[Any, Held]:

@@ -1,0 +1,149 @@
+"""What an optimizer keeps of the variables that it trains, and of its slots."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+from keras.src.utils import tracking
+
+from snconvert.compat.backends import BOOKS
+
+Optimizer = Any
+
+
+def trained_by(optimizer: Optimizer) -> list[Any]:
+    """Returns the variables that a built optimizer trains, in the order of its slots."""
+    return list(optimizer._trainable_variables)
+
+
+def set_trained(optimizer: Optimizer, variables: list[Any]) -> None:
+    """Sets the variables that an optimizer trains that wraps others, and so has no slots."""
+    with untracked():  # as when it is built
+        optimizer._trainable_variables = variables
+        optimizer._trainable_variables_indices = {
+            key_of(optimizer, variable): i for i, variable in enumerate(variables)
+        }
+
+
+def key_of(optimizer: Optimizer, variable: Any) -> Any:
+    """Returns the key by which an optimizer knows a variable."""
+    return optimizer._var_key(variable)
+
+
+def variables_of(optimizer: Optimizer) -> list[Any]:
+    """Returns the variables of an optimizer, its slots last; without those of one inside it."""
+    return list(optimizer._variables)
+
+
+def is_multi(optimizer: Optimizer) -> bool:
+    """Whether an optimizer is a `MultiOptimizer`, which Keras 3.15 brought."""
+    cls = getattr(keras.optimizers, "MultiOptimizer", None)
+    return cls is not None and isinstance(optimizer, cls)
+
+
+def parts_of(multi: Optimizer) -> list[Optimizer]:
+    """Returns the list of the optimizers inside a `MultiOptimizer`, not a copy."""
+    parts: list[Optimizer] = multi._inner_optimizers
+    return parts
+
+
+def part_numbers(multi: Optimizer) -> dict[Any, int]:
+    """Returns the dict of the place of each variable's optimizer among the parts, not a copy."""
+    numbers: dict[Any, int] = multi._var_to_optimizer_idx
+    return numbers
+
+
+def part_for(multi: Optimizer, variable: Any) -> Optimizer:
+    """Returns the optimizer that a `MultiOptimizer` was told to train a variable with."""
+    return multi._optimizer_map(variable)
+
+
+def untracked() -> AbstractContextManager[Any]:
+    """Returns a scope in which Keras does not look for variables in what attributes are set to."""
+    scope: AbstractContextManager[Any] = tracking.DotNotTrackScope()
+    return scope
+
+
+def unbuilt_twin(optimizer: Optimizer, head: Sequence[Any]) -> Optimizer:
+    """Returns an optimizer with the same options that is not built.
+
+    Args:
+        optimizer: A built optimizer; it is not changed.
+        head: The variables that it has without being built.
+    """
+    twin = object.__new__(type(optimizer))
+    books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith(BOOKS)}
+    blank = {"built": False, "_trainable_variables": [], "_trainable_variables_indices": {}}
+    vars(twin).update({**vars(optimizer), **books, **blank})
+    del vars(twin)["_tracker"], vars(twin)["_variables"]
+    # As Keras does it, so that TensorFlow knows of the list.
+    twin._variables = list(head)
+    is_variable, _ = optimizer._tracker.config["variables"]
+    twin._tracker = tracking.Tracker({"variables": (is_variable, twin._variables)})
+    return twin
+
+
+def decay_like(stand_in: Callable[[Any], Any]) -> None:
+    """Has every optimizer decay a variable as another one in its stead.
+
+    A variable that was excluded itself is not decayed either.
+
+    Args:
+        stand_in: Maps a Keras variable to the other one, most of them to themselves.
+    """
+    base = keras.optimizers.Optimizer
+    use_weight_decay = base._use_weight_decay
+
+    @functools.wraps(use_weight_decay)
+    def by_stand_in(self: Any, variable: Any) -> Any:
+        # By itself a variable counts only where its very own was excluded: a name like "gamma" is
+        # meant of normalisation layers.
+        own = key_of(self, variable) in getattr(self, "_exclude_from_weight_decay", ())
+        return not own and use_weight_decay(self, _stand_in(self, variable, stand_in))
+
+    base._use_weight_decay = by_stand_in
+
+
+def train_like(stand_in: Callable[[Any], Any]) -> None:
+    """Has every `MultiOptimizer` train a variable with the optimizer of another one in its stead.
+
+    With versions of Keras that know none, nothing is done.
+
+    Args:
+        stand_in: Maps a Keras variable to the other one, most of them to themselves.
+    """
+    multi = getattr(keras.optimizers, "MultiOptimizer", None)
+    if multi is None:
+        return
+    build = multi.build
+
+    @functools.wraps(build)
+    def by_stand_in(self: Any, variables: Any) -> Any:
+        choose = self._optimizer_map
+        vars(self)["_optimizer_map"] = lambda variable: choose(stand_in(variable))
+        try:
+            return build(self, variables)
+        finally:
+            vars(self)["_optimizer_map"] = choose
+
+    multi.build = by_stand_in
+
+
+def _stand_in(optimizer: Optimizer, variable: Any, stand_in: Callable[[Any], Any]) -> Any:
+    """Returns the variable whose answer counts, of the same kind as the one that is asked about."""
+    if len(variable.shape):
+        return variable
+    # Keras asks by TensorFlow's own variables, which know nothing of what is tied to Keras'.
+    index = optimizer._trainable_variables_indices.get(key_of(optimizer, variable))
+    if index is None:
+        return variable
+    asked = optimizer._trainable_variables[index]
+    other = stand_in(asked)
+    if other is asked:
+        return variable
+    return other if isinstance(variable, keras.Variable) else other.value
