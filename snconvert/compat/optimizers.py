@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -86,64 +85,3 @@ def unbuilt_twin(optimizer: Optimizer, head: Sequence[Any]) -> Optimizer:
     is_variable, _ = optimizer._tracker.config["variables"]
     twin._tracker = tracking.Tracker({"variables": (is_variable, twin._variables)})
     return twin
-
-
-def decay_like(stand_in: Callable[[Any], Any]) -> None:
-    """Has every optimizer decay a variable as another one in its stead.
-
-    A variable that was excluded itself is not decayed either.
-
-    Args:
-        stand_in: Maps a Keras variable to the other one, most of them to themselves.
-    """
-    base = keras.optimizers.Optimizer
-    use_weight_decay = base._use_weight_decay
-
-    @functools.wraps(use_weight_decay)
-    def by_stand_in(self: Any, variable: Any) -> Any:
-        # By itself a variable counts only where its very own was excluded: a name like "gamma" is
-        # meant of normalisation layers.
-        own = key_of(self, variable) in getattr(self, "_exclude_from_weight_decay", ())
-        return not own and use_weight_decay(self, _stand_in(self, variable, stand_in))
-
-    base._use_weight_decay = by_stand_in
-
-
-def train_like(stand_in: Callable[[Any], Any]) -> None:
-    """Has every `MultiOptimizer` train a variable with the optimizer of another one in its stead.
-
-    With versions of Keras that know none, nothing is done.
-
-    Args:
-        stand_in: Maps a Keras variable to the other one, most of them to themselves.
-    """
-    multi = getattr(keras.optimizers, "MultiOptimizer", None)
-    if multi is None:
-        return
-    build = multi.build
-
-    @functools.wraps(build)
-    def by_stand_in(self: Any, variables: Any) -> Any:
-        choose = self._optimizer_map
-        vars(self)["_optimizer_map"] = lambda variable: choose(stand_in(variable))
-        try:
-            return build(self, variables)
-        finally:
-            vars(self)["_optimizer_map"] = choose
-
-    multi.build = by_stand_in
-
-
-def _stand_in(optimizer: Optimizer, variable: Any, stand_in: Callable[[Any], Any]) -> Any:
-    """Returns the variable whose answer counts, of the same kind as the one that is asked about."""
-    if len(variable.shape):
-        return variable
-    # Keras asks by TensorFlow's own variables, which know nothing of what is tied to Keras'.
-    index = optimizer._trainable_variables_indices.get(key_of(optimizer, variable))
-    if index is None:
-        return variable
-    asked = optimizer._trainable_variables[index]
-    other = stand_in(asked)
-    if other is asked:
-        return variable
-    return other if isinstance(variable, keras.Variable) else other.value

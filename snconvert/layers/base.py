@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ from keras import ops
 
 from snconvert.compat.backends import attach
 from snconvert.compat.calls import is_loading, without_autocast
+from snconvert.compat.optimizer_choices import tie
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import located
@@ -26,24 +27,11 @@ from snconvert.layers.errors import (
     unsupported,
 )
 from snconvert.layers.initial_u import random_u, warm_u
-from snconvert.layers.optimizer_inheritance import tie
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
-Class = TypeVar("Class", bound=type)
-
 OPTIONS = ("mode", "bound", "power_iterations", "norm")
 """What a spectral layer is told beyond what the Keras layer is."""
-
-
-def register(cls: Class) -> Class:
-    """Registers a layer of this package with Keras as `snconvert>{name}`.
-
-    Files name the module `snconvert.layers`, whatever file of it defines the class.
-    """
-    cls.__module__ = "snconvert.layers"
-    registered: Class = keras.saving.register_keras_serializable("snconvert")(cls)
-    return registered
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types

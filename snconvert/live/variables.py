@@ -8,12 +8,12 @@ from typing import Any
 import keras
 
 from snconvert.compat.layers import own_variables, variable_lists
+from snconvert.compat.optimizer_choices import kernel_of
 from snconvert.config.constraint_entry import found_in
 from snconvert.config.tree import Node
 from snconvert.errors import printable
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.optimizer_inheritance import kernel_of
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants

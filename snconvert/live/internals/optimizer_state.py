@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.optimizer_choices import kernel_of
 from snconvert.compat.optimizers import (
     is_multi,
     key_of,
@@ -28,7 +29,6 @@ from snconvert.compat.optimizers import (
     variables_of,
 )
 from snconvert.errors import UnsupportedError
-from snconvert.layers.optimizer_inheritance import kernel_of
 
 Key = tuple[int | None, str, int]
 
