@@ -571,7 +571,7 @@ def portable(_: Path) -> None:
     for path in (DATA / "models").iterdir():
         (shutil.copytree if path.is_dir() else shutil.copy)(path, Path("m", path.name))
     for path in (DATA / "corpus" / "cases").iterdir():
-        if re.match("cfg_|code_|json_|fmt_.*(keras|json)$|zip_(trunc|flip|top|extra)", path.name):
+        if re.match("cfg_|code_|json_|fmt_.*(keras|json)$", path.name):
             shutil.copy(path, "m")
     Path("recipe.toml").write_text(RECIPE, "utf-8")
     for name, text in BAD_RECIPES.items():
