@@ -9,7 +9,7 @@ from typing import NamedTuple
 StrPath = str | os.PathLike[str]
 
 _LEGACY = (".h5", ".hdf5")
-_MEASURING = ("snconvert.weights.h5", "snconvert.jobs.measure")
+_MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
 
 
 class Verb(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
-from snconvert.archive.source import Source, open_source
+from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
@@ -29,6 +29,7 @@ from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shap
 from snconvert.files.targets import TARGETS
 from snconvert.files.targets.constraint import averages_in, check_averages
 from snconvert.files.targets.layer import settings_of, spelling_of
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
 from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
@@ -71,11 +72,12 @@ def convert_file(
     started = time.perf_counter()
     with (
         located(file=source),
-        open_source(source) as opened,
+        open_model(source) as opened,
         Worker(VERBS["apply"].child_modules) as worker,
     ):
+        writer = FORMATS[opened.format].writer
         if output is not None:
-            check_output(source, output, force=force, in_place=in_place)
+            check_output(source, output, writer, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -87,7 +89,7 @@ def convert_file(
         writing: AbstractContextManager[Output | None] = nullcontext()
         if output is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
-            writing = begin(opened, output, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             tell = watched(begun, progress)
             known = states(model) if output is None else {}
@@ -146,7 +148,7 @@ def inspect_file(
     started = time.perf_counter()
     with (
         located(file=source),
-        open_source(source) as opened,
+        open_model(source) as opened,
         Worker(VERBS["inspect"].child_modules) as worker,
     ):
         everything = recipe.looking_at_all()

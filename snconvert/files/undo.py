@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
-from snconvert.archive.source import open_source
 from snconvert.config.constraint_entry import found_in, settings_of
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
@@ -43,6 +42,7 @@ from snconvert.files.normalised import (
     unwrap,
 )
 from snconvert.files.optimizer_state import stored_shapes
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.jobs.requests import Factor
 from snconvert.kinds.table import RULES, SPECTRAL
 from snconvert.planning.layer_rows import (
@@ -98,11 +98,12 @@ def undo_file(
     started = time.perf_counter()
     with (
         located(file=source),
-        open_source(source) as opened,
+        open_model(source) as opened,
         Worker(VERBS[verb].child_modules) as worker,
     ):
+        writer = FORMATS[opened.format].writer
         if output is not None:
-            check_output(source, output, force=force, in_place=in_place)
+            check_output(source, output, writer, force=force, in_place=in_place)
         described = describe(opened)
         if metadata is not None:
             described = replace(described, metadata=metadata)
@@ -116,7 +117,7 @@ def undo_file(
         size = opened.size
         writing: AbstractContextManager[Output | None] = nullcontext()
         if output is not None:  # copies the weights beside the search for sigma
-            writing = begin(opened, output, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             chosen = [(owner_of(node), False, norm) for node, norm in _norms(found)]
             tell = watched(begun, progress)

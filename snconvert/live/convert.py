@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.backends import renew_torch_parameters
+from snconvert.compat.layers import own_variables
 from snconvert.config.tree import in_two_owners
 from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
@@ -196,7 +198,7 @@ def _adopt_all(
     for (layer, step, triplets), cls in zip(todo, classes, strict=True):
         owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
         # Without the variables of layers inside, which come behind.
-        had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
+        had = [own_variables(owner) for owner in owners]
         adopt(layer, cls, step.settings, triplets)
         for owner, own in zip(owners, had, strict=True):
             additions.append((own, state_of(owner, ("gamma",))))
@@ -277,8 +279,7 @@ def renew_parameters(model: Layer) -> None:
         # A Sequential's graph is a module, but no layer of it.
         modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
         for part in modules.values():
-            if hasattr(part, "_torch_params"):
-                part._track_variables()  # noqa: SLF001
+            renew_torch_parameters(part)
 
 
 def _report(

@@ -10,6 +10,8 @@ from contextlib import suppress
 from itertools import product
 from typing import Any
 
+from snconvert.compat.backends import forget
+from snconvert.compat.layers import untrack
 from snconvert.config.constraint_entry import factor_of, found_in
 from snconvert.config.constraint_entry import settings_of as constraint_settings
 from snconvert.config.tree import Node
@@ -21,7 +23,6 @@ from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.checkpoints import forget
 from snconvert.layers.composite import Composite
 from snconvert.live.convert import renew_parameters, size_of
 from snconvert.live.internals.class_swap import (
@@ -252,7 +253,7 @@ def _make_plain(layer: Layer) -> None:
     for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
         forget(layer._variable(kernel), name)
     for variable in own:
-        layer._untrack_variable(variable)
+        untrack(layer, variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = plain_class(layer)
     for name in (*attributes, *views, *OPTIONS):
