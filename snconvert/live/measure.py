@@ -13,7 +13,7 @@ from snconvert.config.constraint_entry import argument_of, unusual
 from snconvert.config.tree import Node
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
@@ -101,7 +101,7 @@ def _array(variable: Any) -> Array:
 
 def settings_of(layer: Layer) -> Settings:
     """Returns how a spectral layer normalises its kernels."""
-    return Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
+    return Settings(**{name: getattr(layer, name) for name in FIELDS})
 
 
 def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:

@@ -16,13 +16,13 @@ from snconvert.config.constraint_entry import factor_of, found_in
 from snconvert.config.constraint_entry import settings_of as constraint_settings
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, SelectionError, UnsupportedError, located, printable
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.live.convert import renew_parameters, size_of
 from snconvert.live.internals.class_swap import (
@@ -256,7 +256,7 @@ def _make_plain(layer: Layer) -> None:
         untrack(layer, variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = plain_class(layer)
-    for name in (*attributes, *views, *OPTIONS):
+    for name in (*attributes, *views, *FIELDS):
         layer.__dict__.pop(name, None)
         forget(layer, name)
     forget_adoption(layer)

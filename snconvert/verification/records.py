@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 
 from snconvert.config.constraint_entry import found_in, settings_of
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import OptionError, SelectionError, SourceError, printable
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
-from snconvert.files.targets.layer import FIELDS
 from snconvert.files.targets.layer import settings_of as spectral_settings
 from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES, SPECTRAL

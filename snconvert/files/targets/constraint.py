@@ -12,7 +12,7 @@ from typing import Any
 
 from snconvert.config.constraint_entry import argument_of, entry, unusual
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
 from snconvert.errors import UnsupportedError
 from snconvert.files.edits import Edits
@@ -112,10 +112,7 @@ def edits(_group: str, stored: Stored, triplets: Sequence[Triplet], settings: Se
 
 def factor_for(triplet: Triplet, settings: Settings) -> float:
     """Returns what a kernel is multiplied by at conversion."""
-    if triplet.zero:
-        return 1.0
-    factor = settings.bound / triplet.sigma
-    return min(1.0, factor) if settings.mode == "cap" else factor
+    return 1.0 if triplet.zero else scale(triplet.sigma, settings)
 
 
 def unwrap(node: Node, arguments: Sequence[str]) -> None:
