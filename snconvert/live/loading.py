@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
 from snconvert.archive.source import unchanged
+from snconvert.compat.saving import load_hdf5_model
 from snconvert.config import strict_json
 from snconvert.config.references import foreign_objects, is_legacy
 from snconvert.config.safety import Finding, layer_name, vet
@@ -83,7 +83,7 @@ def load(source: str) -> tuple[Layer, list[str]]:
     with unchanged(source):
         legacy = _is_hdf5(source)
         contents = _check_legacy(source) if legacy else _check(source)
-        loader = load_model_from_hdf5 if legacy else keras.saving.load_model
+        loader = load_hdf5_model if legacy else keras.saving.load_model
         with _listening() as warned:
             try:
                 return loader(source, safe_mode=True), warned

@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import IO, Any
 
 import keras
-from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.archive.source import unchanged
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
@@ -203,7 +203,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
         real = os.path.realpath(output)
         if folder:
             with new_folder(real, force) as place, _saving():
-                saving_lib.save_model(model, place, zipped=False)
+                save_model(model, place, zipped=False)
                 _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, _CONFIG), _numbered)
                 for path, _, names in os.walk(place):
@@ -217,7 +217,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
             os.fdopen(os.dup(descriptor), "w+b") as target,
         ):
             with _saving():
-                saving_lib.save_model(model, plain)
+                save_model(model, plain)
             _rewrite(plain, target, own)
 
 

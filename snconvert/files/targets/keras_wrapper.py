@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from snconvert.config import keras_modules
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
@@ -31,7 +32,7 @@ CLASS = "SpectralNormalization"
 MOVED = ("module", "class_name", "config", "registered_name", "build_config")
 """The entries of a layer that go into the wrapper with it."""
 ENTRY = {
-    "module": ("keras.layers", "keras.src.layers.normalization.spectral_normalization"),
+    "module": keras_modules.WRAPPER,
     "registered_name": (None, CLASS),
 }
 """What may stand in the entry of a wrapper, as Keras versions write it."""
