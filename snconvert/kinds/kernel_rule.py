@@ -44,7 +44,7 @@ class Kernel:
 
     @property
     def path(self) -> str:
-        """Group and name of the kernel, as `cell/recurrent_kernel`; the name alone without a group."""
+        """Group and name of the kernel: `cell/recurrent_kernel`, or the name alone."""
         return f"{self.group}/{self.name}" if self.group else self.name
 
     def map_of(
