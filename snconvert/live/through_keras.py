@@ -19,6 +19,7 @@ import keras
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.archive.source import unchanged
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
@@ -172,7 +173,8 @@ def _through_keras(
                     f"the output is {printable(output)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
-            check_output(source, output, force=force, in_place=in_place)
+            writer = FolderWriter if folder else ZipWriter
+            check_output(source, output, writer, force=force, in_place=in_place)
         with unchanged(source):
             model, warned = load(source)
             metadata = metadata_of(source)
