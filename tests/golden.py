@@ -919,7 +919,9 @@ def _training() -> None:
     """Steps of converted models, and of plain ones that are projected."""
     import keras
 
-    cases = [(m, o) for m in ("frozen", "sequential") for o in ("all", "gain", "constraint", "keras")]
+    cases = [
+        (m, o) for m in ("frozen", "sequential") for o in ("all", "gain", "constraint", "keras")
+    ]
     cases += [("convolutional", "cap"), ("tokens", "gain"), ("wrapped", "all"), ("shapes", "all")]
     for name, option in cases:
         fresh()
@@ -940,7 +942,11 @@ def _training() -> None:
             _state(f"{case} {verb}", back)
             _saved(f"{case} {verb}", back)
             _verdict(f"{case} {verb} verify", patched, back)
-    for options in ({"bound": 0.5}, {"mode": "cap", "conv": True}, {"kinds": "all", "norm": "operator"}):
+    for options in (
+        {"bound": 0.5},
+        {"mode": "cap", "conv": True},
+        {"kinds": "all", "norm": "operator"},
+    ):
         fresh()
         model = keras.saving.load_model("m/convolutional.keras")
         x, y = _data(model)
@@ -949,7 +955,9 @@ def _training() -> None:
         attempt(case, lambda m=model, o=options: snconvert.project(m, **o))
         _state(case, model)
         model.compile("sgd", "mse", run_eagerly=True)
-        callback = attempt(f"{case} callback", lambda o=options: snconvert.SpectralProjection(**o) and None)
+        callback = attempt(
+            f"{case} callback", lambda o=options: snconvert.SpectralProjection(**o) and None
+        )
         callback = snconvert.SpectralProjection(**options) if callback is None else callback
         model.fit(x, y, batch_size=4, verbose=0, shuffle=False, callbacks=[callback])
         _state(f"{case} fit", model)
@@ -991,7 +999,11 @@ def _through_keras() -> None:
     }
     for name, options in rewritten.items():
         fresh()
-        case, source, suffix = f"imports {name}", f"m/{name}", "" if name == "unzipped" else ".keras"
+        case, source, suffix = (
+            f"imports {name}",
+            f"m/{name}",
+            "" if name == "unzipped" else ".keras",
+        )
         sn = f"sn{suffix}"
         told = {"imports": ["keras"], **options}
         report = attempt(f"{case} inspect", lambda s=source, t=told: snconvert.inspect(s, **t))
@@ -1004,7 +1016,9 @@ def _through_keras() -> None:
         for verb in ("bake", "remove"):
             way = getattr(snconvert, f"{verb}_file")
             back = f"{verb}{suffix}"
-            report = attempt(f"{case} {verb}", lambda w=way, o=sn, b=back: w(o, b, imports=["keras"]))
+            report = attempt(
+                f"{case} {verb}", lambda w=way, o=sn, b=back: w(o, b, imports=["keras"])
+            )
             _printed(f"{case} {verb}", report)
             _archive(f"{case} {verb}", back)
         for path in ("sn", "bake", "remove"):
@@ -1200,7 +1214,9 @@ def main() -> None:
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="Built if it is not there.")
     parser.add_argument("--full", action="store_true", help="Print texts of any length.")
     parser.add_argument("--renew", action="store_true", help="Write tests/data/golden.json anew.")
-    parser.add_argument("--match", default="", metavar="REGEX", help="Only models and cases like it.")
+    parser.add_argument(
+        "--match", default="", metavar="REGEX", help="Only models and cases like it."
+    )
     told = parser.parse_args()
     models = told.models or Path(tempfile.gettempdir(), "snconvert-golden")
     models = models.resolve()
