@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from snconvert.config.tree import Node
 from snconvert.config.versions import is_keras_2
 from snconvert.errors import UnsupportedError
-from snconvert.files.inventory import ACTIVATIONS, Stored
+from snconvert.files.inventory import ACTIVATIONS, StoredLayer
 from snconvert.files.model import Opened
 from snconvert.files.optimizer_slots import (
     Gamma,
@@ -239,7 +239,7 @@ def _adapters(node: Node, stored: list[tuple[int, ...]]) -> list[tuple[int, ...]
 
 
 def _of_parts(
-    model: Opened, node: Node, stored: Stored, gammas: Gammas, *, frozen: bool
+    model: Opened, node: Node, stored: StoredLayer, gammas: Gammas, *, frozen: bool
 ) -> Iterator[Variable]:
     """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas.
 

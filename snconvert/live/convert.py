@@ -16,7 +16,7 @@ from snconvert.config.tree import in_two_owners
 from snconvert.core.report import NOT_FINITE, LayerReport, Report, norm_of
 from snconvert.core.triplet import Triplet
 from snconvert.errors import SnconvertWarning, printable
-from snconvert.files.targets.constraint import check_averages
+from snconvert.files.targets.constraint import refuse_averages
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
 from snconvert.live.internals.class_swap import (
@@ -246,7 +246,7 @@ def _find(
     if not lenient and not wanted.steps:
         raise nothing_to_convert(wanted, python=True)
     if not lenient and made.target == "constraint":
-        check_averages(averages(all_layers(model)))
+        refuse_averages(averages(all_layers(model)))
     started = time.perf_counter()
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient

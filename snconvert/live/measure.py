@@ -27,6 +27,7 @@ from snconvert.core.report import (
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
+from snconvert.files.targets import whole_of
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.layers.base import Spectral
 from snconvert.layers.constraint import SpectralNorm
@@ -37,7 +38,7 @@ from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.live.internals.class_swap import built_for, kernels_by_owner
 from snconvert.live.internals.walk import Layer
 from snconvert.live.tree import layer_of
-from snconvert.planning.plan import Plan, Skip, Step, is_wrapper
+from snconvert.planning.plan import Plan, Skip, Step
 from snconvert.planning.recipe import Recipe
 
 _MATRIX = 2  # the least rank of a kernel
@@ -245,8 +246,8 @@ def measure(
 
 def _around(node: Node) -> Layer:
     """Returns Keras' own wrapper around a layer, if there is one."""
-    parent = node.parent
-    return layer_of(parent) if parent is not None and is_wrapper(parent) else None
+    whole = whole_of(node)
+    return None if whole is node else layer_of(whole)
 
 
 def layer_reports(

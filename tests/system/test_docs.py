@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from snconvert.core.settings import MODES, TARGETS
+from snconvert.core.settings import MODES
+from snconvert.core.targets import TARGETS
 from snconvert.kinds.table import RULES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
