@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.source import refuse_url
-from snconvert.core.report import Progress, Report, keras_opens
+from snconvert.core.report import Progress, Report
 from snconvert.errors import OptionError, printable
-from snconvert.files.convert import convert_file, inspect_file
+from snconvert.files.convert import Check, convert_file, inspect_file
 from snconvert.files.undo import Verb, choosing, undo_file
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.planning.advice import keras_opens
 from snconvert.planning.recipe import recipe
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ def apply_file(
             in_place=in_place,
         )
         return _openable(report)
+    check: Check | None = None
+    if verify:
+        from snconvert.verification.files import check_result
+
+        check = check_result
     report = convert_file(
         source,
         None if dry_run else target,
@@ -113,7 +119,7 @@ def apply_file(
         dry_run=dry_run,
         force=force,
         in_place=in_place,
-        verify=verify,
+        check=check,
         progress=progress,
     )
     return _openable(report)

@@ -6,18 +6,12 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from snconvert.core.report import (
-    NO_KERNEL,
-    KernelReport,
-    LayerReport,
-    Report,
-    keras_opens,
-    more_with,
-    norm_of,
-)
+from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.errors import printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
+from snconvert.planning.advice import keras_opens, more_with
+from snconvert.planning.layer_rows import norm_of
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Verdict

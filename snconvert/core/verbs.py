@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MEASURING = ("snconvert.weights.h5", "snconvert.jobs.measure")
+_MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
 IN_CHILD = {
     "apply": _MEASURING,
     "inspect": _MEASURING,

@@ -73,7 +73,7 @@ def write_model(
         The output's size in bytes.
     """
     overlay = worker.call(
-        "snconvert.weights.h5:edit",
+        "snconvert.weights.editing:edit",
         model.source.weights,
         edits.moves,
         edits.additions,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from snconvert.archive.output import Output
 from snconvert.config.tree import Node
@@ -13,26 +12,8 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import located
 from snconvert.files.model import Opened
 from snconvert.jobs.requests import State, Task
+from snconvert.planning.measured import Measured
 from snconvert.sandbox.worker import Worker
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was found.
-
-    Attributes:
-        triplets: The triplet of each kernel of a layer; `None` for one that cannot have it.
-        seconds: How long it took.
-    """
-
-    triplets: Mapping[Node, list[Triplet | None]] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def known(self, node: Node) -> list[Triplet]:
-        """Returns the triplets of a layer's kernels; none unless each kernel has one."""
-        found = self.triplets.get(node, [])
-        known = [triplet for triplet in found if triplet is not None]
-        return known if len(known) == len(found) else []
 
 
 def measure(

@@ -7,30 +7,19 @@ plain Keras layer, and leave no trace of this package in the file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal
 
 from snconvert.archive.output import Output, begin, check_output
-from snconvert.archive.source import open_source
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
-from snconvert.core.report import (
-    NO_KERNEL,
-    LayerReport,
-    Report,
-    Tell,
-    adding_up,
-    common,
-    in_use,
-    numbers,
-)
-from snconvert.core.triplet import Triplet
+from snconvert.core.report import LayerReport, Report, Tell, adding_up
 from snconvert.core.verbs import IN_CHILD
 from snconvert.errors import OptionError, SelectionError, located
 from snconvert.files.edits import write_model
-from snconvert.files.measure import Measured, measure, watched
+from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
     Opened,
     describe,
@@ -49,8 +38,18 @@ from snconvert.files.normalised import (
 )
 from snconvert.files.optimizer_state import stored_shapes
 from snconvert.files.targets import TARGETS, target_of
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.jobs.requests import Factor
 from snconvert.kinds.table import RULES
+from snconvert.planning.layer_rows import (
+    RESTORED,
+    LayerFacts,
+    left_row,
+    norm_after_undoing,
+    plain_row,
+    report_of,
+)
+from snconvert.planning.measured import Measured
 from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe, recipe
 from snconvert.planning.record import without_layers
@@ -62,11 +61,6 @@ _UNKNOWN = (
     "the kernel{} was normalised in place, by how much is not recorded; `snconvert bake` keeps it"
     " as it is"
 )
-RESTORED = (
-    "kernels that had been normalised when they were converted were divided by the recorded factor,"
-    " which restores those that were not trained since to float rounding"
-)
-"""What `remove` warns of, where a target had normalised the stored kernels."""
 Verb = Literal["bake", "remove"]
 
 
@@ -117,9 +111,10 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD[verb]) as worker:
+    with located(file=source), open_model(source) as opened, Worker(IN_CHILD[verb]) as worker:
+        writer = FORMATS[opened.format].writer
         if output is not None:
-            check_output(source, output, force=force, in_place=in_place)
+            check_output(source, output, writer, force=force, in_place=in_place)
         described = describe(opened)
         if metadata is not None:
             described = replace(described, metadata=metadata)
@@ -134,7 +129,7 @@ def undo_file(
         size = opened.size
         writing: AbstractContextManager[Output | None] = nullcontext()
         if output is not None:  # copies the weights beside the search for sigma
-            writing = begin(opened, output, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             chosen = [
                 (layer.target.owner_of(node), False, layer.norm)
@@ -158,19 +153,17 @@ def undo_file(
             else:
                 opened.check_weights()
                 opened.check_unchanged()
-    return Report(
+    return report_of(
+        verb,
+        _target(normalised),
+        settings,
+        layers,
+        started,
         source=source,
         output=output,
-        target=_target(normalised),
-        mode=common(each.mode for each in settings),
-        bound=max(each.bound for each in settings),
-        norm=common(each.norm for each in settings),
-        layers=layers,
         bytes=size,
-        seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
-        verb=verb,
         needs=needs(model.root.entry),
         loads=keras_loads(model),
     )
@@ -255,40 +248,18 @@ def _reports(
             shapes = [*own_shapes.get(first, []), *inner.get(first, [])]
             bare = not node.opaque and all(len(shape) < 2 for shape in shapes)  # noqa: PLR2004 -- the rank of a matrix
             reason = normalised.left[node]
-            if bare and reason == _PLAIN:
-                reason = NO_KERNEL
-            shape = kernel_shape(model, node)
-            reports.append(LayerReport(node.path, node.title, shape, "skipped", reason))
+            facts = LayerFacts(
+                node.title, shape=kernel_shape(model, node), bare=bare and reason == _PLAIN
+            )
+            reports.append(left_row(node, facts, reason))
         elif (layer := normalised.layers.get(node)) is not None:
-            owner = layer.target.owner_of(node)
+            owner, plain = layer.target.owner_of(node), layer.target.plain_class(node)
             stored = model.inventory.get(owner)
             kernels = stored.kernels if stored is not None else ()
             own = {k.kernel.path: divisors[k.path] for k in kernels if k.path in divisors}
-            reports.append(
-                LayerReport(
-                    node.path,
-                    node.class_name,
-                    kernel_shape(model, owner),
-                    status,
-                    new_class=layer.target.plain_class(node),
-                    norm=layer.norm,
-                    **numbers(
-                        kernels_of(stored),
-                        measured.known(owner),
-                        after_undoing(verb, own),
-                    ),
-                )
+            facts = LayerFacts(
+                node.class_name, plain, layer.norm, kernel_shape(model, owner), kernels_of(stored)
             )
+            after = norm_after_undoing(verb, own)
+            reports.append(plain_row(node, facts, measured.known(owner), status, after))
     return tuple(reports)
-
-
-def after_undoing(verb: Verb, divisors: Mapping[str, float]) -> Callable[[str, Triplet], float]:
-    """Returns what tells the norm of a kernel that a way back leaves; an argument of `numbers`.
-
-    Args:
-        verb: The way back.
-        divisors: What `remove` divides kernels of the layer by, by their names.
-    """
-    if verb == "bake":
-        return in_use
-    return lambda name, triplet: triplet.sigma / divisors.get(name, 1.0)

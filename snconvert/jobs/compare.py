@@ -20,7 +20,7 @@ from snconvert.linalg.stored_u import Normalisation, kernel_in_use, shortfall
 from snconvert.weights.contents import Dataset
 from snconvert.weights.datasets import numpy_type
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_dataset
+from snconvert.weights.reading import read_dataset
 from snconvert.weights.scaling import narrowed, widened
 
 _STEP = 1 << 20
@@ -97,7 +97,7 @@ def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
 
 
 def _product(numbers: Array, dtype: str, factor: Any) -> Array:
-    """Multiplies numbers as `fills.scale` does, which 1 leaves as they are, whatever their type."""
+    """Multiplies numbers as `scaling.scale` does; a factor of 1 leaves any type as it is."""
     if factor == 1.0:
         return numbers
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

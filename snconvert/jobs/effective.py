@@ -20,7 +20,7 @@ from snconvert.linalg.blocks import Array, scan
 from snconvert.linalg.stored_u import norm_by
 from snconvert.weights.datasets import numpy_type
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_dataset
+from snconvert.weights.reading import read_dataset
 
 
 def factors(

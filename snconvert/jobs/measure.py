@@ -17,7 +17,7 @@ from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_kernel
+from snconvert.weights.reading import read_kernel
 
 _BATCH, _MANY = 1 << 18, 64
 _WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made

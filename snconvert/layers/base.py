@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from snconvert.compat.backends import attach
+from snconvert.compat.calls import is_loading, without_autocast
+from snconvert.compat.optimizer_choices import tie
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule
-from snconvert.layers.checkpoints import attach
 from snconvert.layers.config_view import Attributes
 from snconvert.layers.convolution_map import ConvolutionMap
 from snconvert.layers.errors import (
@@ -25,25 +26,12 @@ from snconvert.layers.errors import (
     refuse_adapters,
     unsupported,
 )
-from snconvert.layers.inheritance import tie
-from snconvert.layers.initial_u import is_loading, random_u, warm_u
+from snconvert.layers.initial_u import random_u, warm_u
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
-Class = TypeVar("Class", bound=type)
-
 OPTIONS = ("mode", "bound", "power_iterations", "norm")
 """What a spectral layer is told beyond what the Keras layer is."""
-
-
-def register(cls: Class) -> Class:
-    """Registers a layer of this package with Keras as `snconvert>{name}`.
-
-    Files name the module `snconvert.layers`, whatever file of it defines the class.
-    """
-    cls.__module__ = "snconvert.layers"
-    registered: Class = keras.saving.register_keras_serializable("snconvert")(cls)
-    return registered
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
@@ -251,7 +239,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def _raw(self, name: str) -> Any:
         """The kernel as it is stored, whatever the scope would cast it to."""
-        with AutocastScope(None):
+        with without_autocast():
             return self._variable(name).value  # a Keras variable would be read, and cast, later
 
     def _scale_of(self, name: str, norm: Norm) -> Any:

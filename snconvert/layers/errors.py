@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.layers import own_variables
 from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, UnsupportedError, WeightsError
 
@@ -43,7 +44,7 @@ def check_stored(layer: keras.layers.Layer, count: int) -> None:
         LayerWeightsError: It has not; most likely they were saved before the conversion.
     """
     # Its own ones, as Keras' loading counts: those of its parts are theirs.
-    own = (*layer._trainable_variables, *layer._non_trainable_variables)  # noqa: SLF001
+    own = own_variables(layer)
     if layer.built and count != len(own):
         raise LayerWeightsError(
             f"{count} variables are stored for it, but with gamma and u it has {len(own)}",

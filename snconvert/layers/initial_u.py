@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from keras.src.backend.common import global_state
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
@@ -25,14 +24,6 @@ _FEWEST = 3  # rounds of power iteration on a torus
 _ROUNDS = 30  # of power iteration for a larger kernel: sigma is 0.3 to 1.5 % low
 
 Array = np.ndarray[Any, Any]
-
-
-def is_loading() -> bool:
-    """Whether Keras is building the model of a file, and loads all weights of its layers next.
-
-    Keras notes so only in the scope in which it looks for shared objects of a file.
-    """
-    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
 
 
 def random_u(view: MatrixView, conv: Convolution | None = None) -> Array:

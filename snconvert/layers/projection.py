@@ -28,6 +28,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from snconvert.compat.layers import value_of
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.layers.errors import EXACT_TRACED, LayerOptionError
@@ -184,7 +185,7 @@ def start(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
         LayerOptionError: An exact `u` is wanted, and the numbers are not at hand.
     """
     # Of a variable its own value: within a stateless scope there is only a tracer for it.
-    value = kernel._value if isinstance(kernel, keras.Variable) else kernel  # noqa: SLF001
+    value = value_of(kernel) if isinstance(kernel, keras.Variable) else kernel
     with outside_graph():
         try:
             numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,18 +13,6 @@ from snconvert.config.constraint_entry import argument_of, unusual
 from snconvert.config.tree import Node
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.report import (
-    BOUNDED,
-    NO_KERNEL,
-    NOT_FINITE,
-    UNPROVED,
-    UNUSABLE,
-    ZERO,
-    LayerReport,
-    also,
-    in_use,
-    numbers,
-)
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
@@ -38,13 +27,11 @@ from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.live.internals.class_swap import built_for, kernels_by_owner
 from snconvert.live.internals.walk import Layer
 from snconvert.live.tree import layer_of
+from snconvert.planning.layer_rows import LayerFacts, NamedKernel
+from snconvert.planning.measured import Measured
 from snconvert.planning.plan import Plan, Skip, Step
-from snconvert.planning.recipe import Recipe
 
 _MATRIX = 2  # the least rank of a kernel
-
-Triplets = dict[int, list[Triplet]]
-"""Position in the plan -> the triplet of each kernel, none where one cannot have it."""
 
 
 def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
@@ -195,10 +182,8 @@ def numbers_of(variable: Any) -> Array:
     return array.view(np.uint16) if half else array
 
 
-def convolutions_of(
-    layer: Layer, rule: KernelRule
-) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
-    """Yields name, shape and convolution of each kernel of a built layer."""
+def named_kernels(layer: Layer, rule: KernelRule) -> Iterator[NamedKernel]:
+    """Yields path below the layer, shape and convolution of each kernel of a built layer."""
     config = layer.get_config()
     for owner, kernels in kernels_by_owner(layer, rule):
         for kernel in kernels:
@@ -208,8 +193,8 @@ def convolutions_of(
 
 def measure(
     plan: Plan, norm: str, *, everything: bool, certify: bool = False, lenient: bool = False
-) -> Triplets:
-    """Returns the triplets of the layers of a plan.
+) -> Measured:
+    """Returns the norms of the layers of a plan.
 
     Args:
         plan: The plan of a live model.
@@ -222,8 +207,9 @@ def measure(
         KernelError: A kernel that is to be converted is not finite, or a sigma is to be proved and
             cannot be.
     """
-    measured: Triplets = {}
-    for position, outcome in enumerate(plan.outcomes):
+    started = time.perf_counter()
+    triplets: dict[Node, list[Triplet | None]] = {}
+    for outcome in plan.outcomes:
         node, rule = outcome.node, outcome.rule
         layer = layer_of(node)
         if rule is None or not layer.built or not (everything or isinstance(outcome, Step)):
@@ -233,38 +219,20 @@ def measure(
         with located(path=node.path, class_name=node.class_name):
             try:
                 wanted = _norm_of(outcome, norm)
-                measured[position] = triplets_in_use(layer, rule, wanted, _around(node))
+                own = triplets_in_use(layer, rule, wanted, _around(node))
             except KernelError:
                 if isinstance(outcome, Step) and not lenient:
                     raise
-                measured[position] = []
+                triplets[node] = [None]
                 continue
-            if certify:
-                measured[position] = _proved(layer, rule, measured[position])
-    return measured
+            triplets[node] = [*(_proved(layer, rule, own) if certify else own)]
+    return Measured(triplets, time.perf_counter() - started)
 
 
 def _around(node: Node) -> Layer:
     """Returns Keras' own wrapper around a layer, if there is one."""
     whole = whole_of(node)
     return None if whole is node else layer_of(whole)
-
-
-def layer_reports(
-    plan: Plan, measured: Triplets, status: str, made: Recipe
-) -> tuple[LayerReport, ...]:
-    """Returns what is to be said of each layer of a plan.
-
-    Args:
-        plan: The plan.
-        measured: From `measure`.
-        status: Of the layers to convert: `converted` or `convertible`.
-        made: What was asked for.
-    """
-    return tuple(
-        _layer_report(outcome, measured.get(position), status, made)
-        for position, outcome in enumerate(plan.outcomes)
-    )
 
 
 def _norm_of(outcome: Step | Skip, usual: str) -> str:
@@ -274,55 +242,23 @@ def _norm_of(outcome: Step | Skip, usual: str) -> str:
     return str(layer_of(outcome.node).norm) if outcome.node.spectral else usual
 
 
-def _layer_report(
-    outcome: Step | Skip, measured: Sequence[Triplet] | None, status: str, made: Recipe
-) -> LayerReport:
-    node, layer, triplets = outcome.node, layer_of(outcome.node), measured or []
-    norm = _norm_of(outcome, made.settings.norm)
-    rule = outcome.rule
-    kernels = list(convolutions_of(layer, rule)) if rule is not None and triplets else []
-    shape = shape_of(layer, rule) if rule is not None and layer.built else None
-    if isinstance(outcome, Step):
-        reason = None if layer.built else "not built yet: u is found when it is"
-        maps = [conv for *_, conv in kernels if conv is not None]
-        bounded = any(conv.wrapped and not conv.as_matrix for conv in maps)
-        if bounded and norm == "operator":
-            reason = BOUNDED
-        if triplets and all(triplet.zero for triplet in triplets):
-            reason = ZERO
-        settings, kind = outcome.settings, outcome.rule.kind
-        missing = None if kind in made.kinds else kind
-        return LayerReport(
-            node.path,
-            node.class_name,
-            shape,
-            status,
-            also(missing, reason),
-            outcome.rule.spectral_class,
-            norm=norm,
-            missing_kind=missing,
-            **numbers(kernels, triplets, lambda _, triplet: settings.sigma_after(triplet.sigma)),
-        )
-    reason, values = outcome.reason, numbers(kernels, triplets, in_use)
-    if made.certify and triplets and norm == "operator":
-        reason = f"{reason}; {UNPROVED}"
-    if triplets and values["sigma_after"] is None:
-        reason = f"{reason}; {UNUSABLE}"
-    if outcome.spectral and measured == []:
-        reason = f"{reason}; {NOT_FINITE}"
-    bare = rule is None and not (outcome.spectral or outcome.again)
-    if bare and not any(len(variable.shape) >= _MATRIX for variable in layer.variables):
-        reason = NO_KERNEL
-    return LayerReport(
-        outcome.path,
-        node.class_name if rule is not None else node.title,
-        shape,
-        "spectral" if outcome.spectral else "skipped",
-        reason,
-        norm=norm,
-        bound=outcome.bound,
-        missing_kind=outcome.kind,
-        **values,
+def facts_of(outcome: Step | Skip, usual: str, new_class: str | None) -> LayerFacts:
+    """Returns what the report needs to know of a layer of a plan.
+
+    Args:
+        outcome: What happens to the layer.
+        usual: Which norm of layers that stay as they are.
+        new_class: Its class after, if it changes.
+    """
+    node, layer = outcome.node, layer_of(outcome.node)
+    rule = outcome.rule if layer.built else None
+    return LayerFacts(
+        node.title if outcome.rule is None else node.class_name,
+        new_class,
+        _norm_of(outcome, usual),
+        None if rule is None else shape_of(layer, rule),
+        () if rule is None else named_kernels(layer, rule),
+        bare=not (node.spectral or any(len(x.shape) >= _MATRIX for x in layer.variables)),
     )
 
 

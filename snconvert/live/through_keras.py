@@ -15,11 +15,12 @@ from dataclasses import replace
 from typing import IO, Any
 
 import keras
-from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.archive.source import unchanged
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
@@ -172,7 +173,8 @@ def _through_keras(
                     f"the output is {printable(output)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
-            check_output(source, output, force=force, in_place=in_place)
+            writer = FolderWriter if folder else ZipWriter
+            check_output(source, output, writer, force=force, in_place=in_place)
         with unchanged(source):
             model, warned = load(source)
             metadata = metadata_of(source)
@@ -201,7 +203,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
         real = os.path.realpath(output)
         if folder:
             with new_folder(real, force) as place, _saving():
-                saving_lib.save_model(model, place, zipped=False)
+                save_model(model, place, zipped=False)
                 _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, _CONFIG), _numbered)
                 for path, _, names in os.walk(place):
@@ -215,7 +217,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
             os.fdopen(os.dup(descriptor), "w+b") as target,
         ):
             with _saving():
-                saving_lib.save_model(model, plain)
+                save_model(model, plain)
             _rewrite(plain, target, own)
 
 

@@ -10,19 +10,20 @@ from contextlib import suppress
 from itertools import product
 from typing import Any
 
+from snconvert.compat.backends import forget
+from snconvert.compat.layers import untrack
 from snconvert.config.constraint_entry import factor_of, found_in
 from snconvert.config.constraint_entry import settings_of as constraint_settings
 from snconvert.config.tree import Node
-from snconvert.core.report import NO_KERNEL, LayerReport, Report, common, numbers
+from snconvert.core.report import LayerReport, Report
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, SelectionError, UnsupportedError, located, printable
-from snconvert.files.undo import RESTORED, Verb, after_undoing, choosing
+from snconvert.files.undo import Verb, choosing
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.checkpoints import forget
 from snconvert.layers.composite import Composite
 from snconvert.live.convert import renew_parameters, size_of
 from snconvert.live.internals.class_swap import (
@@ -39,7 +40,7 @@ from snconvert.live.internals.saved_owners import holds_its_layers, original_cla
 from snconvert.live.internals.walk import Layer
 from snconvert.live.measure import (
     State,
-    convolutions_of,
+    named_kernels,
     settings_of,
     shape_of,
     states_of,
@@ -49,6 +50,14 @@ from snconvert.live.model import check_model
 from snconvert.live.target_constraint import constraints_of, multiply, release
 from snconvert.live.target_keras import has_wrappers, unwrap
 from snconvert.live.tree import LiveNode, layer_of, survey
+from snconvert.planning.layer_rows import (
+    RESTORED,
+    LayerFacts,
+    left_row,
+    norm_after_undoing,
+    plain_row,
+    report_of,
+)
 from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe
 
@@ -137,18 +146,16 @@ def undo(
         for node, layer in zip(chosen, layers, strict=True):
             if not node.spectral:
                 release(layer, _rule(node), divide=verb == "remove")
-    return result, Report(
+    return result, report_of(
+        verb,
+        "layer" if any(node.spectral for node in chosen) else "constraint",
+        settings,
+        reports,
+        started,
         source=model.name,
         output=None,
-        target="layer" if any(node.spectral for node in chosen) else "constraint",
-        mode=common(each.mode for each in settings),
-        bound=max(each.bound for each in settings),
-        norm=common(each.norm for each in settings),
-        layers=tuple(reports),
         bytes=size_of(result),
-        seconds=time.perf_counter() - started,
         warnings=(RESTORED,) if verb == "remove" and constrained else (),
-        verb=verb,
     )
 
 
@@ -247,7 +254,7 @@ def _make_plain(layer: Layer) -> None:
     for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
         forget(layer._variable(kernel), name)
     for variable in own:
-        layer._untrack_variable(variable)
+        untrack(layer, variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = plain_class(layer)
     for name in (*attributes, *views, *OPTIONS):
@@ -273,8 +280,7 @@ def _reports(
             if node.children or not node.path:
                 continue
             bare = not any(len(variable.shape) > 1 for variable in layer.weights)
-            reason = NO_KERNEL if bare else left[node]
-            reports.append(LayerReport(node.path, node.title, None, "skipped", reason))
+            reports.append(left_row(node, LayerFacts(node.title, bare=bare), left[node]))
         elif node in chosen:
             with located(path=node.path, class_name=node.class_name):
                 reports.append(_report(verb, node, layer, status, measured=measured))
@@ -289,15 +295,14 @@ def _report(verb: Verb, node: Node, layer: Layer, status: str, *, measured: bool
         with suppress(KernelError):  # `remove` keeps what is not finite, too
             triplets = triplets_in_use(layer, rule, norm)
     divisors = {} if node.spectral else dict(_divisors(layer, rule))
-    return LayerReport(
-        node.path,
+    facts = LayerFacts(
         node.class_name,
+        plain_class(layer).__name__ if node.spectral else node.class_name,
+        norm,
         shape_of(layer, rule) if layer.built else None,
-        status,
-        new_class=plain_class(layer).__name__ if node.spectral else node.class_name,
-        norm=norm,
-        **numbers(convolutions_of(layer, rule), triplets, after_undoing(verb, divisors)),
+        named_kernels(layer, rule),
     )
+    return plain_row(node, facts, triplets, status, norm_after_undoing(verb, divisors))
 
 
 def _divisors(layer: Layer, rule: KernelRule) -> Iterator[tuple[str, float]]:

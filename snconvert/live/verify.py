@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 
-from snconvert.core.report import in_use
 from snconvert.core.triplet import Triplet
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import KernelError, located
@@ -105,7 +104,7 @@ def verify_models(
         baked, triplets = way == "bake", list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
-        after = [in_use("", t) if baked else t.sigma for t in triplets]
+        after = [t.norm_in_use if baked else t.sigma for t in triplets]
         norms = max((t.sigma for t in triplets), default=None), max(after, default=None)
         findings.changes.append(
             Change(path, *classes, "plain, scaled" if baked else "plain", *norms)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from snconvert.config.dtype_policies import policies, quantization
 from snconvert.config.tree import CONTAINERS, Node
-from snconvert.core.report import more_with, option_for
 from snconvert.core.settings import Settings
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
+from snconvert.planning.advice import more_with, option_for
 from snconvert.planning.recipe import REGEX, Recipe, expression
 
 _LISTED = 12

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from snconvert.archive.source import Source, open_source
+from snconvert.archive.source import Source
 from snconvert.config.tree import Node
 from snconvert.core.report import Tell
 from snconvert.core.verbs import IN_CHILD
@@ -24,6 +24,7 @@ from snconvert.files.model import Opened, describe, open_weights
 from snconvert.files.normalised import layers_of, refuse_newer, unwrap
 from snconvert.files.targets import owner_of
 from snconvert.files.targets.target import Copy
+from snconvert.formats.table import open_model
 from snconvert.jobs.requests import Proved, Way
 from snconvert.kinds.table import RULES
 from snconvert.sandbox.worker import Worker
@@ -66,9 +67,9 @@ def verify_file(
     with (
         Worker(IN_CHILD["verify"]) as worker,
         located(file=before),
-        open_source(before) as one,
+        open_model(before) as one,
         located(file=after),
-        open_source(after) as two,
+        open_model(after) as two,
     ):
         found, opened = _compare(one, two, worker, progress, way)
         warnings = [*opened.warnings, *found.notes]
@@ -91,7 +92,7 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
         worker: Where the work is done.
     """
     try:
-        with open_source(result) as written:
+        with open_model(result) as written:
             written.check_weights()
             found, opened = _compare(source, written, worker, None)
             notes = [*found.notes, *_of_another_source(source, opened.metadata)]

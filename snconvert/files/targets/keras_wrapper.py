@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from snconvert.config import keras_modules
 from snconvert.config.constraint_entry import unusual
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
@@ -42,7 +43,7 @@ RECORDED = True
 MOVED = ("module", "class_name", "config", "registered_name", "build_config")
 """The entries of a layer that go into the wrapper with it."""
 _ENTRY = {
-    "module": ("keras.layers", "keras.src.layers.normalization.spectral_normalization"),
+    "module": keras_modules.WRAPPER,
     "registered_name": (None, CLASS),
 }
 """What may stand in the entry of a wrapper, as Keras versions write it."""

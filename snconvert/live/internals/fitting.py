@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keras
 
+from snconvert.compat.layers import is_elsewhere
 from snconvert.errors import UnsupportedError, printable
 from snconvert.live.internals.walk import COMPILED, Layer, descendants
 
@@ -22,7 +23,7 @@ def take_up(model: Layer) -> None:
         return
     for layer in all_layers(model):
         getattr(layer, "jax_state_sync", lambda: None)()
-    if any(v._value is None and v._initializer is None for v in model.variables):  # noqa: SLF001
+    if any(map(is_elsewhere, model.variables)):
         raise UnsupportedError(
             f"the weights of {printable(model.name)} are with a running fit of a model around it",
             "Call jax_state_sync() of the model that is trained first, or do this in on_epoch_end",
