@@ -210,7 +210,8 @@ def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
         flaws = list(layer.target.stored_flaws(side.model, node))
         for what in flaws:
             found.differ(node.path, what)
-        copies += [(node, copy) for copy in layer.target.copies(side.model, node) if not flaws]
+        if not flaws:
+            copies += [(node, copy) for copy in layer.target.copies(side.model, node)]
     weights = side.model.source.weights
     results = compared(worker, weights, weights, [copy.pair for _, copy in copies])
     for (node, copy), result in zip(copies, results, strict=True):
