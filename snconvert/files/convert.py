@@ -11,8 +11,8 @@ from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
-from snconvert.core.report import LayerReport, Report, Tell
-from snconvert.core.verbs import IN_CHILD
+from snconvert.core.report import LayerReport, OnProgress, Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import located
 from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched
@@ -48,20 +48,18 @@ def convert_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
     check: Check | None = None,
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
 
     Args:
         source: The model's file or folder.
-        output: Where the result goes; `None` with `dry_run`.
+        output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
         check: Called before the result takes its place.
@@ -71,7 +69,11 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["apply"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["apply"].child_modules) as worker,
+    ):
         writer = FORMATS[opened.format].writer
         if output is not None:
             check_output(source, output, writer, force=force, in_place=in_place)
@@ -79,17 +81,16 @@ def convert_file(
         if not plan.steps:
             raise nothing_to_convert(plan)
         TARGETS[recipe.target].check_model(model.root)
-        to = None if dry_run else output
-        outcomes = plan.outcomes if to is None else plan.steps
-        status = "convertible" if to is None else "converted"
+        outcomes = plan.outcomes if output is None else plan.steps
+        status = "convertible" if output is None else "converted"
         chosen = [(x.node, isinstance(x, Step), _norm_for(x, recipe)) for x in outcomes]
         writing: AbstractContextManager[Output | None] = nullcontext()
-        if to is not None:  # copies and hashes the weights beside the search for u
+        if output is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
-            writing = begin(opened, to, writer, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             tell = watched(begun, progress)
-            known = states_in_use(model) if to is None else {}
+            known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
@@ -118,7 +119,7 @@ def convert_file(
         layers,
         started,
         source=source,
-        output=to,
+        output=output,
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
@@ -132,7 +133,7 @@ def inspect_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Reports every layer of a file: kind, kernel shape, sigma, convertible or why not.
 
@@ -143,7 +144,11 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["inspect"].child_modules) as worker,
+    ):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from snconvert.archive.output import Output
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.files.model import Opened
 from snconvert.files.optimizer_slots import SlotEdits
 from snconvert.sandbox.worker import Worker
@@ -55,7 +55,7 @@ def write_model(
     worker: Worker,
     *,
     metadata: Callable[[], Any],
-    progress: Tell,
+    progress: OnProgress,
     check: Callable[[str], None] | None = None,
 ) -> int:
     """Writes a model after the configurations of its nodes have been edited.
@@ -81,7 +81,7 @@ def write_model(
         edits.products,
         seconds=model.seconds,
     )
-    tell = adding_up(progress, "writing", model.source.weights.size)
+    tell = cumulative(progress, "writing", model.source.weights.size)
     return output.finish(
         config=strict_json.dumps(model.root.entry),
         metadata=lambda: strict_json.dumps(metadata()),

@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
-from snconvert.core.report import LayerReport, Report, Tell, adding_up
-from snconvert.core.verbs import IN_CHILD
-from snconvert.errors import OptionError, SelectionError, located
+from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
+from snconvert.core.verbs import VERBS
+from snconvert.errors import SelectionError, located
 from snconvert.files.edits import write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
@@ -51,7 +51,7 @@ from snconvert.planning.layer_rows import (
 )
 from snconvert.planning.measured import Measured
 from snconvert.planning.plan import Selection
-from snconvert.planning.recipe import Recipe, recipe
+from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import without_layers
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
@@ -61,29 +61,10 @@ _UNKNOWN = (
     "the kernel{} was normalised in place, by how much is not recorded; `snconvert bake` keeps it"
     " as it is"
 )
-Verb = Literal["bake", "remove"]
-
-
-def choosing(verb: Verb, **options: Any) -> Recipe:
-    """Returns the recipe of a way back, which has options for the choice of layers only.
-
-    Args:
-        verb: The way back.
-        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
-
-    Raises:
-        OptionError: There is another one among them.
-    """
-    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
-    if useless:
-        raise OptionError(
-            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
-        )
-    return recipe(None, **options)
 
 
 def undo_file(
-    verb: Verb,
+    verb: str,
     source: str,
     output: str | None,
     recipe: Recipe,
@@ -91,7 +72,7 @@ def undo_file(
     force: bool = False,
     in_place: bool = False,
     metadata: Any = None,
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Turns the spectral layers of a file into plain ones.
 
@@ -111,7 +92,11 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_model(source) as opened, Worker(IN_CHILD[verb]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS[verb].child_modules) as worker,
+    ):
         writer = FORMATS[opened.format].writer
         if output is not None:
             check_output(source, output, writer, force=force, in_place=in_place)
@@ -169,7 +154,7 @@ def undo_file(
     )
 
 
-def _chosen_layers(model: Opened, recipe: Recipe, verb: Verb) -> Normalised:
+def _chosen_layers(model: Opened, recipe: Recipe, verb: str) -> Normalised:
     """Returns the layers that become plain.
 
     Raises:
@@ -216,7 +201,7 @@ def _target(normalised: Normalised) -> str:
     return next(name for name in TARGETS if name in present)
 
 
-def _factors(normalised: Normalised, worker: Worker, progress: Tell) -> dict[str, Factor]:
+def _factors(normalised: Normalised, worker: Worker, progress: OnProgress) -> dict[str, Factor]:
     """Returns what inference multiplies each kernel by, by the kernel's path."""
     tasks = scalings(normalised)
     if not tasks:
@@ -227,7 +212,7 @@ def _factors(normalised: Normalised, worker: Worker, progress: Tell) -> dict[str
         normalised.model.source.weights,
         tasks,
         seconds=None,
-        progress=adding_up(progress, "sigma", total),
+        progress=cumulative(progress, "sigma", total),
     )
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 
@@ -235,7 +220,7 @@ def _factors(normalised: Normalised, worker: Worker, progress: Tell) -> dict[str
 def _reports(
     normalised: Normalised,
     measured: Measured,
-    verb: Verb,
+    verb: str,
     divisors: Mapping[str, float],
     status: str,
 ) -> tuple[LayerReport, ...]:

@@ -18,7 +18,7 @@ from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
 from snconvert.files.targets import TARGETS
 from snconvert.files.targets.target import Target
-from snconvert.files.undo import Verb, undo_file
+from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
 from snconvert.live.internals.walk import Layer, descendants, scope_of
@@ -61,13 +61,13 @@ def convert_by_file(
     def work(source: str, output: str | None) -> Report:
         if lenient:
             return inspect_file(source, recipe, rules=rules)
-        return convert_file(source, output, recipe, rules=rules, dry_run=dry_run)
+        return convert_file(source, output, recipe, rules=rules)
 
     return _by_file(model, TARGETS[recipe.target], work, dry_run=dry_run, in_place=in_place)
 
 
 def undo_by_file(
-    verb: Verb,
+    verb: str,
     target: Target,
     model: Layer,
     recipe: Recipe,

@@ -13,7 +13,6 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, SelectionError, located, printable
 from snconvert.files.targets import TARGETS, target_of
 from snconvert.files.targets.target import Target
-from snconvert.files.undo import Verb, choosing
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.live.by_file import undo_by_file, wrapping_target
@@ -36,7 +35,7 @@ from snconvert.planning.layer_rows import (
     report_of,
 )
 from snconvert.planning.plan import Selection
-from snconvert.planning.recipe import Recipe
+from snconvert.planning.recipe import Recipe, undo_recipe
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -56,7 +55,7 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("bake", model, choosing("bake", **options), in_place=in_place)[0]
+    return undo("bake", model, undo_recipe("bake", **options), in_place=in_place)[0]
 
 
 def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -76,11 +75,11 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("remove", model, choosing("remove", **options), in_place=in_place)[0]
+    return undo("remove", model, undo_recipe("remove", **options), in_place=in_place)[0]
 
 
 def undo(
-    verb: Verb,
+    verb: str,
     model: Layer,
     recipe: Recipe,
     *,
@@ -170,7 +169,7 @@ def _chosen_layer(node: Node) -> _ChosenLayer | None:
 
 
 def _chosen_layers(
-    root: LiveNode, recipe: Recipe, verb: Verb
+    root: LiveNode, recipe: Recipe, verb: str
 ) -> tuple[dict[Node, _ChosenLayer], dict[Node, str]]:
     """Returns the layers that become plain, and why the others do not.
 
@@ -209,7 +208,7 @@ def _is_recorded(factors: Mapping[str, float | None]) -> bool:
 
 
 def _reports(
-    verb: Verb,
+    verb: str,
     root: LiveNode,
     chosen: Mapping[Node, _ChosenLayer],
     left: Mapping[Node, str],
@@ -232,7 +231,7 @@ def _reports(
 
 
 def _report(
-    verb: Verb, node: Node, chosen: _ChosenLayer, status: str, *, measured: bool
+    verb: str, node: Node, chosen: _ChosenLayer, status: str, *, measured: bool
 ) -> LayerReport:
     layer, rule, norm = layer_of(node), chosen.rule, chosen.target.settings_of(node).norm
     triplets: list[Triplet] = []

@@ -18,7 +18,6 @@ import keras
 from snconvert.core.triplet import Triplet
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import KernelError, located
-from snconvert.files.undo import Verb
 from snconvert.jobs.compare import judge, value_differs
 from snconvert.jobs.requests import Way
 from snconvert.kinds.table import RULES
@@ -37,7 +36,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.verification.files import verify_file
 from snconvert.verification.findings import Findings
 
-_VERBS: tuple[Verb, ...] = ("remove", "bake")
+_VERBS: tuple[Way, ...] = ("remove", "bake")
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:

@@ -160,6 +160,24 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
         raise
 
 
+def undo_recipe(verb: str, **options: Any) -> Recipe:
+    """Returns the recipe of a way back, which has options for the choice of layers only.
+
+    Args:
+        verb: The way back, for the message.
+        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
+
+    Raises:
+        OptionError: There is another one among them.
+    """
+    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
+    if useless:
+        raise OptionError(
+            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
+        )
+    return recipe(None, **options)
+
+
 def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
     table, given = dict(table), dict(given)
     if "kinds" in given or given.get("conv"):

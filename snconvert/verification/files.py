@@ -15,8 +15,8 @@ from typing import Any
 
 from snconvert.archive.source import Source
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell
-from snconvert.core.verbs import IN_CHILD
+from snconvert.core.report import OnProgress
+from snconvert.core.verbs import VERBS
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import OutputError, SnconvertError, located
 from snconvert.files.measure import measure
@@ -50,7 +50,7 @@ from snconvert.verification.records import check_records
 
 
 def verify_file(
-    before: str, after: str, *, progress: Tell = None, way: Way | None = None
+    before: str, after: str, *, progress: OnProgress = None, way: Way | None = None
 ) -> Verdict:
     """Compares two files or folders, of which either may be the converted one.
 
@@ -65,7 +65,7 @@ def verify_file(
     """
     started = time.perf_counter()
     with (
-        Worker(IN_CHILD["verify"]) as worker,
+        Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
         open_model(before) as one,
         located(file=after),
@@ -119,7 +119,7 @@ def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
 
 
 def _compare(
-    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None = None
+    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None = None
 ) -> tuple[Findings, Opened]:
     """Compares two models; where kernels of the first were normalised, the other way round as well.
 
@@ -135,7 +135,7 @@ def _compare(
 
 
 def _converted(
-    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None
+    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None
 ) -> tuple[Findings, Opened, bool]:
     """Compares two models, of which the second is to be made of the first.
 

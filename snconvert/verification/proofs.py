@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.settings import Settings
 from snconvert.errors import KernelError, OptionError, located
 from snconvert.files.inventory import StoredKernel
@@ -54,7 +54,7 @@ def prove(
     changed: Mapping[Node, Node],
     found: Findings,
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
 ) -> dict[str, Proved]:
     """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
 
@@ -93,7 +93,7 @@ def prove(
                 found.differ(x.path, f"its u is not there ({u})")
         for name in raw:
             found.differ(x.path, f"nothing normalises its {name}")
-    tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
+    tell = cumulative(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
         weights = before.model.source.weights, after.model.source.weights

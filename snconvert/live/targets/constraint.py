@@ -11,7 +11,6 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.files.targets.constraint import factor_for, refuse_averages, why_not
-from snconvert.files.undo import Verb
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.layers.constraint import SpectralNorm
@@ -135,7 +134,7 @@ def check_undo(_: Node) -> None:
     """Accepts every layer: in code that makes a constraint, it goes on being there."""
 
 
-def make_plain(verb: Verb, _: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
+def make_plain(verb: str, _: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
     """Takes the constraints off layers; `remove` divides the kernels by the factors."""
     for layer, rule in layers:
         for owner, kernel, argument, constraint in list(constraints_of(layer, rule)):

@@ -16,7 +16,6 @@ from snconvert.compat.layers import own_variables, untrack
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import UnsupportedError, located
-from snconvert.files.undo import Verb
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.layers.base import OPTIONS, Spectral
@@ -136,7 +135,7 @@ def check_undo(node: Node) -> None:
     )
 
 
-def make_plain(verb: Verb, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
+def make_plain(verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
     """Turns spectral layers of a model into plain ones; `bake` multiplies the kernels.
 
     Raises:

@@ -9,7 +9,6 @@ from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
-from snconvert.files.undo import Verb
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.linalg.stored_u import Normalisation
 from snconvert.live.internals.walk import Layer
@@ -75,6 +74,6 @@ class LiveTarget(Normaliser, Protocol):
         """Raises `UnsupportedError` if a layer would not stay plain."""
 
     def make_plain(
-        self, verb: Verb, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]
+        self, verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]
     ) -> None:
         """Makes layers of a model plain, or raises `SnconvertError` before anything is changed."""
