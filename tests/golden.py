@@ -6,8 +6,8 @@
 
 `files` runs the command line and the functions on files, `live` the functions on Keras models,
 `texts` everything that is said: help, wrong usage, the corpus of bad files, public names. A line is
-the name of a case, a tab, and what came out: as it is where it is short (always with `--full`), else
-its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
+the name of a case, a tab, and what came out: as it is where it is short (always with `--full`),
+else its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
 
 `portable` is what `tests/test_golden.py` compares with `tests/data/golden.json` on any machine: the
 files of `tests/data` only, and no digits. `python tests/golden.py portable --renew` writes it anew.
