@@ -25,10 +25,10 @@ from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.by_file import wrapping_target
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, metadata_of, summary
-from snconvert.live.target_keras import has_wrappers
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
@@ -118,7 +118,7 @@ def undo_through_keras(
             verb,
             model,
             recipe,
-            in_place=not has_wrappers(model),
+            in_place=wrapping_target(model) is None,
             dry_run=output is None,
             metadata=metadata,
             measured=True,

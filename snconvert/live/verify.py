@@ -25,8 +25,9 @@ from snconvert.live.internals.class_swap import kernels_by_owner, plain_class, s
 from snconvert.live.internals.fitting import all_layers
 from snconvert.live.internals.optimizer_state import optimizers_of, slots_of
 from snconvert.live.internals.walk import Layer
+from snconvert.live.kernels import numbers_of, spectral_kernels_of
 from snconvert.live.loading import import_modules, load, save
-from snconvert.live.measure import numbers_of, states_of, triplets_in_use
+from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
 from snconvert.live.tree import layer_of, survey
 from snconvert.live.undo import undo
@@ -130,7 +131,7 @@ def _selecting(chosen: Mapping[str, Layer]) -> Recipe:
 def _judge(path: str, layer: Layer, findings: Findings) -> None:
     proved = [
         judge(x.kernel, x.view, x.settings, x.u, x.gamma, conv=x.conv, bfloat16=x.bfloat16)
-        for x in states_of(layer)
+        for x in spectral_kernels_of(layer)
     ]
     for result in proved:
         for what in result.wrong:

@@ -11,7 +11,7 @@ from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import OnProgress, cumulative
 from snconvert.files.edits import Edits, asset_moves
 from snconvert.files.model import Opened
-from snconvert.files.optimizer_slots import LOSS_SCALE
+from snconvert.files.optimizer_families import LOSS_SCALE
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, untrained_slots
 from snconvert.jobs.requests import UNCHANGED, Compared, Pair, Way
 from snconvert.sandbox.worker import Worker
