@@ -16,7 +16,11 @@ from snconvert.errors import SourceError, located
 from snconvert.formats import keras3
 from snconvert.formats.format import Format
 
-FORMATS: Mapping[str, Format[Any]] = {row.name: row for row in (keras3.ARCHIVE, keras3.FOLDER)}
+_ROWS: tuple[Format[Any], ...] = (
+    keras3.ARCHIVE,
+    keras3.FOLDER,
+)
+FORMATS: Mapping[str, Format[Any]] = {row.name: row for row in _ROWS}
 """The formats by their names. The first that recognises an input reads it; those of Keras 3 come
 last, as they say what a zip archive or a folder lacks."""
 

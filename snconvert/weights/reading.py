@@ -79,19 +79,18 @@ def read_dataset(extent: Extent, path: str) -> np.ndarray:
         return array
 
 
-def read_kernel(extent: Extent, mapped: memoryview, path: str, dataset: Dataset) -> np.ndarray:
+def read_kernel(extent: Extent, path: str, dataset: Dataset) -> np.ndarray:
     """Returns one array as it is stored, without a copy where it is contiguous in the file.
 
     Args:
         extent: The bytes of the HDF5 file.
-        mapped: They, in memory.
         path: The dataset's path in `Contents.datasets`.
-        dataset: What `scan` has found of it.
+        dataset: Its entry there.
     """
     if dataset.offset is None:
         return read_dataset(extent, path)
     count = math.prod(dataset.shape)
-    flat = np.frombuffer(mapped, numpy_type(dataset), count, dataset.offset)
+    flat = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
     return flat.reshape(dataset.shape)
 
 

@@ -76,7 +76,7 @@ class Popen(subprocess.Popen[Any]):
         self._close_pipe_fds(
             *(
                 given[f"{name}"]
-                for name in "p2cread p2cwrite c2pread c2pwrite errread errwrite".split()
+                for name in ["p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"]
             )
         )
 
