@@ -1,21 +1,22 @@
-"""Prints what both carriers do, a line for each case, so that two states of the code can be compared.
+"""Prints what both carriers do, a line for each case, to compare two states of the code.
 
     PYTHONPATH=OLD python tests/golden.py files live texts --models FOLDER > old.txt
     PYTHONPATH=NEW python tests/golden.py files live texts --models FOLDER > new.txt
     diff old.txt new.txt
 
-`portable` is what `tests/test_golden.py` compares with `tests/data/golden.json` on any machine; it
-uses the files of `tests/data` only, and no digits. `python tests/golden.py portable --renew` writes
-that file anew.
-
 `files` runs the command line and the functions on files, `live` the functions on Keras models,
 `texts` everything that is said: help, wrong usage, the corpus of bad files, public names. A line is
-the name of a case, a tab, and what came out: as it is where it is short (always with `--full`), else
-its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
+the name of a case, a tab, and what came out: as it is where it is short (always with `--full`),
+else its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
+
+`portable` is what `tests/test_golden.py` compares with `tests/data/golden.json` on any machine: the
+files of `tests/data` only, and no digits. `python tests/golden.py portable --renew` writes it anew.
 
 The models are built once, by whichever snconvert does it first, into the folder of `--models`; both
 runs need the same folder. Nothing but public names is used, so that any state of the code can run.
 """
+
+# ruff: noqa: T201 -- printing is its job
 
 from __future__ import annotations
 
@@ -98,15 +99,14 @@ norm = "operator"
 """
 
 lines: list[str] = []
-full = False
-wanted = re.compile("")
+asked = argparse.Namespace(full=False, match=re.compile(""))
 
 
 def record(name: str, text: object) -> None:
     """Takes down what came out of a case."""
     said = normal(text if isinstance(text, str) else repr(text))
     shown = json.dumps(said, ensure_ascii=False)
-    if len(shown) > SHORT and not full:
+    if len(shown) > SHORT and not asked.full:
         shown = f"sha256 {hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
     lines.append(f"{name}\t{shown}")
 
@@ -215,9 +215,9 @@ def files(models: Path) -> None:
     shutil.copytree(models, "m")
     Path("recipe.toml").write_text(RECIPE, "utf-8")
     for index, model in enumerate(sorted(path.name for path in Path("m").iterdir())):
-        if wanted.search(model):
+        if asked.match.search(model):
             _chains(index, model)
-    if wanted.search("several"):
+    if asked.match.search("several"):
         _several()
         _functions()
 
@@ -266,7 +266,7 @@ def _chain(model: str, source: str, suffix: str, option: str, *, whole: bool) ->
 def _clean() -> None:
     """Removes results, so that no case finds what another has left."""
     for path in Path().iterdir():
-        if path.name not in {"m", "recipe.toml", "cases"}:
+        if path.name not in {"m", "recipe.toml", "cases", *BAD_RECIPES}:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -534,7 +534,7 @@ def texts(models: Path) -> None:
     for verb in VERBS:
         command(f"help {verb}", verb, "--help")
     for line in filter(None, USAGE.splitlines()):
-        if wanted.search(line) and "--import" not in line.split():
+        if asked.match.search(line) and "--import" not in line.split():
             command(f"usage {line}", *line.split())
     command("usage")
     for index, (name, arguments, options) in enumerate(WRONG):
@@ -545,7 +545,7 @@ def texts(models: Path) -> None:
     manifest = json.loads((DATA / "corpus" / "manifest.json").read_text("utf-8"))
     os.mkdir("c")
     for index, case in enumerate(case["id"] for case in manifest["cases"]):
-        if wanted.search(case):
+        if asked.match.search(case):
             command(f"corpus {case} apply", "apply", f"cases/{case}", "-o", "c/x.keras")
             content(f"corpus {case} apply", "c/x.keras")
             command(f"corpus {case} inspect", "inspect", f"cases/{case}", "--json")
@@ -563,8 +563,7 @@ PORTABLE = HERE / "data" / "golden.json"
 
 def portable(_: Path) -> None:
     """Messages, tables without digits and configurations, of the files of `tests/data`."""
-    global full
-    full = True
+    asked.full = True
     warm_up()
     Path("m").mkdir()
     shutil.copy(HERE.parent / "samples" / "moons.keras", "m")
@@ -579,27 +578,26 @@ def portable(_: Path) -> None:
     for verb in VERBS:
         command(f"help {verb}", verb, "--help")
     for line in filter(None, USAGE.splitlines()):
-        if "/sn-" not in line and "h5" not in line and "m/sequential" not in line:
-            if "--import" not in line and line != "--version":
-                command(f"usage {line}", *line.split())
-    for name, path in [(path.name, path) for path in sorted(Path("m").iterdir())]:
-        options = ["default", "gain", "keras", "constraint", "recipe"]
-        for option in options if name == "moons.keras" else ["all"]:
-            case = f"{name} {option}"
-            if command(f"{case} apply", "apply", path, "-o", "sn.keras", *APPLY[option]) == 0:
-                _configuration(f"{case} apply", "sn.keras")
-                for verb in ("bake", "remove") if name == "moons.keras" else ():
-                    command(f"{case} {verb}", verb, "sn.keras", "-o", "back.keras", "-v")
-                    _configuration(f"{case} {verb}", "back.keras")
-                    command(f"{case} {verb} verify", "verify", "sn.keras", "back.keras")
-                    os.remove("back.keras")
-                if name == "moons.keras":
-                    command(f"{case} inspect", "inspect", "sn.keras", "--json")
-                _clean_outputs()
+        if not re.search("/sn-|h5|m/sequential|--import|--version", line):
+            command(f"usage {line}", *line.split())
+    for path in sorted(Path("m").iterdir()):
+        if path.name != "moons.keras":
+            _there(f"{path.name} all", path, "all")
+            _clean()
+    for option in ("default", "gain", "keras", "constraint", "recipe"):
+        case = f"moons.keras {option}"
+        _there(case, "m/moons.keras", option)
+        command(f"{case} inspect", "inspect", "sn.keras", "--json")
+        for verb in ("bake", "remove"):
+            command(f"{case} {verb}", verb, "sn.keras", "-o", f"{verb}.keras", "-v")
+            _configuration(f"{case} {verb}", f"{verb}.keras")
+            command(f"{case} {verb} verify", "verify", "sn.keras", f"{verb}.keras")
+        _clean()
 
 
-def _clean_outputs() -> None:
-    shutil.rmtree("sn.keras") if os.path.isdir("sn.keras") else os.remove("sn.keras")
+def _there(case: str, path: str | Path, option: str) -> None:
+    if command(f"{case} apply", "apply", path, "-o", "sn.keras", *APPLY[option]) == 0:
+        _configuration(f"{case} apply", "sn.keras")
 
 
 def _configuration(name: str, path: str) -> None:
@@ -696,7 +694,7 @@ def fresh(seed: int = 3) -> None:
 
 
 def live(models: Path) -> None:
-    """Every function on live models: those of the saved files, and topologies that no file tells."""
+    """Every function on models: those of the saved files, and topologies that no file tells."""
     import keras
     import tensorflow as tf
 
@@ -710,14 +708,16 @@ def live(models: Path) -> None:
     for name, text in BAD_RECIPES.items():
         Path(name).write_text(text, "utf-8")
     named: list[tuple[str, Callable[[], Any]]] = [*TOPOLOGIES.items()]
-    for path in sorted(Path("m").iterdir()):
-        if not path.name.startswith("data-") and path.suffix in {"", ".keras"}:
-            named.append((path.name, lambda path=path: keras.saving.load_model(path)))
+    named += [
+        (path.name, lambda path=path: keras.saving.load_model(path))
+        for path in sorted(Path("m").iterdir())
+        if not path.name.startswith("data-") and path.suffix in {"", ".keras"}
+    ]
     for index, (name, make) in enumerate(named):
-        if wanted.search(name):
+        if asked.match.search(name):
             _live_model(index, name, make)
     for part in (_wrong_live, _training, _weights, _through_keras, _processes):
-        if wanted.search(part.__name__):
+        if asked.match.search(part.__name__):
             part()
 
 
@@ -929,7 +929,7 @@ def _training() -> None:
         case = f"fit {name} {option}"
         patched = attempt(case, lambda m=model, o=option: snconvert.apply(m, **LIVE[o]))
         x, y = _data(patched)
-        patched.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=name not in {"sequential"})
+        patched.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=name != "sequential")
         patched.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
         _state(case, patched)
         _printed(case, attempt(f"{case} inspect", lambda p=patched: snconvert.inspect(p)))
@@ -1021,10 +1021,7 @@ def _through_keras() -> None:
             )
             _printed(f"{case} {verb}", report)
             _archive(f"{case} {verb}", back)
-        for path in ("sn", "bake", "remove"):
-            path += suffix
-            if os.path.exists(path):
-                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        _clean()
     for index, (name, arguments, options) in enumerate(WRONG):
         if "imports" in options:
             case = f"wrong {index:02} {name} {sorted(options)}"
@@ -1208,7 +1205,6 @@ def _sections(chosen: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
 
 def main() -> None:
     """Runs the sections that are asked for and prints their lines, sorted."""
-    global full, wanted
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], metavar="|".join(SECTIONS))
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="Built if it is not there.")
@@ -1223,7 +1219,7 @@ def main() -> None:
     package = os.path.dirname(os.path.dirname(os.path.realpath(snconvert.__file__)))
     os.environ["PYTHONPATH"] = package
     os.environ["PYTHONHASHSEED"] = "0"
-    full, wanted = told.full, re.compile(told.match)
+    asked.full, asked.match = told.full, re.compile(told.match)
     print(f"{package} with the models in {models}", file=sys.stderr)
     if told.sections != ["portable"] and not models.exists():
         unfinished = models.with_name(models.name + ".unfinished")
@@ -1247,7 +1243,7 @@ def main() -> None:
         else:
             print(json.dumps(cases()))
     else:
-        arguments = ["--models", str(models), "--match", told.match, *["--full"] * full]
+        arguments = ["--models", str(models), "--match", told.match, *["--full"] * told.full]
         print("\n".join(sorted(_sections(told.sections or ["files", "live", "texts"], arguments))))
 
 

@@ -179,24 +179,25 @@ class Progress(NamedTuple):
     total: int
 
 
-Tell = Callable[[Progress], None] | None
-"""Who is told how far it is, if anybody."""
+OnProgress = Callable[[Progress], None] | None
+"""A function that is called with how far a run is, if anybody wants to know."""
 
 
-def adding_up(progress: Tell, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
-    """Returns what to call with the name and the bytes of each thing that is done.
+def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
+    """Returns the function to call with the name and the bytes of each thing that is done.
 
     Args:
-        progress: Told how far it is.
+        progress: Called with the sum of the bytes.
         stage: As in `Progress`.
         total: Bytes of the stage in all.
     """
     done = 0
 
-    def tell(message: tuple[str, int]) -> None:
+    def add(item: tuple[str, int]) -> None:
         nonlocal done
-        done += message[1]
+        name, count = item
+        done += count
         if progress is not None:
-            progress(Progress(stage, message[0], done, total))
+            progress(Progress(stage, name, done, total))
 
-    return tell
+    return add

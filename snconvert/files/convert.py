@@ -11,10 +11,10 @@ from snconvert.archive.output import Output, begin, check_output
 from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
-from snconvert.core.report import LayerReport, Report, Tell
-from snconvert.core.verbs import IN_CHILD
+from snconvert.core.report import LayerReport, OnProgress, Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import located
-from snconvert.files.edits import Edits, layer_moves, with_twins, write_model
+from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
     Opened,
@@ -24,11 +24,10 @@ from snconvert.files.model import (
     kernels_of,
     open_weights,
 )
-from snconvert.files.normalised import states
+from snconvert.files.normalised import layer_moves, states_in_use
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shapes
-from snconvert.files.targets import TARGETS
-from snconvert.files.targets.constraint import averages_in, check_averages
-from snconvert.files.targets.layer import settings_of, spelling_of
+from snconvert.files.targets import TARGETS, already, target_of
+from snconvert.files.targets.layer import spelling_of
 from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
@@ -49,20 +48,18 @@ def convert_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
     check: Check | None = None,
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
 
     Args:
         source: The model's file or folder.
-        output: Where the result goes; `None` with `dry_run`.
+        output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
         check: Called before the result takes its place.
@@ -72,26 +69,28 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["apply"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["apply"].child_modules) as worker,
+    ):
         writer = FORMATS[opened.format].writer
         if output is not None:
             check_output(source, output, writer, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
-        if recipe.target == "constraint":
-            check_averages(averages_in(model.root.entry))
-        to = None if dry_run else output
-        outcomes = plan.outcomes if to is None else plan.steps
-        status = "convertible" if to is None else "converted"
+        TARGETS[recipe.target].check_model(model.root)
+        outcomes = plan.outcomes if output is None else plan.steps
+        status = "convertible" if output is None else "converted"
         chosen = [(x.node, isinstance(x, Step), _norm_for(x, recipe)) for x in outcomes]
         writing: AbstractContextManager[Output | None] = nullcontext()
-        if to is not None:  # copies and hashes the weights beside the search for u
+        if output is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
-            writing = begin(opened, to, writer, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             tell = watched(begun, progress)
-            known = states(model) if to is None else {}
+            known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
@@ -120,7 +119,7 @@ def convert_file(
         layers,
         started,
         source=source,
-        output=to,
+        output=output,
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
@@ -134,7 +133,7 @@ def inspect_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Reports every layer of a file: kind, kernel shape, sigma, convertible or why not.
 
@@ -145,11 +144,15 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_model(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["inspect"].child_modules) as worker,
+    ):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
-        known = states(model)
+        known = states_in_use(model)
         measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
         plan = without_failed(plan, measured)
         opened.check_weights()
@@ -174,7 +177,10 @@ def _norm_for(outcome: Step | Skip, recipe: Recipe) -> str:
     """Returns which norm is taken of a layer: that by which it is or will be normalised."""
     if isinstance(outcome, Step):
         return outcome.settings.norm
-    return settings_of(outcome.node).norm if outcome.node.spectral else recipe.settings.norm
+    target = target_of(outcome.node)
+    if target is None or target.IN_PLACE:
+        return recipe.settings.norm
+    return target.settings_of(outcome.node).norm
 
 
 def _open(
@@ -186,7 +192,7 @@ def _open(
     lenient: bool = False,
 ) -> tuple[Opened, Plan]:
     described = describe(source)
-    plan = make_plan(described.root, recipe, rules, looks=lenient)
+    plan = make_plan(described.root, recipe, rules, already, looks=lenient)
     model = open_weights(described, rules, worker)
     target = TARGETS[recipe.target]
     return model, with_obstacles(
@@ -231,7 +237,7 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
     edits = Edits()
     edits.add_slots(optimizer_edits(model, new))
     steps = {step.node: step for step in plan.steps}
-    for node, step in with_twins(model.paths, steps):
+    for node, step in with_shared(model.paths, steps):
         stored, triplets = model.inventory.get(step.node), measured.known(step.node)
         target.wrap(node, step.rule, step.settings, stored, triplets)
     paths = group_paths(model.root)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from snconvert.archive.output import Output
 from snconvert.config.tree import Node
-from snconvert.core.report import Progress, Tell, adding_up
+from snconvert.core.report import OnProgress, Progress, cumulative
 from snconvert.core.triplet import Triplet
 from snconvert.errors import located
 from snconvert.files.model import Opened
@@ -20,7 +20,7 @@ def measure(
     model: Opened,
     nodes: Iterable[tuple[Node, bool, str]],
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
     *,
     certify: bool = False,
     states: Mapping[str, State] | None = None,
@@ -52,7 +52,7 @@ def measure(
             state = (states or {}).get(kernel.path)
             tasks.append(Task(where, *place, required, certify, conv, state))
             owners.append(node)
-    tell = adding_up(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
+    tell = cumulative(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
     triplets: dict[Node, list[Triplet | None]] = {}
     if tasks:
         found = worker.call(
@@ -67,7 +67,7 @@ def measure(
     return Measured(triplets, time.perf_counter() - started)
 
 
-def watched(begun: Output | None, progress: Tell) -> Tell:
+def watched(begun: Output | None, progress: OnProgress) -> OnProgress:
     """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
     if begun is None:
         return progress

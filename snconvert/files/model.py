@@ -12,7 +12,7 @@ from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners, model_root, parse
 from snconvert.config.versions import check_version
 from snconvert.core.convolution_map import Convolution
-from snconvert.files.inventory import Stored, take_inventory
+from snconvert.files.inventory import StoredLayer, take_inventory
 from snconvert.formats.table import FORMATS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.sandbox.worker import Worker
@@ -50,7 +50,7 @@ class Opened(Described):
 
     paths: Mapping[Node, str]
     contents: Contents
-    inventory: Mapping[Node, Stored]
+    inventory: Mapping[Node, StoredLayer]
 
     @property
     def seconds(self) -> float:
@@ -132,7 +132,7 @@ def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:
 
 
 def kernels_of(
-    stored: Stored | None,
+    stored: StoredLayer | None,
 ) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
     """Yields name, shape and convolution of what the file holds of a layer's kernels."""
     for kernel in stored.kernels if stored is not None else ():

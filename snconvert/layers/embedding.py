@@ -55,7 +55,7 @@ class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[
         return self._rows(inputs, training)
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: ARG002
-        """Returns what Keras' layer does, which takes no `training`."""
+        """Returns the output of the Keras layer, whose method takes no `training`."""
         return super().compute_output_spec(inputs)
 
 
@@ -102,5 +102,5 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
         reverse: bool = False,
         training: bool | None = None,  # noqa: ARG002
     ) -> Any:
-        """Returns what Keras' layer does, which takes no `training`."""
+        """Returns the output of the Keras layer, whose method takes no `training`."""
         return super().compute_output_spec(inputs, reverse=reverse)

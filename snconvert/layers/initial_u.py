@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 
 def random_u(view: MatrixView, conv: Convolution | None = None) -> Array:
-    """Returns float32 `(b, n)` or `(b, *conv.outputs, n)`, blocks of length 1, always the same."""
+    """Returns a random `u` as `warm_u` does, always the same."""
     count, _, n = view.shape
     outputs = conv.outputs if conv else ()
     u = np.random.default_rng(0).normal(size=(count, math.prod(outputs) * n))

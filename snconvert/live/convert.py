@@ -12,35 +12,25 @@ from typing import Any
 
 import keras
 
-from snconvert.compat.backends import renew_torch_parameters
-from snconvert.compat.layers import own_variables
 from snconvert.config.tree import in_two_owners
 from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
 from snconvert.files.targets import TARGETS
-from snconvert.files.targets.constraint import check_averages
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.internals.class_swap import (
-    adopt,
-    check_fit,
-    kernels_by_owner,
-    spectral_class,
-    state_of,
-)
+from snconvert.live.by_file import convert_by_file
 from snconvert.live.internals.copying import Copies
-from snconvert.live.internals.fitting import all_layers, renew_compiled, take_up
-from snconvert.live.internals.optimizer_state import add_slots, averages, check_slots, optimizers_of
-from snconvert.live.internals.saved_owners import holds_its_layers, mark_owners
+from snconvert.live.internals.fitting import take_up
+from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.measure import facts_of, measure
 from snconvert.live.model import check_model
-from snconvert.live.target_constraint import constrain, only_constrainable
-from snconvert.live.target_keras import wrap
+from snconvert.live.targets import IN_MEMORY
+from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
 from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
-from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert
+from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe, recipe
 
 StrPath = str | os.PathLike[str]
@@ -160,51 +150,23 @@ def convert(
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if made.target == "keras":
-        return wrap(model, made, rules, in_place=in_place)
+    if TARGETS[made.target].WRAPPER is not None:
+        return convert_by_file(model, made, rules, in_place=in_place)
     found = _find(model, made, rules, everything=False)
-    constrains = made.target == "constraint"
-    todo = [
-        (layer_of(step.node), step, found.measured.known(step.node) or None)
-        for step in found.plan.steps
+    measured = found.measured
+    steps = [
+        LiveStep(layer_of(node), rule, settings, measured.known(node) or None)
+        for node, rule, settings in found.plan.steps
     ]
-    classes = [] if constrains else [spectral_class(s.rule.spectral_class) for _, s, _ in todo]
     reports = _layer_reports(made, found, "converted")
     result = model
     if not in_place:
         copies = Copies(model)
         result = copies.model
-        todo = [(copies.of(layer), step, triplets) for layer, step, triplets in todo]
-    if constrains:
-        for layer, step, triplets in todo:
-            constrain(layer, step.rule, step.settings, triplets)
-        renew_compiled(result)
-    else:
-        with scope_of(model):
-            _adopt_all(result, todo, classes)
+        steps = [step._replace(layer=copies.of(step.layer)) for step in steps]
+    with scope_of(model):
+        IN_MEMORY[made.target].convert(result, steps)
     return result, _report("apply", model, made, reports, found, started)
-
-
-def _adopt_all(
-    model: Layer, todo: Sequence[tuple[Layer, Step, Any]], classes: Sequence[type]
-) -> None:
-    """Turns layers of a model into spectral ones, and tells all who keep lists of variables."""
-    for (layer, _, _), cls in zip(todo, classes, strict=True):
-        check_fit(layer, cls)
-    if any(step.settings.mode == "gain" for _, step, _ in todo):
-        for optimizer in optimizers_of(all_layers(model)):
-            check_slots(optimizer)
-    additions: list[tuple[list[Any], list[Any]]] = []
-    for (layer, step, triplets), cls in zip(todo, classes, strict=True):
-        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
-        # Without the variables of layers inside, which come behind.
-        had = [own_variables(owner) for owner in owners]
-        adopt(layer, cls, step.settings, triplets)
-        for owner, own in zip(owners, had, strict=True):
-            additions.append((own, state_of(owner, ("gamma",))))
-    _refresh(model, additions)
-    mark_owners(model)
-    renew_parameters(model)
 
 
 def plan_of(
@@ -222,8 +184,8 @@ def plan_of(
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if made.target == "keras":
-        return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
+    if TARGETS[made.target].WRAPPER is not None:
+        return convert_by_file(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
     return _report("inspect" if lenient else "apply", model, made, reports, found, started)
@@ -240,12 +202,12 @@ def _find(
     rows = table(rules)
     looked = made.looking_at_all() if lenient else made
     wanted = plan_for(survey(model, rows), looked, rows, looks=lenient)
-    if made.target == "constraint":
-        wanted = only_constrainable(wanted)
+    target = IN_MEMORY[made.target]
+    wanted = with_obstacles(wanted, lambda x, rule: target.obstacle(x.node, rule))
     if not lenient and not wanted.steps:
         raise nothing_to_convert(wanted, python=True)
-    if not lenient and made.target == "constraint":
-        check_averages(averages(all_layers(model)))
+    if not lenient:
+        target.check_model(model)
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
     )
@@ -260,26 +222,6 @@ def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerRepor
         return facts_of(outcome, made.settings.norm, new)
 
     return plan_rows(found.plan, found.measured, made, status, facts)
-
-
-def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
-    """Gives optimizers the new variables, and renews functions that were compiled before."""
-    for optimizer in optimizers_of(all_layers(model)):
-        add_slots(optimizer, additions)
-    renew_compiled(model)
-
-
-def renew_parameters(model: Layer) -> None:
-    """Gives PyTorch the variables that the layers have by now.
-
-    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
-    those: without this, a copy's gradients would add up from step to step.
-    """
-    if keras.backend.backend() == "torch":
-        # A Sequential's graph is a module, but no layer of it.
-        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
-        for part in modules.values():
-            renew_torch_parameters(part)
 
 
 def _report(

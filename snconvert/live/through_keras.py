@@ -24,12 +24,11 @@ from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
-from snconvert.files.undo import Verb
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.by_file import wrapping_target
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, metadata_of, summary
-from snconvert.live.target_keras import has_wrappers
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
@@ -47,7 +46,6 @@ def apply_through_keras(
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
     lenient: bool = False,
@@ -56,15 +54,14 @@ def apply_through_keras(
 
     Args:
         source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
-        output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
-            `dry_run`.
+        output: Where the result goes: a `.keras` file, or for a folder a folder; `None`: nowhere,
+            only the report is wanted.
         recipe: What to convert and how.
         imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
-        lenient: With `dry_run`: take layers that cannot be converted as they are.
+        lenient: Without `output`: take layers that cannot be converted as they are.
 
     Returns:
         The report; its warnings say what could not be carried over.
@@ -74,7 +71,7 @@ def apply_through_keras(
     """
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
-        if dry_run or output is None:
+        if output is None:
             return model, plan_of(model, recipe, rules, lenient=lenient)
         return convert(model, recipe, rules=rules, in_place=recipe.target != "keras")
 
@@ -82,7 +79,7 @@ def apply_through_keras(
     import_modules(modules)
     return _through_keras(
         source,
-        None if dry_run else output,
+        output,
         work,
         lambda report, metadata: with_record(
             metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
@@ -94,7 +91,7 @@ def apply_through_keras(
 
 
 def undo_through_keras(
-    verb: Verb,
+    verb: str,
     source: str,
     output: str | None,
     recipe: Recipe,
@@ -121,7 +118,7 @@ def undo_through_keras(
             verb,
             model,
             recipe,
-            in_place=not has_wrappers(model),
+            in_place=wrapping_target(model) is None,
             dry_run=output is None,
             metadata=metadata,
             measured=True,

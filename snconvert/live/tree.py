@@ -15,6 +15,7 @@ import keras
 
 from snconvert.compat.saving import exported_name
 from snconvert.config.tree import CONTAINERS, Node
+from snconvert.files.targets import already
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
@@ -60,7 +61,7 @@ def plan_for(
     The projections of an attention layer are of kind `attention`.
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
-    plan = make_plan(root, recipe, {**rules, **attention}, looks=looks)
+    plan = make_plan(root, recipe, {**rules, **attention}, already, looks=looks)
     return Plan(tuple(_named(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 

@@ -17,7 +17,7 @@ from snconvert.layers.base import OPTIONS, Spectral
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
-from snconvert.live.target_constraint import constraints_of
+from snconvert.live.targets.constraint import constraints_of
 from snconvert.live.tree import layer_of, survey
 from snconvert.verification.findings import Findings, compare_settings
 

@@ -25,6 +25,7 @@ from snconvert.config.versions import check_version, is_keras_2
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
 from snconvert.files.inventory import take_inventory
+from snconvert.files.targets import already
 from snconvert.files.targets import layer as layer_target
 from snconvert.formats.table import open_model
 from snconvert.kinds.table import RULES
@@ -108,7 +109,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         root = model_root(parse(tree))
         check_version(root, about)
         stage = "planned"
-        plan = make_plan(root, recipe(kinds="all"), RULES, looks=True)
+        plan = make_plan(root, recipe(kinds="all"), RULES, already, looks=True)
         stage = "found"
         others = ("optimizer", "metrics") if is_keras_2(root, about) else ("optimizer",)
         take_inventory(root, group_paths(root), contents or Contents(), RULES, others)

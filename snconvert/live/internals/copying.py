@@ -178,14 +178,14 @@ class Copies:
         return KerasHistory(self._copy(operation, where), index, tensor)
 
     def _variable(self, old: Any, where: str) -> Any:
-        value = value_of(old)
-        if value is None:
+        stored = value_of(old)
+        if stored is None:
             raise _cannot(where, old)
         new = keras.Variable(
             np.array(keras.ops.convert_to_numpy(old)),
             dtype=old.dtype,
             # TensorFlow's own flag, which Keras leaves as it is when a layer is frozen later.
-            trainable=getattr(value, "trainable", old.trainable),
+            trainable=getattr(stored, "trainable", old.trainable),
             autocast=is_autocast(old),
             aggregation=old.aggregation,
             synchronization=old.synchronization,
@@ -194,7 +194,7 @@ class Copies:
         for name, value in state(old):
             if name not in BACKEND_STATE:
                 object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
-        self._remember(value, value_of(new))
+        self._remember(stored, value_of(new))
         return new
 
     def _function(self, old: Any, where: str) -> Any:

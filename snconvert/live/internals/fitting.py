@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keras
 
+from snconvert.compat.backends import renew_torch_parameters
 from snconvert.compat.layers import is_elsewhere
 from snconvert.errors import UnsupportedError, printable
 from snconvert.live.internals.walk import COMPILED, Layer, descendants
@@ -45,3 +46,16 @@ def renew_compiled(model: Layer) -> None:
 def all_layers(model: Layer) -> list[Layer]:
     """Returns a model and every layer below it."""
     return [model, *(layer for _, layer in descendants(model))]
+
+
+def renew_parameters(model: Layer) -> None:
+    """Gives PyTorch the variables that the layers have by now.
+
+    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
+    those: without this, a copy's gradients would add up from step to step.
+    """
+    if keras.backend.backend() == "torch":
+        # A Sequential's graph is a module, but no layer of it.
+        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
+        for part in modules.values():
+            renew_torch_parameters(part)
