@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from places import ROOT
 
 from snconvert.core.settings import MODES, TARGETS
@@ -45,8 +46,9 @@ def test_the_story_runs(checkout: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "SpectralDense" in first.stdout
     code = "\n".join(blocks("python"))
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False
+    command = [sys.executable, "-c", code]
+    result = warm.run(
+        command, modules=warm.TENSORFLOW, cwd=checkout, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     assert "4 layers converted" in result.stdout
