@@ -7,9 +7,8 @@ import io
 import os
 import sys
 
+from snconvert.core.verbs import VERBS
 from snconvert.sandbox import signals
-
-_ON_FILES = {"apply", "bake", "inspect", "remove", "verify"}
 
 
 def _open_streams() -> None:
@@ -48,12 +47,11 @@ def main() -> None:
     # One BLAS thread each, as kernels are worked on side by side; to be set before numpy comes.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for verb in sys.argv[1:2]:
-        if verb in _ON_FILES:
+        if verb in VERBS:
             _check_descriptors()
-            from snconvert.core.verbs import IN_CHILD  # noqa: PLC0415 - as above
             from snconvert.sandbox.prestart import start_ahead  # noqa: PLC0415 - --help needs none
 
-            start_ahead(IN_CHILD[verb])
+            start_ahead(VERBS[verb].child_modules)
     from snconvert.cli.commands import main as run  # noqa: PLC0415 - most of the start
 
     try:

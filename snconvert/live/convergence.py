@@ -58,9 +58,9 @@ def converge(model: Layer, rounds: int | None = None) -> None:
     """
     check_rounds(rounds)
     check_model(model, "converge")
-    known, projections = _known(model), projections_of(model)
-    constrained = [v for v in known.weights if isinstance(v.constraint, SpectralNorm)]
-    if not known.layers and not constrained and not projections:
+    follower, projections = _follower_of(model), projections_of(model)
+    constrained = [v for v in follower.weights if isinstance(v.constraint, SpectralNorm)]
+    if not follower.layers and not constrained and not projections:
         raise SelectionError(
             f"no layer of {model.name} keeps a u",
             "Convert the model, or build it; plain layers and target keras need no converge",
@@ -70,20 +70,22 @@ def converge(model: Layer, rounds: int | None = None) -> None:
     for projection in projections:
         projection.converge(rounds)
     if rounds is None:
-        _converge(known.layers)
-    elif known.layers:
-        if rounds not in known.steps:
-            known.steps[rounds] = _compiled(known.layers, rounds)
-        known.steps[rounds]()
+        _converge(follower.layers)
+    elif follower.layers:
+        if rounds not in follower.steps:
+            follower.steps[rounds] = _compiled(follower.layers, rounds)
+        follower.steps[rounds]()
 
 
-class _Known(NamedTuple):
-    """What is remembered of a model. Variables know nothing of layers, so that it may be freed.
+class _Follower(NamedTuple):
+    """The layers of a model that keep a `u`, and the steps over them.
+
+    Variables hold no reference to layers, so that the model may be freed.
 
     Attributes:
-        weights: Its variables; with others, all of this is of the past.
-        layers: Its layers that have a `u`.
-        steps: The compiled step over all of them, by rounds.
+        weights: The variables of the model; when it has others, this follower is outdated.
+        layers: The layers that have a `u`.
+        steps: Number of rounds -> compiled step over all layers.
     """
 
     weights: list[Any]
@@ -91,15 +93,15 @@ class _Known(NamedTuple):
     steps: dict[int, Callable[[], None]]
 
 
-_KNOWN: WeakKeyDictionary[Layer, _Known] = WeakKeyDictionary()
+_FOLLOWERS: WeakKeyDictionary[Layer, _Follower] = WeakKeyDictionary()
 
 
-def _known(model: Layer) -> _Known:
-    weights, known = model.weights, _KNOWN.get(model)
-    if known is None or [*map(id, known.weights)] != [*map(id, weights)]:
+def _follower_of(model: Layer) -> _Follower:
+    weights, follower = model.weights, _FOLLOWERS.get(model)
+    if follower is None or [*map(id, follower.weights)] != [*map(id, weights)]:
         layers = [x for x in all_layers(model) if isinstance(x, Spectral) and x._own_kernels()]
-        known = _KNOWN[model] = _Known(weights, [ref(layer) for layer in layers], {})
-    return known
+        follower = _FOLLOWERS[model] = _Follower(weights, [ref(layer) for layer in layers], {})
+    return follower
 
 
 def _converge(layers: Sequence[ReferenceType[Spectral]], rounds: int | None = None) -> None:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
-from snconvert.archive.source import open_source, unchanged
+from snconvert.archive.source import unchanged
+from snconvert.compat.saving import load_hdf5_model
 from snconvert.config import strict_json
 from snconvert.config.references import foreign_objects, is_legacy
 from snconvert.config.safety import Finding, layer_name, vet
@@ -22,10 +22,11 @@ from snconvert.config.tree import MODELS
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
 from snconvert.errors import OptionError, SourceError, counted, printable, quoted
+from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
-from snconvert.weights import h5
 from snconvert.weights.extent import Extent
+from snconvert.weights.reading import read_whole
 
 _NOISE = (
     "compiled metrics have yet to be built",  # Keras says so of every legacy file
@@ -81,24 +82,24 @@ def load(source: str) -> tuple[Layer, list[str]]:
     """
     with unchanged(source):
         legacy = _is_hdf5(source)
-        held = _check_legacy(source) if legacy else _check(source)
-        loader = load_model_from_hdf5 if legacy else keras.saving.load_model
-        with _listening() as told:
+        contents = _check_legacy(source) if legacy else _check(source)
+        loader = load_hdf5_model if legacy else keras.saving.load_model
+        with _listening() as warned:
             try:
-                return loader(source, safe_mode=True), told
+                return loader(source, safe_mode=True), warned
             except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
                 first = error
-        with _listening() as told:
+        with _listening() as warned:
             try:
                 model = loader(source, compile=False, safe_mode=True)
             except Exception as error:
-                raise _refusal(held, error) from error
+                raise _refusal(contents, error) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = summary(first).rstrip(".")
-    return model, [f"{lost} ({why}); compile the result before you train it", *told]
+    return model, [f"{lost} ({why}); compile the result before you train it", *warned]
 
 
-class _Held(NamedTuple):
+class _Contents(NamedTuple):
     """What a file holds that Keras may refuse.
 
     Attributes:
@@ -114,12 +115,12 @@ class _Held(NamedTuple):
     legacy: bool
 
 
-def _refusal(held: _Held, error: Exception) -> SourceError:
+def _refusal(contents: _Contents, error: Exception) -> SourceError:
     """Returns the error for a file that Keras does not load: the cause, and the way out of it."""
-    if held.findings:
-        finding = held.findings[0]
+    if contents.findings:
+        finding = contents.findings[0]
         way = "use snconvert.apply on it"
-        if not held.legacy:
+        if not contents.legacy:
             way += "; without --import it is converted and the layer carried over, not run"
         return SourceError(
             f"Keras does not load it in its safe mode: {finding.what}",
@@ -127,7 +128,7 @@ def _refusal(held: _Held, error: Exception) -> SourceError:
             path=finding.path,
             class_name=finding.class_name,
         )
-    missing = _unregistered(held.config)
+    missing = _unregistered(contents.config)
     if missing:
         names = [printable(name) for name in missing]
         modules = [printable(module) for module in dict.fromkeys(missing.values()) if module]
@@ -141,7 +142,7 @@ def _refusal(held: _Held, error: Exception) -> SourceError:
         "keras.saving.load_model fails on it, too: convert the model with snconvert.apply in the"
         " code that builds it"
     )
-    if held.legacy or (held.version is not None and held.version < _KERAS_3):
+    if contents.legacy or (contents.version is not None and contents.version < _KERAS_3):
         fix = REBUILD
     return SourceError(f"Keras cannot load it: {summary(error)}", fix)
 
@@ -169,7 +170,7 @@ def metadata_of(source: str) -> Any:
     """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
     if _is_hdf5(source):
         return None
-    with open_source(source) as opened:
+    with open_model(source) as opened:
         raw = opened.metadata
         return None if raw is None else strict_json.loads(raw, "metadata.json")
 
@@ -199,24 +200,24 @@ def _is_hdf5(source: str) -> bool:
         return False  # a folder, or nothing; opening it says what
 
 
-def _check(source: str) -> _Held:
+def _check(source: str) -> _Contents:
     metadata = None
-    with open_source(source) as opened, Worker() as worker:
+    with open_model(source) as opened, Worker() as worker:
         config = strict_json.loads(opened.config, "config.json")
         findings = vet(config)
         if opened.metadata is not None:
             metadata = strict_json.loads(opened.metadata, "metadata.json")
         opened.check_weights()
-        worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
-    return _Held(config, findings, keras_version(metadata), legacy=False)
+        worker.call(read_whole, opened.weights, seconds=_deadline(opened.size))
+    return _Contents(config, findings, keras_version(metadata), legacy=False)
 
 
-def _check_legacy(source: str) -> _Held:
+def _check_legacy(source: str) -> _Contents:
     with open(source, "rb") as file, Worker() as worker:
         size = os.fstat(file.fileno()).st_size
         extent = Extent(file.fileno(), 0, size)
         try:
-            texts = worker.call(h5.read_whole, extent, seconds=_deadline(size))
+            texts = worker.call(read_whole, extent, seconds=_deadline(size))
         except SourceError as error:
             what = error.what.replace("model.weights.h5", "the file")
             raise SourceError(what, error.fix) from error
@@ -228,7 +229,7 @@ def _check_legacy(source: str) -> _Held:
     }
     findings = [finding for tree in parsed.values() for finding in vet(tree)]
     version = keras_version({"keras_version": texts.get("keras_version")})
-    return _Held(parsed["model_config"], findings, version, legacy=True)
+    return _Contents(parsed["model_config"], findings, version, legacy=True)
 
 
 def _deadline(size: int) -> float:
@@ -248,12 +249,12 @@ def summary(error: Exception) -> str:
 @contextmanager
 def _listening() -> Iterator[list[str]]:
     """Collects what Keras warns of, and what it only logs."""
-    told: list[str] = []
+    messages: list[str] = []
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.WARNING:
-                told.append(record.getMessage())
+                messages.append(record.getMessage())
 
     handler, logger = Handler(), logging.getLogger("absl")
     propagate, others = logger.propagate, logger.handlers[:]
@@ -261,9 +262,9 @@ def _listening() -> Iterator[list[str]]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield told
+            yield messages
     finally:
         logger.handlers[:], logger.propagate = others, propagate
-    told += [str(item.message) for item in caught]
-    lines = [" ".join(line.split()) for line in told]
-    told[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))
+    messages += [str(item.message) for item in caught]
+    lines = [" ".join(line.split()) for line in messages]
+    messages[:] = counted(quoted(line) for line in lines if not any(x in line for x in _NOISE))

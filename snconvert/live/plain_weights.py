@@ -49,11 +49,11 @@ def load_plain_weights(model: Layer, source: Any) -> None:
                 _load(model, file)
         parts = {id(p) for x in spectral if isinstance(x, Composite) for p in x.parts().values()}
         wholes = [layer for layer in spectral if id(layer) not in parts]
-        found = [_triplets(layer) for layer in wholes]
+        of_layers = [_triplets(layer) for layer in wholes]
     except BaseException:
         model.set_weights(kept)
         raise
-    for layer, triplets in zip(wholes, found, strict=True):
+    for layer, triplets in zip(wholes, of_layers, strict=True):
         set_state(layer, triplets)
 
 

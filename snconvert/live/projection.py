@@ -14,9 +14,9 @@ from snconvert.kinds.table import RULES
 from snconvert.layers.projection import (
     JAX,
     Memory,
+    kernel_u,
     outside_graph,
     projected,
-    start,
     without_autograph,
 )
 from snconvert.live.internals.class_swap import kernels_by_owner
@@ -101,15 +101,15 @@ def project(model: Layer, **options: Any) -> None:
         >>> round(float(np.linalg.norm(model.get_weights()[0], 2)), 2)
         1.0
     """
-    made = _checked(options)
+    chosen = _checked(options)
     check_model(model, "project")
     take_up(model)
-    known = _PROJECTIONS.setdefault(model, [])
-    found = next((projection for recipe_, projection in known if recipe_ == made), None)
-    if found is None:
-        found = Projection(model, made)
-        known.append((made, found))
-    found()
+    projections = _PROJECTIONS.setdefault(model, [])
+    projection = next((one for earlier, one in projections if earlier == chosen), None)
+    if projection is None:
+        projection = Projection(model, chosen)
+        projections.append((chosen, projection))
+    projection()
 
 
 class Projection:
@@ -117,15 +117,15 @@ class Projection:
 
     Args:
         model: A built model.
-        made: Which kernels and how.
+        recipe: Which kernels, and how.
 
     Raises:
         SelectionError: No kernel is selected.
     """
 
-    def __init__(self, model: Layer, made: Recipe) -> None:
+    def __init__(self, model: Layer, recipe: Recipe) -> None:
         with outside_graph():
-            self._kernels = _kernels(model, made)
+            self._kernels = _kernels(model, recipe)
         self._step = _compiled(self._kernels)
 
     def __call__(self) -> None:
@@ -151,18 +151,18 @@ def _checked(options: dict[str, Any]) -> Recipe:
     useless = sorted(options.keys() & {"target", "certify", "imports"})
     if useless:
         raise OptionError(f"a projection has no option {useless[0]!r}", "Leave it out")
-    made = recipe(None, **options)
-    settings = made.all_settings()
+    chosen = recipe(None, **options)
+    settings = chosen.all_settings()
     if any(one.mode == "gain" for one in settings):
         raise OptionError("a projection has no gamma for mode gain", "Choose hard or cap")
     if any(one.norm == "operator" for one in settings):
         raise OptionError("a projection takes the norm of the matrix", "Use norm matrix")
-    return made
+    return chosen
 
 
-def _kernels(model: Layer, made: Recipe) -> _Kernels:
-    found: _Kernels = []
-    for step in plan_for(survey(model, RULES), made, RULES).steps:
+def _kernels(model: Layer, chosen: Recipe) -> _Kernels:
+    selected: _Kernels = []
+    for step in plan_for(survey(model, RULES), chosen, RULES).steps:
         layer = layer_of(step.node)
         if not layer.built:
             continue
@@ -172,15 +172,15 @@ def _kernels(model: Layer, made: Recipe) -> _Kernels:
                 variable = getattr(owner, kernel.name)
                 if variable.trainable:
                     view = kernel.view(tuple(variable.shape), config)
-                    memory = Memory(start(variable, view), variable, view)
-                    found.append((variable, memory, step.settings))
-    if not found:
+                    memory = Memory(kernel_u(variable, view), variable, view)
+                    selected.append((variable, memory, step.settings))
+    if not selected:
         raise SelectionError(
             f"no kernel of {model.name} is selected that is built and trainable",
             "Build the model first; see snconvert.inspect for every layer, and kinds, only and"
             " exclude",
         )
-    return found
+    return selected
 
 
 def _compiled(kernels: _Kernels) -> Any:
@@ -204,8 +204,8 @@ def _with_jit(kernels: _Kernels) -> Any:
 
     def step() -> None:
         values = [variable.value for variable, _, _ in kernels]
-        found = jitted(values, [memory.vectors for _, memory, _ in kernels])
-        for (variable, memory, _), (value, vectors) in zip(kernels, found, strict=True):
+        results = jitted(values, [memory.vectors for _, memory, _ in kernels])
+        for (variable, memory, _), (value, vectors) in zip(kernels, results, strict=True):
             variable.assign(value)
             memory.store(vectors)
 

@@ -15,20 +15,20 @@ from dataclasses import replace
 from typing import IO, Any
 
 import keras
-from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.archive.source import unchanged
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
-from snconvert.files.undo import Verb
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.by_file import wrapping_target
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, metadata_of, summary
-from snconvert.live.target_keras import has_wrappers
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
@@ -42,11 +42,10 @@ _CONFIG, _METADATA = "config.json", "metadata.json"
 def apply_through_keras(
     source: str,
     output: str | None,
-    made: Recipe,
+    recipe: Recipe,
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
     lenient: bool = False,
@@ -55,15 +54,14 @@ def apply_through_keras(
 
     Args:
         source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
-        output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
-            `dry_run`.
-        made: What to convert and how.
-        imports: Modules that register the file's custom classes, beside those of `made`.
+        output: Where the result goes: a `.keras` file, or for a folder a folder; `None`: nowhere,
+            only the report is wanted.
+        recipe: What to convert and how.
+        imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
-        lenient: With `dry_run`: take layers that cannot be converted as they are.
+        lenient: Without `output`: take layers that cannot be converted as they are.
 
     Returns:
         The report; its warnings say what could not be carried over.
@@ -73,18 +71,18 @@ def apply_through_keras(
     """
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
-        if dry_run or output is None:
-            return model, plan_of(model, made, rules, lenient=lenient)
-        return convert(model, made, rules=rules, in_place=made.target != "keras")
+        if output is None:
+            return model, plan_of(model, recipe, rules, lenient=lenient)
+        return convert(model, recipe, rules=rules, in_place=recipe.target != "keras")
 
-    modules = (*made.imports, *imports)
+    modules = (*recipe.imports, *imports)
     import_modules(modules)
     return _through_keras(
         source,
-        None if dry_run else output,
+        output,
         work,
         lambda report, metadata: with_record(
-            metadata, record(made, report.layers, _digest(source), _factors(made, report))
+            metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
         ),
         modules,
         force=force,
@@ -93,10 +91,10 @@ def apply_through_keras(
 
 
 def undo_through_keras(
-    verb: Verb,
+    verb: str,
     source: str,
     output: str | None,
-    made: Recipe,
+    recipe: Recipe,
     *,
     force: bool = False,
     in_place: bool = False,
@@ -107,7 +105,7 @@ def undo_through_keras(
         verb: `bake` or `remove`.
         source: As for `apply_through_keras`.
         output: Where the result goes; `None`: nowhere, only the report is wanted.
-        made: Which layers; its `imports` register the file's custom classes.
+        recipe: Which layers; its `imports` register the file's custom classes.
         force: Replace an existing output.
         in_place: `output` is the source itself.
 
@@ -119,14 +117,14 @@ def undo_through_keras(
         return undo(
             verb,
             model,
-            made,
-            in_place=not has_wrappers(model),
+            recipe,
+            in_place=wrapping_target(model) is None,
             dry_run=output is None,
             metadata=metadata,
             measured=True,
         )
 
-    import_modules(made.imports)
+    import_modules(recipe.imports)
     return _through_keras(
         source,
         output,
@@ -134,15 +132,15 @@ def undo_through_keras(
         lambda report, metadata: without_layers(
             metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
-        made.imports,
+        recipe.imports,
         force=force,
         in_place=in_place,
     )
 
 
-def _factors(made: Recipe, report: Report) -> dict[str, dict[str, float]]:
+def _factors(recipe: Recipe, report: Report) -> dict[str, dict[str, float]]:
     """Returns what the kernels in Keras' wrapper were multiplied by; a constraint holds its own."""
-    if made.target != "keras":
+    if recipe.target != "keras":
         return {}
     done = [layer for layer in report.layers if layer.status == "converted"]
     return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
@@ -172,9 +170,10 @@ def _through_keras(
                     f"the output is {printable(output)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
-            check_output(source, output, force=force, in_place=in_place)
+            writer = FolderWriter if folder else ZipWriter
+            check_output(source, output, writer, force=force, in_place=in_place)
         with unchanged(source):
-            model, told = load(source)
+            model, warned = load(source)
             metadata = metadata_of(source)
             model, report = work(model, metadata)
             if output is not None:
@@ -188,7 +187,7 @@ def _through_keras(
         output=output,
         bytes=_size(source if output is None else output),
         seconds=time.perf_counter() - started,
-        warnings=(*told, *report.warnings),
+        warnings=(*warned, *report.warnings),
         needs=(
             *([OURS] if output and _holds_ours(model) else []),
             *(f"`import {printable(name)}`" for name in modules if name not in _OURS),
@@ -196,15 +195,13 @@ def _through_keras(
     )
 
 
-def _save(
-    model: Layer, output: str, made: dict[str, Any] | None, folder: bool, force: bool
-) -> None:
+def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, force: bool) -> None:
     with writing(output):
         real = os.path.realpath(output)
         if folder:
             with new_folder(real, force) as place, _saving():
-                saving_lib.save_model(model, place, zipped=False)
-                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, made))
+                save_model(model, place, zipped=False)
+                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, _CONFIG), _numbered)
                 for path, _, names in os.walk(place):
                     for name in names:
@@ -217,8 +214,8 @@ def _save(
             os.fdopen(os.dup(descriptor), "w+b") as target,
         ):
             with _saving():
-                saving_lib.save_model(model, plain)
-            _rewrite(plain, target, made)
+                save_model(model, plain)
+            _rewrite(plain, target, own)
 
 
 def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:

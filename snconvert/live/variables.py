@@ -1,7 +1,5 @@
 """How layers and variables of two live models are trained: what Keras knows, and no file holds."""
 
-# ruff: noqa: SLF001 -- Keras has no public way to a layer's own variables
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -9,23 +7,24 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.layers import own_variables, variable_lists
+from snconvert.compat.optimizer_choices import kernel_of
 from snconvert.config.constraint_entry import found_in
 from snconvert.config.tree import Node
 from snconvert.errors import printable
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.inheritance import kernel_of
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
-from snconvert.live.target_constraint import constraints_of
+from snconvert.live.targets.constraint import constraints_of
 from snconvert.live.tree import layer_of, survey
 from snconvert.verification.findings import Findings, compare_settings
 
 _NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
 
 
-def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
+def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
     """Tells which variables are trained in another way than those of before.
 
     A conversion gives variables constraints, and changes nothing else of them. Of the layers that
@@ -34,23 +33,23 @@ def compare_variables(before: Layer, after: Layer, found: Findings) -> None:
     Args:
         before: A live model.
         after: Another one, or the same, converted.
-        found: What differs is told here.
+        findings: What differs is told here.
     """
     sides = _Side(before), _Side(after)
     for variable, constraint in sides[1].ours.values():
         if variable.constraint is not constraint:
-            found.differ(variable.path, "its layer's SpectralNorm is not on the variable")
+            findings.differ(variable.path, "its layer's SpectralNorm is not on the variable")
     one, two = (side.layers for side in sides)
     for x, y in ((one[route], two[route]) for route in one if route in two):
         wrapped = _is_wrapper(x), _is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
             path = sides[1].paths.get(id(b)) or b.path or b.name
-            compare_settings(path, *_configs(a, b), found)
+            compare_settings(path, *_configs(a, b), findings)
             counts = [len(list(children(layer))) for layer in (a, b)]
             if counts[0] != counts[1]:
-                found.differ(path, f"holds {counts[0]} layers before, {counts[1]} after")
-        _compare_own(sides, a, b, found)
+                findings.differ(path, f"holds {counts[0]} layers before, {counts[1]} after")
+        _compare_own(sides, a, b, findings)
 
 
 class _Side:
@@ -88,7 +87,7 @@ class _Side:
                     ),
                 },
             )
-            for variable in (*layer._trainable_variables, *layer._non_trainable_variables)
+            for variable in own_variables(layer)
         ]
 
 
@@ -110,7 +109,7 @@ def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
                 yield id(variable), (variable, constraint)
 
 
-def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings) -> None:
+def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findings) -> None:
     """Compares how the variables are trained that a layer has itself."""
     one, two = (side.own(layer) for side, layer in zip(sides, (x, y), strict=True))
     if isinstance(x, Spectral) != isinstance(y, Spectral):
@@ -125,7 +124,7 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings
                 for name, value in belongs.items():
                     if now[name] != value:
                         what = f"{name} is {printable(now[name])}, where {value} belongs"
-                        found.differ(variable.path, what)
+                        findings.differ(variable.path, what)
         two = [pair for pair in two if id(pair[0]) not in new]
     if len(one) == len(two):
         for (_, then), (variable, now) in zip(one, two, strict=True):
@@ -133,14 +132,14 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, found: Findings
                 other = now[name]
                 if value != other and {value, other} != {_NONE, _OURS}:
                     what = f"{name} is {printable(value)} before, {printable(other)} after"
-                    found.differ(variable.path, what)
+                    findings.differ(variable.path, what)
 
 
 def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the configurations of a layer in two models, without what a conversion changes."""
     configs = _config(x), _config(y)
     changed = {"name"}  # which Keras numbers anew for layers that code makes
-    if not (x._non_trainable_variables or y._non_trainable_variables):
+    if not any(variable_lists(layer)[1] for layer in (x, y)):
         changed.add("trainable")  # which does nothing else than its variables tell
     if isinstance(x, Spectral) != isinstance(y, Spectral):
         changed |= set(OPTIONS)

@@ -15,11 +15,9 @@ from typing import Any
 
 import keras
 
-from snconvert.core.report import in_use
 from snconvert.core.triplet import Triplet
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import KernelError, located
-from snconvert.files.undo import Verb
 from snconvert.jobs.compare import judge, value_differs
 from snconvert.jobs.requests import Way
 from snconvert.kinds.table import RULES
@@ -27,8 +25,9 @@ from snconvert.live.internals.class_swap import kernels_by_owner, plain_class, s
 from snconvert.live.internals.fitting import all_layers
 from snconvert.live.internals.optimizer_state import optimizers_of, slots_of
 from snconvert.live.internals.walk import Layer
+from snconvert.live.kernels import numbers_of, spectral_kernels_of
 from snconvert.live.loading import import_modules, load, save
-from snconvert.live.measure import numbers_of, states_of, triplets_in_use
+from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
 from snconvert.live.tree import layer_of, survey
 from snconvert.live.undo import undo
@@ -37,7 +36,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.verification.files import verify_file
 from snconvert.verification.findings import Findings
 
-_VERBS: tuple[Verb, ...] = ("remove", "bake")
+_VERBS: tuple[Way, ...] = ("remove", "bake")
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
@@ -49,17 +48,17 @@ def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Ver
         imports: Modules that register the custom classes of files.
     """
     import_modules(imports)
-    names, models, told = [], [], []
-    for place, given in (("before", before), ("after", after)):
-        path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    names, models, warned = [], [], []
+    for place, candidate in (("before", before), ("after", after)):
+        path = os.fspath(candidate) if isinstance(candidate, str | os.PathLike) else None
         with located(file=path):
-            model, warnings = (given, []) if path is None else load(path)
+            model, warnings = (candidate, []) if path is None else load(path)
         names.append(path or place)
         models.append(model)
         # What is said without a file is said of the second.
-        told += warnings if place == "after" else [f"{names[0]}: {text}" for text in warnings]
+        warned += warnings if place == "after" else [f"{names[0]}: {text}" for text in warnings]
     return verify_models(
-        models[0], models[1], names=(names[0], names[1]), warnings=told, trained=False
+        models[0], models[1], names=(names[0], names[1]), warnings=warned, trained=False
     )
 
 
@@ -89,12 +88,12 @@ def verify_models(
     mine, its = (_spectral(model) for model in (before, after))
     new = {path: layer for path, layer in its.items() if path not in mine}
     gone = {path: layer for path, layer in mine.items() if path not in its}
-    found = Findings()
+    findings = Findings()
     for path, layer in new.items():
-        _judge(path, layer, found)
-    _compare_slots(after, new, found)
+        _judge(path, layer, findings)
+    _compare_slots(after, new, findings)
     if trained:
-        compare_variables(before, after, found)
+        compare_variables(before, after, findings)
     plain = undo("remove", after, _selecting(new))[0] if new else after
     verdict, way = min(
         ((_saved(one, plain, way), way) for one, way in _ways_back(before, gone)),
@@ -105,16 +104,18 @@ def verify_models(
         baked, triplets = way == "bake", list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
-        after = [in_use("", t) if baked else t.sigma for t in triplets]
+        after = [t.norm_in_use if baked else t.sigma for t in triplets]
         norms = max((t.sigma for t in triplets), default=None), max(after, default=None)
-        found.changes.append(Change(path, *classes, "plain, scaled" if baked else "plain", *norms))
+        findings.changes.append(
+            Change(path, *classes, "plain, scaled" if baked else "plain", *norms)
+        )
     return Verdict(
         *names,
-        (*found.changes, *verdict.changes),
-        (*found.told(), *verdict.differences),
+        (*findings.changes, *verdict.changes),
+        (*findings.told(), *verdict.differences),
         verdict.arrays,
         time.perf_counter() - started,
-        (*warnings, *found.notes, *verdict.warnings),
+        (*warnings, *findings.notes, *verdict.warnings),
     )
 
 
@@ -127,23 +128,23 @@ def _selecting(chosen: Mapping[str, Layer]) -> Recipe:
     return Recipe(select=lambda path, _: path in chosen)
 
 
-def _judge(path: str, layer: Layer, found: Findings) -> None:
+def _judge(path: str, layer: Layer, findings: Findings) -> None:
     proved = [
         judge(x.kernel, x.view, x.settings, x.u, x.gamma, conv=x.conv, bfloat16=x.bfloat16)
-        for x in states_of(layer)
+        for x in spectral_kernels_of(layer)
     ]
     for result in proved:
         for what in result.wrong:
-            found.differ(path, what)
+            findings.differ(path, what)
         for note in result.notes:
-            found.note(path, note)
+            findings.note(path, note)
     sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
     reached = max((p.reached for p in proved if p.reached is not None), default=None)
     classes = plain_class(layer).__name__, type(layer).__name__
-    found.changes.append(Change(path, *classes, "converted", sigma, reached))
+    findings.changes.append(Change(path, *classes, "converted", sigma, reached))
 
 
-def _compare_slots(model: Layer, new: Mapping[str, Layer], found: Findings) -> None:
+def _compare_slots(model: Layer, new: Mapping[str, Layer], findings: Findings) -> None:
     """Tells which slots of optimizers do not hold for a new gamma what fresh ones do."""
     gammas = [
         variable
@@ -156,7 +157,7 @@ def _compare_slots(model: Layer, new: Mapping[str, Layer], found: Findings) -> N
         for slot, fresh in slots_of(optimizer, gammas):
             what = value_differs(numbers_of(slot), numbers_of(fresh))
             if what is not None:
-                found.differ(slot.path, what)
+                findings.differ(slot.path, what)
 
 
 def _ways_back(before: Layer, gone: Mapping[str, Layer]) -> Iterator[tuple[Layer, Way | None]]:

@@ -84,17 +84,20 @@ class Popen(subprocess.Popen[Any]):
 def run(
     command: Sequence[Any],
     *,
+    input: str | None = None,  # noqa: A002 - the name that `subprocess.run` gives it
     check: bool = False,
     timeout: float | None = None,
     capture_output: bool = False,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """`subprocess.run` by way of this module's `Popen`."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Popen(command, **options) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout)
         except BaseException:
             process.kill()
             raise

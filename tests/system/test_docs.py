@@ -1,27 +1,68 @@
-"""The README is true: its blocks run, and every command and flag is in it or in --help."""
+"""The papers are true: their blocks run, their links lead somewhere, every command is in them."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 import warm
 from places import ROOT
 
-from snconvert.core.settings import MODES, TARGETS
+from snconvert.cli.commands import app
+from snconvert.core.settings import MODES
+from snconvert.core.targets import TARGETS
+from snconvert.core.version import __version__
 from snconvert.kinds.table import RULES
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    os.path.relpath(path, ROOT): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*.md")))
+}
+README = PAGES["README.md"]
+SESSIONS = """
+import json, sys
+for page, blocks in json.load(sys.stdin).items():
+    names = {}
+    for number, block in enumerate(blocks, 1):
+        exec(compile(block, f"{page}, Python block {number}", "exec"), names)
+"""
+COMMANDS = sorted(
+    {
+        line.partition("#")[0].strip()
+        for page in PAGES.values()
+        for block in re.findall(r"^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+        if line.startswith("snconvert ")
+    }
+)
+COMING = re.compile(r"docs/(architecture|adding-a-(kind|target|verb|format))\.md")
+LINKS = sorted(
+    {
+        (page, target)
+        for page, text in PAGES.items()
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in target and not COMING.fullmatch(target)
+    }
+)
 
 
 def blocks(marker: str) -> list[str]:
-    """Returns the fenced blocks below `<!-- marker -->`."""
+    """Returns the fenced blocks of the README below `<!-- marker -->`."""
     return re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """Returns what a link can name of a page: its headings, in small letters with hyphens."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture
@@ -31,8 +72,8 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_story_runs(checkout: Path) -> None:
-    """The first command, then every Python block in one session, do what the text says."""
+def test_the_blocks_run(checkout: Path) -> None:
+    """The first command, then every Python block, a session a page, do what the text says."""
     (command,) = blocks("first run")
     shell = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     first = subprocess.run(
@@ -45,10 +86,18 @@ def test_the_story_runs(checkout: Path) -> None:
     )
     assert first.returncode == 0, first.stderr
     assert "SpectralDense" in first.stdout
-    code = "\n".join(blocks("python"))
-    command = [sys.executable, "-c", code]
+    code = {
+        page: re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        for page, text in PAGES.items()
+    }
+    assert len(code["README.md"]) == len(blocks("python"))
     result = warm.run(
-        command, modules=warm.TENSORFLOW, cwd=checkout, capture_output=True, text=True
+        [sys.executable, "-c", SESSIONS],
+        modules=warm.TENSORFLOW,
+        cwd=checkout,
+        input=json.dumps(code),
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     assert "4 layers converted" in result.stdout
@@ -62,14 +111,28 @@ def test_the_story_runs(checkout: Path) -> None:
 
 
 def test_commands_and_values() -> None:
-    """Every command, mode, target and kind of layer is in the README."""
-    from snconvert.cli.commands import app
-
+    """Every command is in the README; every mode, target and kind of layer in it or in docs."""
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"snconvert {command.callback.__name__}" in README
-    for word in (*MODES, *TARGETS, *RULES):
-        assert word in README
+    documented = {word for page in PAGES.values() for word in re.findall(r"\w+", page)}
+    assert documented >= {*MODES, *TARGETS, *RULES}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command: str) -> None:
+    """The command and its options exist."""
+    _, verb, *arguments = shlex.split(command)
+    typer.main.get_command(app).commands[verb].make_context(verb, arguments)
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS)
+def test_a_link_leads_somewhere(page: str, target: str) -> None:
+    """The file is there, and so is the heading."""
+    name, _, anchor = target.partition("#")
+    path = os.path.normpath(os.path.join(os.path.dirname(page), name)) if name else page
+    assert (ROOT / path).exists()
+    assert not anchor or anchor in anchors(PAGES[path])
 
 
 def test_the_install_and_test_commands_are_one_line_each() -> None:
@@ -77,3 +140,19 @@ def test_the_install_and_test_commands_are_one_line_each() -> None:
     for marker in ("install", "first run", "install the tests", "run the tests"):
         (block,) = blocks(marker)
         assert block.count("\n") == 1
+
+
+def test_files_that_pages_name_are_there() -> None:
+    """Scripts, tests and tables that a page names in backticks exist."""
+    pattern = r"`(?:python )?((?:benchmarks|samples|snconvert|tests)/[\w/-]+\.(?:json|md|py))"
+    named = {name for page in PAGES.values() for name in re.findall(pattern, page)}
+    assert len(named) > 10
+    assert not {name for name in named if not (ROOT / name).exists()}
+
+
+def test_the_release_is_the_same_everywhere() -> None:
+    """Package, changelog and citation name one version and one date."""
+    version, date = re.findall(r"^## (\S+) - (\S+)$", PAGES["CHANGELOG.md"], re.MULTILINE)[0]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
+    assert version == __version__
