@@ -7,9 +7,8 @@ import io
 import os
 import sys
 
+from snconvert.core.verbs import VERBS
 from snconvert.sandbox import signals
-
-_ON_FILES = {"apply", "bake", "inspect", "remove", "verify"}
 
 
 def _open_streams() -> None:
@@ -48,7 +47,7 @@ def main() -> None:
     # One BLAS thread each, as kernels are worked on side by side; to be set before numpy comes.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for verb in sys.argv[1:2]:
-        if verb in _ON_FILES:
+        if verb in VERBS:
             _check_descriptors()
     from snconvert.cli.commands import main as run  # noqa: PLC0415 - most of the start
 

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.source import refuse_url
-from snconvert.core.report import Progress, Report, keras_opens
+from snconvert.core.report import OnProgress, Progress, Report
+from snconvert.core.verbs import VERBS, StrPath
 from snconvert.errors import OptionError, printable
-from snconvert.files.convert import convert_file, inspect_file
-from snconvert.files.undo import Verb, choosing, undo_file
+from snconvert.files.convert import Check, convert_file, inspect_file
+from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.planning.recipe import recipe
+from snconvert.live.quiet import quiet_start
+from snconvert.planning.advice import keras_opens
+from snconvert.planning.recipe import recipe as read_options
+from snconvert.planning.recipe import undo_recipe
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Verdict
-
-StrPath = str | os.PathLike[str]
-_LEGACY = (".h5", ".hdf5")
-
-
-SUFFIXES = {"apply": "-sn", "bake": "-baked", "remove": "-plain"}
-"""What each verb puts before the suffix of a result that nothing else is said of."""
-
-
-def default_output(source: StrPath, verb: str = "apply") -> str:
-    r"""Returns where the result goes when nothing is said: `-sn` and the like before the suffix.
-
-    Example:
-        >>> default_output("gan/critic.keras").replace("\\", "/")
-        'gan/critic-sn.keras'
-    """
-    path = Path(source)
-    if path.name in ("", ".."):  # a folder that is named by where it lies
-        path = Path(os.path.abspath(path))
-    suffix = ".keras" if path.suffix in _LEGACY else path.suffix
-    return str(path.parent / f"{path.stem}{SUFFIXES[verb]}{suffix}")
 
 
 def apply_file(
@@ -84,39 +64,36 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
-    _check_path(source, "snconvert.apply")
-    target = _target(source, output, in_place, "apply")
-    source = os.fspath(source)
-    made = recipe(recipe_file, **options)
-    rules = tuple(rules)
-    if verify and (made.imports or rules):
+    target = _target("apply", source, output, dry_run=dry_run, in_place=in_place)
+    path, recipe, rules = os.fspath(source), read_options(recipe_file, **options), tuple(rules)
+    if verify and (recipe.imports or rules):
         raise OptionError(
             "verify knows files that the file carrier opens, and the layers of this package only",
             "Leave out verify; compare the models with snconvert.verify afterwards",
         )
-    if made.imports:
-        report = _through_keras()(
-            source,
-            None if dry_run else target,
-            made,
-            rules=rules,
-            dry_run=dry_run,
-            force=force,
-            in_place=in_place,
+    if recipe.imports:
+        with quiet_start():
+            from snconvert.live.through_keras import apply_through_keras
+        report = apply_through_keras(
+            path, target, recipe, rules=rules, force=force, in_place=in_place
         )
-        return _openable(report)
+        return _with_warning(report)
+    check: Check | None = None
+    if verify:
+        from snconvert.verification.files import check_result
+
+        check = check_result
     report = convert_file(
-        source,
-        None if dry_run else target,
-        made,
+        path,
+        target,
+        recipe,
         rules=rules,
-        dry_run=dry_run,
         force=force,
         in_place=in_place,
-        verify=verify,
+        check=check,
         progress=progress,
     )
-    return _openable(report)
+    return _with_warning(report)
 
 
 def inspect(
@@ -144,11 +121,12 @@ def inspect(
         from snconvert.live.convert import inspect as inspect_model
 
         return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
-    made = recipe(recipe_file, **options)
-    path = os.fspath(source)
-    if made.imports:
-        return _through_keras()(path, None, made, rules=rules, dry_run=True, lenient=True)
-    return inspect_file(path, made, rules=rules, progress=progress)
+    recipe, path = read_options(recipe_file, **options), os.fspath(source)
+    if recipe.imports:
+        with quiet_start():
+            from snconvert.live.through_keras import apply_through_keras
+        return apply_through_keras(path, None, recipe, rules=rules, lenient=True)
+    return inspect_file(path, recipe, rules=rules, progress=progress)
 
 
 def bake_file(
@@ -181,7 +159,8 @@ def bake_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    return _undo("bake", source, output, options, dry_run, force, in_place, progress)
+    target = _target("bake", source, output, dry_run=dry_run, in_place=in_place)
+    return _undo("bake", source, target, options, progress, force=force, in_place=in_place)
 
 
 def remove_file(
@@ -215,7 +194,8 @@ def remove_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    return _undo("remove", source, output, options, dry_run, force, in_place, progress)
+    target = _target("remove", source, output, dry_run=dry_run, in_place=in_place)
+    return _undo("remove", source, target, options, progress, force=force, in_place=in_place)
 
 
 def verify(
@@ -250,7 +230,7 @@ def verify(
         from snconvert.verification.files import verify_file
 
         return verify_file(os.fspath(before), os.fspath(after), progress=progress)
-    with _quiet_start():
+    with quiet_start():
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):
         return verify_through_keras(before, after, imports)
@@ -258,79 +238,49 @@ def verify(
 
 
 def _undo(
-    verb: Verb,
+    verb: str,
     source: StrPath,
-    output: StrPath | None,
+    target: str | None,
     options: dict[str, Any],
-    dry_run: bool,
-    force: bool,
-    in_place: bool,
-    progress: Callable[[Progress], None] | None,
+    progress: OnProgress,
+    **writing: bool,
 ) -> Report:
-    _check_path(source, f"snconvert.{verb}")
-    path = os.fspath(source)
-    place = _target(source, output, in_place, verb)
-    target = None if dry_run else place
-    made = choosing(verb, **options)
-    if made.imports:
-        with _quiet_start():
+    recipe, path = undo_recipe(verb, **options), os.fspath(source)
+    if recipe.imports:
+        with quiet_start():
             from snconvert.live.through_keras import undo_through_keras
-        report = undo_through_keras(verb, path, target, made, force=force, in_place=in_place)
-        return _openable(report)
-    report = undo_file(verb, path, target, made, force=force, in_place=in_place, progress=progress)
-    return _openable(report)
+        report = undo_through_keras(verb, path, target, recipe, **writing)
+    else:
+        report = undo_file(verb, path, target, recipe, **writing, progress=progress)
+    return _with_warning(report)
 
 
-def _openable(report: Report) -> Report:
+def _with_warning(report: Report) -> Report:
     """Warns where Keras will not open the result under the name it was given."""
     output = report.output
     if output is None or keras_opens(output):
         return report
     rule = "a folder may not" if os.path.isdir(output) else "a file must"
-    named = f"the name of {rule} end in .keras"
-    told = f"Keras will not open {printable(output)!r}: {named}. Rename it."
-    return replace(report, warnings=(*report.warnings, told))
+    warning = (
+        f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
+    )
+    return replace(report, warnings=(*report.warnings, warning))
 
 
-def _check_path(source: Any, for_models: str) -> None:
+def _target(
+    verb: str, source: StrPath, output: StrPath | None, *, dry_run: bool, in_place: bool
+) -> str | None:
+    """Returns where the result goes; `None`: nowhere."""
     if not isinstance(source, str | os.PathLike):
         raise OptionError(
             f"a {type(source).__name__} is no path of a file",
-            f"Give a path, or a keras.Model to {for_models}",
+            f"Give a path, or a keras.Model to snconvert.{verb}",
         )
     refuse_url(os.fspath(source))
-
-
-def _target(source: StrPath, output: StrPath | None, in_place: bool, verb: str) -> str:
     if in_place and output is not None:
         raise OptionError("both an output and in_place are given", "Give one of them")
+    if dry_run:
+        return None
     if in_place:
         return os.fspath(source)
-    return default_output(source, verb) if output is None else os.fspath(output)
-
-
-def _through_keras() -> Callable[..., Report]:
-    """Imports the memory carrier."""
-    with _quiet_start():
-        from snconvert.live.through_keras import apply_through_keras
-    return apply_through_keras
-
-
-def _quiet_start() -> AbstractContextManager[None]:
-    """Takes away what TensorFlow says on stderr when it starts."""
-    # It says so in C++, before any setting of it could be heard.
-    fresh = "keras" not in sys.modules and "tensorflow" not in sys.modules
-    return _hushed() if fresh else nullcontext()
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Sends what is written to the descriptor of stderr nowhere."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+    return VERBS[verb].default_output(source) if output is None else os.fspath(output)

@@ -7,11 +7,15 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import warm
 from places import MODELS
+
+from snconvert.sandbox import worker
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -45,3 +49,14 @@ def snconvert() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, check=False, **settings)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm_workers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Guarded processes that cannot be forked, as TensorFlow is loaded here, come from a warm
+    interpreter. Where they are what is tested, a module sets `COLD_WORKERS`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not hasattr(request.module, "COLD_WORKERS"):
+            starter = SimpleNamespace(Popen=warm.Popen, DEVNULL=subprocess.DEVNULL)
+            patch.setattr(worker, "subprocess", starter)
+        yield

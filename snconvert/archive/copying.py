@@ -27,7 +27,7 @@ from threading import Event
 
 from snconvert.archive.background import start
 from snconvert.archive.members import damaged
-from snconvert.archive.source import WEIGHTS, Source
+from snconvert.archive.source import Source
 from snconvert.errors import SnconvertError
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay
@@ -128,7 +128,8 @@ class Copying:
 
     def __init__(self, source: Source, descriptor: int, offset: int) -> None:
         self._weights = source.weights
-        self._expected = source.members[WEIGHTS].crc
+        self._name = source.weights_name
+        self._expected = source.members[self._name].crc
         self._descriptor, self._offset = descriptor, offset
         self._copied = 0
         self._awaited, self._closed = Event(), Event()
@@ -194,7 +195,7 @@ class Copying:
                 write_at(output, chunk, self._offset + at)
                 self._copied = at + len(chunk)
             if self._expected not in (None, crc):
-                raise damaged(WEIGHTS)
+                raise damaged(self._name)
             if not self._awaited.is_set():  # else changes come at once, and one flush does for all
                 os.fsync(output)
             return crc

@@ -14,8 +14,6 @@ import re
 import stat
 import struct
 import unicodedata
-import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from snconvert.errors import SourceError, printable
@@ -24,7 +22,6 @@ from snconvert.weights.extent import Extent
 STORED, DEFLATED = 0, 8
 _METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard"}
 
-CHUNK = 1 << 20
 _MOST_MEMBERS = 20_000
 _LARGEST_DIRECTORY = 16 << 20
 _BOMB_RATIO = 200
@@ -138,19 +135,8 @@ def _entries(file: Extent) -> tuple[list[_Entry], int]:
             header = _take(wide)
         if disk not in (0, 0xFFFF):
             raise SourceError("the archive is split over several files", "Join them first")
-        entries.append(
-            _Entry(
-                directory[body : body + name],
-                flags,
-                method,
-                crc,
-                stored,
-                full,
-                header,
-                mode >> 16,
-                fields,
-            )
-        )
+        raw = directory[body : body + name]
+        entries.append(_Entry(raw, flags, method, crc, stored, full, header, mode >> 16, fields))
     if at != size:
         raise SourceError("the archive's directory is damaged (corrupt zip)", _COPY)
     return entries, start
@@ -300,47 +286,6 @@ def _descriptor(tail: bytes, sizes: tuple[int, int, int], shown: str) -> int:
             if signature in (b"PK\x07\x08", b"") and tuple(values) == sizes:
                 return length
     raise SourceError(f"the two headers of the member {shown!r} differ", _RESAVE)
-
-
-def read_bytes(file: Extent, member: Member) -> Iterator[bytes]:
-    """Yields the member's bytes, decompressed, in chunks; checks their number and their CRC.
-
-    Raises:
-        SourceError: The bytes are not those that were saved. It comes with the last chunk:
-            what was yielded before must not be kept then.
-    """
-    source = Extent(file.descriptor, member.offset, member.stored)
-    crc, size = 0, 0
-    try:
-        for chunk in _stored(source) if member.method == STORED else _inflated(source):
-            crc = zlib.crc32(chunk, crc)
-            size += len(chunk)
-            if size > member.size:
-                break
-            yield chunk
-    except zlib.error:
-        size = -1
-    if size != member.size or member.crc not in (None, crc):
-        raise damaged(member.name)
-
-
-def _stored(source: Extent) -> Iterator[bytes]:
-    for at in range(0, source.size, CHUNK):
-        yield source.pread(CHUNK, at)
-
-
-def _inflated(source: Extent) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-    for data in _stored(source):
-        rest, chunk = data, b""
-        while rest or len(chunk) == CHUNK:  # a full chunk may leave output behind without input
-            chunk = decoder.decompress(rest, CHUNK)
-            rest = decoder.unconsumed_tail
-            yield chunk
-        if decoder.unused_data:
-            raise zlib.error("data after the end of the stream")
-    if not decoder.eof:
-        raise zlib.error("incomplete stream")
 
 
 def damaged(name: str) -> SourceError:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from snconvert.api import SUFFIXES, default_output
 from snconvert.archive.source import refuse_url
 from snconvert.core.report import Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.sandbox import signals
 
@@ -77,11 +77,13 @@ def _is_model_folder(path: str) -> bool:
 
 
 def _without_results(paths: Sequence[str], verb: str) -> list[str]:
-    if verb == "inspect":
+    if not VERBS[verb].writes:
         return list(paths)
     # What `apply` has made is what the ways back are for.
-    verbs = [other for other in SUFFIXES if verb == "apply" or other != "apply"]
-    results = {default_output(path, other) for path in paths for other in verbs}
+    verbs = [
+        each for each in VERBS.values() if each.writes and (verb == "apply" or each.name != "apply")
+    ]
+    results = {each.default_output(path) for path in paths for each in verbs}
     return [path for path in paths if path not in results]
 
 
@@ -98,7 +100,7 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
             "Create it, or give an existing folder",
             file=folder,
         )
-    beside = [default_output(source, verb) for source in sources]
+    beside = [VERBS[verb].default_output(source) for source in sources]
     placed = [
         path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
     ]

@@ -6,24 +6,18 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from snconvert.core.report import (
-    NO_KERNEL,
-    KernelReport,
-    LayerReport,
-    Report,
-    keras_opens,
-    more_with,
-    norm_of,
-)
+from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
+from snconvert.planning.advice import keras_opens, more_with
+from snconvert.planning.layer_rows import norm_of
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Verdict
 
 _THOUSAND = 1000
-_DONE = {"apply": "converted", "bake": "baked", "remove": "plain again"}
 _RANGE = "operator norm before"
 _AT_MOST = "<="
 _COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
@@ -108,7 +102,7 @@ def closing(report: Report) -> list[str]:
             can = f"to {report.verb}"
         said.insert(0, f"{_layers(count)} {can}")
         return [f"{source}: {'; '.join(said)}; nothing was written ({took})"]
-    done = f"{_layers(count)} {_DONE[report.verb]}, {report.skipped} left as they were"
+    done = f"{_layers(count)} {VERBS[report.verb].done}, {report.skipped} left as they were"
     lines = [
         f"{source}: {'; '.join([done, *said])}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",

@@ -35,8 +35,8 @@ _CLASS_AREAS = _words("""
     activations constraints distillation dtype_policies engine experimental initializers layers
     losses metrics mixed_precision models ops optimizers quantizers random regularizers
 """)
-"""`keras.AREA` and the private `keras.src.AREA` whose classes are modelling objects. Keras 2
-writes `engine`, `experimental` and `mixed_precision`."""
+"""The parts of Keras, public (`keras.AREA`) and private, whose classes are modelling objects. Keras
+2 writes `engine`, `experimental` and `mixed_precision`."""
 
 _FUNCTION_AREAS = _words("activations losses metrics ops random")
 """The areas whose functions stand in models by name."""
@@ -121,8 +121,8 @@ def problem(entry: Mapping[str, Any]) -> str | None:
 def is_builtin_layer(entry: Mapping[str, Any]) -> str | None:
     """Returns the class name if a serialised object is Keras' own layer or model, else `None`.
 
-    To Keras the public `keras.layers` and the private `keras.src.layers.core.dense` name the
-    same class, unless a `registered_name` says that it is a custom one.
+    To Keras the public `keras.layers` and the private module of `Dense` name the same class, unless
+    a `registered_name` says that it is a custom one.
 
     Example:
         >>> is_builtin_layer({"module": "keras.layers", "class_name": "Dense"})
@@ -216,9 +216,9 @@ def _foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:
 
 
 def _area(module: str) -> str | None:
-    """Returns `layers` for `keras.layers.x` and `keras.src.layers.x`, `None` outside Keras.
+    """Returns `layers` for `keras.layers.x`, public or private, and `None` outside Keras.
 
-    On PyTorch, Keras writes its optimizers as `keras.src.backend.torch.optimizers.x`.
+    On PyTorch, Keras writes its optimizers with private modules of `backend.torch.optimizers`.
     """
     package, *rest = module.split(".")
     if package not in _KERAS:

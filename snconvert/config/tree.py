@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from snconvert.config import keras_modules
 from snconvert.config.references import is_legacy
 from snconvert.config.safety import is_builtin_layer
 from snconvert.errors import SourceError, located, printable
@@ -253,7 +254,7 @@ def _entries(node: Node, slot: Slot) -> list[Any]:
 def _is_operation(entry: Any) -> bool:
     """Operations in the graph (`x * 2`) stand among the layers, but store nothing."""
     module = entry.get("module") if isinstance(entry, dict) else None
-    return isinstance(module, str) and module.startswith(("keras.src.ops.", "keras.ops"))
+    return isinstance(module, str) and module.startswith(keras_modules.OPERATIONS)
 
 
 def _is_silent_input(entry: Any, parent: Node) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from snconvert.config import keras_modules
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.core.foreign import REBUILD
@@ -54,7 +55,9 @@ def is_keras_2(root: Node, metadata: Any) -> bool:
     version = keras_version(metadata)
     if version is not None:
         return version[0] < 3  # noqa: PLR2004 -- the major version in question
-    return any(str(node.entry.get("module")).startswith("keras.src.engine") for node in root.walk())
+    return any(
+        str(node.entry.get("module")).startswith(keras_modules.KERAS_2) for node in root.walk()
+    )
 
 
 def check_version(root: Node, metadata: Any) -> list[str]:

@@ -17,7 +17,7 @@ _PYTHON_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 def snake_case(class_name: str) -> str:
-    """Returns the group name of a class, as `keras.src.utils.naming.to_snake_case` does.
+    """Returns the group name of a class, as `to_snake_case` of keras/src/utils/naming.py does.
 
     Example:
         >>> snake_case("SpectralConv2D")

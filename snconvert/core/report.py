@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from snconvert.core.convolution_map import Convolution, joint_range
-from snconvert.core.triplet import Triplet, joint_bounds
-from snconvert.kinds.kernel_rule import KINDS
-
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
-BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
-"""What is special about a layer whose operator norm cannot be taken at one input size."""
-NOT_FINITE = "its kernel cannot be normalised: NaN, infinity, or a norm that float32 cannot hold"
-"""Why a layer stays as it is where one only looks; a conversion refuses it."""
-UNPROVED = "no proof: its sigma is the norm of an operator"
-"""What is special about such a layer where proofs were asked for."""
-ZERO = "a kernel of zeros: it stays zero"
-"""What is special about such a layer."""
-UNUSABLE = "its u or gamma is not usable: NaN, infinity, or another shape"
-"""What is special about a layer that is normalised, but not by what it stores."""
 
 
 class KernelReport(NamedTuple):
@@ -117,125 +100,6 @@ class LayerReport:
         return shape | {name: list(pair) for name, pair in proved.items() if pair is not None}
 
 
-def numbers(
-    kernels: Iterable[tuple[str, tuple[int, ...], Convolution | None]],
-    triplets: Sequence[Triplet],
-    after: Callable[[str, Triplet], float],
-) -> dict[str, Any]:
-    """Returns what a layer's report says of its kernels, by its attributes.
-
-    Args:
-        kernels: Name, shape and, if it makes one, convolution of each kernel.
-        triplets: What was measured of each; none where it could not be.
-        after: Returns, for the kernel of that name, the norm of the kernel that the layer computes
-            with; NaN where it is not known.
-    """
-    rows: list[KernelReport] = []
-    pairs = list(zip(kernels, triplets, strict=True)) if triplets else []
-    for (name, shape, conv), triplet in pairs:
-        norm = after(name, triplet)
-        ratio = norm / triplet.sigma if triplet.sigma else 1.0
-        proved, scaled = triplet.bounds, None
-        if proved is not None and not math.isnan(ratio):
-            scaled = proved[0] * ratio, proved[1] * ratio
-        limits = None if conv is None else conv.range(triplet.spectral_norm)
-        measured = triplet.sigma, _known(norm), _known(triplet.residual)
-        rows.append(KernelReport(name, shape, *measured, proved, scaled, limits))
-    return {
-        "sigma": _largest([row.sigma for row in rows]),
-        "sigma_after": _largest([row.sigma_after for row in rows]),
-        "residual": _largest([row.residual for row in rows]),
-        "certified": joint_bounds([row.certified for row in rows]),
-        "certified_after": joint_bounds([row.certified_after for row in rows]),
-        "operator_range": joint_range(
-            (conv, triplet.spectral_norm) for (*_, conv), triplet in pairs
-        ),
-        "kernels": tuple(rows),
-    }
-
-
-def in_use(_: str, triplet: Triplet) -> float:
-    """Returns the norm of the kernel that a layer computes with by now; for `numbers`."""
-    return triplet.sigma if triplet.after is None else triplet.after
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _largest(values: Sequence[float | None]) -> float | None:
-    """Returns the largest of some numbers, `None` if there are none or one is not known."""
-    known = [value for value in values if value is not None]
-    return max(known, default=None) if len(known) == len(values) else None
-
-
-def option_for(kinds: Iterable[str]) -> str:
-    """Returns the option that selects kinds of layers.
-
-    Example:
-        >>> option_for(["conv"]), option_for(["attention", "recurrent"])
-        ('--conv', '--kinds attention,recurrent')
-    """
-    names = list(kinds)
-    return "--conv" if names == ["conv"] else f"--kinds {','.join(names)}"
-
-
-def also(missing_kind: str | None, reason: str | None) -> str | None:
-    """Returns the reason of a layer to convert, with the option that has to be given.
-
-    Example:
-        >>> also("conv", None)
-        'with --conv'
-    """
-    option = None if missing_kind is None else f"with {option_for([missing_kind])}"
-    return "; ".join(filter(None, (option, reason))) or None
-
-
-def more_with(kinds: Sequence[str], selected: int) -> list[str]:
-    """Returns which options convert more, in words.
-
-    Args:
-        kinds: The kind of each layer that is not selected.
-        selected: How many layers are.
-
-    Example:
-        >>> more_with(["conv", "recurrent", "conv"], 1)
-        ['2 more with --conv', '1 with --kinds recurrent', 'all 4 with --kinds all']
-        >>> more_with(["conv"], 0)
-        ['1 with --conv']
-    """
-    counts = Counter(kinds)
-    convolutions = counts.pop("conv", 0)
-    more = " more" if selected else ""
-    ways = [f"{convolutions}{more} with --conv"] if convolutions else []
-    if counts:
-        ways.append(f"{counts.total()} with {option_for(k for k in KINDS if k in counts)}")
-        if selected or convolutions:
-            ways.append(f"all {selected + len(kinds)} with --kinds all")
-    return ways
-
-
-def common(values: Iterable[str]) -> str:
-    """Returns what all of one or more values are, or `mixed`.
-
-    Example:
-        >>> common(["hard", "hard"]), common(["hard", "cap"])
-        ('hard', 'mixed')
-    """
-    found = set(values)
-    return found.pop() if len(found) == 1 else "mixed"
-
-
-def norm_of(layers: Sequence[LayerReport], usual: str) -> str:
-    """Returns which norm the layers show that have two, or `mixed`.
-
-    Args:
-        layers: Any layers.
-        usual: What it is where there are none.
-    """
-    return common([x.norm for x in layers if x.operator_range is not None] or [usual])
-
-
 @dataclass(frozen=True, slots=True)
 class Report:
     """One conversion, dry run or inspection.
@@ -299,11 +163,6 @@ class Report:
         }
 
 
-def keras_opens(output: str) -> bool:
-    """Whether Keras opens a result under its name: files end in `.keras`, folders do not."""
-    return os.path.isdir(output) != output.endswith(".keras")
-
-
 class Progress(NamedTuple):
     """How far a conversion is.
 
@@ -320,24 +179,25 @@ class Progress(NamedTuple):
     total: int
 
 
-Tell = Callable[[Progress], None] | None
-"""Who is told how far it is, if anybody."""
+OnProgress = Callable[[Progress], None] | None
+"""A function that is called with how far a run is, if anybody wants to know."""
 
 
-def adding_up(progress: Tell, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
-    """Returns what to call with the name and the bytes of each thing that is done.
+def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
+    """Returns the function to call with the name and the bytes of each thing that is done.
 
     Args:
-        progress: Told how far it is.
+        progress: Called with the sum of the bytes.
         stage: As in `Progress`.
         total: Bytes of the stage in all.
     """
     done = 0
 
-    def tell(message: tuple[str, int]) -> None:
+    def add(item: tuple[str, int]) -> None:
         nonlocal done
-        done += message[1]
+        name, count = item
+        done += count
         if progress is not None:
-            progress(Progress(stage, message[0], done, total))
+            progress(Progress(stage, name, done, total))
 
-    return tell
+    return add

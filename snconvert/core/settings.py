@@ -10,7 +10,6 @@ from snconvert.errors import OptionError
 
 MODES = ("hard", "cap", "gain")
 NORMS = ("matrix", "operator")
-TARGETS = ("layer", "keras", "constraint")
 
 
 @dataclass(frozen=True, slots=True)

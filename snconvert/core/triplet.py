@@ -42,6 +42,11 @@ class Triplet(NamedTuple):
         """The norm of the matrix view."""
         return self.sigma if self.matrix_norm is None else self.matrix_norm
 
+    @property
+    def norm_in_use(self) -> float:
+        """The norm of the kernel that the layer computes with by now; NaN where it is not known."""
+        return self.sigma if self.after is None else self.after
+
 
 def joint_bounds(
     bounds: Sequence[tuple[float, float] | None],

@@ -1,12 +1,64 @@
-"""The modules that only the guarded process needs, by verb: h5py and the linear algebra."""
+"""The verbs on files: one row each, which the command line and the API read."""
 
 from __future__ import annotations
 
-_MEASURING = ("snconvert.weights.h5", "snconvert.jobs.measure")
-IN_CHILD = {
-    "apply": _MEASURING,
-    "inspect": _MEASURING,
-    "bake": (*_MEASURING, "snconvert.jobs.effective"),
-    "remove": _MEASURING,
-    "verify": (*_MEASURING, "snconvert.jobs.effective", "snconvert.jobs.compare"),
-}
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+StrPath = str | os.PathLike[str]
+
+_LEGACY = (".h5", ".hdf5")
+_MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
+
+
+class Verb(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        name: The command.
+        suffix: What stands before the suffix of the result's name if nothing else is said; `None`
+            for a verb that writes nothing.
+        done: What has become of the layers, as the closing line of the report says.
+        child_modules: The modules that the guarded process needs, and no other: h5py and the linear
+            algebra.
+    """
+
+    name: str
+    suffix: str | None
+    done: str | None
+    child_modules: tuple[str, ...]
+
+    @property
+    def writes(self) -> bool:
+        """Whether the verb writes a file."""
+        return self.suffix is not None
+
+    @property
+    def function(self) -> str:
+        """The name of the verb's function in `snconvert.api`."""
+        return f"{self.name}_file" if self.writes else self.name
+
+    def default_output(self, source: StrPath) -> str:
+        r"""Returns where the result goes when nothing is said, as `-sn` before the suffix.
+
+        Example:
+            >>> VERBS["apply"].default_output("gan/critic.keras").replace("\\", "/")
+            'gan/critic-sn.keras'
+        """
+        path = Path(source)
+        if path.name in ("", ".."):  # a folder that is named by where it lies
+            path = Path(os.path.abspath(path))
+        suffix = ".keras" if path.suffix in _LEGACY else path.suffix
+        return str(path.parent / f"{path.stem}{self.suffix}{suffix}")
+
+
+_ROWS = (
+    Verb("apply", "-sn", "converted", _MEASURING),
+    Verb("bake", "-baked", "baked", (*_MEASURING, "snconvert.jobs.effective")),
+    Verb("remove", "-plain", "plain again", _MEASURING),
+    Verb("inspect", None, None, _MEASURING),
+    Verb("verify", None, None, (*_MEASURING, "snconvert.jobs.effective", "snconvert.jobs.compare")),
+)
+VERBS = {verb.name: verb for verb in _ROWS}
+"""The verbs by their names."""

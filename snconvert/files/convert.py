@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from snconvert.archive.output import Output, begin, check_output
-from snconvert.archive.source import Source, open_source
+from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
-from snconvert.core.report import (
-    BOUNDED,
-    NO_KERNEL,
-    NOT_FINITE,
-    UNPROVED,
-    UNUSABLE,
-    ZERO,
-    LayerReport,
-    Report,
-    Tell,
-    also,
-    in_use,
-    norm_of,
-    numbers,
-)
-from snconvert.core.verbs import IN_CHILD
+from snconvert.core.report import LayerReport, OnProgress, Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import located
-from snconvert.files.edits import Edits, layer_moves, with_twins, write_model
-from snconvert.files.measure import Measured, measure, watched
+from snconvert.files.edits import Edits, with_shared, write_model
+from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
     Opened,
     describe,
@@ -39,17 +24,22 @@ from snconvert.files.model import (
     kernels_of,
     open_weights,
 )
-from snconvert.files.normalised import states
+from snconvert.files.normalised import layer_moves, states_in_use
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shapes
-from snconvert.files.targets import TARGETS
-from snconvert.files.targets.constraint import averages_in, check_averages
-from snconvert.files.targets.layer import settings_of, spelling_of
+from snconvert.files.targets import TARGETS, already, target_of
+from snconvert.files.targets.layer import spelling_of
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
+from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
+from snconvert.planning.measured import Measured, without_failed
 from snconvert.planning.plan import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record
 from snconvert.sandbox.worker import Worker
+
+Check = Callable[[Source, str, Worker], None]
+"""Raises an error unless the finished result at a path is the source, converted."""
 
 
 def convert_file(
@@ -58,48 +48,49 @@ def convert_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
-    verify: bool = False,
-    progress: Tell = None,
+    check: Check | None = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Converts one file or folder; `snconvert.apply_file` and the command line end here.
 
     Args:
         source: The model's file or folder.
-        output: Where the result goes; `None` with `dry_run`.
+        output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
-        verify: Compare the result with the source before it takes its place.
+        check: Called before the result takes its place.
         progress: Told how far it is.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["apply"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["apply"].child_modules) as worker,
+    ):
+        writer = FORMATS[opened.format].writer
         if output is not None:
-            check_output(source, output, force=force, in_place=in_place)
+            check_output(source, output, writer, force=force, in_place=in_place)
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
-        if recipe.target == "constraint":
-            check_averages(averages_in(model.root.entry))
-        to = None if dry_run else output
-        outcomes = plan.outcomes if to is None else plan.steps
-        status = "convertible" if to is None else "converted"
+        TARGETS[recipe.target].check_model(model.root)
+        outcomes = plan.outcomes if output is None else plan.steps
+        status = "convertible" if output is None else "converted"
         chosen = [(x.node, isinstance(x, Step), _norm_for(x, recipe)) for x in outcomes]
         writing: AbstractContextManager[Output | None] = nullcontext()
-        if to is not None:  # copies and hashes the weights beside the search for u
+        if output is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
-            writing = begin(opened, to, force=force or in_place)
+            writing = begin(opened, output, writer, force=force or in_place)
         with writing as begun:
             tell = watched(begun, progress)
-            known = states(model) if to is None else {}
+            known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
@@ -116,21 +107,20 @@ def convert_file(
                         model.metadata, record(recipe, layers, opened.sha256(), factors, spellings)
                     ),
                     progress=progress,
-                    check=_check(opened, worker) if verify else None,
+                    check=None if check is None else lambda result: check(opened, result, worker),
                 )
             else:
                 opened.check_weights()  # writing does both on its way
                 opened.check_unchanged()
-    return Report(
+    return report_of(
+        "apply",
+        recipe.target,
+        [recipe.settings],
+        layers,
+        started,
         source=source,
-        output=to,
-        target=recipe.target,
-        mode=recipe.settings.mode,
-        bound=recipe.settings.bound,
-        norm=recipe.settings.norm,
-        layers=layers,
+        output=output,
         bytes=size,
-        seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
         needs=needs(model.root.entry),
@@ -143,7 +133,7 @@ def inspect_file(
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    progress: Tell = None,
+    progress: OnProgress = None,
 ) -> Report:
     """Reports every layer of a file: kind, kernel shape, sigma, convertible or why not.
 
@@ -154,51 +144,43 @@ def inspect_file(
         progress: Told how far it is.
     """
     started = time.perf_counter()
-    with located(file=source), open_source(source) as opened, Worker(IN_CHILD["inspect"]) as worker:
+    with (
+        located(file=source),
+        open_model(source) as opened,
+        Worker(VERBS["inspect"].child_modules) as worker,
+    ):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
-        known = states(model)
+        known = states_in_use(model)
         measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
-        plan = Plan(tuple(_as_measured(outcome, measured) for outcome in plan.outcomes))
+        plan = without_failed(plan, measured)
         opened.check_weights()
         opened.check_unchanged()
         layers = _layer_reports(model, plan, measured, recipe, "convertible")
         size = opened.size
-    return Report(
+    return report_of(
+        "inspect",
+        recipe.target,
+        [recipe.settings],
+        layers,
+        started,
         source=source,
         output=None,
-        target=recipe.target,
-        mode=recipe.settings.mode,
-        bound=recipe.settings.bound,
-        norm=norm_of(layers, recipe.settings.norm),
-        layers=layers,
         bytes=size,
-        seconds=time.perf_counter() - started,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
-        verb="inspect",
     )
-
-
-def _as_measured(outcome: Step | Skip, measured: Measured) -> Step | Skip:
-    """Returns the outcome, or that a kernel of the layer has no sigma."""
-    if isinstance(outcome, Step) and None in measured.triplets.get(outcome.node, []):
-        return Skip(outcome.node, NOT_FINITE, outcome.rule)
-    return outcome
-
-
-def _check(source: Source, worker: Worker) -> Callable[[str], None]:
-    from snconvert.verification.files import check_result  # noqa: PLC0415 -- few runs need it
-
-    return functools.partial(check_result, source, worker=worker)
 
 
 def _norm_for(outcome: Step | Skip, recipe: Recipe) -> str:
     """Returns which norm is taken of a layer: that by which it is or will be normalised."""
     if isinstance(outcome, Step):
         return outcome.settings.norm
-    return settings_of(outcome.node).norm if outcome.node.spectral else recipe.settings.norm
+    target = target_of(outcome.node)
+    if target is None or target.IN_PLACE:
+        return recipe.settings.norm
+    return target.settings_of(outcome.node).norm
 
 
 def _open(
@@ -210,7 +192,7 @@ def _open(
     lenient: bool = False,
 ) -> tuple[Opened, Plan]:
     described = describe(source)
-    plan = make_plan(described.root, recipe, rules, looks=lenient)
+    plan = make_plan(described.root, recipe, rules, already, looks=lenient)
     model = open_weights(described, rules, worker)
     target = TARGETS[recipe.target]
     return model, with_obstacles(
@@ -228,72 +210,20 @@ def _layer_reports(
         for node, shapes in shapes_of.items()
         if any(len(shape) > 1 for shape in shapes)
     }
-    return tuple(
-        _step_report(outcome, model, measured, recipe, status)
-        if isinstance(outcome, Step)
-        else _skip_report(
-            outcome,
-            model,
-            measured,
-            recipe,
-            has_matrix=(outcome.node.first or outcome.node) in with_matrices,
+    new_class = TARGETS[recipe.target].new_class
+
+    def facts_of(outcome: Step | Skip) -> LayerFacts:
+        node, step = outcome.node, outcome if isinstance(outcome, Step) else None
+        return LayerFacts(
+            node.title if step is None else node.class_name,
+            None if step is None else new_class(node, step.rule),
+            _norm_for(outcome, recipe),
+            kernel_shape(model, node),
+            kernels_of(model.inventory.get(node)),
+            bare=not node.opaque and (node.first or node) not in with_matrices,
         )
-        for outcome in plan.outcomes
-    )
 
-
-def _step_report(
-    step: Step, model: Opened, measured: Measured, recipe: Recipe, status: str
-) -> LayerReport:
-    node, shape, settings = step.node, kernel_shape(model, step.node), step.settings
-    triplets = measured.known(node)
-    reason = "not built yet: u is found when it is" if shape is None else None
-    stored = model.inventory.get(node)
-    maps = [kernel.map_of(settings.norm) for kernel in stored.kernels] if stored else []
-    if any(conv is not None and conv.wrapped for conv in maps):
-        reason = BOUNDED
-    if triplets and all(triplet.zero for triplet in triplets):
-        reason = ZERO
-    missing = None if step.rule.kind in recipe.kinds else step.rule.kind
-    return LayerReport(
-        node.path,
-        node.class_name,
-        shape,
-        status,
-        also(missing, reason),
-        TARGETS[recipe.target].new_class(node, step.rule),
-        norm=settings.norm,
-        missing_kind=missing,
-        **numbers(
-            kernels_of(stored), triplets, lambda _, triplet: settings.sigma_after(triplet.sigma)
-        ),
-    )
-
-
-def _skip_report(
-    skip: Skip, model: Opened, measured: Measured, recipe: Recipe, *, has_matrix: bool
-) -> LayerReport:
-    node, triplets = skip.node, measured.known(skip.node)
-    reason, norm = skip.reason, _norm_for(skip, recipe)
-    if recipe.certify and triplets and norm == "operator":
-        reason = f"{reason}; {UNPROVED}"
-    values = numbers(kernels_of(model.inventory.get(node)), triplets, in_use)
-    if triplets and values["sigma_after"] is None:
-        reason = f"{reason}; {UNUSABLE}"
-    if skip.spectral and None in measured.triplets.get(node, []):
-        reason = f"{reason}; {NOT_FINITE}"
-    nothing = skip.rule is None and not (skip.again or has_matrix or node.opaque)
-    return LayerReport(
-        skip.path,
-        node.title,
-        kernel_shape(model, node),
-        "spectral" if skip.spectral else "skipped",
-        NO_KERNEL if nothing else reason,
-        norm=norm,
-        bound=skip.bound,
-        missing_kind=skip.kind,
-        **values,
-    )
+    return plan_rows(plan, measured, recipe, status, facts_of)
 
 
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:
@@ -307,7 +237,7 @@ def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edit
     edits = Edits()
     edits.add_slots(optimizer_edits(model, new))
     steps = {step.node: step for step in plan.steps}
-    for node, step in with_twins(model.paths, steps):
+    for node, step in with_shared(model.paths, steps):
         stored, triplets = model.inventory.get(step.node), measured.known(step.node)
         target.wrap(node, step.rule, step.settings, stored, triplets)
     paths = group_paths(model.root)

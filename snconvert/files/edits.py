@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 from snconvert.archive.output import Output
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.files.model import Opened
 from snconvert.files.optimizer_slots import SlotEdits
-from snconvert.planning.plan import is_leaf, is_wrapper
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
 
@@ -49,26 +48,6 @@ class Edits:
         self.removals += slots.removals
 
 
-def layer_moves(model: Opened, places: Mapping[Node, str]) -> list[tuple[str, str]]:
-    """Returns the moves that take each layer's group to its new place.
-
-    Containers have no variables of their own, but for Keras' own wrapper: where that stays, it
-    moves as a whole.
-    """
-    whole = {
-        node
-        for node in model.paths
-        if is_wrapper(node) and places[node.children[0]] == f"{places[node]}/layer"
-    }
-    return [
-        (old, places[node])
-        for node, old in model.paths.items()
-        if old != places[node]
-        and (node in whole or (is_leaf(node) and node.parent not in whole))
-        and old in model.contents.groups
-    ]
-
-
 def write_model(
     model: Opened,
     edits: Edits,
@@ -76,7 +55,7 @@ def write_model(
     worker: Worker,
     *,
     metadata: Callable[[], Any],
-    progress: Tell,
+    progress: OnProgress,
     check: Callable[[str], None] | None = None,
 ) -> int:
     """Writes a model after the configurations of its nodes have been edited.
@@ -94,7 +73,7 @@ def write_model(
         The output's size in bytes.
     """
     overlay = worker.call(
-        "snconvert.weights.h5:edit",
+        "snconvert.weights.editing:edit",
         model.source.weights,
         edits.moves,
         edits.additions,
@@ -102,7 +81,7 @@ def write_model(
         edits.products,
         seconds=model.seconds,
     )
-    tell = adding_up(progress, "writing", model.source.weights.size)
+    tell = cumulative(progress, "writing", model.source.weights.size)
     return output.finish(
         config=strict_json.dumps(model.root.entry),
         metadata=lambda: strict_json.dumps(metadata()),
@@ -113,7 +92,7 @@ def write_model(
     )
 
 
-def with_twins(nodes: Iterable[Node], chosen: Mapping[Node, T]) -> Iterator[tuple[Node, T]]:
+def with_shared(nodes: Iterable[Node], chosen: Mapping[Node, T]) -> Iterator[tuple[Node, T]]:
     """Yields what was chosen for each node, for the further entries of a shared layer as well.
 
     A layer that several models share stands in the configuration of each, and all must agree.

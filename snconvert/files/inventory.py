@@ -56,7 +56,7 @@ class StoredKernel(NamedTuple):
         return self.kernel.convolution_of(self.dataset.shape, self.config, self.built_for)
 
 
-class Stored(NamedTuple):
+class StoredLayer(NamedTuple):
     """What the file holds for one layer that a rule covers.
 
     Attributes:
@@ -74,7 +74,7 @@ def take_inventory(
     contents: Contents,
     rules: Mapping[str, KernelRule],
     others: Iterable[str] = ("optimizer",),
-) -> dict[Node, Stored]:
+) -> dict[Node, StoredLayer]:
     """Returns what is stored for each node that a rule covers, checked against its configuration.
 
     Args:
@@ -88,7 +88,7 @@ def take_inventory(
         WeightsError: Variables are missing, left over, or of another shape or dtype than expected.
     """
     variables = _variables_by_group(contents)
-    inventory: dict[Node, Stored] = {}
+    inventory: dict[Node, StoredLayer] = {}
     for node in paths:
         rule = _rule_of(node, rules)
         if rule is None or node.first is not None or unsupported(node):
@@ -122,7 +122,7 @@ def _take(
     group: str,
     variables: Mapping[str, Mapping[str, Dataset]],
     contents: Contents,
-) -> Stored:
+) -> StoredLayer:
     input_shape = input_shape_of(node.entry.get("build_config"))
     expected = rule.variables(node.config, input_shape)
     found_kernels = rule.kernels_of(node.config)
@@ -143,7 +143,7 @@ def _take(
             view = kernel.view(dataset.shape, node.config)
             path = f"{owner}/vars/{kernel.index}"
             kernels.append(StoredKernel(kernel, path, dataset, view, node.config, input_shape))
-    return Stored(tuple(kernels), counts)
+    return StoredLayer(tuple(kernels), counts)
 
 
 def _with_normalisation(
@@ -206,7 +206,7 @@ def _refuse_strangers(
     root: Node,
     paths: Mapping[Node, str],
     contents: Contents,
-    inventory: Mapping[Node, Stored],
+    inventory: Mapping[Node, StoredLayer],
     others: Iterable[str],
 ) -> None:
     """Refuses weights that belong to no layer, rather than drop or carry unknown data."""

@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from snconvert.archive.output import Output
 from snconvert.config.tree import Node
-from snconvert.core.report import Progress, Tell, adding_up
+from snconvert.core.report import OnProgress, Progress, cumulative
 from snconvert.core.triplet import Triplet
 from snconvert.errors import located
 from snconvert.files.model import Opened
 from snconvert.jobs.requests import State, Task
+from snconvert.planning.measured import Measured
 from snconvert.sandbox.worker import Worker
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was found.
-
-    Attributes:
-        triplets: The triplet of each kernel of a layer; `None` for one that cannot have it.
-        seconds: How long it took.
-    """
-
-    triplets: Mapping[Node, list[Triplet | None]] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def known(self, node: Node) -> list[Triplet]:
-        """Returns the triplets of a layer's kernels; none unless each kernel has one."""
-        found = self.triplets.get(node, [])
-        known = [triplet for triplet in found if triplet is not None]
-        return known if len(known) == len(found) else []
 
 
 def measure(
     model: Opened,
     nodes: Iterable[tuple[Node, bool, str]],
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
     *,
     certify: bool = False,
     states: Mapping[str, State] | None = None,
@@ -71,7 +52,7 @@ def measure(
             state = (states or {}).get(kernel.path)
             tasks.append(Task(where, *place, required, certify, conv, state))
             owners.append(node)
-    tell = adding_up(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
+    tell = cumulative(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
     triplets: dict[Node, list[Triplet | None]] = {}
     if tasks:
         found = worker.call(
@@ -86,7 +67,7 @@ def measure(
     return Measured(triplets, time.perf_counter() - started)
 
 
-def watched(begun: Output | None, progress: Tell) -> Tell:
+def watched(begun: Output | None, progress: OnProgress) -> OnProgress:
     """Lets a full disk or a damaged archive end the search for `u` between two large kernels."""
     if begun is None:
         return progress

@@ -10,10 +10,10 @@ from snconvert.archive.source import Source
 from snconvert.config import strict_json
 from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners, model_root, parse
-from snconvert.config.versions import check_groups, check_version, is_keras_2
-from snconvert.config.weight_groups import group_paths
+from snconvert.config.versions import check_version
 from snconvert.core.convolution_map import Convolution
-from snconvert.files.inventory import Stored, take_inventory
+from snconvert.files.inventory import StoredLayer, take_inventory
+from snconvert.formats.table import FORMATS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
@@ -50,7 +50,7 @@ class Opened(Described):
 
     paths: Mapping[Node, str]
     contents: Contents
-    inventory: Mapping[Node, Stored]
+    inventory: Mapping[Node, StoredLayer]
 
     @property
     def seconds(self) -> float:
@@ -93,13 +93,11 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
         WeightsError: They do not fit the configuration.
     """
     source, root = model.source, model.root
-    paths = group_paths(root)
-    contents = worker.call("snconvert.weights.h5:scan", source.weights, seconds=deadline(source))
-    others = ["optimizer"]
-    if is_keras_2(root, model.metadata):
-        check_groups(contents.groups)
-        others.append("metrics")
-    inventory = take_inventory(root, paths, contents, rules, others)
+    contents = worker.call(
+        "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
+    )
+    paths, beside = FORMATS[source.format].names(root, model.metadata, contents)
+    inventory = take_inventory(root, paths, contents, rules, beside)
     opened = Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
@@ -134,7 +132,7 @@ def kernel_shape(model: Opened, node: Node) -> tuple[int, ...] | None:
 
 
 def kernels_of(
-    stored: Stored | None,
+    stored: StoredLayer | None,
 ) -> Iterator[tuple[str, tuple[int, ...], Convolution | None]]:
     """Yields name, shape and convolution of what the file holds of a layer's kernels."""
     for kernel in stored.kernels if stored is not None else ():

@@ -12,18 +12,18 @@ from typing import Any, Literal, NamedTuple
 from snconvert.config.tree import Node
 from snconvert.config.versions import is_keras_2
 from snconvert.errors import UnsupportedError
-from snconvert.files.inventory import ACTIVATIONS, Stored
+from snconvert.files.inventory import ACTIVATIONS, StoredLayer
 from snconvert.files.model import Opened
+from snconvert.files.optimizer_layout import is_guessed
 from snconvert.files.optimizer_slots import (
     Gamma,
-    Gone,
+    RemovedGamma,
     SeveralOrdersError,
     SlotEdits,
+    StoredVariables,
     Variable,
     edit_slots,
-    is_guessed,
 )
-from snconvert.files.optimizer_slots import Stored as StoredVariables
 from snconvert.files.optimizer_slots import untrained_slots as slots_before_training
 from snconvert.kinds.recurrent import CELL
 from snconvert.planning.plan import is_leaf, unsupported
@@ -239,7 +239,7 @@ def _adapters(node: Node, stored: list[tuple[int, ...]]) -> list[tuple[int, ...]
 
 
 def _of_parts(
-    model: Opened, node: Node, stored: Stored, gammas: Gammas, *, frozen: bool
+    model: Opened, node: Node, stored: StoredLayer, gammas: Gammas, *, frozen: bool
 ) -> Iterator[Variable]:
     """Yields what each part of a layer with a rule trains: all but its `u`s, then new gammas.
 
@@ -257,7 +257,7 @@ def _of_parts(
         datasets = [model.contents.datasets[f"{group}/vars/{index}"] for index in range(trained)]
         yield StoredVariables(tuple(dataset.shape for dataset in datasets), exact=True)
         if gammas.gone:
-            yield from (Gone() for _ in own)
+            yield from (RemovedGamma() for _ in own)
         if gammas.new:
             yield from (Gamma(gammas.new[index]) for index in own)
     for part in stored.counts:

@@ -18,9 +18,8 @@ from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use, shortfall
 from snconvert.weights.contents import Dataset
-from snconvert.weights.datasets import numpy_type
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_dataset
+from snconvert.weights.reading import read_dataset, read_kernel
 from snconvert.weights.scaling import narrowed, widened
 
 _STEP = 1 << 20
@@ -61,7 +60,8 @@ def compare(
             what = f"{one.dtype} {one.shape} before, {two.dtype} {two.shape} after"
             results.append(dict.fromkeys(pair.factors, Compared(None, what)))
         else:
-            a, b = _numbers(before, pair.before, one), _numbers(after, pair.after, two)
+            a = read_kernel(before, pair.before, one).reshape(-1)
+            b = read_kernel(after, pair.after, two).reshape(-1)
             if one.dtype != two.dtype:
                 a, b = a.astype(np.int64), b.astype(np.int64)
             factors = pair.factors.items()
@@ -97,7 +97,7 @@ def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
 
 
 def _product(numbers: Array, dtype: str, factor: Any) -> Array:
-    """Multiplies numbers as `fills.scale` does, which 1 leaves as they are, whatever their type."""
+    """Multiplies numbers as `scaling.scale` does; a factor of 1 leaves any type as it is."""
     if factor == 1.0:
         return numbers
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -130,7 +130,7 @@ def compare_constants(
     """
     results: list[str | None] = []
     for path, dataset, value in expected:
-        bits = _bits(_numbers(after, path, dataset))
+        bits = _bits(read_kernel(after, path, dataset))
         wide = np.float64 if dataset.dtype == "float64" else np.float32
         wanted = _bits(narrowed(np.array([value], wide), dataset.dtype))
         wrong = 0 if math.isnan(value) else int((bits != wanted).sum())
@@ -170,9 +170,8 @@ def prove(
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
-    kernel = _numbers(before, proof.kernel, proof.dataset).reshape(proof.dataset.shape)
     return judge(
-        kernel,
+        read_kernel(before, proof.kernel, proof.dataset),
         proof.view,
         proof.settings,
         read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
@@ -263,13 +262,6 @@ def _unlike(name: str, array: Array, shape: tuple[int, ...], dtype: str) -> Iter
     stored = "bfloat16" if array.dtype == np.uint16 else array.dtype.name
     if stored != dtype:
         yield f"its {name} is stored as {stored}, where {dtype} belongs"
-
-
-def _numbers(extent: Extent, path: str, dataset: Dataset) -> Array:
-    if dataset.offset is None:
-        return read_dataset(extent, path).reshape(-1)
-    count = math.prod(dataset.shape)
-    return np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
 
 
 def _bits(array: Array) -> Array:

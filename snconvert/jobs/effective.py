@@ -18,9 +18,8 @@ from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Factor, Scaling
 from snconvert.linalg.blocks import Array, scan
 from snconvert.linalg.stored_u import norm_by
-from snconvert.weights.datasets import numpy_type
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_dataset
+from snconvert.weights.reading import read_dataset, read_kernel
 
 
 def factors(
@@ -49,20 +48,14 @@ def factors(
 
 
 def _factor(extent: Extent, task: Scaling) -> Factor:
-    dataset = task.dataset
-    if dataset.offset is None:
-        kernel = read_dataset(extent, task.path)
-    else:
-        count = math.prod(dataset.shape)
-        kernel = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
     return factor_of(
-        kernel.reshape(dataset.shape),
+        read_kernel(extent, task.path, task.dataset),
         task.view,
         task.settings,
         read_dataset(extent, task.u),
         None if task.gamma is None else float(read_dataset(extent, task.gamma)),
         conv=task.convolution,
-        bfloat16=dataset.dtype == "bfloat16",
+        bfloat16=task.dataset.dtype == "bfloat16",
     )
 
 

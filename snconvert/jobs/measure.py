@@ -17,7 +17,7 @@ from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
 from snconvert.weights.extent import Extent
-from snconvert.weights.h5 import read_kernel
+from snconvert.weights.reading import read_kernel
 
 _BATCH, _MANY = 1 << 18, 64
 _WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
@@ -42,10 +42,9 @@ def measure(
             Or any sigma is to be proved, and cannot be.
     """
     results: dict[int, Triplet | KernelError | None] = {}
-    mapped = extent.map()
 
     def work(batch: Sequence[int]) -> dict[int, Triplet | KernelError | None]:
-        return {index: _one(extent, mapped, tasks[index], turn) for index in batch}
+        return {index: _one(extent, tasks[index], turn) for index in batch}
 
     batches = list(_batches(tasks))
     # Large kernels' proofs, and large maps, take memory: one at a time.
@@ -89,10 +88,8 @@ def _processes(tasks: Sequence[Task]) -> int:
     return min(_MOST, len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
 
 
-def _one(
-    extent: Extent, mapped: memoryview, task: Task, turn: OneAtATime
-) -> Triplet | KernelError | None:
-    kernel = read_kernel(extent, mapped, task.path, task.dataset)
+def _one(extent: Extent, task: Task, turn: OneAtATime) -> Triplet | KernelError | None:
+    kernel = read_kernel(extent, task.path, task.dataset)
     half = task.dataset.dtype == "bfloat16"
     triplet: Triplet | None = None
     try:
@@ -100,7 +97,7 @@ def _one(
             form = kernel, task.view, task.convolution
             triplet = kernel_triplet(*form, bfloat16=half, turn=turn)
             if task.state is not None:
-                stored = _normalisation(extent, mapped, task.state)
+                stored = _normalisation(extent, task.state)
                 triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
             if task.certify and task.convolution is None:
                 with turn:
@@ -112,10 +109,10 @@ def _one(
     return triplet
 
 
-def _normalisation(extent: Extent, mapped: memoryview, state: State) -> Normalisation:
+def _normalisation(extent: Extent, state: State) -> Normalisation:
     u, gamma = state.u, state.gamma
     if isinstance(u, tuple):
-        raw = read_kernel(extent, mapped, *u)
+        raw = read_kernel(extent, *u)
         u = read(raw, 0, np.empty(raw.shape), bfloat16=u[1].dtype == "bfloat16")
-    value = None if gamma is None else float(read_kernel(extent, mapped, *gamma))
+    value = None if gamma is None else float(read_kernel(extent, *gamma))
     return Normalisation(u, value, state.settings)

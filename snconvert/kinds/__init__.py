@@ -1,1 +1,1 @@
-"""The rows of the table of kinds, one module per family; `snconvert.rules` joins them."""
+"""Which Keras layers can be converted: one module a family, one row a class, joined in `table`."""

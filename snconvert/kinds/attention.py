@@ -1,4 +1,4 @@
-"""The attention layers: projections that sublayers hold."""
+"""The attention layers, whose projections are sublayers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TITLE = "(1, in, heads*dim) of query, key, value and gate, (1, heads*dim, out) 
 
 
 def _inward(shape: Shape, _: Config) -> MatrixView:
-    """`(in, heads, dim)` as `(1, in, heads*dim)`."""
+    """Reads `(in, heads, dim)` as `(1, in, heads*dim)`."""
     return MatrixView(shape, tuple(range(len(shape))), (1, shape[0], math.prod(shape[1:])))
 
 
 def _outward(shape: Shape, _: Config) -> MatrixView:
-    """`(heads, dim, *out)` as `(1, heads*dim, out)`."""
+    """Reads `(heads, dim, *out)` as `(1, heads*dim, out)`."""
     rows = math.prod(shape[:2])
     return MatrixView(shape, tuple(range(len(shape))), (1, rows, math.prod(shape[2:])))
 
@@ -55,7 +55,7 @@ def _projections(
     dims: tuple[int, int],
     out: tuple[int | None, ...],
 ) -> Mapping[str, Any]:
-    """Returns the groups in the order in which Keras makes them.
+    """Returns the shapes of the variables of each group, in the order in which Keras makes them.
 
     Args:
         config: The layer's configuration.

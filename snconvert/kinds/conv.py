@@ -25,7 +25,7 @@ Variables = Callable[[Config, Any], Mapping[str, Any]]
 
 
 def _conv_view(shape: Shape, config: Config) -> MatrixView:
-    """`(*k, in/groups, out)` as `(groups, k*in/groups, out/groups)`."""
+    """Reads `(*k, in/groups, out)` as `(groups, k*in/groups, out/groups)`."""
     (groups,) = positive_integers({"groups": config.get("groups", 1)}, "groups", length=1)
     rows, columns = math.prod(shape[:-1]), shape[-1]
     if columns % groups:
@@ -40,24 +40,24 @@ def _conv_view(shape: Shape, config: Config) -> MatrixView:
 
 
 def _depthwise_view(shape: Shape, _: Config) -> MatrixView:
-    """`(*k, in, multiplier)` as `(in, k, multiplier)`: each channel is a block of its own."""
+    """Reads `(*k, in, multiplier)` as `(in, k, multiplier)`: each channel is a block of its own."""
     size, (channels, multiplier) = math.prod(shape[:-2]), shape[-2:]
     return MatrixView((size, channels, multiplier), (1, 0, 2), (channels, size, multiplier))
 
 
 def spatial(config: Config, input_shape: Any, rank: int, first: int = 1) -> tuple[int | None, ...]:
-    """Returns the sizes of the input; `first` is the first axis of them with channels last."""
+    """Returns the spatial sizes of an input; they start at axis `first` with channels last."""
     first += config.get("data_format") == "channels_first"
     return tuple(dimension(input_shape, first + axis) for axis in range(rank))
 
 
 def steps(config: Config, key: str, rank: int) -> Shape:
-    """Returns strides or dilation."""
+    """Returns the strides or the dilation of a layer, an entry an axis."""
     return positive_integers({key: config.get(key, 1)}, key, length=rank)
 
 
 def padding_of(config: Config) -> str:
-    """Returns how the layer pads."""
+    """Returns the padding of a layer: `valid`, `same` or `causal`."""
     padding = config.get("padding", "valid")
     if padding not in {"valid", "same", "causal"}:
         raise SourceError(
@@ -86,11 +86,11 @@ def _convolution(
 
 def _transposed(shape: Shape, config: Config, input_shape: Any) -> Convolution:
     rank = len(shape) - 2
-    given = config.get("output_padding")
+    padding = config.get("output_padding")
     extra: tuple[int | None, ...] = (None,) * rank
-    if given is not None:
-        # It may be 0, which is no size.
-        values = given if isinstance(given, list | tuple) else [given] * rank
+    if padding is not None:
+        # A padding may be 0, which is no size.
+        values = padding if isinstance(padding, list | tuple) else [padding] * rank
         raised = [value + 1 if type(value) is int else value for value in values]
         shifted = positive_integers({"output_padding": raised}, "output_padding", length=rank)
         extra = tuple(value - 1 for value in shifted)
@@ -133,10 +133,10 @@ def _transposed_variables(rank: int) -> Variables:
 
 
 def _depthwise(config: Config, input_shape: Any, rank: int) -> tuple[Any, int | None]:
-    """Returns the shape of a depthwise kernel, and how many channels it puts out."""
+    """Returns the shape of a depthwise kernel, and the number of its output channels."""
     kernel_size = positive_integers(config, "kernel_size", length=rank)
-    given = {"depth_multiplier": config.get("depth_multiplier", 1)}
-    (multiplier,) = positive_integers(given, "depth_multiplier", length=1)
+    key = "depth_multiplier"
+    (multiplier,) = positive_integers({key: config.get(key, 1)}, key, length=1)
     channels = dimension(input_shape, channels_axis(config))
     out = None if channels is None else channels * multiplier
     return (*kernel_size, channels, multiplier), out

@@ -35,7 +35,7 @@ def einsum_terms(config: Config) -> tuple[str, str, str, bool]:
     """Returns input, kernel and output labels, and whether an ellipsis leads the input.
 
     Raises:
-        SourceError: The equation is none that Keras accepts.
+        SourceError: Keras accepts no such equation.
     """
     equation = config.get("equation")
     text = equation if isinstance(equation, str) else ""
@@ -53,7 +53,7 @@ def einsum_terms(config: Config) -> tuple[str, str, str, bool]:
 
 
 def _einsum_view(shape: Shape, config: Config) -> MatrixView:
-    """Contracted axes are the rows, kernel-only axes the columns, axes shared by all the blocks."""
+    """Reads contracted axes as rows, kernel-only axes as columns, axes that all share as blocks."""
     inputs, kernel, output, _ = einsum_terms(config)
     if len(kernel) != len(shape):
         raise WeightsError(
@@ -69,7 +69,10 @@ def _einsum_view(shape: Shape, config: Config) -> MatrixView:
 
 
 def _einsum_variables(config: Config, input_shape: Any) -> Mapping[str, Any]:
-    """Mirrors `_analyze_einsum_string` of keras/src/layers/core/einsum_dense.py."""
+    """Returns the shapes of kernel and bias, as keras/src/layers/core/einsum_dense.py derives them.
+
+    See `_analyze_einsum_string` there.
+    """
     inputs, kernel, output, leading = einsum_terms(config)
     known: dict[str, int | None] = {}
     rank = len(input_shape) if isinstance(input_shape, list | tuple) else len(inputs)

@@ -1,4 +1,4 @@
-"""What a row of the table of kinds is, and how its functions read a layer's configuration."""
+"""The rows of the table of kinds, and how their functions read a layer's configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snconvert.errors import SourceError, printable
 
 Shape = tuple[int, ...]
 Config = Mapping[str, Any]
-"""A layer's configuration, as `get_config` returns it and `config.json` holds it."""
+"""The configuration of a layer, as `get_config` returns it and `config.json` holds it."""
 
 _HIGHEST_RANK = 32  # of a dataset in HDF5
 
@@ -25,14 +25,14 @@ class Kernel:
     """One kernel of a layer.
 
     Attributes:
-        name: The attribute that holds it, and the name of its variable.
-        index: Its position among the variables stored in `group`.
+        name: The attribute of the kernel, and the name of its variable.
+        index: The position of the kernel among the variables stored in `group`.
         view: Maps the kernel's shape and the layer's configuration to its matrix view.
-        group: The path below the layer of the object that owns it; empty for the layer itself.
-        present: Tells by the layer's configuration whether it has this kernel; `None`: always.
+        group: The path below the layer of the object that owns the kernel; empty for the layer.
+        present: Predicate on the layer's configuration: the kernel exists where it is true.
+            `None`: it always exists.
         convolution: Maps the kernel's shape, the configuration and the shape the layer was built
-            for to the convolution as a map that the kernel makes. `None`: its matrix has one norm,
-            whatever the layer does with it.
+            for to the convolution as a map. `None`: the kernel has one norm, that of its matrix.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Kernel:
 
     @property
     def path(self) -> str:
-        """Group and name: `cell/recurrent_kernel`; the bare name for a kernel of the layer."""
+        """Group and name of the kernel: `cell/recurrent_kernel`, or the name alone."""
         return f"{self.group}/{self.name}" if self.group else self.name
 
     def map_of(
@@ -54,23 +54,23 @@ class Kernel:
 
         Args:
             norm: `matrix` or `operator`.
-            shape: That of the kernel.
+            shape: The shape of the kernel.
             config: The layer's configuration.
-            input_shape: What the layer was built for.
+            input_shape: The shape that the layer was built for.
 
         Raises:
             SourceError: The configuration is invalid.
         """
-        found = None if norm == "matrix" else self.convolution_of(shape, config, input_shape)
-        return None if found is None or found.as_matrix else found
+        conv = None if norm == "matrix" else self.convolution_of(shape, config, input_shape)
+        return None if conv is None or conv.as_matrix else conv
 
     def convolution_of(self, shape: Shape, config: Config, input_shape: Any) -> Convolution | None:
-        """Returns the convolution that the kernel makes, or `None` if it makes none.
+        """Returns the convolution by the kernel as a map, or `None` if the layer is none.
 
         Args:
-            shape: That of the kernel.
+            shape: The shape of the kernel.
             config: The layer's configuration.
-            input_shape: What the layer was built for.
+            input_shape: The shape that the layer was built for.
 
         Raises:
             SourceError: The configuration is invalid.
@@ -86,13 +86,13 @@ class KernelRule:
         class_name: The Keras class, or the registered name (`package>Class`) of a user's own.
         kind: One of `KINDS`.
         spectral_class: Name of the class in `snconvert.layers`, or the registered name.
-        kernels: Its kernels.
+        kernels: The kernels, in the order in which the layer stores them.
         variables: Maps the configuration and the shape the layer was built for (`None` where it is
             unknown) to the shapes of the variables that each group stores, in order. A dimension
             that cannot be known is `None`. Groups come in the order in which the layer makes them;
             one that stores nothing is an empty tuple. Raises `SourceError` when the configuration
             is invalid.
-        title: What the table of kinds says about it.
+        title: How the kernels are read as matrices, in words, for the table of kinds.
     """
 
     class_name: str
@@ -112,8 +112,8 @@ def positive_integers(config: Config, key: str, *, length: int | None = None) ->
 
     Args:
         config: The layer's configuration.
-        key: Which entry.
-        length: How many are expected; a single integer stands for that many. `None`: any number.
+        key: The name of the entry.
+        length: The number of integers; a single one stands for that many. `None`: any number.
 
     Raises:
         SourceError: The entry is missing or is anything else.
@@ -145,7 +145,7 @@ def input_shape_of(build_config: Any) -> Any:
     """Returns the shape that a serialised layer was built with, by argument for several, or `None`.
 
     Raises:
-        SourceError: It holds a number that is no size.
+        SourceError: The shape holds a number that is no size.
 
     Example:
         >>> input_shape_of({"shapes_dict": {"query_shape": [None, 5, 6]}})
@@ -164,7 +164,7 @@ def input_shape_of(build_config: Any) -> Any:
 
 
 def argument_shape(input_shape: Any, name: str) -> Any:
-    """Returns the shape of one argument of `build`, which is the only one or one of several."""
+    """Returns the shape of an argument of `build`, be it the only one or one of several."""
     return input_shape.get(name) if isinstance(input_shape, Mapping) else input_shape
 
 
@@ -181,5 +181,5 @@ def usual_view(kernel: Shape, _: Config) -> MatrixView:
 def with_bias(
     config: Config, bias: tuple[int | None, ...], *kernels: tuple[int | None, ...]
 ) -> tuple[tuple[int | None, ...], ...]:
-    """Returns the shapes of the kernels, and that of the bias if the layer has one."""
+    """Returns the shapes of the kernels, and of the bias if the layer has one."""
     return (*kernels, bias) if config.get("use_bias", True) else kernels

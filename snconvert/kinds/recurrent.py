@@ -61,8 +61,8 @@ def _convolutions(first: int) -> tuple[Map, Map]:
         return inputs(shape, config, built, usual_view(shape, config).shape)
 
     def along(shape: KernelShape, config: Config, built: Any) -> Convolution:
-        made = inputs(shape, config, built, (1, math.prod(shape[:-2]), 1))
-        sizes = (None,) * len(made.outputs) if made.wrapped else made.outputs
+        conv = inputs(shape, config, built, (1, math.prod(shape[:-2]), 1))
+        sizes = (None,) * len(conv.outputs) if conv.wrapped else conv.outputs
         ones = (1,) * len(sizes)
         return at_size(sizes, shape[:-2], ones, ones, "same", usual_view(shape, config).shape)
 
@@ -132,4 +132,4 @@ CONV_CELL = KernelRule(
     _cell_variables("LSTM"),
     _CONV_TITLE,
 )
-"""The cell of a ConvLSTM, which is no layer by itself: of its row only the kernels are used."""
+"""The cell of a ConvLSTM, which Keras does not export: only the kernels of its row are used."""

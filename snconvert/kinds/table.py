@@ -2,8 +2,7 @@
 
 A row says which variables of the layer are kernels, how each is read as a stack of matrices, what
 the stored variables must look like, and which spectral class takes the layer's place. The layer
-classes, the file rewrite, the in-memory patch, the report and the tests loop over this table. The
-rows themselves are in `snconvert.kinds`.
+classes, both carriers, the report and the tests loop over this table.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ RULES: Mapping[str, KernelRule] = {
 """Keras class name -> its rule."""
 
 SPECTRAL: Mapping[str, KernelRule] = {rule.spectral_class: rule for rule in RULES.values()}
-"""Spectral class name -> the rule it comes from."""
+"""Spectral class name -> the rule of its Keras class."""
 
 
 def table(extra: Iterable[KernelRule] = ()) -> dict[str, KernelRule]:
-    """Returns `RULES` with the caller's own rows added; a row of the same class replaces ours."""
+    """Returns `RULES` with a caller's rows added; a row of the same class replaces ours."""
     return {**RULES, **{rule.class_name: rule for rule in extra}}

@@ -12,7 +12,6 @@ from snconvert.layers.conv import (
     SpectralConv3D,
     SpectralConv3DTranspose,
 )
-from snconvert.layers.conv_lstm import SpectralConvLSTM1D, SpectralConvLSTM2D, SpectralConvLSTM3D
 from snconvert.layers.dense import SpectralDense, SpectralEinsumDense
 from snconvert.layers.depthwise import (
     SpectralDepthwiseConv1D,
@@ -23,6 +22,9 @@ from snconvert.layers.depthwise import (
 from snconvert.layers.embedding import SpectralEmbedding, SpectralReversibleEmbedding
 from snconvert.layers.errors import LayerOptionError, LayerUnsupportedError
 from snconvert.layers.recurrent import (
+    SpectralConvLSTM1D,
+    SpectralConvLSTM2D,
+    SpectralConvLSTM3D,
     SpectralGRU,
     SpectralGRUCell,
     SpectralLSTM,

@@ -7,13 +7,19 @@ from typing import Any
 import keras
 
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import register
 from snconvert.layers.composite import Composite
 from snconvert.layers.dense import SpectralEinsumDense
+from snconvert.layers.register import register
 
 
 class SpectralAttention(Composite):
-    """What the attention layers share: the projections are spectral, all else is Keras' own."""
+    """The base of the attention layers; listed before the Keras class.
+
+    The projections of query, key, value and output (and the gate, if there is one) are
+    `snconvert.layers.SpectralEinsumDense`: each kernel, read as the matrix `(in, heads * dim)` or
+    `(heads * dim, out)`, has its own sigma, `u` and `s`. The product of attention itself is not
+    normalised, and is not Lipschitz.
+    """
 
     part_class = SpectralEinsumDense
 
@@ -28,21 +34,6 @@ class SpectralAttention(Composite):
 class SpectralMultiHeadAttention(SpectralAttention, keras.layers.MultiHeadAttention):  # type: ignore[misc] # keras has no types
     """A `keras.layers.MultiHeadAttention` whose projections are spectrally normalised.
 
-    The projections of query, key, value and output (and the gate, if there is one) are
-    `snconvert.layers.SpectralEinsumDense`: each kernel, read as the matrix `(in, heads * dim)` or
-    `(heads * dim, out)`, has its own sigma, `u` and `s`, by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. The product of attention itself is not normalised, and is not Lipschitz. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.MultiHeadAttention`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.MultiHeadAttention`.
-
     Example:
         >>> import numpy as np
         >>> layer, x = SpectralMultiHeadAttention(2, 3, mode="gain"), np.ones((2, 9, 5), "float32")
@@ -50,9 +41,6 @@ class SpectralMultiHeadAttention(SpectralAttention, keras.layers.MultiHeadAttent
         (2, 9, 5)
         >>> list(layer.spectral_norms())[:2]
         ['query_dense/kernel', 'key_dense/kernel']
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12; Zhai et al. 2023, arXiv:2303.06296.
     """
 
     rule = RULES["MultiHeadAttention"]
@@ -62,29 +50,11 @@ class SpectralMultiHeadAttention(SpectralAttention, keras.layers.MultiHeadAttent
 class SpectralGroupQueryAttention(SpectralAttention, keras.layers.GroupQueryAttention):  # type: ignore[misc] # keras has no types
     """A `keras.layers.GroupQueryAttention` whose projections are spectrally normalised.
 
-    The projections of query, key, value and output (and the gate, if there is one) are
-    `snconvert.layers.SpectralEinsumDense`: each kernel, read as the matrix `(in, heads * dim)` or
-    `(heads * dim, out)`, has its own sigma, `u` and `s`, by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. The product of attention itself is not normalised, and is not Lipschitz. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.GroupQueryAttention`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.GroupQueryAttention`.
-
     Example:
         >>> import numpy as np
         >>> layer, x = SpectralGroupQueryAttention(3, 4, 2), np.ones((2, 9, 5), "float32")
         >>> tuple(layer(x, x).shape)
         (2, 9, 5)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12; Zhai et al. 2023, arXiv:2303.06296.
     """
 
     rule = RULES["GroupQueryAttention"]

@@ -1,19 +1,20 @@
-"""What all spectral layers share: options, state, sigma, saving."""
+"""The base of all spectral layers: options, state, sigma, saving."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
-from keras.src.backend import AutocastScope
 
+from snconvert.compat.backends import attach
+from snconvert.compat.calls import is_loading, without_autocast
+from snconvert.compat.optimizer_choices import tie
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule
-from snconvert.layers.checkpoints import attach
 from snconvert.layers.config_view import Attributes
 from snconvert.layers.convolution_map import ConvolutionMap
 from snconvert.layers.errors import (
@@ -25,29 +26,16 @@ from snconvert.layers.errors import (
     refuse_adapters,
     unsupported,
 )
-from snconvert.layers.inheritance import tie
-from snconvert.layers.initial_u import is_loading, random_u, warm_u
+from snconvert.layers.initial_u import random_u, warm_u
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
-Class = TypeVar("Class", bound=type)
-
 OPTIONS = ("mode", "bound", "power_iterations", "norm")
-"""What a spectral layer is told beyond what the Keras layer is."""
-
-
-def register(cls: Class) -> Class:
-    """Registers a layer of this package with Keras as `snconvert>{name}`.
-
-    Files name the module `snconvert.layers`, whatever file of it defines the class.
-    """
-    cls.__module__ = "snconvert.layers"
-    registered: Class = keras.saving.register_keras_serializable("snconvert")(cls)
-    return registered
+"""The options of a spectral layer beyond those of the Keras layer."""
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
-    """Gives a Keras layer spectrally normalised kernels; listed before the Keras class.
+    """A Keras layer with spectrally normalised kernels; listed before the Keras class.
 
     The layer computes with `s(sigma) * W`, where `sigma` is the largest singular value of the
     matrix view of the kernel `W`, the largest over its blocks, and `c` the bound:
@@ -108,8 +96,8 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         norm: str = "matrix",
         **kwargs: Any,
     ) -> None:
-        given = dict(zip(OPTIONS, (mode, bound, power_iterations, norm), strict=True))
-        options = check_options(type(self), kwargs.get("name"), given)
+        values = dict(zip(OPTIONS, (mode, bound, power_iterations, norm), strict=True))
+        options = check_options(type(self), kwargs.get("name"), values)
         # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
         self.__dict__.update({name: getattr(options, name) for name in OPTIONS})
         super().__init__(*args, **kwargs)
@@ -125,8 +113,8 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         """Returns `s(sigma)` of a kernel, a float32 scalar; a training call moves `u`."""
         if training and self.trainable:
             rows = self._u_rows(name)
-            found, new = power_iteration(self._matrix(name), rows, self.power_iterations)
-            norm = self._as_bound(name, found)
+            norm, new = power_iteration(self._matrix(name), rows, self.power_iterations)
+            norm = self._as_bound(name, norm)
             u = self._u(name)
             u.assign(ops.reshape(new, u.shape))
         else:
@@ -186,7 +174,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         keras.layers.Layer.load_own_variables(self, store)
 
     def quantize(self, *_: Any, **__: Any) -> None:
-        """Is refused.
+        """Refuses to quantise the layer.
 
         Raises:
             LayerUnsupportedError: Always.
@@ -194,7 +182,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         raise unsupported(self, "quantisation needs a plain kernel, but this one is normalised")
 
     def enable_lora(self, *_: Any, **__: Any) -> None:
-        """Is refused.
+        """Refuses LoRA.
 
         Raises:
             LayerUnsupportedError: Always.
@@ -205,7 +193,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return "" if len(self.rule.kernels) == 1 else f"{name}_"
 
     def _own_kernels(self) -> list[str]:
-        """The names of the kernels that the layer itself has, once it is built."""
+        """Returns the names of the kernels that a built layer has itself."""
         return [k.name for k in self.rule.kernels if f"_{k.name}_view" in vars(self)]
 
     def _add_states(self, input_shape: Any) -> None:
@@ -246,12 +234,12 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             tie(gamma, self._variable(name))
 
     def _variable(self, name: str) -> Any:
-        """The variable of a kernel."""
+        """Returns the variable of a kernel."""
         return getattr(self, name)
 
     def _raw(self, name: str) -> Any:
-        """The kernel as it is stored, whatever the scope would cast it to."""
-        with AutocastScope(None):
+        """Returns a kernel as it is stored, whatever the scope would cast it to."""
+        with without_autocast():
             return self._variable(name).value  # a Keras variable would be read, and cast, later
 
     def _scale_of(self, name: str, norm: Norm) -> Any:
@@ -259,9 +247,9 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return scale(norm, self.mode, self.bound, gamma)
 
     def _map(self, name: str) -> Convolution | None:
-        """The convolution whose norm is sigma, or `None` where that is the matrix view's."""
-        found: Convolution | None = getattr(self, f"_{name}_map")
-        return found
+        """Returns the convolution whose norm is sigma; `None` if sigma is that of the matrix."""
+        conv: Convolution | None = getattr(self, f"_{name}_map")
+        return conv
 
     def _matrix(self, name: str) -> Any:
         view: MatrixView = getattr(self, f"_{name}_view")
@@ -270,11 +258,11 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return stack if conv is None else ConvolutionMap(stack, view, conv)
 
     def _u(self, name: str) -> Any:
-        """The variable `u` of a kernel."""
+        """Returns the variable `u` of a kernel."""
         return getattr(self, self._prefix(name) + "u")
 
     def _u_rows(self, name: str) -> Any:
-        """`u` as rows, one a block."""
+        """Returns the `u` of a kernel as rows, one a block."""
         u = self._u(name)
         return u if self._map(name) is None else ops.reshape(u, (u.shape[0], -1))
 
@@ -291,7 +279,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         view: MatrixView = getattr(self, f"_{name}_view")
         conv = self._map(name)
         if is_loading() and not exact:
-            return random_u(view, conv)  # what is found for these kernels would be replaced
+            return random_u(view, conv)  # the file's own replaces it
         try:
             kernel = ops.convert_to_numpy(ops.cast(self._raw(name), "float32"))
         except (NotImplementedError, TypeError) as error:

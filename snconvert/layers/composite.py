@@ -1,4 +1,4 @@
-"""Spectral layers whose kernels belong to parts of theirs: a cell, or projections.
+"""Spectral layers whose kernels belong to parts inside: a cell, or projections.
 
 The parts are spectral layers themselves, which keep `u` and `gamma` beside their kernels; the layer
 around them passes its options on. The names of its kernels are paths: `cell/recurrent_kernel`.
@@ -15,7 +15,7 @@ from snconvert.layers.errors import refuse_adapters
 
 
 class Composite(Spectral):
-    """What layers share whose kernels belong to their parts; listed before the Keras class.
+    """The base of the layers whose kernels belong to parts; listed before the Keras class.
 
     Wherever the Keras layer makes such a part, its spectral counterpart takes its place before it
     is built.
@@ -30,13 +30,13 @@ class Composite(Spectral):
         super().__setattr__(name, value)
 
     def parts(self) -> dict[str, Spectral]:
-        """Returns the parts that own kernels, by their group; none before they are made."""
+        """Returns the parts that own kernels, by group; none before Keras creates them."""
         groups = dict.fromkeys(kernel.group for kernel in self.rule.kernels)
-        found = {group: getattr(self, group, None) for group in groups}
-        return {group: part for group, part in found.items() if part is not None}
+        parts = {group: getattr(self, group, None) for group in groups}
+        return {group: part for group, part in parts.items() if part is not None}
 
     def kernel_scale(self, name: str, training: bool | None = False) -> Any:
-        """Returns `s(sigma)` of the kernel of that path; a training call moves its `u`."""
+        """Returns `s(sigma)` of the kernel with a path; a training call moves its `u`."""
         group, _, own = name.rpartition("/")
         return self.parts()[group].kernel_scale(own, training)
 
@@ -49,7 +49,7 @@ class Composite(Spectral):
         }
 
     def effective_kernel(self, name: str = "kernel") -> Any:
-        """Returns `s(sigma) * W` of the kernel of that path, as inference uses it."""
+        """Returns `s(sigma) * W` of the kernel with a path, as inference uses it."""
         group, _, own = name.rpartition("/")
         return self.parts()[group].effective_kernel(own)
 

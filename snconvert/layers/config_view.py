@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Attributes(Mapping[str, Any]):
-    """A layer's attributes by the names of its configuration, which says what they do not.
+    """A view of a layer's configuration by its attributes; what has none is asked of `get_config`.
 
     Args:
         layer: The layer.

@@ -14,7 +14,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.errors import OptionError
 from snconvert.layers.errors import LayerOptionError
-from snconvert.layers.projection import Memory, start
+from snconvert.layers.projection import Memory, kernel_u
 
 Array = np.ndarray[Any, Any]
 
@@ -116,7 +116,7 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         return self._known[0][1].u() if len(self._known) == 1 else None
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the options that a constraint can be made from, with the current `u`."""
+        """Returns the constructor arguments of an equal constraint, with the current `u`."""
         return constraint_entry.options(self.settings, self.view, self.factor, self.u)
 
     def __reduce__(self) -> Any:
@@ -129,10 +129,10 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
             if variable is key and memory.shape == shape:
                 return memory
         saved, self._saved = self._saved, None
-        u = saved if saved is not None and saved.shape == shape else start(w, view)
-        made = Memory(u, key, view)
-        self._known.append((key, made))
-        return made
+        u = saved if saved is not None and saved.shape == shape else kernel_u(w, view)
+        memory = Memory(u, key, view)
+        self._known.append((key, memory))
+        return memory
 
 
 SpectralNorm.__module__ = "snconvert.constraints"  # which saved files name

@@ -1,7 +1,4 @@
-"""The spectrally normalised convolutions.
-
-The spectrally normalised transposed convolutions.
-"""
+"""The spectrally normalised convolutions, plain and transposed."""
 
 from __future__ import annotations
 
@@ -11,18 +8,19 @@ import keras
 from keras import ops
 
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import Spectral, register
+from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
-from snconvert.layers.swapped_kernel import Holding
+from snconvert.layers.register import register
+from snconvert.layers.swapped_kernel import SwappedKernels
 
 
 class SpectralConv(Spectral):
-    """What the convolutions of all ranks share; listed before the Keras class.
+    """The base of the convolutions of all ranks; listed before the Keras class.
 
-    Computes `activation(conv(x, s(sigma) * W) + b)`. The kernel is read as the matrices `(groups,
-    k * in / groups, out / groups)`, `k` being the product of the kernel sizes; `sigma` is the
-    largest singular value over the groups, and `u` has shape `(groups, out / groups)`. The norm of
-    the convolution as a map lies between `sigma` and `sqrt(k) * sigma`.
+    Computes `activation(conv(x, s(sigma) * W) + b)`. The kernel `(*k, in / groups, out)` is read as
+    the matrices `(groups, k * in / groups, out / groups)`, `k` being the product of the kernel
+    sizes; `sigma` is the largest singular value over the groups, and `u` has shape `(groups, out /
+    groups)`. The norm of the convolution as a map lies between `sigma` and `sqrt(k) * sigma`.
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -54,28 +52,11 @@ class SpectralConv(Spectral):
 class SpectralConv1D(SpectralConv, keras.layers.Conv1D):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv1D` whose kernel is spectrally normalised.
 
-    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. The kernel `(k, in / groups, out)` is read as the matrices `(groups, k * in /
-    groups, out / groups)`, and `u` has shape `(groups, out / groups)`. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv1D`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv1D`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv1D(4, 3, padding="causal")
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 9, 4)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv1D"]
@@ -85,28 +66,11 @@ class SpectralConv1D(SpectralConv, keras.layers.Conv1D):  # type: ignore[misc] #
 class SpectralConv2D(SpectralConv, keras.layers.Conv2D):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv2D` whose kernel is spectrally normalised.
 
-    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. The kernel `(height, width, in / groups, out)` is read as the matrices
-    `(groups, height * width * in / groups, out / groups)`, and `u` has shape `(groups, out /
-    groups)`. See `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv2D`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv2D`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv2D(6, 3, groups=3, mode="cap", bound=2.0)
         >>> tuple(layer(np.ones((1, 8, 8, 9), "float32")).shape), tuple(layer.u.shape)
         ((1, 6, 6, 6), (3, 2))
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv2D"]
@@ -116,45 +80,28 @@ class SpectralConv2D(SpectralConv, keras.layers.Conv2D):  # type: ignore[misc] #
 class SpectralConv3D(SpectralConv, keras.layers.Conv3D):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv3D` whose kernel is spectrally normalised.
 
-    Computes `activation(conv(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. The kernel `(*k, in / groups, out)` is read as the matrices `(groups, k * in /
-    groups, out / groups)`, `k` being the product of the kernel sizes, and `u` has shape `(groups,
-    out / groups)`. See `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv3D`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv3D`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv3D(2, 2, mode="gain")
         >>> tuple(layer(np.ones((1, 4, 4, 4, 3), "float32")).shape)
         (1, 3, 3, 3, 2)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv3D"]
 
 
-class SpectralConvTranspose(Holding):
-    """What the transposed convolutions of all ranks share; listed before the Keras class.
+class SpectralConvTranspose(SwappedKernels):
+    """The base of the transposed convolutions of all ranks; listed before the Keras class.
 
     Computes `activation(conv_transpose(x, s(sigma) * W) + b)`. The kernel `(*k, out, in)` is read
-    as the matrix `(k * out, in)` of the convolution whose adjoint the layer is, and `u`, on the
-    side of the last axis, has shape `(1, in)`. The norm of the layer as a map lies between `sigma`
-    and `sqrt(k) * sigma`.
+    as the matrix `(k * out, in)` of the convolution whose adjoint the layer is, `k` being the
+    product of the kernel sizes; `u`, on the side of the last axis, has shape `(1, in)`. The norm of
+    the layer as a map lies between `sigma` and `sqrt(k) * sigma`.
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
-        with self.holding(training):
+        with self.swapped(training):
             return super().call(inputs)
 
 
@@ -162,27 +109,11 @@ class SpectralConvTranspose(Holding):
 class SpectralConv1DTranspose(SpectralConvTranspose, keras.layers.Conv1DTranspose):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv1DTranspose` whose kernel is spectrally normalised.
 
-    Computes `activation(conv_transpose(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound
-    / sigma`, `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar
-    `gamma` that starts at sigma. The kernel `(k, out, in)` is read as the matrix `(k * out, in)`,
-    and `u` has shape `(1, in)`. See `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv1DTranspose`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv1DTranspose`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv1DTranspose(4, 3, strides=2)
         >>> tuple(layer(np.ones((2, 5, 6), "float32")).shape), tuple(layer.u.shape)
         ((2, 11, 4), (1, 6))
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv1DTranspose"]
@@ -192,28 +123,11 @@ class SpectralConv1DTranspose(SpectralConvTranspose, keras.layers.Conv1DTranspos
 class SpectralConv2DTranspose(SpectralConvTranspose, keras.layers.Conv2DTranspose):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv2DTranspose` whose kernel is spectrally normalised.
 
-    Computes `activation(conv_transpose(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound
-    / sigma`, `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar
-    `gamma` that starts at sigma. The kernel `(height, width, out, in)` is read as the matrix
-    `(height * width * out, in)`, and `u` has shape `(1, in)`. See `snconvert.layers.Spectral` for
-    what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv2DTranspose`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv2DTranspose`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv2DTranspose(4, 3, padding="same", mode="cap")
         >>> tuple(layer(np.ones((1, 5, 5, 2), "float32")).shape)
         (1, 5, 5, 4)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv2DTranspose"]
@@ -223,28 +137,11 @@ class SpectralConv2DTranspose(SpectralConvTranspose, keras.layers.Conv2DTranspos
 class SpectralConv3DTranspose(SpectralConvTranspose, keras.layers.Conv3DTranspose):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Conv3DTranspose` whose kernel is spectrally normalised.
 
-    Computes `activation(conv_transpose(x, s(sigma) * W) + b)` with `s` by `mode`: `hard` is `bound
-    / sigma`, `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar
-    `gamma` that starts at sigma. The kernel `(*k, out, in)` is read as the matrix `(k * out, in)`,
-    `k` being the product of the kernel sizes, and `u` has shape `(1, in)`. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Conv3DTranspose`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix`, or `operator` for the norm of the convolution as a map.
-        **kwargs: Those of `keras.layers.Conv3DTranspose`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralConv3DTranspose(2, 2, mode="gain")
         >>> tuple(layer(np.ones((1, 3, 3, 3, 4), "float32")).shape)
         (1, 4, 4, 4, 2)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Conv3DTranspose"]

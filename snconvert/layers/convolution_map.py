@@ -42,7 +42,7 @@ class ConvolutionMap:
         )
 
     def onto_columns(self, v: Any) -> Any:
-        """Returns what the convolution makes of rows `(b, inputs)`: `(b, outputs)`."""
+        """Returns the outputs `(b, outputs)` of the convolution for rows `(b, inputs)`."""
         conv, count = self._conv, self.shape[0]
         room = self._placed(ops.reshape(v, (count, *conv.inputs, self._rows)))
         total = None
@@ -56,7 +56,7 @@ class ConvolutionMap:
         return ops.reshape(total, (count, -1))
 
     def onto_rows(self, u: Any) -> Any:
-        """Returns what the adjoint makes of rows `(b, outputs)`: `(b, inputs)`.
+        """Returns the outputs `(b, inputs)` of the adjoint for rows `(b, outputs)`.
 
         Inputs whose places leave the same rest by the stride are read by the same taps: each rest
         is a convolution without stride, and the results are interleaved.
@@ -86,7 +86,7 @@ class ConvolutionMap:
         return ops.reshape(self._taken(whole), (count, -1))
 
     def _placed(self, inputs: Any) -> Any:
-        """Returns the inputs with what is around them, as far as the outputs read."""
+        """Returns the inputs with their padding, as far as the outputs read it."""
         conv = self._conv
         ends = [(0, 0)]
         for axis, (before, size, reach) in enumerate(
@@ -104,7 +104,7 @@ class ConvolutionMap:
         return ops.pad(inputs, [*ends, (0, 0)]) if any(map(any, ends)) else inputs
 
     def _taken(self, whole: Any) -> Any:
-        """The adjoint of `_placed`; behind what the outputs read, `whole` is zero."""
+        """Returns the adjoint of `_placed`; behind what the outputs read, `whole` is zero."""
         conv = self._conv
         ends = [(0, 0)]
         for axis, (before, size) in enumerate(zip(conv.before, conv.inputs, strict=True), start=1):
@@ -123,7 +123,7 @@ class ConvolutionMap:
 
 
 def _product(part: Any, tap: Any) -> Any:
-    """`(b, *s, m)` times `(m, n)` or `(b, m, n)`, as `(b, s, n)`."""
+    """Returns `(b, *s, m)` times `(m, n)` or `(b, m, n)`, as `(b, s, n)`."""
     count, rows = part.shape[0], part.shape[-1]
     if rows == 1:  # of a channel by itself
         return ops.multiply(ops.reshape(part, (count, -1, 1)), tap)

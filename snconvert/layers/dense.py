@@ -1,7 +1,4 @@
-"""The spectrally normalised `Dense`.
-
-The spectrally normalised `EinsumDense`.
-"""
+"""The spectrally normalised `Dense` and `EinsumDense`."""
 
 from __future__ import annotations
 
@@ -11,8 +8,9 @@ import keras
 from keras import ops
 
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import Spectral, register
+from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import SPACE, input_direction, output_direction, times
+from snconvert.layers.register import register
 
 _FEW = 128
 """Rows up to which one product more for `v` costs less than a pass over the kernel for it alone."""
@@ -23,18 +21,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
     """A `keras.layers.Dense` whose kernel is spectrally normalised.
 
     Computes `activation(s(sigma) * (x W) + b)`, with `sigma` the largest singular value of the
-    kernel `W` of shape `(in, out)`, and `s` by `mode`: `hard` is `bound / sigma`, `cap` is `min(1,
-    bound / sigma)`, and `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at
-    sigma. `u` has shape `(1, out)`. See `snconvert.layers.Spectral` for what training and inference
-    do.
-
-    Args:
-        *args: Those of `keras.layers.Dense`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.Dense`, without LoRA and quantisation.
+    kernel `W` of shape `(in, out)`; `u` has shape `(1, out)`.
 
     Example:
         >>> import numpy as np
@@ -44,9 +31,6 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
         >>> layer.converge()
         >>> np.asarray(layer.effective_kernel()).tolist()
         [[0.75, 0.0], [0.0, 1.0]]
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Dense"]
@@ -95,27 +79,14 @@ class SpectralEinsumDense(Spectral, keras.layers.EinsumDense):  # type: ignore[m
 
     Computes `activation(s(sigma) * einsum(equation, x, W) + b)`. The kernel is read as a stack of
     matrices `(b, m, n)`: axes that input and output share are blocks, contracted axes the rows,
-    axes of the kernel alone the columns; `sigma` is the largest singular value over the blocks, and
-    `u` has shape `(b, n)`. `s` by `mode`: `hard` is `bound / sigma`, `cap` is `min(1, bound /
-    sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at sigma. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.EinsumDense`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.EinsumDense`, without LoRA and quantisation.
+    axes of the kernel alone the columns. `sigma` is the largest singular value over the blocks, and
+    `u` has shape `(b, n)`.
 
     Example:
         >>> layer = SpectralEinsumDense("abc,bcd->abd", output_shape=(7, 3))
         >>> layer.build((None, 7, 2))
         >>> tuple(layer.u.shape)
         (7, 3)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["EinsumDense"]

@@ -6,15 +6,19 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.src.backend import set_keras_mask
 
+from snconvert.compat.calls import set_mask
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import Spectral, register
+from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
+from snconvert.layers.register import register
 
 
 class SpectralTable(Spectral):
-    """What the embeddings share; listed before the Keras class."""
+    """The base of the embeddings; listed before the Keras class.
+
+    `sigma` is the largest singular value of the table `W` of shape `(vocabulary, dim)`.
+    """
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the table, then `gamma` and `u`; the shape of the ids does not matter."""
@@ -34,28 +38,14 @@ class SpectralTable(Spectral):
 class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[misc] # keras has no types
     """A `keras.layers.Embedding` whose table is spectrally normalised.
 
-    Looks up rows of `s(sigma) * W`, with `sigma` the largest singular value of the table `W` of
-    shape `(vocabulary, dim)`, and `s` by `mode`: `hard` is `bound / sigma`, `cap` is `min(1, bound
-    / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at sigma. `u`
-    has shape `(1, dim)`. Ids stay integers, and masks are those of the Keras layer. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.Embedding`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.Embedding`, without LoRA and quantisation.
+    Looks up rows of `s(sigma) * W`. `u` has shape `(1, dim)`. Ids stay integers, and masks are
+    those of the Keras layer.
 
     Example:
         >>> import numpy as np
         >>> layer = SpectralEmbedding(100, 8, mask_zero=True)
         >>> tuple(layer(np.array([[3, 7, 0]])).shape), tuple(layer.u.shape)
         ((1, 3, 8), (1, 8))
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["Embedding"]
@@ -65,7 +55,7 @@ class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[
         return self._rows(inputs, training)
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:  # noqa: ARG002
-        """Returns what Keras' layer does, which takes no `training`."""
+        """Returns the output of the Keras layer, whose method takes no `training`."""
         return super().compute_output_spec(inputs)
 
 
@@ -74,20 +64,9 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
     """A `keras.layers.ReversibleEmbedding` whose table is spectrally normalised.
 
     Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies by
-    its transpose. `sigma` is the largest singular value of the table `W` of shape `(vocabulary,
-    dim)`, and `s` goes by `mode`: `hard` is `bound / sigma`, `cap` is `min(1, bound / sigma)`,
-    `gain` is `gamma / sigma` with a trainable scalar `gamma` that starts at sigma. `embeddings_u`
-    has shape `(1, dim)`. With `tie_weights=False` the table of the reverse direction has its own
-    sigma and `reverse_embeddings_u`. See `snconvert.layers.Spectral` for what training and
-    inference do; a step that uses both directions moves `u` twice.
-
-    Args:
-        *args: Those of `keras.layers.ReversibleEmbedding`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.ReversibleEmbedding`, without LoRA and quantisation.
+    its transpose; a step that uses both moves `u` twice. `embeddings_u` has shape `(1, dim)`. With
+    `tie_weights=False` the table of the reverse direction has its own sigma and
+    `reverse_embeddings_u`.
 
     Example:
         >>> import numpy as np
@@ -95,9 +74,6 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
         >>> hidden = layer(np.array([[3, 7]]))
         >>> tuple(hidden.shape), tuple(layer(hidden, reverse=True).shape)
         ((1, 2, 8), (1, 2, 100))
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["ReversibleEmbedding"]
@@ -108,7 +84,7 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
             outputs = self._rows(inputs, training)
             mask = keras.layers.Embedding.compute_mask(self, inputs)
             if mask is not None:
-                set_keras_mask(outputs, mask)
+                set_mask(outputs, mask)
             return outputs
         name = "embeddings" if self.tie_weights else "reverse_embeddings"
         kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings
@@ -126,5 +102,5 @@ class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbeddin
         reverse: bool = False,
         training: bool | None = None,  # noqa: ARG002
     ) -> Any:
-        """Returns what Keras' layer does, which takes no `training`."""
+        """Returns the output of the Keras layer, whose method takes no `training`."""
         return super().compute_output_spec(inputs, reverse=reverse)

@@ -1,4 +1,4 @@
-"""What a spectral layer refuses, with errors that Keras' callers catch as their own."""
+"""The checks of spectral layers, and their errors, which Keras' callers catch as Python's own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.layers import own_variables
 from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, UnsupportedError, WeightsError
 
 _BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
 
-
 EXACT_TRACED = (
     "the exact u cannot be found while a function is traced, as kernels have no numbers there",
     "Call converge outside of it, or give rounds",
 )
-"""What is wrong, and how to fix it."""
+"""The error of an exact `converge` in a traced function: what is wrong, and how to fix it."""
 
 
 class LayerOptionError(OptionError, ValueError):
@@ -25,25 +25,26 @@ class LayerOptionError(OptionError, ValueError):
 
 
 class LayerUnsupportedError(UnsupportedError, NotImplementedError):
-    """A spectral layer cannot do it.
+    """A spectral layer cannot do what was asked of it.
 
-    Being a `NotImplementedError`, it lets `keras.Model.quantize` pass over the layer with a warning
-    instead of stopping half-way.
+    Being a `NotImplementedError`, the error lets `keras.Model.quantize` pass over the layer with a
+    warning instead of stopping half-way.
     """
 
 
 class LayerWeightsError(WeightsError, ValueError):
-    """The weights to load are not those of a spectral layer; Keras users catch `ValueError`."""
+    """The weights to load belong to another layer; Keras users catch `ValueError`."""
 
 
 def check_stored(layer: keras.layers.Layer, count: int) -> None:
-    """Raises unless a layer that is to be loaded has as many variables as are stored for it.
+    """Makes sure that a layer has as many variables as a file stores for it.
 
     Raises:
-        LayerWeightsError: It has not; most likely they were saved before the conversion.
+        LayerWeightsError: The layer has another number; most likely the weights were saved before
+            the conversion.
     """
     # Its own ones, as Keras' loading counts: those of its parts are theirs.
-    own = (*layer._trainable_variables, *layer._non_trainable_variables)  # noqa: SLF001
+    own = own_variables(layer)
     if layer.built and count != len(own):
         raise LayerWeightsError(
             f"{count} variables are stored for it, but with gamma and u it has {len(own)}",
@@ -58,12 +59,12 @@ def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Setting
     """Returns the validated options of a layer.
 
     Args:
-        layer: Its class.
-        name: Its name, if it was given one.
+        layer: The class of the layer.
+        name: The name of the layer, or `None`.
         options: `mode`, `bound`, `power_iterations` and `norm`.
 
     Raises:
-        LayerOptionError: One of them has a value that cannot work.
+        LayerOptionError: An option has a value that cannot work.
     """
     try:
         return Settings(**options)
@@ -75,10 +76,10 @@ def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Setting
 
 
 def check_rounds(rounds: Any) -> None:
-    """Sees to it that `rounds` of `converge` is `None` or a whole number from 1 on.
+    """Makes sure that the argument `rounds` of `converge` is `None` or a whole number from 1 on.
 
     Raises:
-        LayerOptionError: It is something else.
+        LayerOptionError: `rounds` is something else.
     """
     if rounds is not None and (type(rounds) is not int or rounds < 1):
         raise LayerOptionError(
@@ -87,10 +88,10 @@ def check_rounds(rounds: Any) -> None:
 
 
 def refuse_adapters(layer: keras.layers.Layer) -> None:
-    """Raises if the layer was given LoRA or a quantised dtype.
+    """Makes sure that a layer has neither LoRA nor a quantised dtype.
 
     Raises:
-        LayerUnsupportedError: It was.
+        LayerUnsupportedError: The layer has.
     """
     if getattr(layer, "lora_rank", None):
         raise unsupported(layer, "`lora_rank` needs a plain kernel, but this one is normalised")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from keras.src.backend.common import global_state
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
@@ -27,16 +26,8 @@ _ROUNDS = 30  # of power iteration for a larger kernel: sigma is 0.3 to 1.5 % lo
 Array = np.ndarray[Any, Any]
 
 
-def is_loading() -> bool:
-    """Whether Keras is building the model of a file, and loads all weights of its layers next.
-
-    Keras notes so only in the scope in which it looks for shared objects of a file.
-    """
-    return global_state.get_global_attribute("shared_objects/id_to_obj_map") is not None
-
-
 def random_u(view: MatrixView, conv: Convolution | None = None) -> Array:
-    """Returns float32 `(b, n)` or `(b, *conv.outputs, n)`, blocks of length 1, always the same."""
+    """Returns a random `u` as `warm_u` does, always the same."""
     count, _, n = view.shape
     outputs = conv.outputs if conv else ()
     u = np.random.default_rng(0).normal(size=(count, math.prod(outputs) * n))

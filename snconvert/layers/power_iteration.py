@@ -63,9 +63,9 @@ def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
     """Returns `v` of the last round, float32 `(b, m)`, a constant.
 
     Args:
-        matrix: As for `power_iteration`.
-        u: As for `power_iteration`.
-        rounds: As for `power_iteration`.
+        matrix: float32 `(b, m, n)` or `(m, n)`; or a convolution as a map.
+        u: float32 `(b, n)`, directions.
+        rounds: Rounds of power iteration, at least 1.
     """
     v = u = ops.convert_to_tensor(u, "float32")
     for done in range(rounds):
@@ -82,8 +82,7 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         image: `v W`, float32 `(b, n)`.
         u: The `u` of before, which the row of a block of zeros keeps.
     """
-    given = ops.convert_to_tensor(u, "float32")
-    return norm_and_directions(SPACE, image, given, TINY)
+    return norm_and_directions(SPACE, image, ops.convert_to_tensor(u, "float32"), TINY)
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
@@ -129,14 +128,14 @@ def times(tensor: Any, factor: Any) -> Any:
 
 
 def _onto_rows(matrix: Any, u: Any) -> Any:
-    """`W u` of shape `(b, m)`."""
+    """Returns `W u`, of shape `(b, m)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_rows(u)
     return onto_rows(SPACE, matrix, u)
 
 
 def _onto_columns(matrix: Any, v: Any) -> Any:
-    """`v W` of shape `(b, n)`."""
+    """Returns `v W`, of shape `(b, n)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_columns(v)
     return onto_columns(SPACE, matrix, v)

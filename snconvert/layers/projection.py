@@ -1,9 +1,8 @@
-"""What a projection remembers of a kernel between two steps, on every backend.
+"""Projecting a kernel to its bound after each optimizer step, on every backend.
 
-A projection replaces the kernel after a step of the optimizer by the kernel times `bound / sigma`
-(`hard`) or `min(1, bound / sigma)` (`cap`); see `snconvert.layers.projection` for sigma.
-
-Following the leading singular vector of a kernel that each training step changes.
+A projection replaces the kernel by the kernel times `bound / sigma` (`hard`) or `min(1, bound /
+sigma)` (`cap`). Sigma comes from following the leading singular vector `u` of a kernel that each
+training step changes, so that vectors are remembered from one step to the next.
 
 A round of power iteration reads the kernel twice, `t = W u` and `z = t W`. Where another singular
 value overtakes the largest one, it needs many rounds to leave the vector of the old one. The same
@@ -28,6 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from snconvert.compat.layers import value_of
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.layers.errors import EXACT_TRACED, LayerOptionError
@@ -35,15 +35,23 @@ from snconvert.layers.initial_u import random_u, warm_u
 from snconvert.layers.power_iteration import TINY, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
+JAX = keras.backend.backend() == "jax"
+"""Whether steps are stateless, and remember nothing between two calls."""
+
+_STATELESS_ROUNDS = 20
+
+Array = np.ndarray[Any, Any]
+Function = TypeVar("Function", bound=Callable[..., None])
+
 
 def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
-    """Does rounds from `u` and `p`; there is no gradient.
+    """Follows the leading singular vector for some rounds; there is no gradient.
 
     Args:
         matrix: float32 `(b, m, n)` or `(m, n)`.
         u: float32 `(b, n)`, unit rows.
         p: float32 `(b, n)`, rows of length 1 or 0.
-        rounds: How many, at least 1.
+        rounds: Rounds from `u` and `p`, at least 1.
 
     Returns:
         The largest norm of the stack, the next `u` and the next `p`. The row of a block of zeros
@@ -68,14 +76,17 @@ def follow(matrix: Any, u: Any, p: Any, rounds: int) -> tuple[Norm, Any, Any]:
         angle = 0.5 * ops.arctan2(2.0 * _dot(one, two), _dot(one, one) - _dot(two, two))
         best = ops.cos(angle) * one + ops.sin(angle) * two
         length = ops.sqrt(_dot(best, best))
-        found = ops.where(ops.greater(length, 0.0), ops.divide_no_nan(best, length), u)
+        new = ops.where(ops.greater(length, 0.0), ops.divide_no_nan(best, length), u)
         norm = Norm(ops.max(length), unit, unit > TINY)
-        u, p = found, _unit(_across(found, u))
+        u, p = new, _unit(_across(new, u))
     return norm, u, p
 
 
 def _scaled(rows: Any) -> tuple[Any, Any]:
-    """The rows by their largest entry, and it: the square of 1e-30 is no float32 number."""
+    """Returns rows divided by their largest entry, and that entry.
+
+    The square of 1e-30 is no float32 number.
+    """
     unit = ops.maximum(ops.max(ops.abs(rows)), TINY)
     return ops.divide(rows, unit), unit
 
@@ -85,30 +96,21 @@ def _dot(one: Any, two: Any) -> Any:
 
 
 def _unit(rows: Any) -> Any:
-    """Rows of length 1; those of zeros stay."""
+    """Returns rows as rows of length 1; rows of zeros stay."""
     return ops.divide_no_nan(rows, ops.sqrt(_dot(rows, rows)))
 
 
 def _across(rows: Any, unit: Any) -> Any:
-    """What of the rows is orthogonal to unit rows."""
+    """Returns the part of rows that is orthogonal to unit rows."""
     return rows - _dot(rows, unit) * unit
 
 
-JAX = keras.backend.backend() == "jax"
-_STATELESS_ROUNDS = 20
-
-Array = np.ndarray[Any, Any]
-Function = TypeVar("Function", bound=Callable[..., None])
-
-
 class Memory:
-    """The vectors of one kernel: on JAX arrays, elsewhere variables, which graphs can write.
-
-    Beside `u` it is the direction in which `u` moved last.
+    """The vectors `u` and `p` of one kernel: arrays on JAX, else variables, which graphs can write.
 
     Args:
         u: float32 `(b, n)`.
-        variable: Whose they are; `None` for a kernel that is a bare tensor.
+        variable: The kernel's variable; `None` for a kernel that is a bare tensor.
         view: How the kernel is read as a stack of matrices.
     """
 
@@ -118,7 +120,7 @@ class Memory:
         self._variable = variable
         self._stale = False
         with outside_graph():
-            self.vectors = [_kept("u", u), _kept("p", np.zeros_like(u))]
+            self.vectors = [_stored("u", u), _stored("p", np.zeros_like(u))]
 
     def project(self, kernel: Any, settings: Settings) -> Any:
         """Returns a kernel scaled to the bound, and remembers its vectors."""
@@ -128,7 +130,7 @@ class Memory:
         return kernel
 
     def store(self, vectors: Sequence[Any]) -> None:
-        """Keeps the next vectors, or notes that it could not."""
+        """Stores the next vectors, or notes that a traced step could not."""
         if any(map(_is_traced, vectors)):
             self._stale = True
         elif JAX:
@@ -138,11 +140,11 @@ class Memory:
                 variable.assign(vector)
 
     def converge(self, rounds: int | None) -> None:
-        """Brings `u` to the kernel as it is: by so many rounds, or exactly for `None`."""
+        """Brings `u` to the kernel as it is, by some rounds, or exactly for `None`."""
         if self._variable is None:
             return
         if rounds is None:
-            u = start(self._variable, self.view, exact=True)
+            u = kernel_u(self._variable, self.view, exact=True)
             vectors = [ops.convert_to_tensor(each) for each in (u, np.zeros_like(u))]
         else:
             kernel = ops.cast(ops.stop_gradient(self._variable.value), "float32")
@@ -151,9 +153,9 @@ class Memory:
         self.store(vectors)
 
     def u(self) -> Array:
-        """Returns `u` as numbers, found from the kernel if it could not be kept."""
+        """Returns `u` as numbers; computes it from the kernel if it could not be stored."""
         if self._stale and self._variable is not None:
-            return start(self._variable, self.view)
+            return kernel_u(self._variable, self.view)
         return np.asarray(ops.convert_to_numpy(self.vectors[0]), "float32")
 
 
@@ -162,7 +164,7 @@ def projected(
 ) -> tuple[Any, list[Any]]:
     """Returns a kernel tensor scaled to the bound, and its next vectors `u` and `p`.
 
-    What a stateless JAX computation would remember is lost, so that there it does more rounds.
+    A stateless JAX computation loses its next vectors, so that it does more rounds.
     """
     u, p = vectors
     rounds = settings.power_iterations
@@ -172,19 +174,19 @@ def projected(
     return times(kernel, scale(norm, settings.mode, settings.bound)), [u, p]
 
 
-def start(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
+def kernel_u(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
     """Returns the `u` of a kernel, or a random one where its numbers are not at hand.
 
     Args:
         kernel: A variable or a tensor.
-        view: How it is read as a stack of matrices.
+        view: How the kernel is read as a stack of matrices.
         exact: Whether the leading singular vector itself is wanted, however large the kernel is.
 
     Raises:
-        LayerOptionError: An exact `u` is wanted, and the numbers are not at hand.
+        LayerOptionError: `exact` is given while a function is traced.
     """
     # Of a variable its own value: within a stateless scope there is only a tracer for it.
-    value = kernel._value if isinstance(kernel, keras.Variable) else kernel  # noqa: SLF001
+    value = value_of(kernel) if isinstance(kernel, keras.Variable) else kernel
     with outside_graph():
         try:
             numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")
@@ -197,7 +199,7 @@ def start(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
 
 
 def outside_graph() -> AbstractContextManager[Any]:
-    """Lifts what is done out of the TensorFlow graph that is being traced, if there is one."""
+    """Returns a scope outside of the TensorFlow graph that is being traced, if there is one."""
     if keras.backend.backend() != "tensorflow":
         return nullcontext()
     scope: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
@@ -212,7 +214,7 @@ def without_autograph(function: Function) -> Function:
     return autograph.do_not_convert(function)  # type: ignore[no-any-return]
 
 
-def _kept(name: str, value: Array) -> Any:
+def _stored(name: str, value: Array) -> Any:
     if JAX:
         return value
     return keras.Variable(value, trainable=False, autocast=False, name=name)

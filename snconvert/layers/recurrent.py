@@ -1,82 +1,65 @@
-"""The spectrally normalised cells of recurrent layers.
-
-The spectrally normalised recurrent layers.
-"""
+"""The spectrally normalised recurrent layers and their cells, dense and convolutional."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 
+from snconvert.compat.layers import ConvLSTMCell
 from snconvert.kinds.recurrent import CONV_CELL
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import register
 from snconvert.layers.composite import Composite
-from snconvert.layers.swapped_kernel import Holding, call_training
+from snconvert.layers.register import register
+from snconvert.layers.swapped_kernel import SwappedKernels, call_training
 
 
-class SpectralCell(Holding):
-    """What the cells share; listed before the Keras class.
+class SpectralCell(SwappedKernels):
+    """The base of the cells; listed before the Keras class.
 
-    `kernel` and `recurrent_kernel` are normalised each by its own sigma, `kernel_u` and
-    `recurrent_kernel_u`. In a recurrent layer that is once per call of that layer, whatever the
-    number of time steps: before the first step, `keras.layers.RNN` asks every cell for its dropout
-    masks, and after the last one it has them dropped. A cell that is called by itself is normalised
-    in that call.
+    `kernel` and `recurrent_kernel` are normalised each by its own sigma and `s`, by `kernel_u` and
+    `recurrent_kernel_u`: in a recurrent layer once per call of that layer, whatever the number of
+    time steps; in a cell that is called by itself once per call of the cell.
     """
 
+    # Before the first step, `keras.layers.RNN` asks every cell for its dropout masks, and after the
+    # last one it has them dropped: that is where a call of it begins and ends for the cell.
+
     def get_recurrent_dropout_mask(self, step_input: Any) -> Any:
-        """Returns Keras' mask; where an RNN asks, before its first step, normalises the kernels."""
-        if self.held is None or not self.held.stepping:
-            self.begin_holding(call_training())
+        """Returns Keras' mask; before an RNN's first step, normalises the kernels."""
+        if self.swap is None or not self.swap.stepping:
+            self.begin_swap(call_training())
         return super().get_recurrent_dropout_mask(step_input)
 
     def reset_recurrent_dropout_mask(self) -> None:
         """Drops the mask, as an RNN asks after its last step, and the normalised kernels."""
-        self.end_holding()
+        self.end_swap()
         super().reset_recurrent_dropout_mask()
 
     def step(self, inputs: Any, states: Any, training: bool | None) -> Any:
-        """Does one time step, with the kernels that are held, or else with its own."""
-        held = self.held
-        if held is None:
-            with self.holding(training):
+        """Does one time step, with the kernels of the RNN's call or of one of its own."""
+        swap = self.swap
+        if swap is None:
+            with self.swapped(training):
                 return self.step(inputs, states, training)
-        held.stepping = True
+        swap.stepping = True
         try:
             return super().call(inputs, states, training=training)
         finally:
-            held.stepping = False
+            swap.stepping = False
 
 
 @register
 class SpectralSimpleRNNCell(SpectralCell, keras.layers.SimpleRNNCell):  # type: ignore[misc] # keras has no types
     """A `keras.layers.SimpleRNNCell` whose two kernels are spectrally normalised.
 
-    `kernel`, the matrix `(in, units)`, and `recurrent_kernel`, `(units, units)`, each by its own
-    sigma, `u` (`kernel_u`, `recurrent_kernel_u`) and `s`, by `mode`: `hard` is `bound / sigma`,
-    `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a trainable scalar `gamma` that
-    starts at sigma. In a recurrent layer the power iteration runs once per call of that layer. See
-    `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.SimpleRNNCell`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.SimpleRNNCell`.
+    The kernels are the matrices `(in, units)` and `(units, units)`.
 
     Example:
         >>> import keras, numpy as np
         >>> layer = keras.layers.RNN(SpectralSimpleRNNCell(4))
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 4)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["SimpleRNNCell"]
@@ -90,28 +73,13 @@ class SpectralSimpleRNNCell(SpectralCell, keras.layers.SimpleRNNCell):  # type: 
 class SpectralLSTMCell(SpectralCell, keras.layers.LSTMCell):  # type: ignore[misc] # keras has no types
     """A `keras.layers.LSTMCell` whose two kernels are spectrally normalised.
 
-    `kernel`, the matrix `(in, 4 * units)` of all gates, and `recurrent_kernel`, `(units, 4 *
-    units)`, each by its own sigma, `u` (`kernel_u`, `recurrent_kernel_u`) and `s`, by `mode`:
-    `hard` is `bound / sigma`, `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a
-    trainable scalar `gamma` that starts at sigma. In a recurrent layer the power iteration runs
-    once per call of that layer. See `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.LSTMCell`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.LSTMCell`.
+    The kernels of all gates are the matrices `(in, 4 * units)` and `(units, 4 * units)`.
 
     Example:
         >>> import keras, numpy as np
         >>> layer = keras.layers.RNN([SpectralLSTMCell(4), SpectralLSTMCell(3)])
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 3)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["LSTMCell"]
@@ -125,28 +93,13 @@ class SpectralLSTMCell(SpectralCell, keras.layers.LSTMCell):  # type: ignore[mis
 class SpectralGRUCell(SpectralCell, keras.layers.GRUCell):  # type: ignore[misc] # keras has no types
     """A `keras.layers.GRUCell` whose two kernels are spectrally normalised.
 
-    `kernel`, the matrix `(in, 3 * units)` of all gates, and `recurrent_kernel`, `(units, 3 *
-    units)`, each by its own sigma, `u` (`kernel_u`, `recurrent_kernel_u`) and `s`, by `mode`:
-    `hard` is `bound / sigma`, `cap` is `min(1, bound / sigma)`, `gain` is `gamma / sigma` with a
-    trainable scalar `gamma` that starts at sigma. In a recurrent layer the power iteration runs
-    once per call of that layer. See `snconvert.layers.Spectral` for what training and inference do.
-
-    Args:
-        *args: Those of `keras.layers.GRUCell`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.GRUCell`.
+    The kernels of all gates are the matrices `(in, 3 * units)` and `(units, 3 * units)`.
 
     Example:
         >>> import keras, numpy as np
         >>> layer = keras.layers.RNN(SpectralGRUCell(4, mode="gain"))
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 4)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["GRUCell"]
@@ -176,7 +129,14 @@ class SpectralConvLSTMCell(SpectralCell, ConvLSTMCell):  # type: ignore[misc] # 
 
 
 class SpectralRecurrent(Composite):
-    """What the recurrent layers share: the cell is spectral, all else is Keras' own."""
+    """The base of the recurrent layers; listed before the Keras class.
+
+    The cell is the spectral one of the same name, as `snconvert.layers.SpectralLSTMCell`, which
+    says how its kernels are normalised: `cell/kernel`, the matrix `(in, gates * units)`, and
+    `cell/recurrent_kernel`, `(units, gates * units)`. All else is Keras' own, and cuDNN is used
+    where Keras uses it. A training call does the power iteration once, whatever the number of time
+    steps.
+    """
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds the cell, which creates its `gamma` and `u`."""
@@ -190,26 +150,11 @@ class SpectralRecurrent(Composite):
 class SpectralSimpleRNN(SpectralRecurrent, keras.layers.SimpleRNN):  # type: ignore[misc] # keras has no types
     """A `keras.layers.SimpleRNN` whose two kernels are spectrally normalised.
 
-    Its cell is a `snconvert.layers.SpectralSimpleRNNCell`, which says how; the kernels are
-    `cell/kernel` and `cell/recurrent_kernel`. A training call does the power iteration once,
-    whatever the number of time steps.
-
-    Args:
-        *args: Those of `keras.layers.SimpleRNN`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.SimpleRNN`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralSimpleRNN(4, return_sequences=True)
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 9, 4)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["SimpleRNN"]
@@ -220,18 +165,6 @@ class SpectralSimpleRNN(SpectralRecurrent, keras.layers.SimpleRNN):  # type: ign
 class SpectralLSTM(SpectralRecurrent, keras.layers.LSTM):  # type: ignore[misc] # keras has no types
     """A `keras.layers.LSTM` whose two kernels are spectrally normalised.
 
-    Its cell is a `snconvert.layers.SpectralLSTMCell`, which says how; the kernels are `cell/kernel`
-    and `cell/recurrent_kernel`. A training call does the power iteration once, whatever the number
-    of time steps, and cuDNN is used where Keras uses it.
-
-    Args:
-        *args: Those of `keras.layers.LSTM`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.LSTM`.
-
     Example:
         >>> import numpy as np
         >>> layer = SpectralLSTM(4, mode="cap", bound=2.0)
@@ -239,9 +172,6 @@ class SpectralLSTM(SpectralRecurrent, keras.layers.LSTM):  # type: ignore[misc] 
         (2, 4)
         >>> sorted(layer.spectral_norms())
         ['cell/kernel', 'cell/recurrent_kernel']
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["LSTM"]
@@ -252,27 +182,67 @@ class SpectralLSTM(SpectralRecurrent, keras.layers.LSTM):  # type: ignore[misc] 
 class SpectralGRU(SpectralRecurrent, keras.layers.GRU):  # type: ignore[misc] # keras has no types
     """A `keras.layers.GRU` whose two kernels are spectrally normalised.
 
-    Its cell is a `snconvert.layers.SpectralGRUCell`, which says how; the kernels are `cell/kernel`
-    and `cell/recurrent_kernel`. A training call does the power iteration once, whatever the number
-    of time steps, and cuDNN is used where Keras uses it.
-
-    Args:
-        *args: Those of `keras.layers.GRU`, in its order.
-        mode: `hard`, `cap` or `gain`.
-        bound: The bound of `hard` and `cap`, for each kernel.
-        power_iterations: Rounds of power iteration in each training call.
-        norm: `matrix` or `operator`, which is the same here.
-        **kwargs: Those of `keras.layers.GRU`.
-
     Example:
         >>> import keras, numpy as np
         >>> layer = keras.layers.Bidirectional(SpectralGRU(4))
         >>> tuple(layer(np.ones((2, 9, 5), "float32")).shape)
         (2, 8)
-
-    Reference:
-        Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12.
     """
 
     rule = RULES["GRU"]
     part_class = SpectralGRUCell
+
+
+class SpectralConvLSTM(SpectralRecurrent):
+    """The base of the ConvLSTM layers of all ranks; listed before the Keras class.
+
+    The kernels `cell/kernel`, `(*k, in, 4 * filters)` for all gates, and `cell/recurrent_kernel`,
+    `(*k, filters, 4 * filters)`, are read as the matrices `(k * in, 4 * filters)` and `(k *
+    filters, 4 * filters)`, `k` being the product of the kernel sizes, and normalised each by its
+    own sigma, `u` and `s`. A training call does the power iteration once, whatever the number of
+    time steps.
+    """
+
+    part_class = SpectralConvLSTMCell
+
+
+@register
+class SpectralConvLSTM1D(SpectralConvLSTM, keras.layers.ConvLSTM1D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.ConvLSTM1D` whose two kernels are spectrally normalised.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConvLSTM1D(4, 2)
+        >>> tuple(layer(np.ones((2, 3, 6, 3), "float32")).shape)
+        (2, 5, 4)
+    """
+
+    rule = RULES["ConvLSTM1D"]
+
+
+@register
+class SpectralConvLSTM2D(SpectralConvLSTM, keras.layers.ConvLSTM2D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.ConvLSTM2D` whose two kernels are spectrally normalised.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConvLSTM2D(4, 2)
+        >>> tuple(layer(np.ones((2, 3, 6, 6, 3), "float32")).shape)
+        (2, 5, 5, 4)
+    """
+
+    rule = RULES["ConvLSTM2D"]
+
+
+@register
+class SpectralConvLSTM3D(SpectralConvLSTM, keras.layers.ConvLSTM3D):  # type: ignore[misc] # keras has no types
+    """A `keras.layers.ConvLSTM3D` whose two kernels are spectrally normalised.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = SpectralConvLSTM3D(4, 2)
+        >>> tuple(layer(np.ones((2, 3, 6, 6, 6, 3), "float32")).shape)
+        (2, 5, 5, 5, 4)
+    """
+
+    rule = RULES["ConvLSTM3D"]

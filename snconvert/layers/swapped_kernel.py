@@ -5,8 +5,8 @@ otherwise they are the variables. So whatever Keras does with a kernel (split it
 to cuDNN, use it at every time step) it does with the normalised one, and the power iteration runs
 once per call.
 
-What is held belongs to the outermost call that is going on in this thread, not to the layer: it is
-gone with that call, whatever goes wrong in it, and no other thread sees it.
+The normalised kernels belong to the outermost call that is going on in this thread, not to the
+layer: they are gone with that call, whatever goes wrong in it, and no other thread sees them.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from keras import ops
-from keras.src.backend.common import global_state
 
+from snconvert.compat.calls import current_call, training_of
 from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
 
-_HELD = "_snconvert_held"
+_SWAPS = "_snconvert_swaps"
 _OUTSIDE = threading.local()  # for a `call` that no `__call__` is around
 
 
 @dataclass(slots=True)
-class Held:
-    """What a layer holds while it is called.
+class Swap:
+    """The kernels that a layer computes with while it is called.
 
     Attributes:
-        kernels: Its effective kernels, by name.
+        kernels: The effective kernels, by name.
         stepping: Whether one time step of several is going on.
-        taken: Whether another layer's call took a kernel, ahead of a call of the layer itself.
+        ahead: Whether another layer's call took a kernel, ahead of a call of the layer itself.
     """
 
     kernels: dict[str, Any]
     stepping: bool = False
-    taken: bool = False
+    ahead: bool = False
 
 
-class HeldKernel:
+class KernelAttribute:
     """A kernel attribute: the variable, and `s(sigma) * W` while the layer is called.
 
     Args:
@@ -58,31 +58,31 @@ class HeldKernel:
             return self
         if self._name not in vars(layer):
             raise AttributeError(f"{type(layer).__name__} has no {self._name} before it is built")
-        held = layer.held
-        if held is not None:
-            return held.kernels[self._name]
+        swap = layer.swap
+        if swap is not None:
+            return swap.kernels[self._name]
         if _context() is _OUTSIDE or f"_{self._name}_view" not in vars(layer):
             return vars(layer)[self._name]
         # Another layer's call takes the kernel, as a Bidirectional's does to run both directions
         # in one operation of cuDNN. Where there is none, it calls the layer after all.
-        layer.begin_holding(call_training())
-        layer.held.taken = True
-        return layer.held.kernels[self._name]
+        layer.begin_swap(call_training())
+        layer.swap.ahead = True
+        return layer.swap.kernels[self._name]
 
     def __set__(self, layer: Any, value: Any) -> None:
         vars(layer)[self._name] = value
 
 
-class Holding(Spectral):
-    """What layers share that hold their effective kernels while they are called.
+class SwappedKernels(Spectral):
+    """The base of the layers whose kernel attributes are the effective kernels during a call.
 
-    A class of one's own calls the Keras layer within `holding`:
+    A class of one's own calls the Keras layer within `swapped`:
 
-        class SpectralMine(Holding, Mine):
+        class SpectralMine(SwappedKernels, Mine):
             rule = KernelRule(...)
 
             def call(self, inputs, training=None):
-                with self.holding(training):
+                with self.swapped(training):
                     return super().call(inputs)
     """
 
@@ -90,35 +90,35 @@ class Holding(Spectral):
         super().__init_subclass__(**kwargs)
         if "rule" in vars(cls):
             for kernel in cls.rule.kernels:
-                setattr(cls, kernel.name, HeldKernel(kernel.name))
+                setattr(cls, kernel.name, KernelAttribute(kernel.name))
 
     @contextmanager
-    def holding(self, training: bool | None) -> Iterator[None]:
-        """Holds the effective kernels for the time of a call; a training call moves `u` once."""
-        self.begin_holding(training)
+    def swapped(self, training: bool | None) -> Iterator[None]:
+        """Swaps the kernels for the time of a call; a training call moves `u` once."""
+        self.begin_swap(training)
         try:
             yield
         finally:
-            self.end_holding()
+            self.end_swap()
 
-    def begin_holding(self, training: bool | None) -> None:
-        """Computes the effective kernels, and holds them until `end_holding`."""
-        if self.held is not None and self.held.taken:
-            self.held.taken = False
+    def begin_swap(self, training: bool | None) -> None:
+        """Computes the effective kernels, which the attributes give until `end_swap`."""
+        if self.swap is not None and self.swap.ahead:
+            self.swap.ahead = False
             return
-        kernels = {name: self.held_kernel(name, training) for name in self._own_kernels()}
-        _store()[self] = Held(kernels)
+        kernels = {name: self.computed_kernel(name, training) for name in self._own_kernels()}
+        _swaps()[self] = Swap(kernels)
 
-    def end_holding(self) -> None:
+    def end_swap(self) -> None:
         """Gives the kernel attributes back their variables."""
-        _store().pop(self, None)
+        _swaps().pop(self, None)
 
     @property
-    def held(self) -> Held | None:
-        """What is held at the moment."""
-        return _store().get(self)
+    def swap(self) -> Swap | None:
+        """The kernels in the place of the variables, while the layer is called."""
+        return _swaps().get(self)
 
-    def held_kernel(self, name: str, training: bool | None) -> Any:
+    def computed_kernel(self, name: str, training: bool | None) -> Any:
         """Returns `s(sigma) * W` in the dtype that the layer computes in."""
         kernel = times(self._raw(name), self.kernel_scale(name, training))
         return ops.cast(kernel, self.compute_dtype) if self.autocast else kernel
@@ -129,16 +129,15 @@ class Holding(Spectral):
 
 def call_training() -> bool | None:
     """Returns what `training` is in the innermost call of a layer that is going on."""
-    training: bool | None = getattr(_context(), "training", None)
-    return training
+    return training_of(_context())
 
 
 def _context() -> Any:
-    """Keras' record of the outermost call that is going on in this thread."""
-    return global_state.get_global_attribute("current_call_ctx") or _OUTSIDE
+    """Returns Keras' record of the outermost call that is going on in this thread, or our own."""
+    return current_call() or _OUTSIDE
 
 
-def _store() -> WeakKeyDictionary[Any, Held]:
-    store: WeakKeyDictionary[Any, Held]
-    store = vars(_context()).setdefault(_HELD, WeakKeyDictionary())
-    return store
+def _swaps() -> WeakKeyDictionary[Any, Swap]:
+    swaps: WeakKeyDictionary[Any, Swap]
+    swaps = vars(_context()).setdefault(_SWAPS, WeakKeyDictionary())
+    return swaps

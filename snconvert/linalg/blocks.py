@@ -213,6 +213,26 @@ class Block:
             out = read(piece, self.exponent, out, bfloat16=self.bfloat16)
             yield part, out.T if side else out
 
+    def images(self, rows: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Yields slices of the rows of `W`, what they hold, and `W u` there; `u` are rows."""
+        for part, piece in self.pieces(0, "f8"):
+            yield part, piece, rows @ piece.T
+
+    def image(self, rows: Array) -> Array:
+        """Returns `W u` of rows `u`, `(r, m)`, in float64."""
+        image = np.empty((len(rows), self.shape[0]))
+        for part, _, there in self.images(rows):
+            image[:, part] = there
+        return image
+
+    def round_trip(self, rows: Array) -> tuple[Array, Array]:
+        """Returns `W u` of rows `u`, `(r, m)`, and `W'W u`, `(r, n)`, in float64."""
+        image, back = np.empty((len(rows), self.shape[0])), np.zeros((len(rows), self.shape[1]))
+        for part, piece, there in self.images(rows):
+            image[:, part] = there
+            back += there @ piece
+        return image, back
+
     def _index(self, part: slice, side: int) -> tuple[Any, ...]:
         axes = slice(0, self._axes) if side == 0 else slice(self._axes, None)
         sizes = self.array.shape[axes]

@@ -109,8 +109,8 @@ def _rayleigh(block: Block, u: Array) -> tuple[float, float]:
     """Returns a lower bound of `|W u| / |u|`, and the square of the Frobenius norm."""
     m, n = block.shape
     image = square = 0.0
-    for _, piece in block.pieces(0, "f8"):
-        image += float(np.square(piece @ u).sum())
+    for _, piece, there in block.images(u[None]):
+        image += float(np.square(there).sum())
         square += float(np.square(piece).sum())
     length = float(np.linalg.norm(u))
     hidden = 2 * (_gamma(n) * math.sqrt(square) * length + _gamma(m + n + 4) * math.sqrt(image))

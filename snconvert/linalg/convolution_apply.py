@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,31 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.linalg.blocks import Array
 
 _STRIP = 1 << 17  # numbers of the outputs that are worked on at once
+
+
+class ConvolutionBlock(NamedTuple):
+    """One block of a convolution as a map `A'`: from its outputs to its inputs.
+
+    Attributes:
+        taps: float64 `(k, m, n)`.
+        conv: The map.
+        exponent: The block is what the taps make times two to this power.
+    """
+
+    taps: Array
+    conv: Convolution
+    exponent: int = 0
+
+    def image(self, rows: Array) -> Array:
+        """Returns `A' u` of rows `u`, `(r, outputs * n)`, in float64, as rows."""
+        outputs = rows.reshape(len(rows), *self.conv.outputs, -1)
+        return adjoint(outputs, self.taps, self.conv).reshape(len(rows), -1)
+
+    def round_trip(self, rows: Array) -> tuple[Array, Array]:
+        """Returns `A' u` and `A A' u` of rows `u`, in float64, as rows."""
+        image = self.image(rows)
+        inputs = image.reshape(len(rows), *self.conv.inputs, -1)
+        return image, forward(inputs, self.taps, self.conv).reshape(len(rows), -1)
 
 
 def forward(inputs: Array, taps: Array, conv: Convolution) -> Array:

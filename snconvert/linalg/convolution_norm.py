@@ -12,16 +12,8 @@ process, whose start may be nearly orthogonal to what it looks for, but on bound
 - A block is skipped only if a bound of its norm is at most what another block's vector reaches.
   So the largest block is never skipped, unless it is the largest by less than 1e-7.
 - The first bound is the sum of the norms of the taps, as each tap moves numbers without adding any.
-- The second is the largest norm of the symbol `M(w)` of `snconvert.core.convolution_map` on a grid
-  of frequencies. A map with `O` outputs an axis and a symbol of degree `D` is a part, some rows and
-  columns, of the convolution on a ring of `N >= O + D` outputs: no output that is kept reads around
-  the ring. The norm on the ring is the largest of `|M(2 pi f / N)|`, `f = 0 .. N - 1`. What reads
-  around it may as well change its phase by any angle, so frequencies `2 pi (f + 1/2) / N` bound the
-  norm, too. These come closer, as waves that vanish at both ends lie between those of the ring.
-- A ring of fewer outputs bounds it with a factor: `|M(w) y|^2` is a trigonometric polynomial of
-  degree `D` between 0 and its maximum `p`, so it is at least `p cos(D d / 2)^2` at a distance of
-  `d <= pi / D` there (M. Riesz, for the polynomial less `p / 2`), and `d <= pi / N` on the grid.
-- On a torus the frequencies are its own, and the bound is the norm.
+- The second is the largest norm of the symbol on a grid of frequencies, see
+  `snconvert.linalg.convolution_bounds`.
 """
 
 from __future__ import annotations
@@ -37,7 +29,8 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.linalg.blocks import Array, read
-from snconvert.linalg.convolution_apply import adjoint, forward
+from snconvert.linalg.convolution_apply import ConvolutionBlock, adjoint, forward
+from snconvert.linalg.convolution_bounds import norms_over_frequencies
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
 from snconvert.linalg.matrix_norm import Progress, checked_scan, quality, rounded_rows, seed_of
 from snconvert.linalg.one_thread import one_thread
@@ -49,7 +42,6 @@ _MEMORY = {False: 1 << 25, True: 3 << 25}  # bytes of Lanczos vectors, of small 
 _ROUNDS = 24  # of Lanczos for all blocks
 _LEFT = 1e-5  # of a vector's length: what orthogonalisation leaves of it is rounding errors
 _EQUAL = 1e-7  # norms of blocks that differ by less are one
-_FINE = 16  # frequencies for each degree of the symbol: the bound is 0.5 % above the grid's
 _BATCH = 1 << 23  # numbers of blocks that are worked on at once
 
 
@@ -107,10 +99,11 @@ def operator_triplet(
         if reached >= sigma[index]:
             sigma[index], u[index] = reached, row[0]
     largest = int(sigma.argmax())
-    rest = _residual(taps[largest], conv, u[largest])
+    wide = u[largest].reshape(1, -1).astype(np.float64)
+    _, residual = quality(wide, *ConvolutionBlock(taps[largest], conv).round_trip(wide))
     with np.errstate(over="ignore"):
         norm = float(np.ldexp(sigma[largest], found.exponent)) * conv.factor
-    return Triplet(norm, u[original], rest, zero=False)
+    return Triplet(norm, u[original], float(residual[0]), zero=False)
 
 
 def iterated(kernel: Array, view: MatrixView, conv: Convolution, u: Array, rounds: int) -> Array:
@@ -199,55 +192,12 @@ def _candidates(taps: Array, lift: Array, conv: Convolution, sigma: Array) -> It
         left = np.flatnonzero(bounds > sigma.max() * (1 + _EQUAL))
         if len(left):
             enough = sigma.max() / scale[left]
-            closer = _over_frequencies(taps[left], conv, shift, enough) * scale[left]
+            closer = norms_over_frequencies(taps[left], conv, shift, enough) * scale[left]
             bounds[left] = np.minimum(bounds[left], closer)
     for index in np.argsort(-bounds, kind="stable"):
         if bounds[index] <= sigma.max() * (1 + _EQUAL):
             return
         yield int(index)
-
-
-def _over_frequencies(taps: Array, conv: Convolution, shift: float, enough: Array) -> Array:
-    """Returns a bound of the norm of each block by the symbol on a grid of frequencies.
-
-    Args:
-        taps: `(b, k, m, n)`.
-        conv: The map.
-        shift: By which part of their distance the frequencies are shifted.
-        enough: Of each block a bound that need not be closer.
-    """
-    factor, axes = 1.0, []
-    for axis, degree in enumerate(conv.degrees):
-        k, s, d = conv.kernel[axis], conv.strides[axis], conv.dilation[axis]
-        ring = conv.outputs[axis] if conv.wrapped else conv.outputs[axis] + degree
-        size = ring if conv.wrapped or not degree else min(ring, _FINE * degree)
-        if size < ring:
-            factor /= math.cos(math.pi * degree / (2 * size))
-        # The kernel is real: a frequency and its negative have one norm.
-        waves = np.arange(size if axis else size // 2 + 1) + shift
-        places = np.arange(k) * d
-        parts = np.zeros((len(waves), s, k), complex)
-        turns = np.outer(waves, places // s) / size
-        parts[:, places % s, np.arange(k)] = np.exp(2j * np.pi * turns)
-        axes.append(parts)
-    rank, (count, _, m, n) = len(axes), taps.shape
-    order = [0, *range(3, 3 + 2 * rank, 2), *range(4, 4 + 2 * rank, 2), 1, 2]
-    norms = np.empty(count)
-    step = max(1, _BATCH // (math.prod(parts.shape[0] * parts.shape[1] for parts in axes) * m * n))
-    for first in range(0, count, step):
-        part = slice(first, first + step)
-        symbol = taps[part].reshape(-1, *conv.kernel, m, n)
-        for parts in axes:
-            symbol = np.tensordot(symbol, parts, (1, 2))
-        symbol = symbol.transpose(order).reshape(len(symbol), -1, math.prod(conv.strides) * m, n)
-        across = symbol.conj().swapaxes(-1, -2)
-        gram = across @ symbol if n <= symbol.shape[2] else symbol @ across
-        # The root of the sum of the fourth powers of the eigenvalues, as a first bound.
-        top = np.sqrt(np.linalg.norm(gram @ gram, axis=(-2, -1)))
-        large = top > np.square(enough[part] / factor)[:, None]
-        top[large] = np.linalg.eigvalsh(gram[large])[:, -1]
-        norms[part] = np.sqrt(top.max(axis=1)) * factor
-    return norms
 
 
 def _side_by_side(taps: Array, conv: Convolution) -> tuple[Array, Array]:
@@ -298,15 +248,6 @@ def _reached(taps: Array, conv: Convolution, u: Array) -> Array:
     norms: Array = np.linalg.norm(image.reshape(len(u), -1), axis=1)
     norms /= np.linalg.norm(wide.reshape(len(u), -1), axis=1)
     return norms
-
-
-def _residual(taps: Array, conv: Convolution, u: Array) -> float:
-    """Returns the residual of a block `(k, m, n)`."""
-    wide = u.astype(np.float64)[None]
-    image = adjoint(wide, taps, conv)
-    back = forward(image, taps, conv)
-    _, residual = quality(*(x.reshape(1, -1) for x in (wide, image, back)))
-    return float(residual[0])
 
 
 def _vector(taps: Array, conv: Convolution, progress: Progress) -> Array:

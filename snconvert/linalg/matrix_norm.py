@@ -141,12 +141,8 @@ def _single(block: Block, progress: Progress) -> tuple[float, Array, float]:
     if side == 1:
         u = np.concatenate([piece @ u for _, piece in block.pieces(1, "f8")])
     u32 = rounded_rows(u[None])
-    u = u32[0].astype(np.float64)
-    image, back = np.empty(block.shape[0]), np.zeros(block.shape[1])
-    for part, piece in block.pieces(0, "f8"):
-        image[part] = piece @ u
-        back += image[part] @ piece
-    sigma, residual = quality(u[None], image[None], back[None])
+    u = u32.astype(np.float64)
+    sigma, residual = quality(u, *block.round_trip(u))
     with np.errstate(over="ignore"):
         return float(np.ldexp(sigma[0], block.exponent)), u32[0], float(residual[0])
 

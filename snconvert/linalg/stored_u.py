@@ -18,8 +18,8 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
-from snconvert.linalg.blocks import Array, Blocks
-from snconvert.linalg.convolution_apply import adjoint, forward
+from snconvert.linalg.blocks import Array, Block, Blocks
+from snconvert.linalg.convolution_apply import ConvolutionBlock
 from snconvert.linalg.convolution_norm import block_taps
 from snconvert.linalg.one_thread import one_thread
 
@@ -37,22 +37,6 @@ class Normalisation(NamedTuple):
     u: Array | None
     gamma: float | None = None
     settings: Settings | None = None
-
-
-class _Image(NamedTuple):
-    """What one block makes of unit rows `u`, up to a power of two.
-
-    Attributes:
-        u: `(r, n)`.
-        there: `W u`, `(r, m)`.
-        back: `W' W u`, `(r, n)`.
-        exponent: That of the power.
-    """
-
-    u: Array
-    there: Array
-    back: Array
-    exponent: int
 
 
 @one_thread()
@@ -83,11 +67,17 @@ def kernel_in_use(
         return triplet._replace(residual=math.nan, after=math.nan)
     sigma_u, residual = triplet.sigma, triplet.residual
     if not triplet.zero and not np.array_equal(u, triplet.u):
-        images = list(_images(kernel, view, conv, np.stack([u, triplet.u]), bfloat16=bfloat16))
-        sigma_u = max(_lengths(image)[0] for image in images) * (conv.factor if conv else 1.0)
+        rows = _unit_rows(np.stack([u, triplet.u]), view.shape[0])
+        norms, residuals = [], []
+        for index, block in _blocks(kernel, view, conv, bfloat16=bfloat16):
+            image, back = block.round_trip(rows[:, index])
+            norms.append(_lengths(image, block.exponent))
+            residuals.append(_residual(rows[:, index], image, back))
+        sigma_u = max(norm for norm, _ in norms) * (conv.factor if conv else 1.0)
         if conv is not None:  # of the other blocks the search finds `u` to about 1 % only
-            images = [max(images, key=lambda image: _lengths(image)[1])]
-        residual = max(map(_residual, images))
+            largest = max(range(len(norms)), key=lambda index: norms[index][1])
+            residuals = [residuals[largest]]
+        residual = max(residuals)
     after = triplet.sigma
     if stored.settings is not None:
         after = stored.settings.sigma_after(triplet.sigma, sigma_u, gamma)
@@ -104,9 +94,10 @@ def shortfall(
     bfloat16: bool = False,
 ) -> float:
     """Returns by how much less, in parts, a block's `u` reaches than a wanted one, at most."""
-    images = _images(kernel, view, conv, np.stack([u, wanted]), bfloat16=bfloat16)
-    lengths = [np.linalg.norm(image.there, axis=1) for image in images]
-    return max((1.0 - float(one / two) for one, two in lengths if two > 0), default=0.0)
+    rows = _unit_rows(np.stack([u, wanted]), view.shape[0])
+    blocks = _blocks(kernel, view, conv, bfloat16=bfloat16)
+    norms = [np.linalg.norm(block.image(rows[:, index]), axis=1) for index, block in blocks]
+    return max((1.0 - float(one / two) for one, two in norms if two > 0), default=0.0)
 
 
 @one_thread()
@@ -119,52 +110,50 @@ def norm_by(
     bfloat16: bool = False,
 ) -> float:
     """Returns what a layer takes for sigma by its `u`: `max |W u| / |u|` over the blocks."""
-    images = _images(kernel, view, conv, u[None], bfloat16=bfloat16)
-    largest = max((_lengths(image)[0] for image in images), default=0.0)
-    return largest * (conv.factor if conv else 1.0)
+    rows = _unit_rows(u[None], view.shape[0])
+    norms = [
+        _lengths(block.image(rows[:, index]), block.exponent)[0]
+        for index, block in _blocks(kernel, view, conv, bfloat16=bfloat16)
+    ]
+    return max(norms, default=0.0) * (conv.factor if conv else 1.0)
 
 
-def _images(
-    kernel: Array, view: MatrixView, conv: Convolution | None, u: Array, *, bfloat16: bool
-) -> Iterator[_Image]:
-    """Yields what each block that is not zero makes of its rows of several `u`."""
-    count, m, n = view.shape
-    rows = u.reshape(len(u), count, -1).astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=2, keepdims=True)
-    rows /= np.where(lengths > 0, lengths, 1.0)
+def _blocks(
+    kernel: Array, view: MatrixView, conv: Convolution | None, *, bfloat16: bool
+) -> Iterator[tuple[int, Block | ConvolutionBlock]]:
+    """Yields index and block of each block of the kernel that is not zero."""
     if conv is not None:
         taps, exponents = block_taps(kernel, view, conv, bfloat16=bfloat16)
         for index in map(int, np.flatnonzero(taps.any(axis=(1, 2, 3)))):
-            own = rows[:, index]
-            there = adjoint(own.reshape(len(u), *conv.outputs, n), taps[index], conv)
-            back = forward(there, taps[index], conv)
-            there, back = (x.reshape(len(u), -1) for x in (there, back))
-            yield _Image(own, there, back, int(exponents[index]))
+            yield index, ConvolutionBlock(taps[index], conv, int(exponents[index]))
         return
     blocks = Blocks(kernel, view, bfloat16=bfloat16)
-    for index in range(count):
+    for index in range(view.shape[0]):
         block = blocks.block(index)
         if not block.zero:
-            own = rows[:, index]
-            there, back = np.empty((len(u), m)), np.zeros((len(u), n))
-            for part, piece in block.pieces(0, "f8"):
-                there[:, part] = own @ piece.T
-                back += there[:, part] @ piece
-            yield _Image(own, there, back, block.exponent)
+            yield index, block
 
 
-def _lengths(image: _Image) -> list[float]:
+def _unit_rows(u: Array, count: int) -> Array:
+    """Returns `u` as float64 rows of length 1, `(r, b, n)`; a row of zeros stays."""
+    rows = u.reshape(len(u), count, -1).astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=2, keepdims=True)
+    rows /= np.where(lengths > 0, lengths, 1.0)
+    return rows
+
+
+def _lengths(image: Array, exponent: int) -> list[float]:
     """Returns `|W u|` of each row."""
     with np.errstate(over="ignore"):
-        return [float(x) for x in np.ldexp(np.linalg.norm(image.there, axis=1), image.exponent)]
+        return [float(x) for x in np.ldexp(np.linalg.norm(image, axis=1), exponent)]
 
 
-def _residual(image: _Image) -> float:
+def _residual(u: Array, image: Array, back: Array) -> float:
     """Returns `max(|W u - sigma v|, |W' v - sigma u|) / sigma` of the first row.
 
     Sigma is `|W u|` of the second row, the leading vector; `v = W u / |W u|` is the first row's.
     """
-    length, sigma = np.linalg.norm(image.there, axis=1)
-    across = image.back[0] / length if length > 0 else image.back[0]
-    misses = abs(length - sigma), float(np.linalg.norm(across - sigma * image.u[0]))
+    length, sigma = np.linalg.norm(image, axis=1)
+    across = back[0] / length if length > 0 else back[0]
+    misses = abs(length - sigma), float(np.linalg.norm(across - sigma * u[0]))
     return float(max(misses) / sigma) if sigma > 0 else 0.0

@@ -7,36 +7,30 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from snconvert.config.tree import in_two_owners
-from snconvert.core.report import NOT_FINITE, LayerReport, Report, norm_of
-from snconvert.core.triplet import Triplet
+from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
-from snconvert.files.targets.constraint import check_averages
+from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.internals.class_swap import (
-    adopt,
-    check_fit,
-    kernels_by_owner,
-    spectral_class,
-    state_of,
-)
+from snconvert.live.by_file import convert_by_file
 from snconvert.live.internals.copying import Copies
-from snconvert.live.internals.fitting import all_layers, renew_compiled, take_up
-from snconvert.live.internals.optimizer_state import add_slots, averages, check_slots, optimizers_of
-from snconvert.live.internals.saved_owners import holds_its_layers, mark_owners
+from snconvert.live.internals.fitting import take_up
+from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
-from snconvert.live.measure import Triplets, layer_reports, measure
+from snconvert.live.measure import facts_of, measure
 from snconvert.live.model import check_model
-from snconvert.live.target_constraint import constrain, only_constrainable
-from snconvert.live.target_keras import wrap
+from snconvert.live.targets import IN_MEMORY
+from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
-from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert
+from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
+from snconvert.planning.measured import Measured, without_failed
+from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe, recipe
 
 StrPath = str | os.PathLike[str]
@@ -139,8 +133,7 @@ def inspect(
 @dataclass(frozen=True, slots=True)
 class _Found:
     plan: Plan
-    measured: Triplets
-    seconds: float
+    measured: Measured
 
 
 def convert(
@@ -157,52 +150,23 @@ def convert(
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if made.target == "keras":
-        return wrap(model, made, rules, in_place=in_place)
+    if TARGETS[made.target].WRAPPER is not None:
+        return convert_by_file(model, made, rules, in_place=in_place)
     found = _find(model, made, rules, everything=False)
-    constrains = made.target == "constraint"
-    todo = [
-        (layer_of(outcome.node), outcome, found.measured.get(position))
-        for position, outcome in enumerate(found.plan.outcomes)
-        if isinstance(outcome, Step)
+    measured = found.measured
+    steps = [
+        LiveStep(layer_of(node), rule, settings, measured.known(node) or None)
+        for node, rule, settings in found.plan.steps
     ]
-    classes = [] if constrains else [spectral_class(s.rule.spectral_class) for _, s, _ in todo]
     reports = _layer_reports(made, found, "converted")
     result = model
     if not in_place:
         copies = Copies(model)
         result = copies.model
-        todo = [(copies.of(layer), step, triplets) for layer, step, triplets in todo]
-    if constrains:
-        for layer, step, triplets in todo:
-            constrain(layer, step.rule, step.settings, triplets)
-        renew_compiled(result)
-    else:
-        with scope_of(model):
-            _adopt_all(result, todo, classes)
-    return result, _as_report(model, made, reports, found, started)
-
-
-def _adopt_all(
-    model: Layer, todo: Sequence[tuple[Layer, Step, Any]], classes: Sequence[type]
-) -> None:
-    """Turns layers of a model into spectral ones, and tells all who keep lists of variables."""
-    for (layer, _, _), cls in zip(todo, classes, strict=True):
-        check_fit(layer, cls)
-    if any(step.settings.mode == "gain" for _, step, _ in todo):
-        for optimizer in optimizers_of(all_layers(model)):
-            check_slots(optimizer)
-    additions: list[tuple[list[Any], list[Any]]] = []
-    for (layer, step, triplets), cls in zip(todo, classes, strict=True):
-        owners = [owner for owner, _ in kernels_by_owner(layer, step.rule)]
-        # Without the variables of layers inside, which come behind.
-        had = [[*o._trainable_variables, *o._non_trainable_variables] for o in owners]  # noqa: SLF001
-        adopt(layer, cls, step.settings, triplets)
-        for owner, own in zip(owners, had, strict=True):
-            additions.append((own, state_of(owner, ("gamma",))))
-    _refresh(model, additions)
-    mark_owners(model)
-    renew_parameters(model)
+        steps = [step._replace(layer=copies.of(step.layer)) for step in steps]
+    with scope_of(model):
+        IN_MEMORY[made.target].convert(result, steps)
+    return result, _report("apply", model, made, reports, found, started)
 
 
 def plan_of(
@@ -220,14 +184,11 @@ def plan_of(
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if made.target == "keras":
-        return wrap(model, made, rules, dry_run=True, lenient=lenient)[1]
+    if TARGETS[made.target].WRAPPER is not None:
+        return convert_by_file(model, made, rules, dry_run=True, lenient=lenient)[1]
     found = _find(model, made, rules, lenient=lenient)
     reports = _layer_reports(made, found, "convertible")
-    report = _as_report(model, made, reports, found, started)
-    if not lenient:
-        return report
-    return replace(report, norm=norm_of(reports, made.settings.norm), verb="inspect")
+    return _report("inspect" if lenient else "apply", model, made, reports, found, started)
 
 
 def _find(
@@ -241,72 +202,46 @@ def _find(
     rows = table(rules)
     looked = made.looking_at_all() if lenient else made
     wanted = plan_for(survey(model, rows), looked, rows, looks=lenient)
-    if made.target == "constraint":
-        wanted = only_constrainable(wanted)
+    target = IN_MEMORY[made.target]
+    wanted = with_obstacles(wanted, lambda x, rule: target.obstacle(x.node, rule))
     if not lenient and not wanted.steps:
         raise nothing_to_convert(wanted, python=True)
-    if not lenient and made.target == "constraint":
-        check_averages(averages(all_layers(model)))
-    started = time.perf_counter()
+    if not lenient:
+        target.check_model(model)
     measured = measure(
         wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
     )
-    if lenient:
-        known = map(measured.get, range(len(wanted.outcomes)))
-        wanted = Plan(tuple(map(_as_measured, wanted.outcomes, known)))
-    return _Found(wanted, measured, time.perf_counter() - started)
-
-
-def _as_measured(outcome: Step | Skip, triplets: list[Triplet] | None) -> Step | Skip:
-    """Returns the outcome, or that a kernel of the layer has no sigma."""
-    if isinstance(outcome, Step) and triplets == []:
-        return Skip(outcome.node, NOT_FINITE, outcome.rule)
-    return outcome
+    return _Found(without_failed(wanted, measured) if lenient else wanted, measured)
 
 
 def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:
-    reports = layer_reports(found.plan, found.measured, status, made)
-    if made.target != "constraint":
-        return reports
-    # The layers keep their classes.
-    return tuple(replace(r, new_class=r.class_name) if r.new_class else r for r in reports)
+    class_after = TARGETS[made.target].new_class
+
+    def facts(outcome: Step | Skip) -> LayerFacts:
+        new = class_after(outcome.node, outcome.rule) if isinstance(outcome, Step) else None
+        return facts_of(outcome, made.settings.norm, new)
+
+    return plan_rows(found.plan, found.measured, made, status, facts)
 
 
-def _refresh(model: Layer, additions: Sequence[tuple[list[Any], list[Any]]]) -> None:
-    """Gives optimizers the new variables, and renews functions that were compiled before."""
-    for optimizer in optimizers_of(all_layers(model)):
-        add_slots(optimizer, additions)
-    renew_compiled(model)
-
-
-def renew_parameters(model: Layer) -> None:
-    """Gives PyTorch the variables that the layers have by now.
-
-    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
-    those: without this, a copy's gradients would add up from step to step.
-    """
-    if keras.backend.backend() == "torch":
-        # A Sequential's graph is a module, but no layer of it.
-        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
-        for part in modules.values():
-            if hasattr(part, "_torch_params"):
-                part._track_variables()  # noqa: SLF001
-
-
-def _as_report(
-    model: Layer, made: Recipe, reports: Sequence[Any], found: _Found, started: float
+def _report(
+    verb: str,
+    model: Layer,
+    made: Recipe,
+    layers: Sequence[LayerReport],
+    found: _Found,
+    started: float,
 ) -> Report:
-    return Report(
+    return report_of(
+        verb,
+        made.target,
+        [made.settings],
+        layers,
+        started,
         source=model.name,
         output=None,
-        target=made.target,
-        mode=made.settings.mode,
-        bound=made.settings.bound,
-        norm=made.settings.norm,
-        layers=tuple(reports),
         bytes=size_of(model),
-        seconds=time.perf_counter() - started,
-        seconds_sigma=found.seconds,
+        seconds_sigma=found.measured.seconds,
         warnings=_shared_between(model),
     )
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
-from snconvert.archive.source import open_source, unchanged
+from snconvert.archive.source import unchanged
+from snconvert.compat.saving import load_hdf5_model
 from snconvert.config import strict_json
 from snconvert.config.references import foreign_objects, is_legacy
 from snconvert.config.safety import Finding, layer_name, vet
@@ -22,10 +22,11 @@ from snconvert.config.tree import MODELS
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
 from snconvert.errors import OptionError, SourceError, counted, printable, quoted
+from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
-from snconvert.weights import h5
 from snconvert.weights.extent import Extent
+from snconvert.weights.reading import read_whole
 
 _NOISE = (
     "compiled metrics have yet to be built",  # Keras says so of every legacy file
@@ -82,7 +83,7 @@ def load(source: str) -> tuple[Layer, list[str]]:
     with unchanged(source):
         legacy = _is_hdf5(source)
         contents = _check_legacy(source) if legacy else _check(source)
-        loader = load_model_from_hdf5 if legacy else keras.saving.load_model
+        loader = load_hdf5_model if legacy else keras.saving.load_model
         with _listening() as warned:
             try:
                 return loader(source, safe_mode=True), warned
@@ -169,7 +170,7 @@ def metadata_of(source: str) -> Any:
     """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
     if _is_hdf5(source):
         return None
-    with open_source(source) as opened:
+    with open_model(source) as opened:
         raw = opened.metadata
         return None if raw is None else strict_json.loads(raw, "metadata.json")
 
@@ -201,13 +202,13 @@ def _is_hdf5(source: str) -> bool:
 
 def _check(source: str) -> _Contents:
     metadata = None
-    with open_source(source) as opened, Worker() as worker:
+    with open_model(source) as opened, Worker() as worker:
         config = strict_json.loads(opened.config, "config.json")
         findings = vet(config)
         if opened.metadata is not None:
             metadata = strict_json.loads(opened.metadata, "metadata.json")
         opened.check_weights()
-        worker.call(h5.read_whole, opened.weights, seconds=_deadline(opened.size))
+        worker.call(read_whole, opened.weights, seconds=_deadline(opened.size))
     return _Contents(config, findings, keras_version(metadata), legacy=False)
 
 
@@ -216,7 +217,7 @@ def _check_legacy(source: str) -> _Contents:
         size = os.fstat(file.fileno()).st_size
         extent = Extent(file.fileno(), 0, size)
         try:
-            texts = worker.call(h5.read_whole, extent, seconds=_deadline(size))
+            texts = worker.call(read_whole, extent, seconds=_deadline(size))
         except SourceError as error:
             what = error.what.replace("model.weights.h5", "the file")
             raise SourceError(what, error.fix) from error

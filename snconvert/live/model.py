@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
+from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError
 
-_ON_FILES = ("apply", "bake", "remove")
 _KERAS_2 = ("tf_keras", "tensorflow.python.keras")
 _OTHERS = {
     "torch.optim.swa_utils.AveragedModel": (
@@ -45,7 +45,8 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
     what, fix = f"a {cls.__name__} is no Keras model", "Give a keras.Model"
     if isinstance(model, str | os.PathLike):
         what = f"{os.fspath(model)!r} is a path, and no model"
-        file = f"it to snconvert.{verb}_file, or " if verb in _ON_FILES else ""
+        row = VERBS.get(verb)
+        file = f"it to snconvert.{row.function}, or " if row is not None and row.writes else ""
         fix = f"Give {file}the model that keras.saving.load_model returns"
     elif isinstance(model, type) and issubclass(model, kind):
         what = f"{model.__name__} is a class, and no model"

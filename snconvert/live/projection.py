@@ -14,9 +14,9 @@ from snconvert.kinds.table import RULES
 from snconvert.layers.projection import (
     JAX,
     Memory,
+    kernel_u,
     outside_graph,
     projected,
-    start,
     without_autograph,
 )
 from snconvert.live.internals.class_swap import kernels_by_owner
@@ -172,7 +172,7 @@ def _kernels(model: Layer, chosen: Recipe) -> _Kernels:
                 variable = getattr(owner, kernel.name)
                 if variable.trainable:
                     view = kernel.view(tuple(variable.shape), config)
-                    memory = Memory(start(variable, view), variable, view)
+                    memory = Memory(kernel_u(variable, view), variable, view)
                     selected.append((variable, memory, step.settings))
     if not selected:
         raise SelectionError(

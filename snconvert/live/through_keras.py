@@ -15,20 +15,20 @@ from dataclasses import replace
 from typing import IO, Any
 
 import keras
-from keras.src.saving import saving_lib
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import check_output
 from snconvert.archive.source import unchanged
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
-from snconvert.files.undo import Verb
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.live.by_file import wrapping_target
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, metadata_of, summary
-from snconvert.live.target_keras import has_wrappers
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
@@ -46,7 +46,6 @@ def apply_through_keras(
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    dry_run: bool = False,
     force: bool = False,
     in_place: bool = False,
     lenient: bool = False,
@@ -55,15 +54,14 @@ def apply_through_keras(
 
     Args:
         source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
-        output: Where the result goes: a `.keras` file, or for a folder a folder; `None` with
-            `dry_run`.
+        output: Where the result goes: a `.keras` file, or for a folder a folder; `None`: nowhere,
+            only the report is wanted.
         recipe: What to convert and how.
         imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        dry_run: Measure and report, write nothing.
         force: Replace an existing output.
         in_place: `output` is the source itself.
-        lenient: With `dry_run`: take layers that cannot be converted as they are.
+        lenient: Without `output`: take layers that cannot be converted as they are.
 
     Returns:
         The report; its warnings say what could not be carried over.
@@ -73,7 +71,7 @@ def apply_through_keras(
     """
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
-        if dry_run or output is None:
+        if output is None:
             return model, plan_of(model, recipe, rules, lenient=lenient)
         return convert(model, recipe, rules=rules, in_place=recipe.target != "keras")
 
@@ -81,7 +79,7 @@ def apply_through_keras(
     import_modules(modules)
     return _through_keras(
         source,
-        None if dry_run else output,
+        output,
         work,
         lambda report, metadata: with_record(
             metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
@@ -93,7 +91,7 @@ def apply_through_keras(
 
 
 def undo_through_keras(
-    verb: Verb,
+    verb: str,
     source: str,
     output: str | None,
     recipe: Recipe,
@@ -120,7 +118,7 @@ def undo_through_keras(
             verb,
             model,
             recipe,
-            in_place=not has_wrappers(model),
+            in_place=wrapping_target(model) is None,
             dry_run=output is None,
             metadata=metadata,
             measured=True,
@@ -172,7 +170,8 @@ def _through_keras(
                     f"the output is {printable(output)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
-            check_output(source, output, force=force, in_place=in_place)
+            writer = FolderWriter if folder else ZipWriter
+            check_output(source, output, writer, force=force, in_place=in_place)
         with unchanged(source):
             model, warned = load(source)
             metadata = metadata_of(source)
@@ -201,7 +200,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
         real = os.path.realpath(output)
         if folder:
             with new_folder(real, force) as place, _saving():
-                saving_lib.save_model(model, place, zipped=False)
+                save_model(model, place, zipped=False)
                 _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, _CONFIG), _numbered)
                 for path, _, names in os.walk(place):
@@ -215,7 +214,7 @@ def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, f
             os.fdopen(os.dup(descriptor), "w+b") as target,
         ):
             with _saving():
-                saving_lib.save_model(model, plain)
+                save_model(model, plain)
             _rewrite(plain, target, own)
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
-from keras.src.api_export import get_name_from_symbol
 
+from snconvert.compat.saving import exported_name
 from snconvert.config.tree import CONTAINERS, Node
+from snconvert.files.targets import already
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
@@ -60,7 +61,7 @@ def plan_for(
     The projections of an attention layer are of kind `attention`.
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
-    plan = make_plan(root, recipe, {**rules, **attention}, looks=looks)
+    plan = make_plan(root, recipe, {**rules, **attention}, already, looks=looks)
     return Plan(tuple(_named(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 
@@ -142,7 +143,7 @@ def _node(
 ) -> LiveNode:
     cls = original_class(layer)
     registered = keras.saving.get_registered_name(cls)
-    builtin = _keras_name(cls) if cls.__module__.partition(".")[0] == "keras" else None
+    builtin = exported_name(cls) if cls.__module__.partition(".")[0] == "keras" else None
     key = builtin or registered
     projection = parent is not None and isinstance(
         parent.layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention
@@ -164,12 +165,6 @@ def _node(
         trainable=layer.trainable,
         layer=layer,
     )
-
-
-def _keras_name(cls: type) -> str:
-    """Returns the name of one of Keras' classes that configurations use."""
-    name = get_name_from_symbol(cls)
-    return cls.__name__ if name is None else str(name).rpartition(".")[2]
 
 
 def _has_rule(node: LiveNode, rules: Mapping[str, KernelRule]) -> bool:

@@ -1,56 +1,41 @@
 """The ways back in memory: `bake` keeps the effective kernels, `remove` the raw ones."""
 
-# ruff: noqa: SLF001 -- Keras has no public way to change a layer that is built
-
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
-from snconvert.config.constraint_entry import factor_of, found_in
-from snconvert.config.constraint_entry import settings_of as constraint_settings
 from snconvert.config.tree import Node
-from snconvert.core.report import NO_KERNEL, LayerReport, Report, common, numbers
-from snconvert.core.settings import Settings
+from snconvert.core.report import LayerReport, Report
 from snconvert.core.triplet import Triplet
-from snconvert.errors import KernelError, SelectionError, UnsupportedError, located, printable
-from snconvert.files.undo import RESTORED, Verb, after_undoing, choosing
-from snconvert.jobs import effective
+from snconvert.errors import KernelError, SelectionError, located, printable
+from snconvert.files.targets import TARGETS, target_of
+from snconvert.files.targets.target import Target
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.checkpoints import forget
-from snconvert.layers.composite import Composite
-from snconvert.live.convert import renew_parameters, size_of
-from snconvert.live.internals.class_swap import (
-    forget_adoption,
-    give_class,
-    is_adopted,
-    plain_class,
-    state_of,
-)
+from snconvert.live.by_file import undo_by_file, wrapping_target
+from snconvert.live.convert import size_of
 from snconvert.live.internals.copying import Copies
-from snconvert.live.internals.fitting import all_layers, renew_compiled, take_up
-from snconvert.live.internals.optimizer_state import optimizers_of, remove_slots
-from snconvert.live.internals.saved_owners import holds_its_layers, original_class, unmark_owners
+from snconvert.live.internals.fitting import renew_compiled, renew_parameters, take_up
 from snconvert.live.internals.walk import Layer
-from snconvert.live.measure import (
-    State,
-    convolutions_of,
-    settings_of,
-    shape_of,
-    states_of,
-    triplets_in_use,
-)
+from snconvert.live.kernels import named_kernels, shape_of
+from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
-from snconvert.live.target_constraint import constraints_of, multiply, release
-from snconvert.live.target_keras import has_wrappers, unwrap
+from snconvert.live.targets import IN_MEMORY
+from snconvert.live.targets.target import LiveTarget
 from snconvert.live.tree import LiveNode, layer_of, survey
+from snconvert.planning.layer_rows import (
+    RESTORED,
+    LayerFacts,
+    left_row,
+    norm_after_undoing,
+    plain_row,
+    report_of,
+)
 from snconvert.planning.plan import Selection
-from snconvert.planning.recipe import Recipe
+from snconvert.planning.recipe import Recipe, undo_recipe
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -70,7 +55,7 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("bake", model, choosing("bake", **options), in_place=in_place)[0]
+    return undo("bake", model, undo_recipe("bake", **options), in_place=in_place)[0]
 
 
 def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
@@ -90,13 +75,13 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("remove", model, choosing("remove", **options), in_place=in_place)[0]
+    return undo("remove", model, undo_recipe("remove", **options), in_place=in_place)[0]
 
 
 def undo(
-    verb: Verb,
+    verb: str,
     model: Layer,
-    made: Recipe,
+    recipe: Recipe,
     *,
     in_place: bool = False,
     dry_run: bool = False,
@@ -108,7 +93,7 @@ def undo(
     Args:
         verb: `bake` or `remove`.
         model: A live model.
-        made: Its `only`, `exclude` and `select` say which layers.
+        recipe: Its `only`, `exclude` and `select` say which layers.
         in_place: Change `model` itself.
         dry_run: Report only.
         metadata: The `metadata.json` of the file that the model is from.
@@ -117,69 +102,97 @@ def undo(
     started = time.perf_counter()
     check_model(model, verb)
     take_up(model)
-    if has_wrappers(model):
-        return unwrap(verb, model, made, dry_run=dry_run, in_place=in_place, metadata=metadata)
+    wrapping = wrapping_target(model)
+    if wrapping is not None:
+        way = {"dry_run": dry_run, "in_place": in_place, "metadata": metadata}
+        return undo_by_file(verb, wrapping, model, recipe, **way)
     root = survey(model, RULES)
-    chosen, left = _find(root, made, verb)
-    for node in chosen:
-        _check(node)
+    chosen, left = _chosen_layers(root, recipe, verb)
+    for node, layer in chosen.items():
+        layer.live.check_undo(node)
     status = "convertible" if dry_run else "converted"
     reports = _reports(verb, root, chosen, left, status, measured=measured)
-    result, layers = model, [layer_of(node) for node in chosen]
-    settings = [_settings(node) for node in chosen]  # before the layers are plain again
-    constrained = any(not node.spectral for node in chosen)
+    # Before the layers are plain again.
+    settings = [layer.target.settings_of(node) for node, layer in chosen.items()]
+    result, layers = model, {node: layer_of(node) for node in chosen}
     if not dry_run:
         if not in_place:
             copies = Copies(model)
             result = copies.model
-            layers = [copies.of(layer) for layer in layers]
-        _strip(verb, result, [layer for layer in layers if isinstance(layer, Spectral)])
-        for node, layer in zip(chosen, layers, strict=True):
-            if not node.spectral:
-                release(layer, _rule(node), divide=verb == "remove")
-    return result, Report(
+            layers = {node: copies.of(layer) for node, layer in layers.items()}
+        for name, live in IN_MEMORY.items():
+            own = {node: layer for node, layer in chosen.items() if name == layer.target.NAME}
+            live.make_plain(verb, result, [(layers[node], own[node].rule) for node in own])
+        renew_compiled(result)
+        renew_parameters(result)
+    targets = {layer.target.NAME for layer in chosen.values()}
+    divided = verb == "remove" and any(layer.target.IN_PLACE for layer in chosen.values())
+    return result, report_of(
+        verb,
+        next(name for name in TARGETS if name in targets),
+        settings,
+        reports,
+        started,
         source=model.name,
         output=None,
-        target="layer" if any(node.spectral for node in chosen) else "constraint",
-        mode=common(each.mode for each in settings),
-        bound=max(each.bound for each in settings),
-        norm=common(each.norm for each in settings),
-        layers=tuple(reports),
         bytes=size_of(result),
-        seconds=time.perf_counter() - started,
-        warnings=(RESTORED,) if verb == "remove" and constrained else (),
-        verb=verb,
+        warnings=(RESTORED,) if divided else (),
     )
 
 
-def _rule(node: Node) -> KernelRule:
-    return RULES[node.builtin or ""]
+class _ChosenLayer(NamedTuple):
+    """A normalised layer that becomes plain.
+
+    Attributes:
+        target: The target that has normalised it.
+        live: The same in memory.
+        rule: Its row.
+        factors: What the conversion has multiplied its kernels by, by their paths.
+    """
+
+    target: Target
+    live: LiveTarget
+    rule: KernelRule
+    factors: Mapping[str, float | None]
 
 
-def _settings(node: Node) -> Settings:
-    if node.spectral:
-        return settings_of(layer_of(node))
-    return constraint_settings(next(found_in(node.config))[1])
+def _chosen_layer(node: Node) -> _ChosenLayer | None:
+    """Returns what is known of a normalised layer that can become plain, if it is one."""
+    target = target_of(node)
+    if target is None:
+        return None
+    live = IN_MEMORY[target.NAME]
+    rule = live.rule_of(node)
+    if rule is None:
+        return None
+    return _ChosenLayer(target, live, rule, live.recorded_factors(layer_of(node), rule))
 
 
-def _find(root: LiveNode, made: Recipe, verb: Verb) -> tuple[list[Node], dict[Node, str]]:
+def _chosen_layers(
+    root: LiveNode, recipe: Recipe, verb: str
+) -> tuple[dict[Node, _ChosenLayer], dict[Node, str]]:
+    """Returns the layers that become plain, and why the others do not.
+
+    Raises:
+        SelectionError: There is none.
+    """
     nodes = [node for node in root.walk() if node.path or not node.parent]
-    selection = Selection(made, [node for node in nodes if node.path])
-    chosen: list[Node] = []
+    selection = Selection(recipe, [node for node in nodes if node.path])
+    chosen: dict[Node, _ChosenLayer] = {}
     left: dict[Node, str] = {}
     for node in nodes:
         excluded = selection.why_excluded(node) if node.path else None
-        constraints = [options for _, options in found_in(node.config)]
-        if not node.spectral and (not constraints or node.builtin not in RULES):
+        layer = _chosen_layer(node)
+        if layer is None:
             left[node] = "not spectral"
         elif excluded is not None:
             left[node] = excluded
         elif node.first is not None:
             left[node] = f"the same layer as {printable(node.first.path)}"
-        elif verb == "remove" and None in map(factor_of, constraints):
+        elif verb == "remove" and layer.target.IN_PLACE and not _is_recorded(layer.factors):
             left[node] = "by how much the kernel was scaled is not recorded; bake keeps it as it is"
         else:
-            chosen.append(node)
+            chosen[node] = layer
     if not chosen:
         raise SelectionError(
             "nothing to undo: no spectral layer is selected"
@@ -190,78 +203,15 @@ def _find(root: LiveNode, made: Recipe, verb: Verb) -> tuple[list[Node], dict[No
     return chosen, left
 
 
-def _check(node: Node) -> None:
-    """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
-    layer, parent = layer_of(node), node.parent
-    if not node.spectral:
-        return  # in code that makes a constraint, it goes on being there
-    if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
-        return
-    raise UnsupportedError(
-        f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
-        " again when the model is loaded",
-        "Change that code to make a plain layer, and load these weights into it",
-        path=node.path,
-        class_name=node.class_name,
-    )
-
-
-def _strip(verb: Verb, model: Layer, layers: Sequence[Layer]) -> None:
-    owners = [owner for layer in layers for owner in _owners(layer)]
-    baked = (
-        [_effective(state) for layer in layers for state in states_of(layer)]
-        if verb == "bake"
-        else []
-    )
-    gone = {id(variable) for owner in owners for variable in state_of(owner)}
-    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
-    # cannot do without stops here, where nothing is changed yet.
-    remove_slots(optimizers_of(all_layers(model)), gone)
-    for variable, factor in baked:
-        multiply(variable, factor)
-    for layer in layers:
-        for part in dict.fromkeys((*_owners(layer), layer)):
-            _make_plain(part)
-    unmark_owners(model)
-    renew_compiled(model)
-    renew_parameters(model)
-
-
-def _owners(layer: Layer) -> list[Layer]:
-    """Returns the objects that own the kernels of a spectral layer: itself, or its parts."""
-    return list(layer.parts().values()) if isinstance(layer, Composite) else [layer]
-
-
-def _effective(state: State) -> tuple[Any, float]:
-    """Returns the variable of a kernel and by what inference multiplies it, as the file carrier."""
-    owner, gamma = state.owner, None if state.gamma is None else float(state.gamma)
-    with located(path=owner.name, class_name=type(owner).__name__):
-        numbers = (state.kernel, state.view, state.settings, state.u, gamma)
-        factor = effective.factor_of(*numbers, conv=state.conv, bfloat16=state.bfloat16).factor
-    return owner._variable(state.name), factor
-
-
-def _make_plain(layer: Layer) -> None:
-    own = state_of(layer)
-    attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
-    for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
-        forget(layer._variable(kernel), name)
-    for variable in own:
-        layer._untrack_variable(variable)
-    views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
-    plain = plain_class(layer)
-    for name in (*attributes, *views, *OPTIONS):
-        layer.__dict__.pop(name, None)
-        forget(layer, name)
-    forget_adoption(layer)
-    give_class(layer, plain)
+def _is_recorded(factors: Mapping[str, float | None]) -> bool:
+    return bool(factors) and None not in factors.values()
 
 
 def _reports(
-    verb: Verb,
+    verb: str,
     root: LiveNode,
-    chosen: Sequence[Node],
-    left: dict[Node, str],
+    chosen: Mapping[Node, _ChosenLayer],
+    left: Mapping[Node, str],
     status: str,
     *,
     measured: bool,
@@ -273,35 +223,27 @@ def _reports(
             if node.children or not node.path:
                 continue
             bare = not any(len(variable.shape) > 1 for variable in layer.weights)
-            reason = NO_KERNEL if bare else left[node]
-            reports.append(LayerReport(node.path, node.title, None, "skipped", reason))
+            reports.append(left_row(node, LayerFacts(node.title, bare=bare), left[node]))
         elif node in chosen:
             with located(path=node.path, class_name=node.class_name):
-                reports.append(_report(verb, node, layer, status, measured=measured))
+                reports.append(_report(verb, node, chosen[node], status, measured=measured))
     return reports
 
 
-def _report(verb: Verb, node: Node, layer: Layer, status: str, *, measured: bool) -> LayerReport:
-    rule = layer.rule if node.spectral else _rule(node)
-    norm = layer.norm if node.spectral else "matrix"
+def _report(
+    verb: str, node: Node, chosen: _ChosenLayer, status: str, *, measured: bool
+) -> LayerReport:
+    layer, rule, norm = layer_of(node), chosen.rule, chosen.target.settings_of(node).norm
     triplets: list[Triplet] = []
     if measured and layer.built:
         with suppress(KernelError):  # `remove` keeps what is not finite, too
             triplets = triplets_in_use(layer, rule, norm)
-    divisors = {} if node.spectral else dict(_divisors(layer, rule))
-    return LayerReport(
-        node.path,
+    divisors = {path: factor for path, factor in chosen.factors.items() if factor is not None}
+    facts = LayerFacts(
         node.class_name,
+        chosen.live.plain_class(node),
+        norm,
         shape_of(layer, rule) if layer.built else None,
-        status,
-        new_class=plain_class(layer).__name__ if node.spectral else node.class_name,
-        norm=norm,
-        **numbers(convolutions_of(layer, rule), triplets, after_undoing(verb, divisors)),
+        named_kernels(layer, rule),
     )
-
-
-def _divisors(layer: Layer, rule: KernelRule) -> Iterator[tuple[str, float]]:
-    """Yields the kernels of a layer under constraint that the conversion has multiplied."""
-    for _, kernel, _, constraint in constraints_of(layer, rule):
-        if constraint.factor is not None:
-            yield kernel.path, constraint.factor
+    return plain_row(node, facts, triplets, status, norm_after_undoing(verb, divisors))

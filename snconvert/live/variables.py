@@ -1,7 +1,5 @@
 """How layers and variables of two live models are trained: what Keras knows, and no file holds."""
 
-# ruff: noqa: SLF001 -- Keras has no public way to a layer's own variables
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -9,16 +7,17 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.layers import own_variables, variable_lists
+from snconvert.compat.optimizer_choices import kernel_of
 from snconvert.config.constraint_entry import found_in
 from snconvert.config.tree import Node
 from snconvert.errors import printable
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import OPTIONS, Spectral
-from snconvert.layers.inheritance import kernel_of
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
-from snconvert.live.target_constraint import constraints_of
+from snconvert.live.targets.constraint import constraints_of
 from snconvert.live.tree import layer_of, survey
 from snconvert.verification.findings import Findings, compare_settings
 
@@ -88,7 +87,7 @@ class _Side:
                     ),
                 },
             )
-            for variable in (*layer._trainable_variables, *layer._non_trainable_variables)
+            for variable in own_variables(layer)
         ]
 
 
@@ -140,7 +139,7 @@ def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the configurations of a layer in two models, without what a conversion changes."""
     configs = _config(x), _config(y)
     changed = {"name"}  # which Keras numbers anew for layers that code makes
-    if not (x._non_trainable_variables or y._non_trainable_variables):
+    if not any(variable_lists(layer)[1] for layer in (x, y)):
         changed.add("trainable")  # which does nothing else than its variables tell
     if isinstance(x, Spectral) != isinstance(y, Spectral):
         changed |= set(OPTIONS)

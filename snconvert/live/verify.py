@@ -15,11 +15,9 @@ from typing import Any
 
 import keras
 
-from snconvert.core.report import in_use
 from snconvert.core.triplet import Triplet
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import KernelError, located
-from snconvert.files.undo import Verb
 from snconvert.jobs.compare import judge, value_differs
 from snconvert.jobs.requests import Way
 from snconvert.kinds.table import RULES
@@ -27,8 +25,9 @@ from snconvert.live.internals.class_swap import kernels_by_owner, plain_class, s
 from snconvert.live.internals.fitting import all_layers
 from snconvert.live.internals.optimizer_state import optimizers_of, slots_of
 from snconvert.live.internals.walk import Layer
+from snconvert.live.kernels import numbers_of, spectral_kernels_of
 from snconvert.live.loading import import_modules, load, save
-from snconvert.live.measure import numbers_of, states_of, triplets_in_use
+from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
 from snconvert.live.tree import layer_of, survey
 from snconvert.live.undo import undo
@@ -37,7 +36,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.verification.files import verify_file
 from snconvert.verification.findings import Findings
 
-_VERBS: tuple[Verb, ...] = ("remove", "bake")
+_VERBS: tuple[Way, ...] = ("remove", "bake")
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
@@ -105,7 +104,7 @@ def verify_models(
         baked, triplets = way == "bake", list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
-        after = [in_use("", t) if baked else t.sigma for t in triplets]
+        after = [t.norm_in_use if baked else t.sigma for t in triplets]
         norms = max((t.sigma for t in triplets), default=None), max(after, default=None)
         findings.changes.append(
             Change(path, *classes, "plain, scaled" if baked else "plain", *norms)
@@ -132,7 +131,7 @@ def _selecting(chosen: Mapping[str, Layer]) -> Recipe:
 def _judge(path: str, layer: Layer, findings: Findings) -> None:
     proved = [
         judge(x.kernel, x.view, x.settings, x.u, x.gamma, conv=x.conv, bfloat16=x.bfloat16)
-        for x in states_of(layer)
+        for x in spectral_kernels_of(layer)
     ]
     for result in proved:
         for what in result.wrong:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from snconvert.config import constraint_entry
 from snconvert.config.dtype_policies import policies, quantization
 from snconvert.config.tree import CONTAINERS, Node
-from snconvert.core.report import more_with, option_for
 from snconvert.core.settings import Settings
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
+from snconvert.planning.advice import more_with, option_for
 from snconvert.planning.recipe import REGEX, Recipe, expression
 
 _LISTED = 12
@@ -29,6 +28,22 @@ class Step(NamedTuple):
     settings: Settings
 
 
+class Already(NamedTuple):
+    """How a layer is normalised already.
+
+    Attributes:
+        whole: The node that stands for it: a wrapper around it, or the layer itself.
+        target: The target that it is of.
+        reason: Why it is not converted again.
+        options: The settings by their names, as the configuration holds them, right or wrong.
+    """
+
+    whole: Node
+    target: str
+    reason: str
+    options: Mapping[str, Any]
+
+
 class Skip(NamedTuple):
     """A layer that stays as it is.
 
@@ -41,6 +56,7 @@ class Skip(NamedTuple):
         again: Whether it is another place of a layer that is listed before.
         kind: The kind that has to be selected for the layer to be converted, if that is all.
         bound: The bound of one that is converted already, unless its mode has none.
+        whole: The node that stands for it, where that is a wrapper around it.
     """
 
     node: Node
@@ -51,12 +67,12 @@ class Skip(NamedTuple):
     again: bool = False
     kind: str | None = None
     bound: float | None = None
+    whole: Node | None = None
 
     @property
     def path(self) -> str:
-        """The layer's path; a layer in Keras' own wrapper goes by the wrapper's."""
-        wrapper = _wrapper_of(self.node)
-        return (wrapper or self.node).path
+        """The layer's path; a layer in a wrapper goes by the wrapper's."""
+        return (self.whole or self.node).path
 
 
 class Plan(NamedTuple):
@@ -71,7 +87,12 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    root: Node, recipe: Recipe, rules: Mapping[str, KernelRule], *, looks: bool = False
+    root: Node,
+    recipe: Recipe,
+    rules: Mapping[str, KernelRule],
+    already: Callable[[Node], Already | None],
+    *,
+    looks: bool = False,
 ) -> Plan:
     """Returns the plan for a model.
 
@@ -82,6 +103,7 @@ def make_plan(
         root: The model.
         recipe: The options.
         rules: The rows to use, by class name.
+        already: Returns how a layer is normalised already, if it is.
         looks: Whether one only looks, and may name any layer.
 
     Raises:
@@ -90,7 +112,9 @@ def make_plan(
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
-    outcomes = [_outcome(node, recipe, rules, selection, looks=looks) for node in leaves]
+    outcomes = [
+        _outcome(node, already(node), recipe, rules, selection, looks=looks) for node in leaves
+    ]
     named = {*recipe.only, *(override.match for override in recipe.overrides)}
     for outcome in outcomes:
         node = outcome.node
@@ -111,13 +135,9 @@ def is_leaf(node: Node) -> bool:
     return node.builtin not in CONTAINERS
 
 
-def is_wrapper(node: Node) -> bool:
-    """Whether a node is Keras' own `SpectralNormalization` around a layer."""
-    return node.builtin == "SpectralNormalization" and bool(node.children)
-
-
 def _outcome(
     node: Node,
+    already: Already | None,
     recipe: Recipe,
     rules: Mapping[str, KernelRule],
     selection: Selection,
@@ -125,17 +145,17 @@ def _outcome(
     looks: bool,
 ) -> Step | Skip:
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
-    already = _already(node)
     if already is not None:
-        target, reason, have = already
+        reason, have = already.reason, already.options
         row = SPECTRAL.get(node.spectral) if node.spectral else rule
         asked = row is None or row.kind in recipe.kinds
         # Who only looks, or leaves the layer out, has asked for no other settings.
         if asked and not looks and selection.why_excluded(node) is None:
-            reason += _other(have, target, selection.settings(node), recipe.target)
+            reason += _other(have, already.target, selection.settings(node), recipe.target)
         bound = have.get("bound", 1.0)
         known = have.get("mode") != "gain" and isinstance(bound, int | float)
-        return Skip(node, reason, row, spectral=True, bound=float(bound) if known else None)
+        shown = float(bound) if known else None
+        return Skip(node, reason, row, spectral=True, bound=shown, whole=already.whole)
     if rule is None:
         return Skip(node, _no_rule(node))
     excluded = selection.why_excluded(node)
@@ -209,27 +229,6 @@ def _reasons(skips: Sequence[Skip]) -> str:
     for skip in skips:
         reasons.setdefault(skip.reason, printable(skip.path))
     return "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:_REASONS])
-
-
-def _already(node: Node) -> tuple[str, str, Mapping[str, Any]] | None:
-    """Returns the target, the reason and the options of a layer that is normalised already."""
-    if node.spectral:
-        return "layer", "spectral already", node.config
-    wrapper = _wrapper_of(node)
-    if wrapper is not None:
-        rounds = wrapper.config.get("power_iterations")
-        have = {"mode": "hard", "bound": 1.0, "power_iterations": rounds, "norm": "matrix"}
-        return "keras", "normalised already by keras' SpectralNormalization", have
-    for _, options in constraint_entry.found_in(node.config):
-        have = {"norm": "matrix", **options}
-        return "constraint", "normalised already by its constraint", have
-    return None
-
-
-def _wrapper_of(node: Node) -> Node | None:
-    """Returns Keras' own wrapper around a layer, if it is in one."""
-    parent = node.parent
-    return parent if parent is not None and is_wrapper(parent) else None
 
 
 def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:

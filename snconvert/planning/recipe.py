@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snconvert.core.settings import TARGETS, Settings, choice
+from snconvert.core.settings import Settings, choice
+from snconvert.core.targets import TARGETS, check_target
 from snconvert.errors import OptionError, located
 from snconvert.kinds.kernel_rule import KINDS
 
@@ -70,7 +71,7 @@ class Recipe:
     kinds_chosen: bool = False
 
     def __post_init__(self) -> None:
-        choice("target", self.target, TARGETS)
+        choice("target", self.target, tuple(TARGETS))
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:
@@ -80,7 +81,12 @@ class Recipe:
         for override in self.overrides:
             expression(override.match)
         for settings in self.all_settings():
-            _check_together(settings, self.target, certify=self.certify)
+            if self.certify and settings.norm == "operator":
+                raise OptionError(
+                    "what is proved is the norm of a matrix, and not that of an operator",
+                    "Use --norm matrix, or leave out --certify",
+                )
+            check_target(self.target, settings)
 
     def looking_at_all(self) -> Recipe:
         """Returns the recipe with all kinds, unless the user has said which."""
@@ -102,31 +108,6 @@ class Recipe:
             "layer": [{"match": item.match, **item.changes} for item in self.overrides],
             **({"certify": True} if self.certify else {}),
         }
-
-
-def _check_together(settings: Settings, target: str, *, certify: bool) -> None:
-    """Raises `OptionError` for options of which each is right, but not with the others."""
-    mode, bound = settings.mode, settings.bound
-    if certify and settings.norm == "operator":
-        raise OptionError(
-            "what is proved is the norm of a matrix, and not that of an operator",
-            "Use --norm matrix, or leave out --certify",
-        )
-    if target != "layer" and settings.norm == "operator":
-        raise OptionError(
-            f"the target {target} knows the norm of the kernel's matrix only",
-            "Use --target layer, or --norm matrix",
-        )
-    if target == "keras" and (mode != "hard" or bound != 1.0):
-        raise OptionError(
-            f"Keras' own wrapper does mode hard with bound 1 only, not {mode} with bound {bound:g}",
-            "Use --target layer",
-        )
-    if target == "constraint" and mode == "gain":
-        raise OptionError(
-            "a constraint has no gamma, so that there is no mode gain",
-            "Use --mode hard or cap, or --target layer",
-        )
 
 
 def expression(pattern: str) -> re.Pattern[str]:
@@ -177,6 +158,24 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
         with located(file=str(file)):
             _made(table, {})  # what is wrong in the file is said of the file
         raise
+
+
+def undo_recipe(verb: str, **options: Any) -> Recipe:
+    """Returns the recipe of a way back, which has options for the choice of layers only.
+
+    Args:
+        verb: The way back, for the message.
+        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
+
+    Raises:
+        OptionError: There is another one among them.
+    """
+    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
+    if useless:
+        raise OptionError(
+            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
+        )
+    return recipe(None, **options)
 
 
 def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:

@@ -8,10 +8,10 @@ from typing import Any
 
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.files.edits import Edits, asset_moves
 from snconvert.files.model import Opened
-from snconvert.files.optimizer_slots import LOSS_SCALE
+from snconvert.files.optimizer_families import LOSS_SCALE
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, untrained_slots
 from snconvert.jobs.requests import UNCHANGED, Compared, Pair, Way
 from snconvert.sandbox.worker import Worker
@@ -51,7 +51,7 @@ def compare_arrays(
     factors: Mapping[str, Mapping[Way, float]],
     found: Findings,
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
     way: Way | None = None,
 ) -> dict[str, float]:
     """Compares all arrays.
@@ -122,12 +122,12 @@ def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
 
 
 def compared(
-    worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: Tell = None
+    worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: OnProgress = None
 ) -> list[dict[Way, Compared]]:
     """Compares pairs of arrays of two weights files."""
     if not pairs:
         return []
-    tell = adding_up(progress, "reading", sum(pair.first.nbytes for pair in pairs))
+    tell = cumulative(progress, "reading", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.jobs.compare:compare"
     found: list[dict[Way, Compared]]
     found = worker.call(name, one, two, pairs, seconds=None, progress=tell)

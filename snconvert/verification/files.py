@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from snconvert.archive.source import Source, open_source
+from snconvert.archive.source import Source
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell
-from snconvert.core.verbs import IN_CHILD
+from snconvert.core.report import OnProgress
+from snconvert.core.verbs import VERBS
 from snconvert.core.verdict import Change, Verdict
-from snconvert.errors import OutputError, SnconvertError, located, printable
+from snconvert.errors import OutputError, SnconvertError, located
 from snconvert.files.measure import measure
 from snconvert.files.model import Opened, describe, open_weights
-from snconvert.files.normalised import kernel_of, layers_of, owner_of, refuse_newer, unwrap
-from snconvert.files.targets.layer import settings_of
-from snconvert.jobs.requests import Pair, Proved, Way
+from snconvert.files.normalised import layers_of, refuse_newer, unwrap
+from snconvert.files.targets import owner_of
+from snconvert.files.targets.target import Copy
+from snconvert.formats.table import open_model
+from snconvert.jobs.requests import Proved, Way
 from snconvert.kinds.table import RULES
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.arrays import (
@@ -34,7 +36,7 @@ from snconvert.verification.arrays import (
     compared,
 )
 from snconvert.verification.findings import Findings, compare_configs
-from snconvert.verification.forms import form_of, without_defaults
+from snconvert.verification.forms import PLAIN, drop_defaults, form_of
 from snconvert.verification.proofs import (
     Side,
     converted_of,
@@ -48,7 +50,7 @@ from snconvert.verification.records import check_records
 
 
 def verify_file(
-    before: str, after: str, *, progress: Tell = None, way: Way | None = None
+    before: str, after: str, *, progress: OnProgress = None, way: Way | None = None
 ) -> Verdict:
     """Compares two files or folders, of which either may be the converted one.
 
@@ -63,11 +65,11 @@ def verify_file(
     """
     started = time.perf_counter()
     with (
-        Worker(IN_CHILD["verify"]) as worker,
+        Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
-        open_source(before) as one,
+        open_model(before) as one,
         located(file=after),
-        open_source(after) as two,
+        open_model(after) as two,
     ):
         found, opened = _compare(one, two, worker, progress, way)
         warnings = [*opened.warnings, *found.notes]
@@ -90,7 +92,7 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
         worker: Where the work is done.
     """
     try:
-        with open_source(result) as written:
+        with open_model(result) as written:
             written.check_weights()
             found, opened = _compare(source, written, worker, None)
             notes = [*found.notes, *_of_another_source(source, opened.metadata)]
@@ -117,7 +119,7 @@ def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
 
 
 def _compare(
-    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None = None
+    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None = None
 ) -> tuple[Findings, Opened]:
     """Compares two models; where kernels of the first were normalised, the other way round as well.
 
@@ -133,7 +135,7 @@ def _compare(
 
 
 def _converted(
-    one: Source, two: Source, worker: Worker, progress: Tell, way: Way | None
+    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None
 ) -> tuple[Findings, Opened, bool]:
     """Compares two models, of which the second is to be made of the first.
 
@@ -148,7 +150,7 @@ def _converted(
         return found, after, False
     changed = {x: y for x, y in pairs.items() if form_of(x) != form_of(y)}
     sides = side_of(before, set(changed)), side_of(after, set(changed.values()))
-    restored = any(form_of(x) in {"wrapped", "constrained"} for x in changed)
+    restored = any(layer.target.IN_PLACE for layer in sides[0].normalised.layers.values())
     classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
     kernels = {x: sides[0].kernels(x) for x in changed}
     for side in sides:
@@ -157,14 +159,15 @@ def _converted(
     recorded = Findings()  # told at last: what the file holds counts for more
     check_records(before, after, converted_of(sides, changed, proved), recorded)
     used = used_factors(sides[0], found, worker)
-    plain = [(owner_of(x), False, _norm_of(x)) for x, y in changed.items() if form_of(y) == "plain"]
+    old = sides[0].normalised.layers
+    plain = [(owner_of(x), False, layer.norm) for x, layer in old.items()]
     measured = measure(before, plain, worker, progress)
     sigmas = {x: [triplet.sigma for triplet in measured.known(owner_of(x))] for x in changed}
     compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
     factors = factors_of(sides, changed, proved, used, found)
     renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
     for side in sides:
-        without_defaults(side.model.root)
+        drop_defaults(side.model.root)
     compare_configs(before.root, after.root, found)
     explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress, way)
     compare_assets(renamed[0], renamed[1], found)
@@ -174,10 +177,6 @@ def _converted(
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
         found.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
     return found, after, restored
-
-
-def _norm_of(node: Node) -> str:
-    return settings_of(node).norm if node.spectral else "matrix"
 
 
 def _open(source: Source, worker: Worker) -> Opened:
@@ -197,7 +196,7 @@ def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
         found.differ(path, "the layer was not there before")
     pairs = {node: two[path] for path, node in one.items() if path in two}
     for x, y in pairs.items():
-        if "plain" not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
+        if PLAIN not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
             found.differ(
                 x.path, f"{form_of(x)} before, {form_of(y)} after: compare with the original"
             )
@@ -205,24 +204,19 @@ def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
 
 
 def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
-    """Tells where Keras' wrapper stores something else than the kernel inside, and a vector."""
-    datasets, pairs, owners = side.model.contents.datasets, [], []
-    for node in side.normalised.wrapped:
-        group, its = f"{side.model.paths[node]}/vars/", kernel_of(side.model, node)
-        stored = sorted(path.removeprefix(group) for path in datasets if path.startswith(group))
-        wanted = ["0", "1"] if its in datasets else []
-        if stored != wanted:
-            belongs = "its kernel (0) and vector_u (1) belong" if wanted else "none belong"
-            told = printable(", ".join(stored)) or "none"
-            found.differ(node.path, f"its wrapper stores the variables {told}, where {belongs}")
-        elif wanted:
-            pairs.append(Pair(its, datasets[its], f"{group}0", datasets[f"{group}0"]))
-            owners.append(node)
+    """Tells where a layer stores variables that it should not, or copies that differ."""
+    copies: list[tuple[Node, Copy]] = []
+    for node, layer in side.normalised.layers.items():
+        flaws = list(layer.target.stored_flaws(side.model, node))
+        for what in flaws:
+            found.differ(node.path, what)
+        if not flaws:
+            copies += [(node, copy) for copy in layer.target.copies(side.model, node)]
     weights = side.model.source.weights
-    for node, result in zip(owners, compared(worker, weights, weights, pairs), strict=True):
+    results = compared(worker, weights, weights, [copy.pair for _, copy in copies])
+    for (node, copy), result in zip(copies, results, strict=True):
         if result["apply"].factor is None:
-            what = result["apply"].what
-            found.differ(node.path, f"the wrapper's copy of the kernel: {what}")
+            found.differ(node.path, f"{copy.what}: {result['apply'].what}")
 
 
 def _turned(change: Change) -> Change:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from snconvert.config.keras_modules import torch_optimizer
 from snconvert.config.tree import Node
 from snconvert.core.verdict import Change, Difference
 from snconvert.errors import printable
@@ -132,7 +133,7 @@ def _as_elsewhere(entry: dict[str, Any]) -> dict[str, Any]:
     """Returns the entry of one of PyTorch's optimizers as the other backends write it."""
     name = str(entry.get("class_name"))
     of_torch = {
-        "module": f"keras.src.backend.torch.optimizers.torch_{name.lower()}",
+        "module": torch_optimizer(name),
         "registered_name": name,
     }
     if {key: entry.get(key) for key in of_torch} != of_torch:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from snconvert.config.constraint_entry import argument_of, decoded, factor_of, found_in, settings_of
 from snconvert.config.tree import Node
-from snconvert.core.report import Tell, adding_up
+from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.settings import Settings
-from snconvert.errors import KernelError, OptionError, SourceError, located
+from snconvert.errors import KernelError, OptionError, located
 from snconvert.files.inventory import StoredKernel
 from snconvert.files.model import Opened
-from snconvert.files.normalised import Normalised, find, owner_of, scalings
+from snconvert.files.normalised import Normalised, normalised_layers, scalings
 from snconvert.files.optimizer_state import Gammas
-from snconvert.files.targets.layer import states
+from snconvert.files.targets import owner_of, target_of
 from snconvert.jobs.requests import Factor, Proof, Proved, Way
-from snconvert.linalg.blocks import Array
-from snconvert.planning.plan import is_wrapper
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.findings import Findings
-from snconvert.verification.forms import flaws, form_of
+from snconvert.verification.forms import flaws
 from snconvert.verification.records import Converted
 
 
@@ -46,9 +43,10 @@ def side_of(model: Opened, changed: set[Node]) -> Side:
     """Returns a model and the normalised ones among its layers that have changed."""
 
     def why_left(node: Node) -> str | None:
-        return None if node in changed and form_of(node) != "plain" else "of the same form"
+        normalised = node in changed and target_of(node) is not None
+        return None if normalised else "of the same form"
 
-    return Side(model, find(model, why_left))
+    return Side(model, normalised_layers(model, why_left))
 
 
 def prove(
@@ -56,7 +54,7 @@ def prove(
     changed: Mapping[Node, Node],
     found: Findings,
     worker: Worker,
-    progress: Tell,
+    progress: OnProgress,
 ) -> dict[str, Proved]:
     """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
 
@@ -73,30 +71,29 @@ def prove(
     before, after = sides
     proofs: list[Proof] = []
     for x, y in changed.items():
-        if form_of(y) == "plain":
+        target = target_of(y)
+        if target is None:
             continue
         for what in flaws(x, y, before.model.inventory.get(x.first or x)):
             found.differ(x.path, what)
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
         try:
-            states = list(_states(after, y))
-        except (OptionError, SourceError) as error:
-            found.differ(x.path, f"its constraint is invalid: {error.what}")
+            states = list(target.states(after.model, y))
+        except OptionError as error:
+            found.differ(x.path, f"its {target.NAME} is invalid: {error.what}")
             continue
-        for kernel, gamma, u, settings in states:
+        for kernel, u, settings, gamma, u_dtype in states:
             one = raw.pop(kernel.kernel.path, None)
             if one is not None and (not isinstance(u, str) or u in after.model.contents.datasets):
                 place = (one.path, one.dataset, one.view)
                 with located(path=y.path, class_name=y.class_name):
                     conv = kernel.map_of(settings.norm)
-                # Keras' wrapper keeps its vector in the type of the kernel.
-                dtype = one.dataset.dtype if is_wrapper(y) else "float32"
-                proofs.append(Proof(x.path, *place, u, dtype, gamma, settings, conv))
+                proofs.append(Proof(x.path, *place, u, u_dtype, gamma, settings, conv))
             elif one is not None:
                 found.differ(x.path, f"its u is not there ({u})")
         for name in raw:
             found.differ(x.path, f"nothing normalises its {name}")
-    tell = adding_up(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
+    tell = cumulative(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
         weights = before.model.source.weights, after.model.source.weights
@@ -110,50 +107,19 @@ def prove(
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
 
 
-def _states(
-    side: Side, node: Node
-) -> Iterator[tuple[StoredKernel, str | None, str | Array, Settings]]:
-    """Yields each kernel of a normalised layer, the dataset of its gamma, its `u`, and how.
-
-    `u` is a dataset, or what a constraint in the configuration holds.
-    """
-    if is_wrapper(node):
-        for kernel in side.kernels(node):
-            yield kernel, None, f"{side.model.paths[node]}/vars/1", Settings()
-    elif node in side.normalised.layers:
-        settings, stored = side.normalised.layers[node], side.model.inventory.get(node)
-        if stored is not None and stored.kernels:
-            for kernel, gamma, u in states(side.model.paths[node], stored, settings):
-                yield kernel, gamma, u, settings
-    else:
-        for kernel, constraint in _constraints(side, node):
-            with located(path=node.path, class_name=node.class_name):
-                held = decoded(constraint.get("u"), kernel.view.shape[0])
-                yield kernel, None, held, settings_of(constraint)
-
-
-def _constraints(side: Side, node: Node) -> Iterator[tuple[StoredKernel, dict[str, Any]]]:
-    """Yields the kernels of a layer that our constraint is on, with its options."""
-    by_argument = dict(found_in(node.config))
-    for kernel in side.kernels(node):
-        argument = argument_of(kernel.kernel, node.config)
-        if argument in by_argument:
-            yield kernel, by_argument[argument]
-
-
 def converted_of(
     sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
 ) -> dict[str, Converted]:
     """Returns what is found of the layers that were converted, by path."""
     converted: dict[str, Converted] = {}
     for x, y in changed.items():
-        if form_of(y) == "plain" or y.first is not None:
+        target = target_of(y)
+        if target is None or y.first is not None:
             continue
         kernels = sides[0].kernels(x)
-        factors: dict[str, float | None]
-        factors = {k.kernel.path: factor_of(held) for k, held in _constraints(sides[1], y)}
-        if is_wrapper(y):
-            factors = {k.kernel.path: None for k in kernels}
+        # What the layer itself says, without the record.
+        stored = sides[1].model.inventory.get(target.owner_of(y))
+        factors = target.recorded_factors(y, stored, {})
         known = [proved[k.path] for k in kernels if k.path in proved]
         half = any(k.dataset.dtype in {"float16", "bfloat16"} for k in kernels)
         converted[y.path] = Converted(known, half, factors)
@@ -174,8 +140,8 @@ def new_gammas(
 
 
 def _has_gamma(side: Side, node: Node) -> bool:
-    settings = side.normalised.layers.get(node)
-    return settings is not None and settings.mode == "gain"
+    layer = side.normalised.layers.get(node)
+    return layer is not None and layer.has_gammas
 
 
 def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
@@ -202,32 +168,25 @@ def factors_of(
     """Returns by what the kernels may have been multiplied, by the kernel before."""
     factors: dict[str, dict[Way, float]] = {}
     for x, y in changed.items():
-        constraints = {k.kernel.path: c for k, c in _constraints(sides[1], y)}
-        divided = {k.kernel.path: factor_of(c) for k, c in _constraints(sides[0], x)}
+        old, new = (
+            side.normalised.layers.get(node) for side, node in zip(sides, (x, y), strict=True)
+        )
         for kernel in sides[0].kernels(x):
             path, name = kernel.path, kernel.kernel.path
-            if form_of(x) == "spectral":
+            if old is not None and not old.target.IN_PLACE:
                 factors[path] = {"remove": 1.0}
                 if path in used:
                     factors[path]["bake"] = used[path].factor
-            elif form_of(x) != "plain":
-                recorded = (
-                    sides[0].normalised.wrapped.get(x) if is_wrapper(x) else divided.get(name)
-                )
+            elif old is not None:
                 factors[path] = {"bake": 1.0}
-                if recorded is not None:
+                if (recorded := old.factors.get(name)) is not None:
                     factors[path]["remove"] = 1.0 / recorded
-            elif path in proved and name in constraints:
-                factor = _factor(proved[path], settings_of(constraints[name]))
-                recorded = factor_of(constraints[name])
-                _check_record(x, recorded, factor, found)
-                factors[path] = {"apply": recorded or factor}
-            elif path in proved and is_wrapper(y):
-                factor = _factor(proved[path], Settings())
-                recorded = sides[1].normalised.wrapped.get(y)
-                factors[path] = {"apply": recorded or factor}
-                if recorded is not None:  # Keras drops the record when it saves a model again
+            elif new is not None and new.target.IN_PLACE and path in proved:
+                factor, recorded = _factor(proved[path], new.settings), new.factors.get(name)
+                # Keras drops the record when it saves a model again.
+                if recorded is not None or not new.target.RECORDED:
                     _check_record(x, recorded, factor, found)
+                factors[path] = {"apply": recorded or factor}
     return factors
 
 

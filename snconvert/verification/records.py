@@ -12,24 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from snconvert.config.constraint_entry import found_in, settings_of
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, SelectionError, SourceError, printable
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
+from snconvert.files.targets import target_of
 from snconvert.files.targets.layer import FIELDS
-from snconvert.files.targets.layer import settings_of as spectral_settings
 from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES, SPECTRAL
-from snconvert.planning.plan import Selection, is_wrapper
+from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Override, Recipe
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.record import records
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import form_of
 
-_TARGETS = {"spectral": "layer", "wrapped": "keras", "constrained": "constraint"}
 _OPTIONS = ("target", "kinds", "only", "exclude")
 _SHA256, _VERSION = re.compile("[0-9a-f]{64}"), re.compile(r"\d+\.\d+.*")
 _SAME, _NEAR = 1e-6, 1e-2
@@ -132,10 +129,11 @@ def _wrong_form(
     node: Node, told: Mapping[str, Any], recipe: Recipe, selection: Selection
 ) -> Iterator[str]:
     """Yields in what a layer is not what its record says."""
-    form, inner = form_of(node), node.children[0] if is_wrapper(node) else node
-    if _TARGETS.get(form) != recipe.target:
-        yield f"is of target {recipe.target}, but it is {form}"
+    target = target_of(node)
+    if target is None or recipe.target != target.NAME:
+        yield f"is of target {recipe.target}, but it is {form_of(node)}"
         return
+    inner = target.owner_of(node)
     rule = SPECTRAL.get(inner.spectral) if inner.spectral else RULES.get(inner.builtin or "")
     if rule is None:
         return  # that is told elsewhere
@@ -148,22 +146,14 @@ def _wrong_form(
     if excluded is not None:
         yield f"is of options by which it is {excluded}"
     try:
-        have = _settings(node)
-    except (OptionError, SourceError):
+        have = target.settings_of(node)
+    except SourceError:
         return  # as above
     wanted = selection.settings(node)
     for name in FIELDS:
         if getattr(have, name) != getattr(wanted, name):
             is_, said = (getattr(settings, name) for settings in (have, wanted))
             yield f"is of options with {name} {said}, where it has {is_}"
-
-
-def _settings(node: Node) -> Settings:
-    if is_wrapper(node):
-        return Settings(power_iterations=node.config.get("power_iterations", 1))
-    if node.spectral:
-        return spectral_settings(node)
-    return settings_of(next(found_in(node.config))[1])
 
 
 def _wrong_numbers(told: Mapping[str, Any], one: Converted) -> Iterator[str]:

@@ -14,7 +14,7 @@ class Dataset(NamedTuple):
         dtype: Its type as numpy names it, or `bfloat16`.
         byteorder: `little` or `big`.
         offset: Where its bytes begin in the extent, if they lie there in one piece; else None:
-            then `h5.read_dataset` decodes it.
+            then `reading.read_dataset` decodes it.
         nbytes: Its size in bytes, decoded.
     """
 
@@ -43,7 +43,7 @@ class Product(NamedTuple):
 
     Attributes:
         path: Where it is.
-        factor: By what; see `fills.Fill`.
+        factor: By what; see `scaling.Fill`.
         copy: Where the result goes, a path after the edit; `None`: it takes the array's place.
     """
 

@@ -18,7 +18,7 @@ class Extent(NamedTuple):
     """The `size` bytes from `offset` on in the open file `descriptor`.
 
     An extent borrows the descriptor: who opened the file closes it. It can be sent to a
-    `guard.Worker`, which passes the descriptor along.
+    `sandbox.worker.Worker`, which passes the descriptor along.
 
     Attributes:
         descriptor: A file descriptor that is open for reading.
@@ -66,7 +66,7 @@ class Extent(NamedTuple):
         """Returns the range as read-only memory that the system pages in from the file.
 
         A file that shrinks while it is mapped kills the process that touches the lost pages:
-        do so in a `guard.Worker`, or read with `pread`.
+        do so in a `sandbox.worker.Worker`, or read with `pread`.
 
         Raises:
             SourceError: The file cannot be mapped, for example because it has become shorter.

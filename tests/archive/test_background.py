@@ -8,8 +8,8 @@ import pytest
 from places import DATA
 
 from snconvert.archive import background
-from snconvert.archive.source import open_source
 from snconvert.errors import SourceError
+from snconvert.formats.table import open_model
 
 MODEL = DATA / "models" / "a01_seq_plain.keras"
 FOLDER = DATA / "models" / "a16_dir_h5dir"
@@ -27,7 +27,7 @@ def test_an_archive_is_hashed_as_it_is(tmp_path):
         for name in plain.namelist():
             packed.writestr(name, plain.read(name))
     for model in (path, MODEL):
-        with open_source(model) as source:
+        with open_model(model) as source:
             source.hash_ahead()
             assert source.sha256() == hashlib.sha256(model.read_bytes()).hexdigest()
             assert source.sha256() == source.sha256()
@@ -41,14 +41,14 @@ def test_a_folder_is_hashed_as_its_files_joined(tmp_path):
     (folder / "assets" / "words.txt").write_text("a b")
     names = ("assets/words.txt", "config.json", "metadata.json", "model.weights.h5")
     joined = b"".join((folder / name).read_bytes() for name in names)
-    with open_source(folder) as source:
+    with open_model(folder) as source:
         assert source.sha256() == hashlib.sha256(joined).hexdigest()
 
 
 def test_an_input_that_shrinks_is_an_error(tmp_path):
     """A file cut before it is hashed is an error where the hash is asked for."""
     path = shutil.copy(MODEL, tmp_path / "m.keras")
-    with open_source(path) as source:
+    with open_model(path) as source:
         os.truncate(path, 5000)
         source.hash_ahead()
         with pytest.raises(SourceError, match="ends at byte 5000"):
@@ -72,7 +72,7 @@ def test_closing_ends_the_thread(monkeypatch):
 
     monkeypatch.setattr(background.hashlib, "sha256", Digest)
     before = threading.active_count()
-    source = open_source(MODEL)
+    source = open_model(MODEL)
     source.hash_ahead()
     assert begun.wait(10)
     threading.Timer(0.2, go_on.set).start()

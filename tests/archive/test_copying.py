@@ -13,8 +13,8 @@ from places import DATA
 
 from snconvert.archive import copying
 from snconvert.archive.copying import Copying
-from snconvert.archive.source import open_source
 from snconvert.errors import SnconvertError, SourceError
+from snconvert.formats.table import open_model
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay, OverlayFile
 
@@ -40,7 +40,7 @@ def _small_chunks(monkeypatch):
 @settings(max_examples=80, deadline=None)
 def test_bytes_and_checksums_are_those_of_the_edited_weights(data):
     """Whatever is written over, cut off or appended: bytes and CRC are right."""
-    with open_source(MODEL) as source:
+    with open_model(MODEL) as source:
         file = OverlayFile(source.weights, data.draw(st.sampled_from([64, 1000, 1024, 5000])))
         expected = bytearray(source.weights.map())
         for _ in range(data.draw(st.integers(0, 4))):
@@ -68,7 +68,7 @@ def test_blocks_are_asked_for_once_and_in_order():
             asked.append(index)
             return super().__getitem__(index)
 
-    with open_source(MODEL) as source:
+    with open_model(MODEL) as source:
         size = source.weights.size + 1500
         count = -(-size // 512)
         blocks = Lazy({i: b"x" * min(512, size - 512 * i) for i in reversed(range(count))})
@@ -86,7 +86,7 @@ def test_what_is_told_adds_up_to_the_weights(tmp_path):
         for name in plain.namelist():
             packed.writestr(name, plain.read(name))
     for model in (path, MODEL, FOLDER):
-        with open_source(model) as source:
+        with open_model(model) as source:
             seen = []
             written, crc = copy(source, Overlay.empty(source.weights), seen.append)
             assert sum(seen) == source.weights.size == len(written)
@@ -97,14 +97,14 @@ def test_what_is_told_adds_up_to_the_weights(tmp_path):
 def test_damaged_weights_are_noticed():
     """A flipped bit in the stored weights is an error that names the member."""
     path = DATA / "corpus" / "cases" / "zip_flip_weights.keras"
-    with open_source(path) as source, pytest.raises(SourceError, match=r"model\.weights\.h5.*CRC"):
+    with open_model(path) as source, pytest.raises(SourceError, match=r"model\.weights\.h5.*CRC"):
         copy(source, Overlay.empty(source.weights))
 
 
 def test_an_input_that_shrinks_is_an_error(tmp_path):
     """A file cut while it is copied is an error, no crash and no endless loop."""
     path = shutil.copy(MODEL, tmp_path / "m.keras")
-    with open_source(path) as source:
+    with open_model(path) as source:
         os.truncate(path, 5000)
         with pytest.raises(SourceError, match="ends at byte 5000"):
             copy(source, Overlay.empty(source.weights))
@@ -114,7 +114,7 @@ def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
     """While `u` is searched the weights are copied and flushed; if one waits, they need not be."""
     flushed, held = threading.Event(), threading.Event()
     monkeypatch.setattr(copying.os, "fsync", lambda _: flushed.set())
-    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+    with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
         with contextlib.closing(Copying(source, file.fileno(), 0)) as early:
             assert flushed.wait(10)
             assert os.pread(file.fileno(), 1 << 24, 0) == bytes(source.weights.map())
@@ -136,7 +136,7 @@ def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
 def test_a_copy_that_nobody_wants_ends(monkeypatch):
     """Where the search for `u` fails, the copy of a large model does not go on."""
     monkeypatch.setattr(copying, "_CHUNK", 1)
-    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+    with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
         before = threading.active_count()
         Copying(source, file.fileno(), 0).close()
         assert threading.active_count() == before
@@ -150,7 +150,7 @@ def test_an_error_of_the_copy_comes_when_it_is_waited_for(monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(copying.os, "pwrite", full)
-    with open_source(MODEL) as source, pytest.raises(OSError, match="No space"):
+    with open_model(MODEL) as source, pytest.raises(OSError, match="No space"):
         copy(source, Overlay.empty(source.weights))
 
 
@@ -168,7 +168,7 @@ def test_a_copy_that_an_interrupt_left_behind_writes_to_its_own_file_only(monkey
         raise KeyboardInterrupt
 
     start = threading.Thread.start
-    with open_source(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
+    with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
         monkeypatch.setattr(Extent, "pread_into", slow)
         monkeypatch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -190,7 +190,7 @@ def test_an_output_that_cannot_be_read_back_is_no_fault_of_the_input(monkeypatch
     """The blocks that change are read from the output: an error there is an OSError."""
     monkeypatch.setattr(copying.os, "pread", lambda *_: b"")
     with (
-        open_source(MODEL) as source,
+        open_model(MODEL) as source,
         tempfile.TemporaryFile(buffering=0) as file,
         contextlib.closing(Copying(source, file.fileno(), 0)) as begun,
         pytest.raises(OSError, match="shorter"),
@@ -204,7 +204,7 @@ def test_a_system_without_threads_is_one_line_and_leaves_nothing_open(monkeypatc
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with open_source(MODEL) as source, tempfile.TemporaryFile() as output:
+    with open_model(MODEL) as source, tempfile.TemporaryFile() as output:
         before = len(os.listdir("/proc/self/fd"))
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(SnconvertError, match=r"starts no thread.*ulimit -u"):

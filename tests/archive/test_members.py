@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.archive.members import CHUNK, read_bytes, read_members
+from snconvert.archive.member_bytes import CHUNK, read_bytes
+from snconvert.archive.members import read_members
 from snconvert.errors import SourceError
 from snconvert.weights.extent import Extent
 

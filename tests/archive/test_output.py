@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from places import DATA, ROOT, SUPPORT
 
-from snconvert.archive import output
+from snconvert.archive import output, zip_writer
 from snconvert.archive.members import read_members
 from snconvert.archive.output import begin, check_output
-from snconvert.archive.source import open_source
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.errors import OutputError, SourceError
-from snconvert.weights import h5
+from snconvert.formats.table import FORMATS, open_model
+from snconvert.weights.editing import edit
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay
 
@@ -39,7 +40,7 @@ def convert(source, out, *, force=False, **options):
         "overlay": Overlay.empty(source.weights),
         **options,
     }
-    with begin(source, out, force=force) as begun:
+    with begin(source, out, FORMATS[source.format].writer, force=force) as begun:
         return begun.finish(**options)
 
 
@@ -61,7 +62,7 @@ def test_an_archive_holds_the_new_and_the_carried_members(tmp_path):
     out = tmp_path / "out.keras"
     before = members(MODEL)
     asset, *others = (name for name in before if name.startswith("assets/"))
-    with open_source(MODEL) as source:
+    with open_model(MODEL) as source:
         seen = []
         size = convert(source, out, assets={asset: "assets/ü/v.txt"}, progress=seen.append)
         assert sum(seen) == source.weights.size
@@ -76,7 +77,7 @@ def test_an_archive_holds_the_new_and_the_carried_members(tmp_path):
     with zipfile.ZipFile(out) as archive:
         for info in archive.infolist():
             assert (info.compress_type, info.date_time[:3]) == (zipfile.ZIP_STORED, (1980, 1, 1))
-    with open_source(out) as again:  # our own strict reader takes what we write
+    with open_model(out) as again:  # our own strict reader takes what we write
         again.check_weights()
         assert again.assets == ("assets/ü/v.txt", *others)
 
@@ -84,7 +85,7 @@ def test_an_archive_holds_the_new_and_the_carried_members(tmp_path):
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     """Two runs at different times write identical files."""
     for name in "ab":
-        with open_source(MODEL) as source:
+        with open_model(MODEL) as source:
             convert(source, tmp_path / name)
         time.sleep(0.01)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -93,7 +94,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 def test_the_bytes_of_an_archive_are_these(tmp_path):
     """The layout of the archive does not change unnoticed."""
     out = tmp_path / "golden"
-    with open_source(DATA / "models" / "a01_seq_plain.keras") as source:
+    with open_model(DATA / "models" / "a01_seq_plain.keras") as source:
         convert(source, out, metadata=lambda: b"{}")
         size = source.weights.size
     data = out.read_bytes()
@@ -117,8 +118,8 @@ def test_an_edited_model_is_what_h5py_reads(tmp_path):
     """Renamed and added data arrive in the archive, the rest bit for bit."""
     out = tmp_path / "out.keras"
     path = DATA / "models" / "a02_seq_adam.keras"
-    with open_source(path) as source:
-        overlay = h5.edit(
+    with open_model(path) as source:
+        overlay = edit(
             source.weights,
             [("layers/dense", "layers/spectral_dense")],
             [("layers/spectral_dense/vars/2", np.ones((1, 3), "f4"))],
@@ -143,7 +144,7 @@ def test_zip64_fields_are_written_where_needed(tmp_path):
     path = tmp_path / "large"
     large = 5 << 30
     with path.open("w+b", buffering=0) as file:
-        archive = output._Archive(file.fileno())
+        archive = ZipWriter(file.fileno())
         archive.end_weights(large, 123)  # a hole in the place of the data
         archive.add("config.json", iter([b"{}"]), 2)
         archive.add("assets/late.txt", iter([b"late"]), 4)
@@ -161,9 +162,9 @@ def test_many_members_need_zip64_as_well(tmp_path):
     """More members than 16 bits count are found by zipfile."""
     path = tmp_path / "many"
     with path.open("w+b", buffering=0) as file:
-        archive = output._Archive(file.fileno())
+        archive = ZipWriter(file.fileno())
         for number in range(65_536):
-            archive._entries.append(output._Entry(b"%d" % number, 0, 0, 0))
+            archive._entries.append(zip_writer._Entry(b"%d" % number, 0, 0, 0))
         archive.close()
     with zipfile.ZipFile(path) as found:
         assert len(found.namelist()) == 65_536
@@ -177,7 +178,7 @@ def test_a_folder_is_written_and_replaced_as_a_whole(tmp_path):
     (folder / "assets" / "a.txt").write_text("a")
     before = members(folder)
     for config in (b"1", b"2"):
-        with open_source(folder) as source:
+        with open_model(folder) as source:
             size = convert(
                 source, out, config=config, assets={"assets/a.txt": "assets/x/b.txt"}, force=True
             )
@@ -194,7 +195,7 @@ def test_a_folder_is_written_and_replaced_as_a_whole(tmp_path):
         assert size == sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert members(folder) == before
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]
-    with open_source(out) as source, pytest.raises(OutputError, match="exists"):
+    with open_model(out) as source, pytest.raises(OutputError, match="exists"):
         convert(source, folder)
 
 
@@ -203,10 +204,10 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path):
     out = tmp_path / "out"
     shutil.copytree(FOLDER, out)
     (out / "notes.txt").write_text("mine")
-    with open_source(FOLDER) as source, pytest.raises(OutputError, match=r"notes\.txt"):
+    with open_model(FOLDER) as source, pytest.raises(OutputError, match=r"notes\.txt"):
         convert(source, out, force=True)
     with pytest.raises(OutputError, match=r"notes\.txt"):
-        check_output(FOLDER, out, force=True)
+        check_output(FOLDER, out, FolderWriter, force=True)
     assert (out / "notes.txt").read_text() == "mine"
 
 
@@ -215,8 +216,9 @@ def test_an_input_can_be_replaced_by_its_conversion(tmp_path, original):
     """In place, the path holds the new model and nothing else is left."""
     path = tmp_path / "model"
     (shutil.copytree if original.is_dir() else shutil.copy)(original, path)
-    assert check_output(path, path, in_place=True) == str(path)
-    with open_source(path) as source:
+    with open_model(path) as source:
+        writer = FORMATS[source.format].writer
+        assert check_output(path, path, writer, in_place=True) == str(path)
         convert(source, path, force=True)
     assert members(path)["config.json"] == b'{"new": 1}'
     assert os.listdir(tmp_path) == ["model"]
@@ -225,7 +227,7 @@ def test_an_input_can_be_replaced_by_its_conversion(tmp_path, original):
 def test_damage_leaves_nothing(tmp_path):
     """A CRC error after the last byte still prevents the output."""
     case = DATA / "corpus" / "cases" / "zip_flip_weights.keras"
-    with open_source(case) as source, pytest.raises(SourceError, match="CRC") as caught:
+    with open_model(case) as source, pytest.raises(SourceError, match="CRC") as caught:
         convert(source, tmp_path / "out")
     assert caught.value.file == str(case)
     assert os.listdir(tmp_path) == []
@@ -241,7 +243,7 @@ def test_an_input_that_changes_meanwhile_prevents_the_output(tmp_path, original)
         os.utime(path / "config.json" if path.is_dir() else path, ns=(5, 5))
         return b"{}"
 
-    with open_source(path) as source, pytest.raises(SourceError, match="changed"):
+    with open_model(path) as source, pytest.raises(SourceError, match="changed"):
         convert(source, tmp_path / "out", metadata=metadata)
     assert os.listdir(tmp_path) == ["in"]
 
@@ -254,7 +256,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, original, functio
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    with open_source(original) as source:
+    with open_model(original) as source:
         monkeypatch.setattr(output.os, function, full)
         with pytest.raises(OutputError, match="No space left on device") as caught:
             convert(source, tmp_path / "out")
@@ -269,7 +271,7 @@ def test_an_interrupt_while_copying_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     before = threading.enumerate()
-    with open_source(MODEL) as source, pytest.raises(KeyboardInterrupt):
+    with open_model(MODEL) as source, pytest.raises(KeyboardInterrupt):
         convert(source, tmp_path / "out", progress=interrupt)
     assert os.listdir(tmp_path) == []
     assert set(threading.enumerate()) <= set(before)
@@ -279,20 +281,20 @@ def test_a_real_signal_while_copying_leaves_nothing(tmp_path):
     """SIGINT at any moment ends a process that copies without a trace in the folder."""
     script = (
         "import sys, time\n"
-        "sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
-        "from test_archive_output import convert, open_source, MODEL\n"
+        "sys.path[:0] = sys.argv[2:]\n"
+        "from test_output import convert, open_model, MODEL\n"
         "print('ready', flush=True)\n"
-        "with open_source(MODEL) as source:\n"
+        "with open_model(MODEL) as source:\n"
         "    while True:\n"
-        "        convert(source, sys.argv[3], force=True)\n"
+        "        convert(source, sys.argv[1], force=True)\n"
     )
-    tests = SUPPORT
-    command = [sys.executable, "-c", script, str(tests), str(ROOT), str(tmp_path / "out")]
+    places = map(str, (tmp_path / "out", os.path.dirname(__file__), SUPPORT, ROOT))
+    command = [sys.executable, "-c", script, *places]
     for delay in (0.05, 0.081, 0.113):
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
-            process.stdout.readline()
+            assert process.stdout.readline() == b"ready\n"
             for _ in range(5):
                 time.sleep(delay)
                 process.send_signal(signal.SIGINT)
@@ -312,8 +314,8 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     real.write_text("old")
     real.chmod(0o640)
     link.symlink_to("real")
-    assert check_output(MODEL, link, force=True) == str(real)
-    with open_source(MODEL) as source:
+    assert check_output(MODEL, link, ZipWriter, force=True) == str(real)
+    with open_model(MODEL) as source:
         convert(source, link, force=True)
     assert link.is_symlink()
     assert "config.json" in members(real)
@@ -322,7 +324,7 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
 
 def test_asset_names_are_checked(tmp_path):
     """A new asset name stays under assets/, and no two assets share one."""
-    with open_source(MODEL) as source:
+    with open_model(MODEL) as source:
         (asset, *_) = source.assets
         for name in ("config.json", "assets/../x", "assets//x"):
             with pytest.raises(OutputError, match="no path under assets"):
@@ -339,7 +341,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
         archive.write(weights, "model.weights.h5")
-    with open_source(path) as source:
+    with open_model(path) as source:
         tracemalloc.start()
         convert(source, tmp_path / "out")
         peak = tracemalloc.get_traced_memory()[1]
@@ -357,9 +359,9 @@ def test_the_input_is_recognised_in_every_disguise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for out in ("m.keras", "./m.keras", "sub/../m.keras", "link", "hard", str(path)):
         with pytest.raises(OutputError, match="input itself") as caught:
-            check_output(path, out, force=True)
+            check_output(path, out, ZipWriter, force=True)
         assert caught.value.file == out
-        check_output(path, out, in_place=True)
+        check_output(path, out, ZipWriter, in_place=True)
 
 
 def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path):
@@ -378,16 +380,16 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path):
         tmp_path / ("x" * 300): "too long",
     }.items():
         with pytest.raises(OutputError, match=word):
-            check_output(MODEL, out)
-    check_output(MODEL, tmp_path / "there", force=True)
-    assert check_output(MODEL, tmp_path / "new ü\n") == str(tmp_path / "new ü\n")
+            check_output(MODEL, out, ZipWriter)
+    check_output(MODEL, tmp_path / "there", ZipWriter, force=True)
+    assert check_output(MODEL, tmp_path / "new ü\n", ZipWriter) == str(tmp_path / "new ü\n")
 
 
 def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     """A folder without write permission is named before any work."""
     monkeypatch.setattr(output.os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="cannot be written"):
-        check_output(MODEL, tmp_path / "x")
+        check_output(MODEL, tmp_path / "x", ZipWriter)
 
 
 def test_folders_and_files_are_not_mixed_up(tmp_path):
@@ -402,9 +404,9 @@ def test_folders_and_files_are_not_mixed_up(tmp_path):
         folder: "input itself",
     }.items():
         with pytest.raises(OutputError, match=word):
-            check_output(folder, out, force=True)
-    check_output(folder, tmp_path / "deep" / "in-sn")
-    check_output(folder, folder, in_place=True)
+            check_output(folder, out, FolderWriter, force=True)
+    check_output(folder, tmp_path / "deep" / "in-sn", FolderWriter)
+    check_output(folder, folder, FolderWriter, in_place=True)
 
 
 def test_a_copy_that_fails_can_be_noticed_before_it_is_waited_for(tmp_path, monkeypatch):
@@ -416,7 +418,7 @@ def test_a_copy_that_fails_can_be_noticed_before_it_is_waited_for(tmp_path, monk
     monkeypatch.setattr(output.os, "pwrite", full)
 
     def wait_and_check():
-        with open_source(MODEL) as source, begin(source, tmp_path / "out") as begun:
+        with open_model(MODEL) as source, begin(source, tmp_path / "out", ZipWriter) as begun:
             while True:
                 begun.check()
                 time.sleep(0.01)
@@ -429,9 +431,12 @@ def test_a_copy_that_fails_can_be_noticed_before_it_is_waited_for(tmp_path, monk
 
 def test_an_output_that_is_not_finished_does_not_take_its_place(tmp_path):
     """Whoever forgets to finish what was begun gets no file."""
-    with open_source(MODEL) as source:
-        with pytest.raises(RuntimeError, match="not finished"), begin(source, tmp_path / "out"):
+    with open_model(MODEL) as source:
+        with (
+            pytest.raises(RuntimeError, match="not finished"),
+            begin(source, tmp_path / "out", ZipWriter),
+        ):
             pass
-        with pytest.raises(OSError, match="elsewhere"), begin(source, tmp_path / "out"):
+        with pytest.raises(OSError, match="elsewhere"), begin(source, tmp_path / "out", ZipWriter):
             raise OSError("elsewhere")  # no error of the output: it goes its own way
     assert os.listdir(tmp_path) == []

@@ -9,8 +9,9 @@ import zipfile
 import pytest
 from places import DATA
 
-from snconvert.archive.source import open_source, unchanged
+from snconvert.archive.source import unchanged
 from snconvert.errors import OutputError, SnconvertError, SourceError
+from snconvert.formats.table import open_model
 
 CASES = {
     case["id"]: case
@@ -26,7 +27,7 @@ def test_the_corpus_comes_out_as_its_manifest_says(name):
     """Each odd archive is opened, or refused by one error that names the problem."""
     case, error = CASES[name], None
     try:
-        with open_source(DATA / "corpus" / "cases" / name) as source:
+        with open_model(DATA / "corpus" / "cases" / name) as source:
             source.check_weights()
             for asset in source.assets:
                 assert all(source.read(asset))
@@ -43,8 +44,8 @@ def test_the_corpus_comes_out_as_its_manifest_says(name):
 def test_members_are_those_that_zipfile_reads():
     """Configuration, metadata, weights and assets are the bytes in the archive."""
     path = DATA / "models" / "a18_assets.keras"
-    with open_source(path) as source, zipfile.ZipFile(path) as archive:
-        assert source.kind == "archive"
+    with open_model(path) as source, zipfile.ZipFile(path) as archive:
+        assert source.format == "keras3_archive"
         assert source.path == str(path)
         assert source.size == path.stat().st_size
         assert source.config == archive.read("config.json")
@@ -66,7 +67,7 @@ def test_compressed_weights_are_unpacked_beside_the_memory(tmp_path):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
             for name in plain.namelist():
                 packed.writestr(name, plain.read(name))
-    with open_source(path) as source:
+    with open_model(path) as source:
         assert not source.verbatim
         assert bytes(source.weights.map()) == weights
         assert os.fstat(source.weights.descriptor).st_nlink == 0
@@ -84,7 +85,7 @@ def test_a_full_temporary_folder_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(OutputError, match=r"No space left on device.*TMPDIR"):
-        open_source(path)
+        open_model(path)
 
 
 def test_the_extension_does_not_matter(tmp_path):
@@ -92,8 +93,8 @@ def test_the_extension_does_not_matter(tmp_path):
     for name in ("model.h5", "m", "ein schönes Modell\n2.KERAS", "-rf"):
         path = tmp_path / name
         shutil.copy(PLAIN, path)
-        with open_source(path) as source:
-            assert source.kind == "archive"
+        with open_model(path) as source:
+            assert source.format == "keras3_archive"
 
 
 def test_a_folder_is_opened(tmp_path):
@@ -103,8 +104,8 @@ def test_a_folder_is_opened(tmp_path):
     (folder / "README.md").write_text("hello")
     (folder / "assets" / "a").mkdir(parents=True)
     (folder / "assets" / "a" / "words.txt").write_text("a b")
-    with open_source(folder) as source:
-        assert source.kind == "folder"
+    with open_model(folder) as source:
+        assert source.format == "keras3_folder"
         assert source.config == (FOLDER / "config.json").read_bytes()
         assert bytes(source.weights.map()) == (FOLDER / "model.weights.h5").read_bytes()
         assert source.assets == ("assets/a/words.txt",)
@@ -126,7 +127,7 @@ def test_links_in_a_folder_are_not_followed(tmp_path, name):
     path.unlink(missing_ok=True)
     path.symlink_to(target)
     with pytest.raises(SourceError, match="is a link"):
-        open_source(folder)
+        open_model(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_other_folders_are_named(tmp_path, names, word):
     for name in names:
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(SourceError, match=word):
-        open_source(tmp_path)
+        open_model(tmp_path)
 
 
 def test_what_is_no_file_is_named_without_waiting(tmp_path):
@@ -162,7 +163,7 @@ def test_what_is_no_file_is_named_without_waiting(tmp_path):
             PLAIN / "below": "Not a directory",
         }.items():
             with pytest.raises(SourceError, match=word):
-                open_source(path)
+                open_model(path)
 
 
 def test_a_changed_input_is_noticed(tmp_path):
@@ -175,7 +176,7 @@ def test_a_changed_input_is_noticed(tmp_path):
         path.unlink,
     ):
         shutil.copy(PLAIN, path)
-        with open_source(path) as source:
+        with open_model(path) as source:
             source.check_unchanged()
             change()
             with pytest.raises(SourceError, match="changed"):
@@ -186,7 +187,7 @@ def test_a_change_that_hides_its_time_is_noticed_and_a_touched_status_is_no_chan
     """A new link or permissions change no byte; what was changed and dated back is damaged."""
     path = tmp_path / "m.keras"
     shutil.copy(PLAIN, path)
-    with open_source(path) as source:
+    with open_model(path) as source:
         (tmp_path / "link").hardlink_to(path)
         path.chmod(0o640)
         assert path.stat().st_ctime_ns != source._identities[str(path)][1]
@@ -221,7 +222,7 @@ def test_no_byte_changes_unseen(member, linked, back, tmp_path):
     and links explain the time of the status; the hash is of the bytes that were read."""
     path = tmp_path / "m.keras"
     shutil.copy(PLAIN, path)
-    with open_source(path) as source:
+    with open_model(path) as source:
         place = source.members[member]
         change(path, place.offset, place.offset + place.size)
         read = source.sha256()
@@ -255,7 +256,7 @@ def test_a_change_of_a_folder_that_hides_its_time_is_noticed(tmp_path):
     with zipfile.ZipFile(PLAIN) as archive:
         archive.extractall(path)
     weights = path / "model.weights.h5"
-    with open_source(path) as source:
+    with open_model(path) as source:
         source.check_unchanged()
         before = weights.stat()
         with weights.open("r+b") as file:
@@ -273,7 +274,7 @@ def test_a_refused_file_leaves_nothing_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     for path in (DATA / "corpus" / "cases" / "h5_not_hdf5.keras", tmp_path):
         with pytest.raises(SourceError, match="HDF5"):
-            open_source(path)
-    with open_source(PLAIN):
+            open_model(path)
+    with open_model(PLAIN):
         pass
     assert len(os.listdir("/proc/self/fd")) == before

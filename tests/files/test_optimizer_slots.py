@@ -14,7 +14,7 @@ from keras import optimizers
 
 import snconvert
 from snconvert.errors import UnsupportedError
-from snconvert.files.optimizer_slots import Gamma, Stored, edit_slots
+from snconvert.files.optimizer_slots import Gamma, StoredVariables, edit_slots
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.9},
@@ -144,11 +144,11 @@ def test_it_says_so_when_it_cannot() -> None:
     adam = {"module": "keras.optimizers", "class_name": "Adam", "config": {}}
     slots = {f"optimizer/vars/{i}": ((), "float32") for i in range(2)}
     slots |= {f"optimizer/vars/{i}": ((3,), "float32") for i in range(2, 6)}
-    bag = Stored(((3,), (3,)), exact=False)
+    bag = StoredVariables(((3,), (3,)), exact=False)
     with pytest.raises(UnsupportedError, match="several orders"):
         edit_slots(adam, slots, [bag, Gamma(1.0), bag])
     with pytest.raises(UnsupportedError, match="no order"):
-        edit_slots(adam, slots, [Stored(((4,),), exact=True), Gamma(1.0)])
+        edit_slots(adam, slots, [StoredVariables(((4,),), exact=True), Gamma(1.0)])
     mine = {"module": "mine", "class_name": "Mine", "config": {}}
     with pytest.raises(UnsupportedError, match="Mine are not known"):
         edit_slots(mine, slots, [bag, Gamma(1.0)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kind_examples import EXAMPLES
+from kind_examples import EXAMPLES, examples_of
 
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import SnconvertError, SourceError, WeightsError
@@ -21,7 +21,7 @@ from snconvert.kinds.table import RULES, SPECTRAL, table
 CASES = [
     pytest.param(name, *example, id=f"{name}-{i}")
     for name in RULES
-    for i, example in enumerate(EXAMPLES[name])
+    for i, example in enumerate(examples_of(name))
 ]
 
 
@@ -204,7 +204,7 @@ def _explicit_matrix(call: Callable[[Any], Any], shape: list[Any]) -> np.ndarray
 @pytest.mark.parametrize("name", RULES)
 def test_rows_are_complete(name: str) -> None:
     """Every row has an example here, a kind that --kinds knows and a spectral class of its own."""
-    assert name in EXAMPLES
+    assert name in EXAMPLES, f"add {name} to EXAMPLES in tests/support/kind_examples.py"
     assert RULES[name].kind in KINDS
     assert SPECTRAL[RULES[name].spectral_class] is RULES[name]
 

@@ -91,7 +91,7 @@ def test_configuration(example: Example) -> None:
     assert list(config) == [*plain(layer).get_config(), *FIELDS]
     assert [config[field] for field in FIELDS] == ["cap", 2.0, 3, "matrix"]
     assert type(layer).from_config(config).get_config() == config
-    if not isinstance(layer, layers.cells.SpectralCell):
+    if not isinstance(layer, layers.recurrent.SpectralCell):
         shapes = input_shapes(layer, example[2])
         expected = plain(layer).compute_output_shape(*shapes)
         assert layer.compute_output_shape(*shapes) == expected

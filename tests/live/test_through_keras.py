@@ -74,7 +74,7 @@ def test_custom_classes(saved):
 def test_dry_run_and_existing_output(saved):
     """A dry run writes nothing; an existing output stays unless it is forced."""
     _, source, output = saved
-    report = live.apply_through_keras(source, None, recipe(), dry_run=True)
+    report = live.apply_through_keras(source, None, recipe())
     assert {layer.status for layer in report.layers} <= {"convertible", "skipped"}
     Path(output).write_text("mine")
     with pytest.raises(OutputError, match="exists already"):

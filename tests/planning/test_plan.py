@@ -8,6 +8,7 @@ import pytest
 
 from snconvert.config.tree import Node, parse
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
+from snconvert.files.targets import already
 from snconvert.kinds.table import RULES
 from snconvert.planning.plan import Skip, Step, make_plan
 from snconvert.planning.recipe import recipe
@@ -38,7 +39,7 @@ def tree(*layers: Any) -> Node:
 
 
 def converted(root: Node, **options: Any) -> list[str]:
-    return [step.node.path for step in make_plan(root, recipe(**options), RULES).steps]
+    return [step.node.path for step in make_plan(root, recipe(**options), RULES, already).steps]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_every_skip_has_a_reason() -> None:
     spectral = layer("done", "SpectralDense") | {"registered_name": "snconvert>SpectralDense"}
     custom = layer("mine", "Block") | {"module": "my", "registered_name": "my>Block"}
     root = tree(layer("head"), spectral, custom)
-    plan = make_plan(root, recipe(exclude=["head"]), RULES)
+    plan = make_plan(root, recipe(exclude=["head"]), RULES, already)
     reasons = {o.node.path: o.reason for o in plan.outcomes if isinstance(o, Skip)}
     assert reasons == {
         "encoder/conv": "kind conv is not selected (--conv)",
@@ -82,7 +83,7 @@ def test_spectral_with_other_settings() -> None:
     root = tree(spectral | {"registered_name": "snconvert>SpectralDense"})
 
     def reason(**options: Any) -> str:
-        outcomes = make_plan(root, recipe(**options), RULES).outcomes
+        outcomes = make_plan(root, recipe(**options), RULES, already).outcomes
         return next(o.reason for o in outcomes if isinstance(o, Skip) and o.node.path == "done")
 
     assert reason(mode="cap", bound=3) == "spectral already"
@@ -93,7 +94,7 @@ def test_spectral_with_other_settings() -> None:
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
     for looks, options in ((True, {}), (False, {"exclude": "done"}), (False, {"kinds": []})):
-        seen = make_plan(root, recipe(**options), RULES, looks=looks).outcomes[-1]
+        seen = make_plan(root, recipe(**options), RULES, already, looks=looks).outcomes[-1]
         assert isinstance(seen, Skip)
         assert seen.reason == "spectral already"  # who only looks, or not at it, wants no others
 
@@ -102,12 +103,12 @@ def test_inside_the_builtin_wrapper() -> None:
     """A layer that keras' own SpectralNormalization wraps counts as normalised already, and goes by
     the wrapper's name."""
     wrapper = layer("sn", "SpectralNormalization", layer=layer("dense"), power_iterations=1)
-    plan = make_plan(tree(wrapper), recipe(target="keras"), RULES)
+    plan = make_plan(tree(wrapper), recipe(target="keras"), RULES, already)
     (outcome,) = (o for o in plan.outcomes if o.node.path == "sn/dense")
     assert isinstance(outcome, Skip)
     assert (outcome.spectral, outcome.path) == (True, "sn")
     assert outcome.reason == "normalised already by keras' SpectralNormalization"
-    outcome = make_plan(tree(wrapper), recipe(), RULES).outcomes[-1]
+    outcome = make_plan(tree(wrapper), recipe(), RULES, already).outcomes[-1]
     assert isinstance(outcome, Skip)
     assert outcome.reason.endswith(
         "with target keras, not layer: `remove` or `bake` it first to change that"
@@ -145,12 +146,12 @@ def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
     root = tree(layer("head", **config))
     assert converted(root, exclude="head") == ["encoder/dense"]
     for looks, options in ((True, {"only": "head"}), (False, {"only": "*"}), (False, {})):
-        skipped = make_plan(root, recipe(**options), RULES, looks=looks).outcomes[-1]
+        skipped = make_plan(root, recipe(**options), RULES, already, looks=looks).outcomes[-1]
         assert isinstance(skipped, Skip)
         assert says in skipped.reason
     for options in ({"only": "head"}, {"overrides": {"head": {"bound": 2}}}):
         with pytest.raises(UnsupportedError, match=f"head .*{says}"):
-            make_plan(root, recipe(**options), RULES)
+            make_plan(root, recipe(**options), RULES, already)
 
 
 @pytest.mark.parametrize("policies", [(None, None), ("float32", PLAIN), (PLAIN, "mixed_float16")])
@@ -176,7 +177,7 @@ def test_overrides() -> None:
     """Settings of their own; where several match, the later one wins."""
     root = tree(layer("head"), layer("tail"))
     made = recipe(overrides={"*": {"bound": 2}, "encoder": {"bound": 3, "mode": "cap"}})
-    steps = make_plan(root, made, RULES).steps
+    steps = make_plan(root, made, RULES, already).steps
     assert {s.node.path: (s.settings.bound, s.settings.mode) for s in steps} == {
         "encoder/dense": (3.0, "cap"),
         "head": (2.0, "hard"),
@@ -194,12 +195,12 @@ def test_shared_layers_are_converted_once() -> None:
         "config": {"name": "inner", "layers": [dict(tied)]},
         "registered_name": None,
     }
-    plan = make_plan(tree(tied, inner), recipe(), RULES)
+    plan = make_plan(tree(tied, inner), recipe(), RULES, already)
     assert [s.node.path for s in plan.steps] == ["encoder/dense", "tied"]
     assert isinstance(plan.outcomes[-1], Skip)
     assert isinstance(plan.outcomes[0], Step)
     for only in ("tied", "inner/tied", "inner"):
-        plan = make_plan(tree(tied, inner), recipe(only=[only]), RULES)
+        plan = make_plan(tree(tied, inner), recipe(only=[only]), RULES, already)
         assert [s.node.path for s in plan.steps] == ["tied"]
-        plan = make_plan(tree(tied, inner), recipe(exclude=[only]), RULES)
+        plan = make_plan(tree(tied, inner), recipe(exclude=[only]), RULES, already)
         assert [s.node.path for s in plan.steps] == ["encoder/dense"]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+Shape = tuple[int | None, ...]
+Stack = Any
+"""`(b, m, n)`, or one for each kernel by path."""
+
 
 def _cell(features: int, states: int, gates: int, group: str = "") -> dict[str, Any]:
     """Returns the stacks of a recurrent layer or cell."""
@@ -11,7 +15,7 @@ def _cell(features: int, states: int, gates: int, group: str = "") -> dict[str, 
     return {group + name: stack for name, stack in kernels.items()}
 
 
-EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], Any]]] = {
+EXAMPLES: dict[str, list[tuple[dict[str, Any], Shape, Stack]]] = {
     "Dense": [
         ({"units": 4}, (None, 5), (1, 5, 4)),
         ({"units": 1, "use_bias": False}, (None, 3, 2), (1, 2, 1)),
@@ -155,3 +159,8 @@ EXAMPLES: dict[str, list[tuple[dict[str, Any], tuple[int | None, ...], Any]]] = 
     ],
 }
 """Configuration, input shape and the stacks of the kernels; a single one stands for itself."""
+
+
+def examples_of(name: str) -> list[tuple[dict[str, Any], Shape, Stack]]:
+    """Returns the examples of a row; none where there should be some, as a test says by name."""
+    return EXAMPLES.get(name, [])

@@ -22,7 +22,7 @@ from faults import digest
 from forked import run
 
 from snconvert.jobs import measure
-from snconvert.weights import h5
+from snconvert.weights import reading
 
 SIZE = 64  # 4 x 16 kB of kernels
 
@@ -83,7 +83,7 @@ def at_read(number: int, change: Callable[[], None], log: Path) -> None:
 
 def in_child(stage: str, change: Callable[[], None]) -> None:
     """Calls `change` in the guarded process, when the file is open or mapped there."""
-    module, name = {"scan": (h5, "_scan"), "measure": (measure, "kernel_triplet")}[stage]
+    module, name = {"scan": (reading, "_scan"), "measure": (measure, "kernel_triplet")}[stage]
     original, once = getattr(module, name), threading.Lock()
 
     def changed(*args: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kind_examples import EXAMPLES
+from kind_examples import examples_of
 
 from snconvert import layers
 from snconvert.kinds.table import RULES
@@ -27,7 +27,7 @@ def runs(config: dict[str, Any]) -> bool:
 EVERY = [
     pytest.param((name, config, shape), id=f"{name}-{i}")
     for name in RULES
-    for i, (config, shape, _) in enumerate(EXAMPLES[name])
+    for i, (config, shape, _) in enumerate(examples_of(name))
 ]
 """One example or more of each row: a new row is tested without a new test."""
 

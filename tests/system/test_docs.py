@@ -16,7 +16,8 @@ import typer
 from places import ROOT
 
 from snconvert.cli.commands import app
-from snconvert.core.settings import MODES, TARGETS
+from snconvert.core.settings import MODES
+from snconvert.core.targets import TARGETS
 from snconvert.core.version import __version__
 from snconvert.kinds.table import RULES
 

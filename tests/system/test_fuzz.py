@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from places import BENCHMARKS, MODELS
 
-from snconvert.archive.source import open_source
 from snconvert.config import strict_json
 from snconvert.config.safety import vet
 from snconvert.config.tree import model_root, parse
@@ -26,12 +25,14 @@ from snconvert.config.versions import check_version, is_keras_2
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
 from snconvert.files.inventory import take_inventory
+from snconvert.files.targets import already
 from snconvert.files.targets import layer as layer_target
+from snconvert.formats.table import open_model
 from snconvert.kinds.table import RULES
 from snconvert.planning.plan import make_plan
 from snconvert.planning.recipe import recipe
-from snconvert.weights import h5
 from snconvert.weights.contents import Contents
+from snconvert.weights.reading import scan
 
 FUZZ = BENCHMARKS / "fuzz.py"
 GENUINE = sorted(path for path in (MODELS).glob("*.keras"))
@@ -108,7 +109,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         root = model_root(parse(tree))
         check_version(root, about)
         stage = "planned"
-        plan = make_plan(root, recipe(kinds="all"), RULES, looks=True)
+        plan = make_plan(root, recipe(kinds="all"), RULES, already, looks=True)
         stage = "found"
         others = ("optimizer", "metrics") if is_keras_2(root, about) else ("optimizer",)
         take_inventory(root, group_paths(root), contents or Contents(), RULES, others)
@@ -203,8 +204,8 @@ def genuine(path: Path) -> tuple[bytes, bytes, Contents]:
     """Returns configuration, metadata and contents of a genuine file."""
     with zipfile.ZipFile(path) as archive:
         metadata = archive.read("metadata.json")
-    with open_source(path) as source:
-        return source.config, metadata, h5.scan(source.weights)
+    with open_model(path) as source:
+        return source.config, metadata, scan(source.weights)
 
 
 def readable(path: Path) -> bool:

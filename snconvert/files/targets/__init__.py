@@ -1,46 +1,13 @@
-"""What a converted layer becomes: one module per target, alike in their functions."""
+"""What a converted layer becomes: a module for each target, alike in their functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
 
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
-from snconvert.core.triplet import Triplet
-from snconvert.files.edits import Edits
-from snconvert.files.inventory import Stored
 from snconvert.files.targets import constraint, keras_wrapper, layer
-from snconvert.kinds.kernel_rule import KernelRule
-
-
-class Target(Protocol):
-    """What every target can do."""
-
-    def obstacle(self, node: Node, rule: KernelRule, stored: Stored | None) -> str | None:
-        """Returns why the layer cannot become what the target makes of others, or `None`."""
-
-    def new_class(self, node: Node, rule: KernelRule) -> str:
-        """Returns the class that the layer will have."""
-
-    def wrap(
-        self,
-        node: Node,
-        rule: KernelRule,
-        settings: Settings,
-        stored: Stored | None,
-        triplets: Sequence[Triplet],
-    ) -> None:
-        """Edits the configuration of the node; no triplets for a layer that is not built."""
-
-    def place(self, group: str) -> str:
-        """Returns where the layer's own variables lie, if its new group is `group`."""
-
-    def edits(
-        self, group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings
-    ) -> Edits:
-        """Returns what else changes in the weights of a layer whose new group is `group`."""
-
+from snconvert.files.targets.target import Target
+from snconvert.planning.plan import Already
 
 TARGETS: Mapping[str, Target] = {
     "layer": layer,
@@ -48,3 +15,39 @@ TARGETS: Mapping[str, Target] = {
     "constraint": constraint,
 }
 """The targets by their names."""
+
+
+def target_of(node: Node) -> Target | None:
+    """Returns the target that has normalised the layer which a node stands for, if one has."""
+    return next((target for target in TARGETS.values() if target.is_mine(node)), None)
+
+
+def owner_of(node: Node) -> Node:
+    """Returns the layer whose kernels are meant: the one in a wrapper, or the layer itself."""
+    target = target_of(node)
+    return node if target is None else target.owner_of(node)
+
+
+def whole_of(node: Node) -> Node:
+    """Returns the node that stands for a layer: the wrapper around it, or the layer itself."""
+    parent = node.parent
+    return parent if parent is not None and owner_of(parent) is node else node
+
+
+def normaliser_of(node: Node) -> tuple[Target, Node] | None:
+    """Returns the target that has normalised a layer, and the node that the target goes by.
+
+    A layer may be normalised twice; the targets' order says which one its kernel in use is of.
+    """
+    nodes = {node: None, whole_of(node): None}
+    pairs = ((target, each) for target in TARGETS.values() for each in nodes)
+    return next(((target, each) for target, each in pairs if target.is_mine(each)), None)
+
+
+def already(node: Node) -> Already | None:
+    """Returns how a layer is normalised already, if it is."""
+    normaliser = normaliser_of(node)
+    if normaliser is None:
+        return None
+    target, normalised = normaliser
+    return Already(whole_of(node), target.NAME, target.ALREADY, target.options_of(normalised))

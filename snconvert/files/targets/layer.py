@@ -7,26 +7,40 @@ scalar `gamma` per kernel, and then one `u` per kernel, as `snconvert.layers` cr
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.config.safety import is_builtin_layer
 from snconvert.config.tree import PACKAGE, Node
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
-from snconvert.errors import OptionError, SourceError
+from snconvert.errors import OptionError, SourceError, printable
 from snconvert.files.edits import Edits
-from snconvert.files.inventory import Stored, StoredKernel
+from snconvert.files.inventory import StoredLayer
+from snconvert.files.model import Opened
+from snconvert.files.targets.target import Copy, KernelState
+from snconvert.jobs.requests import State
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import SPECTRAL
 
 if TYPE_CHECKING:
     import numpy as np
 
+NAME = "layer"
+FORM = "spectral"
+ALREADY = "spectral already"
+WRAPPER: str | None = None
+IN_PLACE = False
+RECORDED = False
 MODULE = "snconvert.layers"
 FIELDS = ("mode", "bound", "power_iterations", "norm")
 """The entries that a spectral layer adds to the configuration, in this order."""
 
 _TODAY: Mapping[str, Any] = {"module": "keras.layers", "registered_name": None}
+
+
+def check_model(_: Node) -> None:
+    """Accepts every model."""
 
 
 def obstacle(*_: object) -> str | None:
@@ -65,7 +79,9 @@ def _module(node: Node, rule: KernelRule) -> Any:
     return None if module == "__main__" else module
 
 
-def edits(group: str, stored: Stored, triplets: Sequence[Triplet], settings: Settings) -> Edits:
+def edits(
+    group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
+) -> Edits:
     """Returns the datasets to add: each gamma, then each `u`, behind the variables of its part.
 
     Args:
@@ -102,27 +118,23 @@ def spelling_of(node: Node) -> dict[str, Any] | None:
     return None if own == _TODAY else own
 
 
-def unwrap(node: Node, rule: KernelRule, spelling: Mapping[str, Any] | None = None) -> None:
-    """Turns the node's entry back into that of the Keras class.
+def is_mine(node: Node) -> bool:
+    """Whether a node is of a spectral class."""
+    return node.spectral is not None
 
-    Args:
-        node: The layer.
-        rule: Its kind.
-        spelling: What `spelling_of` said before the conversion; it is not trusted.
-    """
-    own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
-    if is_builtin_layer({**own, "class_name": rule.class_name}) != rule.class_name:
-        own = _TODAY
-    node.entry["class_name"] = rule.class_name
-    node.entry.update(own)
-    if "registered_name" not in own:
-        del node.entry["registered_name"]
-    for name in FIELDS:
-        node.config.pop(name, None)
+
+def owner_of(node: Node) -> Node:
+    """Returns the layer itself."""
+    return node
+
+
+def options_of(node: Node) -> Mapping[str, Any]:
+    """Returns the layer's configuration."""
+    return node.config
 
 
 def settings_of(node: Node) -> Settings:
-    """Returns how a layer that is spectral already is normalised.
+    """Returns how a spectral layer is normalised.
 
     Raises:
         SourceError: Its configuration says nothing that can be.
@@ -138,22 +150,89 @@ def settings_of(node: Node) -> Settings:
         ) from error
 
 
-def states(
-    group: str, stored: Stored, settings: Settings
-) -> list[tuple[StoredKernel, str | None, str]]:
-    """Returns each kernel with the datasets of its gamma, if there is one, and its `u`.
-
-    Args:
-        group: The layer's group.
-        stored: What the file holds for the spectral layer.
-        settings: How it is normalised.
-    """
-    found: list[tuple[StoredKernel, str | None, str]] = []
+def states(model: Opened, node: Node) -> Iterator[KernelState]:
+    """Yields each kernel of a spectral layer with its `u` and, in mode `gain`, its gamma."""
+    settings, stored = settings_of(node), model.inventory.get(node)
+    if stored is None or not stored.kernels:
+        return
     for part, count in stored.counts.items():
         own = [kernel for kernel in stored.kernels if kernel.kernel.group == part]
-        owner = f"{group}/{part}" if part else group
+        variables = f"{model.paths[node]}/{part}/vars" if part else f"{model.paths[node]}/vars"
         first = count - len(own)
         for index, kernel in enumerate(own):
-            gamma = f"{owner}/vars/{first - len(own) + index}" if settings.mode == "gain" else None
-            found.append((kernel, gamma, f"{owner}/vars/{first + index}"))
-    return found
+            u = f"{variables}/{first + index}"
+            gamma = f"{variables}/{first - len(own) + index}" if settings.mode == "gain" else None
+            yield KernelState(kernel, u, settings, gamma)
+
+
+def states_in_use(model: Opened, node: Node) -> Mapping[str, State]:
+    """Returns how the kernels of a spectral layer are normalised, by dataset."""
+    datasets = model.contents.datasets
+    return {
+        state.kernel.path: State(
+            (str(state.u), datasets[str(state.u)]),
+            None if state.gamma is None else (state.gamma, datasets[state.gamma]),
+            state.settings,
+        )
+        for state in states(model, node)
+    }
+
+
+def recorded_factors(*_: object) -> Mapping[str, float | None]:
+    """Returns nothing: the kernels are stored as they were."""
+    return {}
+
+
+def plain_class(node: Node) -> str:
+    """Returns the Keras class of a spectral layer."""
+    return SPECTRAL[str(node.spectral)].class_name
+
+
+def unwrap(node: Node, spelling: Mapping[str, Any] | None = None) -> None:
+    """Turns the entry of a spectral layer back into that of the Keras class.
+
+    Args:
+        node: The layer.
+        spelling: What `spelling_of` said before the conversion; it is not trusted.
+    """
+    plain = plain_class(node)
+    own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
+    if is_builtin_layer({**own, "class_name": plain}) != plain:
+        own = _TODAY
+    node.entry["class_name"] = plain
+    node.entry.update(own)
+    if "registered_name" not in own:
+        del node.entry["registered_name"]
+    for name in FIELDS:
+        node.config.pop(name, None)
+
+
+def removals(model: Opened, node: Node) -> list[str]:
+    """Returns the datasets of each gamma and `u`."""
+    return [
+        path
+        for state in states(model, node)
+        for path in (state.gamma, str(state.u))
+        if path is not None
+    ]
+
+
+def flaws(node: Node, *_: object) -> Iterator[str]:
+    """Yields what in a spectral layer's entry is not as a conversion writes it."""
+    module = node.entry.get("module")
+    if module != MODULE:
+        yield f"its module is {printable(module)}, where {MODULE} belongs"
+
+
+def stored_flaws(*_: object) -> Iterator[str]:
+    """Yields nothing: the inventory has checked what a spectral layer stores."""
+    return iter(())
+
+
+def copies(*_: object) -> Iterator[Copy]:
+    """Yields nothing."""
+    return iter(())
+
+
+def drop_defaults(_: Node) -> None:
+    """Does nothing: Keras writes a spectral layer as a conversion does."""

@@ -5,19 +5,18 @@ object, with the same name and the same variables. What `__init__` and `build` o
 would have set is added: the options, `gamma` and `u`.
 """
 
-# ruff: noqa: SLF001 -- Keras has no public way to change a layer that is built
+# ruff: noqa: SLF001 -- what the layers of this package share with it
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import keras
 import numpy as np
 
+from snconvert.compat.layers import follow_class, unlocked, variable_lists
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import UnsupportedError
@@ -27,7 +26,6 @@ from snconvert.layers.composite import Composite
 from snconvert.live.internals.walk import Layer
 
 _PLAIN = "_snconvert_plain_class"
-_WRAPPED = ("build", "quantize")  # methods that Keras wraps for each object, when it is made
 
 
 def spectral_class(name: str) -> type:
@@ -142,24 +140,7 @@ def plain_class(layer: Layer) -> type:
 def give_class(layer: Layer, cls: type) -> None:
     """Gives a layer another class, and updates what Keras keeps of a class for each object."""
     object.__setattr__(layer, "__class__", cls)
-    for name in _WRAPPED:
-        wrapper = vars(layer).get(name)
-        if isinstance(wrapper, FunctionType):
-            _rewrap(wrapper, MethodType(getattr(cls, name), layer))
-    signature = inspect.signature(layer.call)
-    names = [parameter.name for parameter in signature.parameters.values()]
-    known = {
-        "_call_signature": signature,
-        "call_signature_parameters": names,
-        "_call_has_training_arg": "training" in names,
-        "_call_has_mask_arg": "mask" in names,
-        "_call_has_context_arg": {
-            name: name in names for name in getattr(layer, "_call_context_args", ())
-        },
-    }
-    for name, value in known.items():
-        if hasattr(layer, name):
-            object.__setattr__(layer, name, value)
+    follow_class(layer)
 
 
 @contextmanager
@@ -170,21 +151,20 @@ def without_state(layers: Sequence[Layer]) -> Iterator[None]:
         layers: Spectral layers.
     """
     kept = [
-        (layer, type(layer), layer._trainable_variables[:], layer._non_trainable_variables[:])
-        for layer in layers
+        (layer, type(layer), [(own, own[:]) for own in variable_lists(layer)]) for layer in layers
     ]
     try:
-        for layer, _, trainable, others in kept:
-            own = {id(variable) for variable in state_of(layer)}
-            layer._trainable_variables[:] = [v for v in trainable if id(v) not in own]
-            layer._non_trainable_variables[:] = [v for v in others if id(v) not in own]
+        for layer, _, lists in kept:
+            state = {id(variable) for variable in state_of(layer)}
+            for own, variables in lists:
+                own[:] = [variable for variable in variables if id(variable) not in state]
             object.__setattr__(layer, "__class__", plain_class(layer))
         yield
     finally:
-        for layer, cls, trainable, others in kept:
+        for layer, cls, lists in kept:
             object.__setattr__(layer, "__class__", cls)
-            layer._trainable_variables[:] = trainable
-            layer._non_trainable_variables[:] = others
+            for own, variables in lists:
+                own[:] = variables
 
 
 def state_of(layer: Layer, parts: Sequence[str] = ("gamma", "u")) -> list[Any]:
@@ -225,32 +205,20 @@ def _set_own_state(layer: Layer, kernels: Sequence[Kernel], triplets: Sequence[T
 
 def _add_state(layer: Layer, triplets: Sequence[Triplet] | None) -> None:
     config = layer.get_config()
-    tracker, locked = layer._tracker, layer._tracker.locked
     kernels = layer.rule.kernels_of(config)
     if triplets is not None:
         known = {k.name: t.u for k, t in zip(kernels, triplets, strict=True)}
         # For the time of the call, the layer need not look for what is known.
         object.__setattr__(layer, "_fresh_u", known.__getitem__)
-    tracker.unlock()
     try:
-        for kernel in kernels:
-            layer._add_state(kernel, config, built_for(layer))
+        with unlocked(layer):
+            for kernel in kernels:
+                layer._add_state(kernel, config, built_for(layer))
     finally:
         layer.__dict__.pop("_fresh_u", None)
-        if locked:
-            tracker.lock()
     if triplets is not None:
         _set_own_state(layer, kernels, triplets)
     for kernel in kernels:
         if layer.mode == "gain":
             gamma = getattr(layer, layer._prefix(kernel.name) + "gamma")
             gamma.trainable = layer._variable(kernel.name).trainable
-
-
-def _rewrap(wrapper: FunctionType, method: MethodType) -> None:
-    """Makes Keras' wrapper around a method of the former class call that of the new one."""
-    names, cells = wrapper.__code__.co_freevars, wrapper.__closure__ or ()
-    for name, cell in zip(names, cells, strict=True):
-        if name.startswith("original_") and isinstance(cell, CellType):
-            cell.cell_contents = method
-    wrapper.__dict__["__wrapped__"] = method

@@ -6,8 +6,6 @@ optimizer, metrics, the closures that Keras puts into every layer. Shared are fu
 and whatever reaches no state of the model.
 """
 
-# ruff: noqa: SLF001 -- Keras has no public way to copy an object as it is
-
 from __future__ import annotations
 
 import copy
@@ -19,29 +17,39 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.models.functional import Functional
-from keras.src.ops.function import make_node_key
-from keras.src.ops.node import KerasHistory, Node
-from keras.src.utils.tracking import Tracker
 
+from snconvert.compat.backends import (
+    BOOKED_NAMES,
+    BOOKED_REFERENCES,
+    attributes_of,
+    copy_table,
+    is_table,
+    is_wrapper,
+)
+from snconvert.compat.graphs import (
+    Functional,
+    KerasHistory,
+    Node,
+    Tracker,
+    graph_nodes,
+    nodes_of,
+    renew_node_keys,
+    renew_tracker,
+    sequential_graph,
+)
+from snconvert.compat.layers import BACKEND_STATE, is_autocast, value_of
+from snconvert.compat.optimizers import key_of
 from snconvert.errors import UnsupportedError
 from snconvert.live.internals.reachable import (
     ATOMS,
     OURS,
     is_backend_variable,
     is_foreign,
-    is_table,
-    is_wrapper,
-    own,
+    is_of_backend,
     reaches_state,
     state,
 )
 from snconvert.live.internals.walk import COMPILED, Layer, descendants, scope_of
-
-_NAMES, _REFERENCES = (  # TensorFlow's books: what an object has by which name in a checkpoint
-    "_self_unconditional_dependency_names",
-    "_self_unconditional_checkpoint_dependencies",
-)
 
 
 class Copies:
@@ -108,10 +116,8 @@ class Copies:
             return functools.partial(self._copy(old.func, where), *arguments, **keywords)
         if isinstance(old, weakref.ref):
             return weakref.ref(self._copy(old(), where))
-        if is_table(old):
-            tables: dict[Any, Any] = {}
-            old._copy_trackable_to_cpu(tables)
-            return tables[old]
+        if is_of_backend(old) and is_table(old):
+            return copy_table(old)
         if is_backend_variable(old):
             return copy.deepcopy(old)
         if is_foreign(old):
@@ -143,13 +149,13 @@ class Copies:
             set.update(new, {self._copy(item, where) for item in old})
         for name, value in state(old):
             part: Any = None if name in COMPILED else value
-            if name == _NAMES:
+            if name == BOOKED_NAMES:
                 part = {key: item for key, item in value.items() if key not in COMPILED}
-            elif name == _REFERENCES:
+            elif name == BOOKED_REFERENCES:
                 part = [item for item in value if item.name not in COMPILED]
             copied = self._copy(part, f"{where}.{name}")
             if is_wrapper(old):
-                own(new)[name] = copied
+                attributes_of(new)[name] = copied
             else:
                 object.__setattr__(new, name, copied)
 
@@ -167,27 +173,28 @@ class Copies:
         """Nodes of other models are left behind, so that the index of a node may change."""
         operation, index, tensor = old
         if operation is not None:
-            nodes = operation._inbound_nodes
+            nodes = nodes_of(operation)
             index = sum(id(node) in self._nodes for node in nodes[:index])
         return KerasHistory(self._copy(operation, where), index, tensor)
 
     def _variable(self, old: Any, where: str) -> Any:
-        if old._value is None:
+        stored = value_of(old)
+        if stored is None:
             raise _cannot(where, old)
         new = keras.Variable(
             np.array(keras.ops.convert_to_numpy(old)),
             dtype=old.dtype,
             # TensorFlow's own flag, which Keras leaves as it is when a layer is frozen later.
-            trainable=getattr(old._value, "trainable", old.trainable),
-            autocast=old._autocast,
+            trainable=getattr(stored, "trainable", old.trainable),
+            autocast=is_autocast(old),
             aggregation=old.aggregation,
             synchronization=old.synchronization,
             name=old.name,
         )
         for name, value in state(old):
-            if name not in {"_value", "_initializer"}:
+            if name not in BACKEND_STATE:
                 object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
-        self._remember(old._value, new._value)
+        self._remember(stored, value_of(new))
         return new
 
     def _function(self, old: Any, where: str) -> Any:
@@ -208,14 +215,9 @@ class Copies:
         keys: dict[Any, Any] = {}
         for old, new in copied:
             if isinstance(new, Tracker):
-                new.stored_ids = {
-                    name: {id(item) for item in store} for name, (_, store) in new.config.items()
-                }
+                renew_tracker(new)
             elif isinstance(new, Functional):
-                nodes = [node for level in new._nodes_by_depth.values() for node in level]
-                # A Sequential also keeps the graphs that it had before its last layer was added.
-                found = {_key(node) for node in nodes if node in node.operation._inbound_nodes}
-                object.__setattr__(new, "_nodes", found)
+                renew_node_keys(new)
             elif isinstance(new, keras.optimizers.Optimizer):
                 keys |= self._variable_keys(old)
         for _, new in copied:
@@ -226,7 +228,7 @@ class Copies:
         """Returns, by the key that an optimizer has for a variable, that of the copy's for it."""
         new = self._done[id(old)]
         variables = [one for one in self._kept if isinstance(one, keras.Variable)]
-        return {old._var_key(one): new._var_key(self._done[id(one)]) for one in variables}
+        return {key_of(old, one): key_of(new, self._done[id(one)]) for one in variables}
 
 
 def _renew(new: Any, keys: dict[Any, Any]) -> None:
@@ -243,14 +245,9 @@ def _renew(new: Any, keys: dict[Any, Any]) -> None:
 def _own_nodes(model: Layer) -> set[int]:
     """Returns the `id`s of the nodes of the graphs inside; a layer may be in other graphs too."""
     layers = [model, *(layer for _, layer in descendants(model))]
-    layers += [layer._functional for layer in layers if getattr(layer, "_functional", None)]
+    layers += [graph for layer in layers if (graph := sequential_graph(layer))]
     graphs = [layer for layer in layers if isinstance(layer, Functional)]
-    return {id(n) for graph in graphs for level in graph._nodes_by_depth.values() for n in level}
-
-
-def _key(node: Node) -> str:
-    key: str = make_node_key(node.operation, node.operation._inbound_nodes.index(node))
-    return key
+    return {id(node) for graph in graphs for node in graph_nodes(graph)}
 
 
 def _base(cls: type) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import keras
 
+from snconvert.compat.backends import renew_torch_parameters
+from snconvert.compat.layers import is_elsewhere
 from snconvert.errors import UnsupportedError, printable
 from snconvert.live.internals.walk import COMPILED, Layer, descendants
 
@@ -22,7 +24,7 @@ def take_up(model: Layer) -> None:
         return
     for layer in all_layers(model):
         getattr(layer, "jax_state_sync", lambda: None)()
-    if any(v._value is None and v._initializer is None for v in model.variables):  # noqa: SLF001
+    if any(map(is_elsewhere, model.variables)):
         raise UnsupportedError(
             f"the weights of {printable(model.name)} are with a running fit of a model around it",
             "Call jax_state_sync() of the model that is trained first, or do this in on_epoch_end",
@@ -44,3 +46,16 @@ def renew_compiled(model: Layer) -> None:
 def all_layers(model: Layer) -> list[Layer]:
     """Returns a model and every layer below it."""
     return [model, *(layer for _, layer in descendants(model))]
+
+
+def renew_parameters(model: Layer) -> None:
+    """Gives PyTorch the variables that the layers have by now.
+
+    Its modules keep parameters beside Keras' variables, and `zero_grad` and the exporters go by
+    those: without this, a copy's gradients would add up from step to step.
+    """
+    if keras.backend.backend() == "torch":
+        # A Sequential's graph is a module, but no layer of it.
+        modules = {id(part): part for layer in all_layers(model) for part in layer.modules()}
+        for part in modules.values():
+            renew_torch_parameters(part)

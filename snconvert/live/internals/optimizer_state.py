@@ -6,21 +6,29 @@ carried over variable by variable; and the old object takes over what the twin h
 whoever holds it need not know.
 """
 
-# ruff: noqa: SLF001 -- Keras has no public way to change an optimizer that is built
-
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
-from keras.src.utils.tracking import DotNotTrackScope, Tracker
 
+from snconvert.compat.optimizer_choices import kernel_of
+from snconvert.compat.optimizers import (
+    is_multi,
+    key_of,
+    part_for,
+    part_numbers,
+    parts_of,
+    set_trained,
+    trained_by,
+    unbuilt_twin,
+    untracked,
+    variables_of,
+)
 from snconvert.errors import UnsupportedError
-from snconvert.layers.inheritance import kernel_of
 
 Key = tuple[int | None, str, int]
 
@@ -50,8 +58,8 @@ def _optimizers(layers: Sequence[Any]) -> list[Any]:
 def _parts(optimizer: Any) -> Iterator[Any]:
     """Yields an optimizer and the optimizers inside it."""
     yield optimizer
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        yield from optimizer._inner_optimizers
+    if is_multi(optimizer):
+        yield from parts_of(optimizer)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         yield from _parts(optimizer.inner_optimizer)
 
@@ -62,8 +70,8 @@ def check_slots(optimizer: Any) -> None:
     Raises:
         UnsupportedError: The optimizer does not build the same slots once more.
     """
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        for part in optimizer._inner_optimizers:
+    if is_multi(optimizer):
+        for part in parts_of(optimizer):
             if part.built:
                 check_slots(part)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -86,7 +94,7 @@ def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[
     Raises:
         UnsupportedError: As `check_slots` does.
     """
-    old = list(optimizer._trainable_variables)
+    old = trained_by(optimizer)
     places = {id(variable): place for place, variable in enumerate(old)}
     behind: dict[int, list[Any]] = {}
     for had, added in additions:
@@ -107,16 +115,16 @@ def remove_slots(optimizers: Sequence[Any], gone: set[int]) -> None:
     Raises:
         UnsupportedError: As `check_slots` does, of an optimizer that knows one of the variables.
     """
-    known = [o for o in optimizers if any(id(v) in gone for v in o._trainable_variables)]
+    known = [o for o in optimizers if any(id(v) in gone for v in trained_by(o))]
     for optimizer in known:
         check_slots(optimizer)
     for optimizer in known:
-        _extend(optimizer, [v for v in optimizer._trainable_variables if id(v) not in gone])
+        _extend(optimizer, [v for v in trained_by(optimizer) if id(v) not in gone])
 
 
 def _extend(optimizer: Any, variables: list[Any]) -> None:
     """Makes a built optimizer one for another list of variables."""
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+    if is_multi(optimizer):
         _share_out(optimizer, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         with _as_built(optimizer.inner_optimizer):
@@ -125,11 +133,7 @@ def _extend(optimizer: Any, variables: list[Any]) -> None:
         _rebuild(optimizer, variables)
         return
     # What wraps other optimizers has no slots of its own.
-    with DotNotTrackScope():  # as when it is built
-        optimizer._trainable_variables = variables
-        optimizer._trainable_variables_indices = {
-            optimizer._var_key(variable): i for i, variable in enumerate(variables)
-        }
+    set_trained(optimizer, variables)
 
 
 def _as_built(inner: Any) -> AbstractContextManager[Any]:
@@ -141,22 +145,22 @@ def _as_built(inner: Any) -> AbstractContextManager[Any]:
         UnsupportedError: In neither scope it builds the same slots once more.
     """
     try:
-        with DotNotTrackScope():
+        with untracked():
             check_slots(inner)
     except UnsupportedError:
         check_slots(inner)
         return nullcontext()
-    return DotNotTrackScope()  # type: ignore[no-any-return] # keras has no types
+    return untracked()
 
 
 def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
     """Gives each new variable to the optimizer that the map has for it, or for its kernel."""
-    parts, owners = optimizer._inner_optimizers, optimizer._var_to_optimizer_idx
+    parts, owners = parts_of(optimizer), part_numbers(optimizer)
     shares: dict[int, list[Any]] = {}
     for variable in variables:
-        key = optimizer._var_key(variable)
+        key = key_of(optimizer, variable)
         if key not in owners:
-            part = optimizer._optimizer_map(kernel_of(variable))
+            part = part_for(optimizer, kernel_of(variable))
             if part not in parts:
                 part.loss_scale_factor = optimizer.loss_scale_factor
                 parts.append(part)
@@ -165,27 +169,27 @@ def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
     for index, share in shares.items():
         if not parts[index].built:
             parts[index].build(share)
-        elif len(share) != len(parts[index]._trainable_variables):
+        elif len(share) != len(trained_by(parts[index])):
             _extend(parts[index], share)
 
 
 def _rebuild(optimizer: Any, new: list[Any]) -> None:
-    state, before = list(optimizer._variables), _purposes(optimizer)
+    state, before = variables_of(optimizer), _purposes(optimizer)
     start = len(state) - len(before)  # what was there before `build`, as the iterations
     twin, after = _built_twin(optimizer, state[:start], new)
     values = dict(zip(before, state[start:], strict=True))
     fresh = {id(variable): variable for variable in new}
-    for key, variable in zip(after, twin._variables[start:], strict=True):
+    for key, variable in zip(after, variables_of(twin)[start:], strict=True):
         if key in values:
             variable.assign(values[key])
         elif key[0] in fresh and key[1] == _AVERAGE:
             variable.assign(fresh[key[0]])
-    listed = {id(variable) for variable in twin._variables}
+    listed = {id(variable) for variable in variables_of(twin)}
     held = dict(_held(optimizer))
     for purpose, variable in _held(twin):
         if id(variable) not in listed and purpose in held:
             variable.assign(held[purpose])
-    old = list(optimizer._trainable_variables)
+    old = trained_by(optimizer)
     vars(optimizer).update(vars(twin))
     _pass_on(optimizer, old, new)
 
@@ -198,7 +202,7 @@ def _pass_on(optimizer: Any, old: Sequence[Any], new: Sequence[Any]) -> None:
     """
 
     def keys(variable: Any) -> tuple[Any, ...]:
-        return optimizer._var_key(variable), id(variable), variable.path
+        return key_of(optimizer, variable), id(variable), variable.path
 
     known, kept = ({id(variable) for variable in variables} for variables in (old, new))
     gone = {key for variable in old if id(variable) not in kept for key in keys(variable)}
@@ -230,8 +234,8 @@ def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, An
     Raises:
         UnsupportedError: As `check_slots` does.
     """
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        for part in optimizer._inner_optimizers:
+    if is_multi(optimizer):
+        for part in parts_of(optimizer):
             if part.built:
                 yield from slots_of(part, variables)
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -241,8 +245,8 @@ def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, An
     else:
         known = {id(variable): variable for variable in variables}
         fresh, keys = _as_fresh(optimizer)
-        slots = optimizer._variables[-len(keys) :] if keys else []
-        pairs = list(zip(keys, slots, fresh._variables, strict=True))
+        slots = variables_of(optimizer)[-len(keys) :] if keys else []
+        pairs = list(zip(keys, slots, variables_of(fresh), strict=True))
         listed, new = {id(slot) for slot in slots}, dict(_held(fresh))
         pairs += [
             ((*purpose, 0), slot, new[purpose])
@@ -261,10 +265,10 @@ def _purposes(optimizer: Any) -> list[Key]:
 
 def _as_fresh(optimizer: Any) -> tuple[Any, list[Key]]:
     """Returns an optimizer that was built for the same variables, and what its slots are for."""
-    old = list(optimizer._trainable_variables)
+    old = trained_by(optimizer)
     probe, keys = _built_twin(optimizer, [], old)
-    slots = optimizer._variables[-len(keys) :] if keys else []
-    if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in probe._variables]:
+    slots = variables_of(optimizer)[-len(keys) :] if keys else []
+    if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in variables_of(probe)]:
         raise _cannot(optimizer, "building it anew gives other slots")
     return probe, keys
 
@@ -277,15 +281,7 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
         head: The variables that it has without being built.
         variables: What to build it for.
     """
-    twin = object.__new__(type(optimizer))
-    books = {k: copy.copy(v) for k, v in vars(optimizer).items() if k.startswith("_self_")}
-    blank = {"built": False, "_trainable_variables": [], "_trainable_variables_indices": {}}
-    vars(twin).update({**vars(optimizer), **books, **blank})
-    del vars(twin)["_tracker"], vars(twin)["_variables"]
-    # As Keras does it, so that TensorFlow knows of the list.
-    twin._variables = list(head)
-    tested, _ = optimizer._tracker.config["variables"]
-    twin._tracker = Tracker({"variables": (tested, twin._variables)})
+    twin = unbuilt_twin(optimizer, head)
     purposes: dict[int, tuple[int | None, str]] = {}
     add = type(optimizer).add_variable_from_reference
 
@@ -294,19 +290,19 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
         purposes[id(variable)] = (id(reference_variable), name or "")
         return variable
 
-    vars(twin)["add_variable_from_reference"] = watched.__get__(twin)
+    twin.__dict__["add_variable_from_reference"] = watched.__get__(twin)
     try:
         twin.build(variables)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
         # The optimizer may be anybody's own, with a `build` that does not work on a copy.
         raise _cannot(optimizer, str(error)) from error
     finally:
-        vars(twin).pop("add_variable_from_reference", None)
+        twin.__dict__.pop("add_variable_from_reference", None)
     for purpose, variable in _held(twin):
         purposes.setdefault(id(variable), purpose)
     counts: Counter[Any] = Counter()
     keys: list[Key] = []
-    for variable in twin._variables[len(head) :]:
+    for variable in variables_of(twin)[len(head) :]:
         purpose = purposes.get(id(variable), (None, variable.name))
         keys.append((*purpose, counts[purpose]))
         counts[purpose] += 1
@@ -315,7 +311,7 @@ def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tu
 
 def _held(optimizer: Any) -> Iterator[tuple[tuple[int | None, str], Any]]:
     """Yields the variables in an optimizer's attributes, and what each is for."""
-    trained = optimizer._trainable_variables
+    trained = trained_by(optimizer)
     for name, value in vars(optimizer).items():
         if isinstance(value, keras.Variable):
             yield (None, name), value

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
-from keras.src.ops.node import Node
-from keras.src.saving.keras_saveable import KerasSaveable
-from keras.src.utils.tracking import Tracker
 
+from snconvert.compat.backends import ATTRIBUTES_ONLY, attributes_of, is_table
+from snconvert.compat.graphs import KerasSaveable, Node, Tracker
 from snconvert.layers.constraint import SpectralNorm
 
 OURS = (
@@ -29,35 +28,13 @@ OURS = (
 ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
 """What never changes, and so can be shared."""
 
-_WRAPPERS = "tensorflow.python.trackable.data_structures"
 _BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
-_HOLDERS = {  # classes of backends whose objects are nothing but their attributes
-    "tensorflow.python.trackable.autotrackable.AutoTrackable",
-    "tensorflow.python.trackable.base.TrackableReference",
-    "torch.nn.modules.module.Module",
-}
-
-
 _OF_FUNCTIONS = ("python_function", "concrete_functions", "variables")  # of a tf.function
-
-
-def is_wrapper(old: Any) -> bool:
-    """Whether it is what TensorFlow puts around a list, dict or tuple to keep books of it."""
-    return type(old).__module__ == _WRAPPERS
-
-
-def own(old: Any) -> dict[str, Any]:
-    """Returns the attributes of an object itself, where a wrapper shows those of what is in it."""
-    if not is_wrapper(old):
-        return getattr(old, "__dict__", {})
-    slot = next(c.__dict__["__dict__"] for c in type(old).__mro__ if c.__name__ == "Trackable")
-    attributes: dict[str, Any] = slot.__get__(old)
-    return attributes
 
 
 def state(old: Any) -> Iterator[tuple[str, Any]]:
     """Yields the attributes of an object, those in slots too."""
-    yield from list(own(old).items())
+    yield from list(attributes_of(old).items())
     for cls in type(old).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -75,11 +52,6 @@ def is_backend_variable(old: Any) -> bool:
     )
 
 
-def is_table(old: Any) -> bool:
-    """Whether it is a lookup table of TensorFlow that changes, and so is in checkpoints."""
-    return is_of_backend(old) and hasattr(old, "insert") and hasattr(old, "_serialize_to_tensors")
-
-
 def is_of_backend(old: Any) -> bool:
     """Whether the backend defines the class of an object."""
     return type(old).__module__.partition(".")[0] in _BACKENDS
@@ -88,7 +60,7 @@ def is_of_backend(old: Any) -> bool:
 def is_foreign(old: Any) -> bool:
     """Whether the backend defines the class of an object, and alone knows what is in it."""
     return is_of_backend(old) and not any(
-        f"{cls.__module__}.{cls.__name__}" in _HOLDERS for cls in type(old).__mro__
+        f"{cls.__module__}.{cls.__name__}" in ATTRIBUTES_ONLY for cls in type(old).__mro__
     )
 
 

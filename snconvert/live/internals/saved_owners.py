@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from keras.src.saving import object_registration
 
+from snconvert.compat.layers import call_after_build
+from snconvert.compat.saving import register_class, register_name
 from snconvert.config.tree import CONTAINERS, PATCHED
 from snconvert.core.settings import Settings
 from snconvert.errors import SourceError
@@ -75,10 +76,6 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         mark_owners(owner)
         return owner
 
-    def _post_build(self) -> None:
-        _settle(self)  # before PyTorch is told of the variables
-        super()._post_build()
-
     def load_own_variables(self, store: Any) -> None:
         """Sees to it, before weights are loaded, that all layers are there and converted."""
         _settle(self)
@@ -92,7 +89,7 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         super().load_own_variables(store)
 
 
-object_registration.GLOBAL_CUSTOM_OBJECTS[PATCHED] = Patched
+register_name(PATCHED, Patched)
 
 
 def mark_owners(root: Layer) -> None:
@@ -139,7 +136,7 @@ def _mark(owner: Layer) -> None:
 def _patched_class(cls: Any) -> type:
     made: type = type(cls)(cls.__name__, (Patched, cls), {"__module__": "snconvert.live"})
     made.__doc__, made.__qualname__ = cls.__doc__, cls.__qualname__
-    object_registration.GLOBAL_CUSTOM_NAMES[made] = PATCHED
+    register_class(made, PATCHED)
     return made
 
 
@@ -200,3 +197,6 @@ def _settle(owner: Layer) -> None:
             _wait(layer, [(rest, name, settings)])
         elif name != keras.saving.get_registered_name(type(layer)):
             adopt(layer, spectral_class(name), settings)
+
+
+call_after_build(Patched, _settle)

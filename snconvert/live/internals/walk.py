@@ -16,7 +16,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
+
+from snconvert.compat.backends import BOOKS, torch_modules
+from snconvert.compat.graphs import SEQUENTIAL_GRAPH, Functional
+from snconvert.compat.layers import LAYERS, tracked_layers
 
 
 def scope_of(model: Layer) -> AbstractContextManager[Any]:
@@ -43,8 +46,6 @@ COMPILED = ("train_function", "test_function", "predict_function", "generate_fun
 keras-hub's."""
 
 _GRAPH = ("layers",)
-_HIDDEN = {"_functional"}  # a Sequential's own graph of its layers
-_BOOKS = "_self_"  # TensorFlow's account of the objects in an object
 
 
 def has_graph(layer: Layer) -> bool:
@@ -65,9 +66,9 @@ def children(layer: Layer) -> Iterator[tuple[Route, Layer]]:
     for name, value in _attributes(layer):
         for route, child in _inside(value, (name,), set()):
             yield route, child
-    for index, child in enumerate(layer._layers):  # noqa: SLF001 -- no public name has all of them
+    for index, child in enumerate(tracked_layers(layer)):
         if not has_graph(layer) or not isinstance(child, keras.layers.InputLayer):
-            yield ("_layers", index), child
+            yield (LAYERS, index), child
 
 
 def descendants(root: Layer) -> Iterator[tuple[Route, Layer]]:
@@ -105,7 +106,7 @@ def _step(at: Any, step: str | int) -> Any:
     if isinstance(at, keras.layers.Layer):
         if step in _GRAPH and has_graph(at):
             return at.layers
-        return dict(_attributes(at)).get(str(step)) if step != "_layers" else at._layers  # noqa: SLF001
+        return dict(_attributes(at)).get(str(step)) if step != LAYERS else tracked_layers(at)
     if isinstance(at, dict):
         return at.get(step) if isinstance(step, str) else _item(list(at.values()), step)
     return _item(at, step) if isinstance(at, list | tuple) else None
@@ -117,12 +118,11 @@ def _item(values: Any, index: str | int) -> Any:
 
 def _attributes(layer: Layer) -> list[tuple[str, Any]]:
     """Returns the attributes of the object itself; properties would run the user's code."""
-    own = vars(layer)
-    values = {**own, **own.get("_modules", {})}  # where PyTorch's modules keep theirs
+    values = {**vars(layer), **torch_modules(layer)}
     names = [
         name
         for name in values
-        if name not in _base() and name not in _HIDDEN and not name.startswith(_BOOKS)
+        if name not in _base() and name != SEQUENTIAL_GRAPH and not name.startswith(BOOKS)
     ]
     return [(name, values[name]) for name in sorted(names, key=lambda name: (name[0] == "_", name))]
 

@@ -3,10 +3,9 @@
 With mode `gain` a layer computes with `gamma / sigma * W`: that a kernel must not decay, or that
 another optimizer trains it, is meant of `gamma` then. Keras keeps such choices by variable and by
 name, outside of files, and takes them at any time, after loading and compiling too. So nothing is
-copied: where Keras asks them of a `gamma`, in two places, the answer is that for its kernel.
+copied: where Keras asks them of a `gamma`, in two private methods, the answer is that for its
+kernel.
 """
-
-# ruff: noqa: SLF001 -- Keras has no public place for either question
 
 from __future__ import annotations
 
@@ -21,7 +20,8 @@ _KERNEL = "_snconvert_kernel"
 def tie(gamma: Any, kernel: Any) -> None:
     """Has optimizers treat a `gamma` as its kernel."""
     setattr(gamma, _KERNEL, kernel)
-    _install()
+    _wrap_weight_decay()
+    _wrap_optimizer_map()
 
 
 def kernel_of(variable: Any) -> Any:
@@ -30,7 +30,7 @@ def kernel_of(variable: Any) -> Any:
 
 
 @functools.cache
-def _install() -> None:
+def _wrap_weight_decay() -> None:
     base = keras.optimizers.Optimizer
     use_weight_decay = base._use_weight_decay
 
@@ -39,12 +39,16 @@ def _install() -> None:
         # By itself a gamma counts only where its very variable was excluded: a name like "gamma"
         # is meant of normalisation layers.
         own = self._var_key(variable) in getattr(self, "_exclude_from_weight_decay", ())
-        return not own and use_weight_decay(self, _asked_of(self, variable))
+        return not own and use_weight_decay(self, _kernel_in(self, variable))
 
     base._use_weight_decay = of_kernel
+
+
+@functools.cache
+def _wrap_optimizer_map() -> None:
     multi = getattr(keras.optimizers, "MultiOptimizer", None)
     if multi is None:
-        return  # of an earlier Keras
+        return  # before Keras 3.15
     build = multi.build
 
     @functools.wraps(build)
@@ -59,14 +63,14 @@ def _install() -> None:
     multi.build = by_kernel
 
 
-def _asked_of(optimizer: Any, variable: Any) -> Any:
-    """Returns the variable of which an answer is wanted, in the form of the one that is given."""
+def _kernel_in(optimizer: Any, variable: Any) -> Any:
+    """Returns the kernel of a `gamma` as the kind of variable that the optimizer asks with."""
     if len(variable.shape):
         return variable
     # TensorFlow's variables stand for Keras', which know their kernels.
-    place = optimizer._trainable_variables_indices.get(optimizer._var_key(variable))
+    index = optimizer._trainable_variables_indices.get(optimizer._var_key(variable))
     kernel = (
-        None if place is None else getattr(optimizer._trainable_variables[place], _KERNEL, None)
+        None if index is None else getattr(optimizer._trainable_variables[index], _KERNEL, None)
     )
     if kernel is None:
         return variable

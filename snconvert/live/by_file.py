@@ -1,4 +1,4 @@
-"""Target `keras` in memory: through a file, as the wrapper is another object than the layer.
+"""Targets that put another object around a layer, in memory: through a file.
 
 What a file holds after it, the model that comes back holds: both carriers agree by construction.
 """
@@ -16,7 +16,9 @@ import keras
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
-from snconvert.files.undo import Verb, undo_file
+from snconvert.files.targets import TARGETS
+from snconvert.files.targets.target import Target
+from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
 from snconvert.live.internals.walk import Layer, descendants, scope_of
@@ -24,26 +26,29 @@ from snconvert.live.loading import load, save
 from snconvert.planning.recipe import Recipe
 
 
-def has_wrappers(model: Layer) -> bool:
-    """Whether Keras' own `SpectralNormalization` is around a layer of the model."""
-    cls = keras.layers.SpectralNormalization
-    return any(type(layer) is cls for _, layer in descendants(model))
+def wrapping_target(model: Layer) -> Target | None:
+    """Returns the target that has put another object around a layer of the model, if one has."""
+    classes = {type(layer) for _, layer in descendants(model)}
+    for target in TARGETS.values():
+        if target.WRAPPER is not None and getattr(keras.layers, target.WRAPPER) in classes:
+            return target
+    return None
 
 
-def wrap(
+def convert_by_file(
     model: Layer,
-    made: Recipe,
+    recipe: Recipe,
     rules: Iterable[KernelRule] = (),
     *,
     dry_run: bool = False,
     lenient: bool = False,
     in_place: bool = False,
 ) -> tuple[Layer, Report]:
-    """Puts layers of a live model into the wrapper.
+    """Converts a live model through a file.
 
     Args:
         model: A live model.
-        made: Which layers.
+        recipe: Which layers, and the target.
         rules: Rows to use beside `RULES`.
         dry_run: Report only.
         lenient: With `dry_run`: take layers that cannot be converted as they are.
@@ -55,27 +60,29 @@ def wrap(
 
     def work(source: str, output: str | None) -> Report:
         if lenient:
-            return inspect_file(source, made, rules=rules)
-        return convert_file(source, output, made, rules=rules, dry_run=dry_run)
+            return inspect_file(source, recipe, rules=rules)
+        return convert_file(source, output, recipe, rules=rules)
 
-    return _by_file(model, work, dry_run=dry_run, in_place=in_place)
+    return _by_file(model, TARGETS[recipe.target], work, dry_run=dry_run, in_place=in_place)
 
 
-def unwrap(
-    verb: Verb,
+def undo_by_file(
+    verb: str,
+    target: Target,
     model: Layer,
-    made: Recipe,
+    recipe: Recipe,
     *,
     dry_run: bool = False,
     in_place: bool = False,
     metadata: Any = None,
 ) -> tuple[Layer, Report]:
-    """Takes layers of a live model out of the wrapper, and turns spectral ones into plain ones.
+    """Makes the normalised layers of a live model plain, through a file.
 
     Args:
         verb: `bake` or `remove`.
+        target: The one of the layers.
         model: A live model.
-        made: Which layers.
+        recipe: Which layers, and the target.
         dry_run: Report only.
         in_place: Is refused.
         metadata: The `metadata.json` of the file that the model is from.
@@ -85,7 +92,8 @@ def unwrap(
     """
     return _by_file(
         model,
-        lambda source, output: undo_file(verb, source, output, made, metadata=metadata),
+        target,
+        lambda source, output: undo_file(verb, source, output, recipe, metadata=metadata),
         dry_run=dry_run,
         in_place=in_place,
     )
@@ -93,21 +101,22 @@ def unwrap(
 
 def _by_file(
     model: Layer,
+    target: Target,
     work: Callable[[str, str | None], Report],
     *,
     dry_run: bool,
     in_place: bool,
 ) -> tuple[Layer, Report]:
+    wrapper = f"keras' {target.WRAPPER}"
     if in_place:
         raise UnsupportedError(
-            "keras' SpectralNormalization is another object than the layer inside, so a model"
-            " cannot change in place",
+            f"{wrapper} is another object than the layer inside, so a model cannot change in place",
             "Leave out in_place",
         )
     if not holds_its_layers(model):
         raise UnsupportedError(
             f"the code of {original_class(model).__name__} makes its layers, and would make them"
-            " without keras' SpectralNormalization when the model is loaded",
+            f" without {wrapper} when the model is loaded",
             "Choose target layer, or put the wrapper around them in that code",
         )
     with tempfile.TemporaryDirectory() as folder:

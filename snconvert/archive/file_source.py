@@ -1,0 +1,112 @@
+"""A model in one file: a zip archive, or bytes of another kind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from snconvert.archive.background import Hashing
+from snconvert.archive.member_bytes import read_bytes
+from snconvert.archive.members import STORED, read_members
+from snconvert.archive.source import (
+    CONFIG,
+    METADATA,
+    NO_WAIT,
+    Source,
+    identity_of,
+    kind_of_file,
+)
+from snconvert.core.foreign import ZIP
+from snconvert.errors import OutputError, SourceError
+from snconvert.weights.extent import Extent
+
+
+@dataclass
+class FileSource(Source):
+    """An open file; `members` is empty unless it is a zip archive.
+
+    Attributes:
+        is_zip: Whether the file begins as a zip archive does.
+    """
+
+    is_zip: bool = False
+
+    def _open(self) -> None:
+        descriptor = os.open(self.path, NO_WAIT)
+        self._descriptors.append(descriptor)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            what = kind_of_file(status.st_mode)
+            raise SourceError(f"this is {what}, not a file", "Check the path")
+        self.size = status.st_size
+        self._identities[self.path] = identity_of(status)
+        file = Extent(descriptor, 0, self.size)
+        self.is_zip = self.head(len(ZIP)) == ZIP
+        if self.is_zip:
+            self.members = read_members(file)
+
+    def head(self, size: int) -> bytes:
+        """Returns the first bytes of the file."""
+        return Extent(self._descriptors[0], 0, self.size).pread(size, 0)
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the weights' bytes lie in the archive as they are, not compressed."""
+        return self.members[self.weights_name].method == STORED
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Yields the bytes of a member in chunks; the last step checks their CRC."""
+        return read_bytes(Extent(self._descriptors[0], 0, self.size), self.members[name])
+
+    def extent(self, name: str) -> Extent:
+        """Returns where the bytes of a member lie: in the archive, or decompressed elsewhere."""
+        member = self.members[name]
+        if member.method == STORED:
+            return Extent(self._descriptors[0], member.offset, member.size)
+        return self._unpacked(name)
+
+    def parts(self) -> Iterator[tuple[str, Extent]]:
+        """Yields the file itself."""
+        yield "", Extent(self._descriptors[0], 0, self.size)
+
+    def check_weights(self) -> None:
+        """Reads the stored weights once and compares their CRC."""
+        if self.verbatim:
+            for _ in self.read(self.weights_name):
+                pass
+
+    def _statuses(self, path: str) -> list[os.stat_result]:
+        return [os.stat(path), os.fstat(self._descriptors[0])]
+
+    def _same(self) -> bool:
+        if not self.verbatim:
+            return False
+        small = {CONFIG: self.config, METADATA: self.metadata}
+        read = {name: data for name, data in small.items() if data is not None}
+        if any(b"".join(self.read(name)) != data for name, data in read.items()):
+            return False
+        with contextlib.closing(Hashing(self.parts)) as again:
+            return self._hashing is None or again.result() == self._hashing.result()
+
+    def _unpacked(self, name: str) -> Extent:
+        """Decompresses the weights into a file without a name, so that nothing can be left."""
+        import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
+
+        try:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                for chunk in self.read(name):
+                    rest = memoryview(chunk)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                descriptor = os.dup(file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"the weights cannot be decompressed into {tempfile.gettempdir()}"
+                f" ({error.strerror})",
+                "Set TMPDIR to a folder with more room",
+            ) from error
+        self._descriptors.append(descriptor)
+        return Extent(descriptor, 0, self.members[name].size)

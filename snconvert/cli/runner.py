@@ -1,0 +1,163 @@
+"""Running a verb on models: progress, reports, warnings, and errors as one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import typer
+
+from snconvert.core.verbs import VERBS
+from snconvert.errors import OptionError, SnconvertError, counted
+from snconvert.sandbox import signals
+
+if TYPE_CHECKING:
+    from snconvert.core.report import Progress, Report
+
+
+class Display(NamedTuple):
+    """What of the results is printed.
+
+    Attributes:
+        as_json: Reports as JSON, not as tables.
+        quiet: Errors only.
+        verbose: Every layer.
+    """
+
+    as_json: bool
+    quiet: bool
+    verbose: bool = False
+
+
+def run(
+    verb: str,
+    models: list[str],
+    output: str | None,
+    options: dict[str, Any],
+    jobs: int,
+    display: Display,
+) -> None:
+    """Runs a verb on models and prints the reports; ends with an exit code where that fails.
+
+    Args:
+        verb: The name of a row of `VERBS`.
+        models: Files, folders or globs.
+        output: Where the result, or of several models each, goes.
+        options: Those of the verb's function in `snconvert.api`; what is not set is left out.
+        jobs: How many models are worked on at once.
+        display: What is printed.
+    """
+    if options.get("in_place") and output is not None:
+        raise typer.BadParameter("--in-place and --output exclude each other")
+    if options.get("in_place") and options.get("force"):
+        raise typer.BadParameter("--in-place and --force exclude each other")
+    # numpy and h5py cost more than the rest together: --help and typing errors need neither.
+    from snconvert import api
+    from snconvert.cli import models as batch
+
+    signals.interrupt()
+    reports: dict[int, Report] = {}
+    failed = False
+    with handled():
+        several = len(models) > 1 or batch.means_several(models[0])
+        sources = batch.expand(models, verb) if several else models
+        targets: list[str | None] = [output] * len(sources)
+        row = VERBS[verb]
+        if several and row.writes and not (options.get("in_place") or options.get("dry_run")):
+            targets = list(batch.outputs(sources, output, verb))
+        show_progress = not display.quiet and len(sources) == 1
+        with progress_bar() if show_progress else contextlib.nullcontext() as progress:
+            function = getattr(api, row.function)
+            job = functools.partial(_job, function, options, progress)
+            with contextlib.closing(batch.run(job, sources, targets, jobs)) as outcomes:
+                for index, outcome in outcomes:
+                    if isinstance(outcome, SnconvertError):
+                        failed = True
+                        complain(outcome)
+                        if isinstance(outcome, OptionError) and outcome.file is None:
+                            end(2)
+                    else:
+                        reports[index] = outcome
+        _print([reports[index] for index in sorted(reports)], display, several=several)
+    if failed:
+        end(1)
+
+
+def _print(reports: list[Report], display: Display, *, several: bool) -> None:
+    from snconvert.cli import tables
+
+    for report in reports:
+        for warning in counted(report.warnings) if not display.quiet else ():
+            print(f"warning: {report.source}: {warning}", file=sys.stderr)
+    if display.as_json and (reports or several):
+        shapes = [report.as_json() for report in reports]
+        print(json.dumps(shapes if several else shapes[0]))
+    elif not display.quiet:
+        for report in reports:
+            tables.print_report(report, sys.stdout, verbose=display.verbose)
+
+
+def _job(
+    function: Callable[..., Report],
+    options: dict[str, Any],
+    progress: Callable[[Progress], None] | None,
+    source: str,
+    target: str | None,
+) -> Report:
+    outputs = {} if target is None else {"output": target}
+    return function(source, **outputs, **options, progress=progress)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Turns errors into one line and an exit code; nothing a user did ends in a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OptionError as error:
+        complain(error)
+        # A wrong flag is wrong usage; a wrong recipe file is an error in a file.
+        end(1 if error.file else 2)
+    except SnconvertError as error:
+        complain(error)
+        end(1)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has seen enough.
+        drop_output()
+        end(1)
+    except MemoryError:
+        complain("out of memory. Free some and try again.")
+        end(1)
+
+
+def drop_output() -> None:
+    """Sends stdout nowhere: what is buffered would only raise the same error again at the end."""
+    with contextlib.suppress(OSError):  # there may be no descriptor left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(error: SnconvertError | str) -> None:
+    """Prints an error."""
+    print(f"error: {error}", file=sys.stderr)
+
+
+def end(code: int) -> NoReturn:
+    """Ends the command with an exit code."""
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+    """Shows layer, bytes and time left on a terminal, once the work lasts half a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from snconvert.cli.progress import ProgressBar
+
+    with ProgressBar() as bar:
+        yield bar.update

@@ -1,0 +1,51 @@
+"""How Keras writes and reads files, and the names by which files know classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras.src import api_export
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.saving import object_registration, saving_lib
+
+
+def save_model(model: Any, target: Any, *, zipped: bool = True) -> None:
+    """Writes a model, as `model.save` does, which takes no open file and writes no folder.
+
+    Args:
+        model: The model.
+        target: An open file, or with `zipped=False` an empty folder.
+        zipped: Whether all goes into one archive.
+    """
+    saving_lib.save_model(model, target, zipped=zipped)
+
+
+def load_hdf5_model(path: str, **options: Any) -> Any:
+    """Loads a legacy whole-model HDF5 file, whatever its name is.
+
+    Keras 3.6 and 3.9 know no option `safe_mode` here; 3.12 does.
+
+    Args:
+        path: The file.
+        **options: `compile` and `safe_mode`, as for `keras.saving.load_model`.
+    """
+    return legacy_h5_format.load_model_from_hdf5(path, **options)
+
+
+def exported_name(cls: type) -> str:
+    """Returns the name of one of Keras' classes that configurations use."""
+    name = api_export.get_name_from_symbol(cls)
+    return cls.__name__ if name is None else str(name).rpartition(".")[2]
+
+
+def register_class(cls: type, name: str) -> None:
+    """Has files name a class by a registered name.
+
+    `keras.saving.register_keras_serializable` asks for one class a name.
+    """
+    object_registration.GLOBAL_CUSTOM_NAMES[cls] = name
+
+
+def register_name(name: str, cls: type) -> None:
+    """Has Keras find a class by a registered name, without a decorator that makes up the name."""
+    object_registration.GLOBAL_CUSTOM_OBJECTS[name] = cls

@@ -1,0 +1,50 @@
+"""What there is to know about one kind of saved model: a row of `formats.table.FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from snconvert.archive.source import Source
+from snconvert.archive.zip_writer import Writer
+from snconvert.config.tree import Node
+from snconvert.weights.contents import Contents
+
+S = TypeVar("S", bound=Source)
+
+
+class Names(NamedTuple):
+    """Where the variables of a model lie in its weights.
+
+    Attributes:
+        groups: The HDF5 group of each node; its variables are `vars/0`, `vars/1`, ... in it.
+        beside: The groups that belong to no layer, as that of the optimizer.
+    """
+
+    groups: Mapping[Node, str]
+    beside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[S]):
+    """One kind of saved model.
+
+    Attributes:
+        name: Its name, unique in the table.
+        container: Whether it is a file or a folder.
+        recognise: Whether such an open file or folder is of this format, by its first bytes and
+            the names of its members; no row before this one in the table has recognised it.
+        read: Fills in `config`, `metadata`, `weights` and `assets` of an open file or folder, or
+            raises `SourceError` for what is missing, hostile or damaged.
+        names: Returns where the variables lie, from the root node, the parsed metadata and what
+            the weights hold; raises `SourceError` if no Keras finds them there.
+        writer: What writes the result of a conversion, which is always a model of Keras 3.
+    """
+
+    name: str
+    container: type[S]
+    recognise: Callable[[S], bool]
+    read: Callable[[S], None]
+    names: Callable[[Node, Any, Contents], Names]
+    writer: type[Writer]

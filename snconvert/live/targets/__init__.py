@@ -1,0 +1,40 @@
+"""What a converted layer of a live model becomes: a module for each target, as for files.
+
+A target that changes layers where they are does all of it here. One that puts another object around
+a layer goes through a file (`snconvert.live.by_file`), where `snconvert.files.targets` does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from snconvert.core.matrix_view import MatrixView
+from snconvert.files.targets import TARGETS
+from snconvert.kinds.kernel_rule import Kernel
+from snconvert.linalg.stored_u import Normalisation
+from snconvert.live.internals.walk import Layer
+from snconvert.live.targets import constraint, keras_wrapper, layer
+from snconvert.live.targets.target import LiveTarget, Normaliser
+
+IN_MEMORY: Mapping[str, LiveTarget] = {"layer": layer, "constraint": constraint}
+"""The targets that change layers where they are, by their names."""
+
+BY_FILE: Mapping[str, Normaliser] = {"keras": keras_wrapper}
+"""The targets that put another object around a layer, by their names."""
+
+_ALL: Mapping[str, Normaliser] = {**IN_MEMORY, **BY_FILE}
+
+
+def normalisation_of(
+    owner: Layer, kernel: Kernel, view: MatrixView, around: Layer
+) -> Normalisation | None:
+    """Returns how a kernel of a live layer is normalised already, if it is.
+
+    Args:
+        owner: The object that has the kernel: the layer, or a part of it.
+        kernel: Its row.
+        view: How it is read.
+        around: What a target has put around the layer, if one has.
+    """
+    each = (_ALL[name].normalisation(owner, kernel, view, around) for name in TARGETS)
+    return next((normalisation for normalisation in each if normalisation is not None), None)

@@ -1,0 +1,190 @@
+"""Target `layer` in memory: a layer takes the class of its spectral subclass, and its own again."""
+
+# ruff: noqa: SLF001 -- what the layers of this package share with it
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import keras
+import numpy as np
+
+from snconvert.compat.backends import forget
+from snconvert.compat.layers import own_variables, untrack
+from snconvert.config.tree import Node
+from snconvert.core.matrix_view import MatrixView
+from snconvert.errors import UnsupportedError, located
+from snconvert.jobs import effective
+from snconvert.kinds.kernel_rule import Kernel, KernelRule
+from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.composite import Composite
+from snconvert.linalg.blocks import Array
+from snconvert.linalg.stored_u import Normalisation
+from snconvert.live.internals import class_swap
+from snconvert.live.internals.class_swap import (
+    adopt,
+    check_fit,
+    forget_adoption,
+    give_class,
+    is_adopted,
+    kernels_by_owner,
+    spectral_class,
+    state_of,
+)
+from snconvert.live.internals.fitting import all_layers, renew_compiled, renew_parameters
+from snconvert.live.internals.optimizer_state import (
+    add_slots,
+    check_slots,
+    optimizers_of,
+    remove_slots,
+)
+from snconvert.live.internals.saved_owners import (
+    holds_its_layers,
+    mark_owners,
+    original_class,
+    unmark_owners,
+)
+from snconvert.live.internals.walk import Layer
+from snconvert.live.kernels import SpectralKernel, multiply, settings_of, spectral_kernels_of
+from snconvert.live.targets.target import LiveStep
+from snconvert.live.tree import layer_of
+
+
+def check_model(_: Layer) -> None:
+    """Accepts every model."""
+
+
+def obstacle(*_: object) -> str | None:
+    """Returns `None`: every kind has its spectral class."""
+    return None
+
+
+def convert(model: Layer, steps: Sequence[LiveStep]) -> None:
+    """Turns layers of a model into spectral ones, and tells all who keep lists of variables.
+
+    Raises:
+        UnsupportedError: A class does not fit, or an optimizer cannot do; nothing was changed.
+    """
+    classes = [spectral_class(step.rule.spectral_class) for step in steps]
+    for step, cls in zip(steps, classes, strict=True):
+        check_fit(step.layer, cls)
+    optimizers = optimizers_of(all_layers(model))
+    if any(step.settings.mode == "gain" for step in steps):
+        for optimizer in optimizers:
+            check_slots(optimizer)
+    additions: list[tuple[list[Any], list[Any]]] = []
+    for (layer, rule, settings, triplets), cls in zip(steps, classes, strict=True):
+        owners = [owner for owner, _ in kernels_by_owner(layer, rule)]
+        # Without the variables of layers inside, which come behind.
+        before = [own_variables(owner) for owner in owners]
+        adopt(layer, cls, settings, triplets)
+        for owner, own in zip(owners, before, strict=True):
+            additions.append((own, state_of(owner, ("gamma",))))
+    for optimizer in optimizers:
+        add_slots(optimizer, additions)
+    renew_compiled(model)
+    mark_owners(model)
+    renew_parameters(model)
+
+
+def normalisation(
+    owner: Layer, kernel: Kernel, _view: MatrixView, _around: Layer = None
+) -> Normalisation | None:
+    """Returns the `u` and the `gamma` of a spectral layer's kernel."""
+    if not isinstance(owner, Spectral):
+        return None
+    prefix = owner._prefix(kernel.name)
+    gamma = getattr(owner, f"{prefix}gamma") if owner.mode == "gain" else None
+    number = None if gamma is None else float(_array(gamma))
+    return Normalisation(_array(getattr(owner, f"{prefix}u")), number, settings_of(owner))
+
+
+def _array(variable: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64)
+
+
+def rule_of(node: Node) -> KernelRule | None:
+    """Returns the row of a spectral layer."""
+    rule: KernelRule = layer_of(node).rule
+    return rule
+
+
+def recorded_factors(*_: object) -> Mapping[str, float | None]:
+    """Returns nothing: the kernels are kept as they were."""
+    return {}
+
+
+def plain_class(node: Node) -> str:
+    """Returns the class that a spectral layer had, or would have, without normalisation."""
+    return class_swap.plain_class(layer_of(node)).__name__
+
+
+def check_undo(node: Node) -> None:
+    """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
+    layer, parent = layer_of(node), node.parent
+    if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
+        return
+    raise UnsupportedError(
+        f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
+        " again when the model is loaded",
+        "Change that code to make a plain layer, and load these weights into it",
+        path=node.path,
+        class_name=node.class_name,
+    )
+
+
+def make_plain(verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
+    """Turns spectral layers of a model into plain ones; `bake` multiplies the kernels.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was changed.
+    """
+    owners = [owner for layer, _ in layers for owner in _owners(layer)]
+    baked = (
+        [_effective(kernel) for layer, _ in layers for kernel in spectral_kernels_of(layer)]
+        if verb == "bake"
+        else []
+    )
+    gone = {id(variable) for owner in owners for variable in state_of(owner)}
+    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
+    # cannot do without stops here, where nothing is changed yet.
+    remove_slots(optimizers_of(all_layers(model)), gone)
+    for variable, factor in baked:
+        multiply(variable, factor)
+    for layer, _ in layers:
+        for part in dict.fromkeys((*_owners(layer), layer)):
+            _make_plain(part)
+    unmark_owners(model)
+
+
+def _owners(layer: Layer) -> list[Layer]:
+    """Returns the objects that own the kernels of a spectral layer: itself, or its parts."""
+    return list(layer.parts().values()) if isinstance(layer, Composite) else [layer]
+
+
+def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
+    """Returns the variable of a kernel and by what inference multiplies it, as the file carrier."""
+    owner, gamma = kernel.owner, None if kernel.gamma is None else float(kernel.gamma)
+    with located(path=owner.name, class_name=type(owner).__name__):
+        numbers = (kernel.kernel, kernel.view, kernel.settings, kernel.u, gamma)
+        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16).factor
+    return owner._variable(kernel.name), factor
+
+
+def _make_plain(layer: Layer) -> None:
+    """Turns one layer, or a part of one, into a plain one."""
+    own = state_of(layer)
+    attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
+    for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
+        forget(layer._variable(kernel), name)
+    for variable in own:
+        untrack(layer, variable)
+    views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
+    plain = class_swap.plain_class(layer)
+    for name in (*attributes, *views, *OPTIONS):
+        layer.__dict__.pop(name, None)
+        forget(layer, name)
+    forget_adoption(layer)
+    give_class(layer, plain)

@@ -1,0 +1,79 @@
+"""What targets can do with live layers: the protocols that their modules implement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from snconvert.config.tree import Node
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import Settings
+from snconvert.core.triplet import Triplet
+from snconvert.kinds.kernel_rule import Kernel, KernelRule
+from snconvert.linalg.stored_u import Normalisation
+from snconvert.live.internals.walk import Layer
+
+
+class LiveStep(NamedTuple):
+    """A layer that will be converted.
+
+    Attributes:
+        layer: The layer, built or not.
+        rule: Its row.
+        settings: How it will be normalised.
+        triplets: The leading singular triplet of each kernel of a built layer.
+    """
+
+    layer: Layer
+    rule: KernelRule
+    settings: Settings
+    triplets: Sequence[Triplet] | None
+
+
+class Normaliser(Protocol):
+    """What every target can do."""
+
+    def normalisation(
+        self, owner: Layer, kernel: Kernel, view: MatrixView, around: Layer = None
+    ) -> Normalisation | None:
+        """Returns how this target has normalised a kernel, if it has.
+
+        Args:
+            owner: The object that has the kernel: the layer, or a part of it.
+            kernel: Its row.
+            view: How it is read.
+            around: What a target has put around the layer, if one has.
+        """
+
+
+class LiveTarget(Normaliser, Protocol):
+    """What a target can do that changes layers where they are."""
+
+    def check_model(self, model: Layer) -> None:
+        """Raises `UnsupportedError` if the target would do a whole model wrong."""
+
+    def obstacle(self, node: Node, rule: KernelRule) -> str | None:
+        """Returns why a layer cannot become what the target makes of others, or `None`."""
+
+    def convert(self, model: Layer, steps: Sequence[LiveStep]) -> None:
+        """Changes layers of a model, or raises `SnconvertError` before anything is changed."""
+
+    def rule_of(self, node: Node) -> KernelRule | None:
+        """Returns the row of a normalised layer, if it has one."""
+
+    def recorded_factors(self, layer: Layer, rule: KernelRule) -> Mapping[str, float | None]:
+        """Returns what the conversion has multiplied kernels by, by their paths below the layer.
+
+        `None` where that is not known; empty if nothing was multiplied.
+        """
+
+    def plain_class(self, node: Node) -> str:
+        """Returns the class of the plain layer."""
+
+    def check_undo(self, node: Node) -> None:
+        """Raises `UnsupportedError` if a layer would not stay plain."""
+
+    def make_plain(
+        self, verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]
+    ) -> None:
+        """Makes layers of a model plain, or raises `SnconvertError` before anything is changed."""

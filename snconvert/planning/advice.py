@@ -1,0 +1,60 @@
+"""What the user may do next, in words: which options convert more, how to name a result."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from snconvert.kinds.kernel_rule import KINDS
+
+
+def option_for(kinds: Iterable[str]) -> str:
+    """Returns the option that selects kinds of layers.
+
+    Example:
+        >>> option_for(["conv"]), option_for(["attention", "recurrent"])
+        ('--conv', '--kinds attention,recurrent')
+    """
+    names = list(kinds)
+    return "--conv" if names == ["conv"] else f"--kinds {','.join(names)}"
+
+
+def also(missing_kind: str | None, reason: str | None) -> str | None:
+    """Returns the reason of a layer to convert, with the option that has to be given.
+
+    Example:
+        >>> also("conv", None)
+        'with --conv'
+    """
+    option = None if missing_kind is None else f"with {option_for([missing_kind])}"
+    return "; ".join(filter(None, (option, reason))) or None
+
+
+def more_with(kinds: Sequence[str], selected: int) -> list[str]:
+    """Returns which options convert more, in words.
+
+    Args:
+        kinds: The kind of each layer that is not selected.
+        selected: How many layers are.
+
+    Example:
+        >>> more_with(["conv", "recurrent", "conv"], 1)
+        ['2 more with --conv', '1 with --kinds recurrent', 'all 4 with --kinds all']
+        >>> more_with(["conv"], 0)
+        ['1 with --conv']
+    """
+    counts = Counter(kinds)
+    convolutions = counts.pop("conv", 0)
+    more = " more" if selected else ""
+    ways = [f"{convolutions}{more} with --conv"] if convolutions else []
+    if counts:
+        ways.append(f"{counts.total()} with {option_for(k for k in KINDS if k in counts)}")
+        if selected or convolutions:
+            ways.append(f"all {selected + len(kinds)} with --kinds all")
+    return ways
+
+
+def keras_opens(output: str) -> bool:
+    """Whether Keras opens a result under its name: files end in `.keras`, folders do not."""
+    return os.path.isdir(output) != output.endswith(".keras")
