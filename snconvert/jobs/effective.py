@@ -13,7 +13,7 @@ import numpy as np
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Factor, Scaling
 from snconvert.linalg.blocks import Array, scan
@@ -99,18 +99,3 @@ def factor_of(
         )
     sigma = norm_by(kernel, view, conv, u, bfloat16=bfloat16)
     return Factor(sigma, scale(sigma, settings, gamma))
-
-
-def scale(sigma: float, settings: Settings, gamma: float | None) -> float:
-    """Returns `s(sigma)`; 1 for a kernel of zeros.
-
-    Example:
-        >>> scale(4.0, Settings(mode="hard", bound=2.0), None)
-        0.5
-    """
-    if sigma == 0.0:
-        return 1.0
-    if settings.mode == "gain":
-        return (1.0 if gamma is None else gamma) / sigma
-    factor = settings.bound / sigma
-    return min(1.0, factor) if settings.mode == "cap" else factor

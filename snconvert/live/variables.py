@@ -11,9 +11,10 @@ from snconvert.compat.layers import own_variables, variable_lists
 from snconvert.compat.optimizer_choices import kernel_of
 from snconvert.config.constraint_entry import found_in
 from snconvert.config.tree import Node
+from snconvert.core.settings import FIELDS
 from snconvert.errors import printable
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.base import Spectral
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
@@ -142,7 +143,7 @@ def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     if not any(variable_lists(layer)[1] for layer in (x, y)):
         changed.add("trainable")  # which does nothing else than its variables tell
     if isinstance(x, Spectral) != isinstance(y, Spectral):
-        changed |= set(OPTIONS)
+        changed |= set(FIELDS)
     for config in configs:
         ours = [name for name, _ in found_in(config)]
         changed |= {name for name in ours if any(each.get(name) is None for each in configs)}

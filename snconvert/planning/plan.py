@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from snconvert.config.dtype_policies import policies, quantization
 from snconvert.config.tree import CONTAINERS, Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
@@ -17,7 +17,6 @@ from snconvert.planning.recipe import REGEX, Recipe, expression
 
 _LISTED = 12
 _REASONS = 4
-_SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
 class Step(NamedTuple):
@@ -234,7 +233,7 @@ def _reasons(skips: Sequence[Skip]) -> str:
 def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
     """Returns in what a normalised layer is not what is wanted, and the way there."""
     named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
-    named |= {name: (have.get(name), getattr(wanted, name)) for name in _SETTINGS}
+    named |= {name: (have.get(name), getattr(wanted, name)) for name in FIELDS}
     other = [
         f"{name} {printable(is_)}, not {want}"
         for name, (is_, want) in named.items()

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from snconvert.config.tree import Node
+from snconvert.core.settings import FIELDS
 from snconvert.errors import OptionError, SelectionError, SourceError, printable
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
-from snconvert.files.targets.layer import FIELDS
 from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES, SPECTRAL
 from snconvert.planning.plan import Selection

@@ -74,10 +74,7 @@ class Popen(subprocess.Popen[Any]):
         self.pid = _fork(_server(self._modules), request, [*streams, *given["pass_fds"]])
         self._child_created = True
         self._close_pipe_fds(
-            *(
-                given[f"{name}"]
-                for name in ["p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"]
-            )
+            *(given[f"{name}"] for name in "p2cread p2cwrite c2pread c2pwrite errread errwrite".split())
         )
 
 

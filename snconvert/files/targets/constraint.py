@@ -25,7 +25,7 @@ from snconvert.config.constraint_entry import (
     view_entry,
 )
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
 from snconvert.errors import OptionError, SourceError, UnsupportedError, located, printable
 from snconvert.files.edits import Edits
@@ -141,10 +141,7 @@ def edits(
 
 def factor_for(triplet: Triplet, settings: Settings) -> float:
     """Returns what a kernel is multiplied by at conversion."""
-    if triplet.zero:
-        return 1.0
-    factor = settings.bound / triplet.sigma
-    return min(1.0, factor) if settings.mode == "cap" else factor
+    return 1.0 if triplet.zero else scale(triplet.sigma, settings)
 
 
 def is_mine(node: Node) -> bool:

@@ -15,10 +15,11 @@ from snconvert.compat.backends import forget
 from snconvert.compat.layers import own_variables, untrack
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import FIELDS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
-from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.stored_u import Normalisation
@@ -183,7 +184,7 @@ def _make_plain(layer: Layer) -> None:
         untrack(layer, variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = class_swap.plain_class(layer)
-    for name in (*attributes, *views, *OPTIONS):
+    for name in (*attributes, *views, *FIELDS):
         layer.__dict__.pop(name, None)
         forget(layer, name)
     forget_adoption(layer)
