@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
-from snconvert.core.settings import Settings
+from snconvert.core.settings import scale
 from snconvert.errors import KernelError, OptionError, located
 from snconvert.files.inventory import StoredKernel
 from snconvert.files.model import Opened
 from snconvert.files.normalised import Normalised, normalised_layers, scalings
 from snconvert.files.optimizer_state import Gammas
 from snconvert.files.targets import owner_of, target_of
-from snconvert.jobs.requests import Factor, Proof, Proved, Way
+from snconvert.jobs.requests import Proof, Proved, Way
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import flaws
@@ -144,7 +144,7 @@ def _has_gamma(side: Side, node: Node) -> bool:
     return layer is not None and layer.has_gammas
 
 
-def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
+def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, float]:
     """Returns what inference multiplied the kernels by that are plain after."""
     tasks = scalings(side.normalised)
     if not tasks:
@@ -162,7 +162,7 @@ def factors_of(
     sides: tuple[Side, Side],
     changed: Mapping[Node, Node],
     proved: Mapping[str, Proved],
-    used: Mapping[str, Factor],
+    used: Mapping[str, float],
     found: Findings,
 ) -> dict[str, dict[Way, float]]:
     """Returns by what the kernels may have been multiplied, by the kernel before."""
@@ -176,24 +176,19 @@ def factors_of(
             if old is not None and not old.target.IN_PLACE:
                 factors[path] = {"remove": 1.0}
                 if path in used:
-                    factors[path]["bake"] = used[path].factor
+                    factors[path]["bake"] = used[path]
             elif old is not None:
                 factors[path] = {"bake": 1.0}
                 if (recorded := old.factors.get(name)) is not None:
                     factors[path]["remove"] = 1.0 / recorded
             elif new is not None and new.target.IN_PLACE and path in proved:
-                factor, recorded = _factor(proved[path], new.settings), new.factors.get(name)
+                factor = scale(proved[path].sigma or 0.0, new.settings)
+                recorded = new.factors.get(name)
                 # Keras drops the record when it saves a model again.
                 if recorded is not None or not new.target.RECORDED:
                     _check_record(x, recorded, factor, found)
                 factors[path] = {"apply": recorded or factor}
     return factors
-
-
-def _factor(proved: Proved, settings: Settings) -> float:
-    """Returns what a conversion multiplies a kernel by that it normalises in place."""
-    sigma = proved.sigma or 0.0
-    return settings.sigma_after(sigma) / sigma if sigma else 1.0
 
 
 def _check_record(node: Node, recorded: float | None, factor: float, found: Findings) -> None:

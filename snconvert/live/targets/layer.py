@@ -170,7 +170,7 @@ def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
     owner, gamma = kernel.owner, None if kernel.gamma is None else float(kernel.gamma)
     with located(path=owner.name, class_name=type(owner).__name__):
         numbers = (kernel.kernel, kernel.view, kernel.settings, kernel.u, gamma)
-        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16).factor
+        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
     return owner._variable(kernel.name), factor
 
 
