@@ -18,6 +18,7 @@ from snconvert.layers.base import Spectral
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
+from snconvert.live.targets import is_wrapper
 from snconvert.live.targets.constraint import constraints_of
 from snconvert.live.tree import layer_of, survey
 from snconvert.verification.findings import Findings, compare_settings
@@ -42,7 +43,7 @@ def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
             findings.differ(variable.path, "its layer's SpectralNorm is not on the variable")
     one, two = (side.layers for side in sides)
     for x, y in ((one[route], two[route]) for route in one if route in two):
-        wrapped = _is_wrapper(x), _is_wrapper(y)
+        wrapped = is_wrapper(x), is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
             path = sides[1].paths.get(id(b)) or b.path or b.name
@@ -92,12 +93,8 @@ class _Side:
         ]
 
 
-def _is_wrapper(layer: Layer) -> bool:
-    return type(layer) is keras.layers.SpectralNormalization
-
-
 def _inside(layer: Layer) -> Layer:
-    return layer.layer if _is_wrapper(layer) else layer
+    return layer.layer if is_wrapper(layer) else layer
 
 
 def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
