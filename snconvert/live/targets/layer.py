@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -115,6 +115,11 @@ def rule_of(node: Node) -> KernelRule | None:
 def recorded_factors(*_: object) -> Mapping[str, float | None]:
     """Returns nothing: the kernels are kept as they were."""
     return {}
+
+
+def parts_of(*_: object) -> Iterator[tuple[Any, str, Any]]:
+    """Yields nothing: the variables of a spectral layer are trained as they were."""
+    return iter(())
 
 
 def plain_class(node: Node) -> str:
