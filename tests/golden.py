@@ -942,6 +942,8 @@ def _training() -> None:
         for verb in ("bake", "remove"):
             way = getattr(snconvert, verb)
             back = attempt(f"{case} {verb}", lambda p=patched, w=way: w(p))
+            if back is None:
+                continue
             _state(f"{case} {verb}", back)
             _saved(f"{case} {verb}", back)
             _verdict(f"{case} {verb} verify", patched, back)
