@@ -50,12 +50,12 @@ class Selection:
         above = [node]
         seen = set()  # shared layers in shared models have more places than one cares to walk
         while above:
-            at = above.pop()
-            at = at.first or at
-            if at in seen:
+            container = above.pop()
+            first = container.first or container
+            if first in seen:
                 continue
-            seen.add(at)
-            for place in self._places.get(at, ()):  # the root is in none
+            seen.add(first)
+            for place in self._places.get(first, ()):  # the root is in none
                 if matches(place.path):
                     return True
                 if place.parent is not None:

@@ -23,7 +23,7 @@ def start_ahead(modules: Sequence[str]) -> None:
         modules: What the child will need. It need not be imported in this process.
     """
     ours, theirs = socket.socketpair()
-    with theirs, signals.put_off():
+    with theirs, signals.blocked():
         try:
             pid = os.fork()
         except OSError:  # the `Worker` tries again, and says so

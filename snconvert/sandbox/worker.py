@@ -150,13 +150,13 @@ class Worker:
         return SourceError(f"the HDF5 library crashed on this file ({how})", _DAMAGED)
 
     def _start(self) -> Channel:
-        with signals.put_off():
+        with signals.blocked():
             begun = prestart.take() if self._memory == MEMORY else None
             if begun is not None:
                 self._pid, connection = begun
                 return Channel(connection)
         ours, theirs = socket.socketpair()
-        with theirs, signals.put_off():
+        with theirs, signals.blocked():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
                 for module in self._modules:
@@ -196,7 +196,7 @@ class Worker:
             self._channel = None
         if not self._pid:
             return 0
-        with signals.put_off():  # nobody else would collect it
+        with signals.blocked():  # nobody else would collect it
             pid, process = self._pid, self._process
             self._pid, self._process = 0, None
             with contextlib.suppress(ProcessLookupError):
@@ -273,7 +273,7 @@ def _confine(memory: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
-    signals.admit()
+    signals.unblock()
     limit = _allocated() + memory
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
