@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import live_models
 import numpy as np
 import pytest
+import warm
 import zoo
 from keras import layers
 from live_models import TOPOLOGIES, X, outputs, train
@@ -126,7 +126,8 @@ for path in sorted(pathlib.Path({str(tmp_path)!r}).glob("*.keras")):
     assert np.array_equal(live_models.outputs(model), np.load(path.with_suffix(".npy"))), path
     print(path.stem)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    done = warm.run(command, modules=warm.TENSORFLOW, capture_output=True, text=True)
     assert done.stdout.split() == sorted(TOPOLOGIES), done.stderr
 
 

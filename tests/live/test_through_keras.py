@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import keras
 import live_models
 import numpy as np
 import pytest
+import warm
 import zoo
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from live_models import outputs, train
@@ -162,7 +162,7 @@ def test_damage_ends_in_exit_code_1(models, tmp_path, snconvert):
     """The command line says one line of a damaged legacy file."""
     source = tmp_path / "cut.h5"
     source.write_bytes((models / "k215_seq.h5").read_bytes()[:9000])
-    done = snconvert("apply", source, "--import", "keras")
+    done = snconvert("apply", source, "--import", "keras", modules=warm.TENSORFLOW)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {source}: ")
     assert done.stderr.count("\n") == 1
@@ -336,9 +336,8 @@ def test_same_bytes_for_the_same_model(tmp_path):
 
 def test_own_kind_sample():
     """The sample with a layer class of one's own runs, in memory as on a file."""
-    done = subprocess.run(
-        [sys.executable, SAMPLES / "own_kind.py"], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, SAMPLES / "own_kind.py"]
+    done = warm.run(command, modules=warm.TENSORFLOW, capture_output=True, text=True, check=True)
     assert "Affine -> own_kind>SpectralAffine" in done.stdout
     assert done.stdout.count("now 1.0000") == 2
     assert "the same outputs: True" in done.stdout

@@ -159,6 +159,11 @@ def options_of(node: Node) -> Mapping[str, Any]:
     return {"norm": "matrix", **next(found_in(node.config))[1]}
 
 
+def arguments_in(config: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the arguments that hold our constraint."""
+    return [argument for argument, _ in found_in(config)]
+
+
 def settings_of(node: Node) -> Settings:
     """Returns how a layer's constraints normalise; they are alike.
 
@@ -223,7 +228,7 @@ def plain_class(node: Node) -> str:
 
 def unwrap(node: Node, _: Mapping[str, Any] | None = None) -> None:
     """Takes the constraints out of a layer's configuration."""
-    node.config.update(dict.fromkeys([argument for argument, _ in found_in(node.config)]))
+    node.config.update(dict.fromkeys(arguments_in(node.config)))
 
 
 def removals(*_: object) -> list[str]:

@@ -132,6 +132,11 @@ def options_of(node: Node) -> Mapping[str, Any]:
     return node.config
 
 
+def arguments_in(_: Mapping[str, Any]) -> Sequence[str]:
+    """Returns nothing: the settings are no arguments of the Keras layer."""
+    return ()
+
+
 def settings_of(node: Node) -> Settings:
     """Returns how a spectral layer is normalised.
 
