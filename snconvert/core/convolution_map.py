@@ -41,7 +41,7 @@ _COARSE, _COARSEST = 8, 4  # of higher ranks, 13 %; and where the torus would be
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """Where the taps of a kernel read and write; one entry an axis.
+    """A convolution as a map: where the taps of its kernel read and write; one entry an axis.
 
     Attributes:
         kernel: Sizes of the kernel.
@@ -141,7 +141,7 @@ class Convolution:
         """Returns the least and the greatest norm that the map can have.
 
         Args:
-            norm: That of the matrix view.
+            norm: The norm of the matrix view.
 
         Example:
             >>> Convolution.over_all_sizes((3, 3), (1, 1), (1, 1)).range(2.0)

@@ -86,7 +86,7 @@ def weights_only(head: bytes) -> SourceError:
     """Returns the error for an HDF5 file that holds no model.
 
     Args:
-        head: Its first bytes.
+        head: The first bytes of the file.
     """
     writer = "of another program"
     if b"vars\x00" in head or b"layers\x00" in head:

@@ -12,7 +12,7 @@ from snconvert.core.convolution_map import Convolution, joint_range
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet, joint_bounds
-from snconvert.planning.advice import also
+from snconvert.planning.advice import with_option
 from snconvert.planning.measured import NOT_FINITE, Measured
 from snconvert.planning.plan import Plan, Skip, Step
 from snconvert.planning.recipe import Recipe
@@ -100,7 +100,7 @@ def _step_row(
         facts.class_name,
         facts.shape,
         status,
-        also(missing, reason),
+        with_option(missing, reason),
         facts.new_class,
         norm=facts.norm,
         missing_kind=missing,

@@ -168,7 +168,7 @@ def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str 
 
     Args:
         plan: A plan.
-        why_not: Returns why it cannot do so with a layer of that rule, or `None`.
+        why_not: Returns why the target cannot convert a layer of that rule, or `None`.
     """
 
     def with_obstacle(outcome: Step | Skip) -> Step | Skip:
@@ -223,7 +223,7 @@ def _reasons(skips: Sequence[Skip]) -> str:
 
 
 def _other(options: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
-    """Returns in what a normalised layer is not what is wanted, and the way there."""
+    """Returns how a normalised layer differs from what is wanted, and what to do."""
     named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
     named |= {name: (options.get(name), getattr(wanted, name)) for name in FIELDS}
     other = [

@@ -231,7 +231,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _field(key: str) -> str:
-    """Recipes may spell options as the command line does: `power-iterations`, `import`."""
+    """Returns the name of an option that a recipe spells as the command line does, `import`."""
     name = key.replace("-", "_")
     return "imports" if name == "import" else name
 

@@ -53,7 +53,7 @@ def record(
 
 
 def with_record(metadata: Any, entry: dict[str, Any]) -> dict[str, Any]:
-    """Returns `metadata.json` with how the file was made under `snconvert`; Keras ignores it."""
+    """Returns `metadata.json` with a record under `snconvert`, which Keras ignores."""
     if not isinstance(metadata, dict):
         metadata = {}
     before = {"before": metadata["snconvert"]} if "snconvert" in metadata else {}
@@ -61,7 +61,7 @@ def with_record(metadata: Any, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def records(metadata: Any) -> Iterator[dict[str, Any]]:
-    """Yields how a file was made, step by step, the last one first.
+    """Yields the records of a file, that of the last conversion first.
 
     Args:
         metadata: The parsed `metadata.json`.
@@ -117,18 +117,18 @@ def without_layers(metadata: Any, gone: Container[str]) -> Any:
     """
     if not isinstance(metadata, dict) or "snconvert" not in metadata:
         return metadata
-    left = _left(metadata["snconvert"], gone)
+    left = _without(metadata["snconvert"], gone)
     rest = {key: value for key, value in metadata.items() if key != "snconvert"}
     return {**rest, "snconvert": left} if left else rest
 
 
-def _left(entry: Any, gone: Container[str]) -> Any:
+def _without(entry: Any, gone: Container[str]) -> Any:
     if not isinstance(entry, dict):
         return None
     layers = entry.get("layers")
     layers = layers.items() if isinstance(layers, dict) else ()
     kept = {path: layer for path, layer in layers if path not in gone}
-    before = _left(entry.get("before"), gone)
+    before = _without(entry.get("before"), gone)
     if not kept:
         return before
     entry = {**entry, "layers": kept}

@@ -42,10 +42,7 @@ class Selection:
                 )
 
     def _matches(self, pattern: str, node: Node) -> bool:
-        """A pattern that matches a container holds for everything inside.
-
-        What stands in several places is one: what holds in one of them holds in all.
-        """
+        """Whether a pattern matches a layer, or a container around it, in any of its places."""
         matches = self._matchers[pattern]
         above = [node]
         seen = set()  # shared layers in shared models have more places than one cares to walk
