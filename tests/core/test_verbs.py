@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from places import ROOT
 
-import snconvert
 from snconvert import api
 from snconvert.cli.commands import app
 from snconvert.core.verbs import VERBS, Verb
@@ -65,10 +64,6 @@ def test_a_row_is_whole(verb: Verb) -> None:
 
 
 def test_the_ways_back_are_called_alike() -> None:
-    """`bake` and `remove` take the same arguments, on the command line and in Python."""
-    for one, two in (
-        (api.bake_file, api.remove_file),
-        (snconvert.bake, snconvert.remove),
-        (registered("bake").callback, registered("remove").callback),
-    ):
-        assert inspect.signature(one) == inspect.signature(two)
+    """`bake` and `remove` have the same options."""
+    commands = [registered(name).callback for name in ("bake", "remove")]
+    assert inspect.signature(commands[0]) == inspect.signature(commands[1])
