@@ -86,7 +86,7 @@ def weights_only(head: bytes) -> SourceError:
     """Returns the error for an HDF5 file that holds no model.
 
     Args:
-        head: Its first bytes.
+        head: The first bytes of the file.
     """
     writer = "of another program"
     if b"vars\x00" in head or b"layers\x00" in head:
@@ -128,38 +128,38 @@ def unknown_members(names: list[str]) -> SourceError | None:
     Args:
         names: The members' names: paths with `/`, relative to the archive's or folder's root.
     """
-    found = set(names)
-    if "model.weights.npz" in found:
+    members = set(names)
+    if "model.weights.npz" in members:
         return SourceError(
             "the weights are stored as npz (model.weights.npz), which Keras cannot load back",
             "Save the model again with zipped=True, or with HDF5 weights",
         )
-    if "model.weights.json" in found:
+    if "model.weights.json" in members:
         return SourceError(
             "the weights are sharded (model.weights.json)",
             "Load the model with Keras and save it without max_shard_size",
         )
-    if "saved_model.pb" in found or "saved_model.pbtxt" in found:
+    if "saved_model.pb" in members or "saved_model.pbtxt" in members:
         return SourceError(
             "this is a TensorFlow SavedModel, not a Keras model file",
             "Save the model that it was exported from as .keras",
         )
     orbax = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint.orbax")
-    if found & set(orbax) or any("orbax" in name for name in found):
+    if members & set(orbax) or any("orbax" in name for name in members):
         return SourceError(
             "this is an Orbax checkpoint, not a Keras model file",
             "Restore it into the model with Keras and save that as .keras",
         )
-    if "checkpoint" in found or any(name.endswith(".index") for name in found):
+    if "checkpoint" in members or any(name.endswith(".index") for name in members):
         return SourceError(
             "this is a TensorFlow checkpoint: weights only, not a Keras model file",
             "Build the model, load_weights into it and save it as .keras",
         )
-    if "config.json" in found:
+    if "config.json" in members:
         return None
     if names and all(name.endswith(".npy") for name in names):
         return SourceError("this is an npz file of arrays, not a Keras model file", _NEEDED)
-    if any(name.endswith("/data.pkl") for name in found):
+    if any(name.endswith("/data.pkl") for name in members):
         return SourceError("this is a PyTorch file, not a Keras model file", _NEEDED)
     return None
 

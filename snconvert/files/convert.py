@@ -63,7 +63,7 @@ def convert_file(
         force: Replace an existing output.
         in_place: `output` is the source itself.
         check: Called before the result takes its place.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.
@@ -141,7 +141,7 @@ def inspect_file(
         source: The model's file or folder.
         recipe: What would be converted; all kinds, unless it says which.
         rules: Rows to use beside `RULES`.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
     """
     started = time.perf_counter()
     with (

@@ -66,7 +66,7 @@ def write_model(
         output: Where the result goes; it is finished.
         worker: Where HDF5 runs.
         metadata: Returns what `metadata.json` is to hold.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
         check: Called with a path to the finished output, before it takes its place.
 
     Returns:

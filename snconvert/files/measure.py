@@ -31,7 +31,7 @@ def measure(
         model: The model.
         nodes: The layers, each with whether it must have one, and which norm sigma is.
         worker: Where the work is done.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
         certify: Prove each sigma.
         states: How kernels are normalised already, by their datasets.
 

@@ -157,7 +157,7 @@ class Worker:
 
     def _start(self) -> Channel:
         ours, theirs = socket.socketpair()
-        with theirs, signals.put_off():
+        with theirs, signals.blocked():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
                 for module in _imported.intersection(self._modules):
@@ -200,7 +200,7 @@ class Worker:
             self._channel = None
         if not self._pid:
             return 0
-        with signals.put_off():  # nobody else would collect it
+        with signals.blocked():  # nobody else would collect it
             pid, process = self._pid, self._process
             self._pid, self._process = 0, None
             with contextlib.suppress(ProcessLookupError):
@@ -278,7 +278,7 @@ def _confine(memory: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
-    signals.admit()
+    signals.unblock()
     limit = _allocated() + memory
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
