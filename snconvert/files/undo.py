@@ -49,9 +49,9 @@ from snconvert.planning.layer_rows import (
     report_of,
 )
 from snconvert.planning.measured import Measured
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import without_layers
+from snconvert.planning.selection import Selection
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
 

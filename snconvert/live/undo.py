@@ -34,8 +34,8 @@ from snconvert.planning.layer_rows import (
     plain_row,
     report_of,
 )
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe, undo_recipe
+from snconvert.planning.selection import Selection
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:

@@ -20,10 +20,10 @@ from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
 from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES, SPECTRAL
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Override, Recipe
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.record import records
+from snconvert.planning.selection import Selection
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import form_of
 
