@@ -63,7 +63,7 @@ def convert_file(
         force: Replace an existing output.
         in_place: `output` is the source itself.
         check: Called before the result takes its place.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.
@@ -141,7 +141,7 @@ def inspect_file(
         source: The model's file or folder.
         recipe: What would be converted; all kinds, unless it says which.
         rules: Rows to use beside `RULES`.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
     """
     started = time.perf_counter()
     with (
@@ -260,11 +260,11 @@ def _spellings(plan: Plan) -> dict[str, dict[str, Any]]:
 def _factors(model: Opened, plan: Plan, edits: Edits) -> dict[str, dict[str, float]]:
     """Returns what the kernels of each layer are multiplied by, where the target does so."""
     by_path = {product.path: product.factor for product in edits.products if not product.copy}
-    found: dict[str, dict[str, float]] = {}
+    factors: dict[str, dict[str, float]] = {}
     for step in plan.steps:
         stored = model.inventory.get(step.node)
         for kernel in stored.kernels if stored else ():
             if kernel.path in by_path:
-                factors = found.setdefault(step.node.path, {})
-                factors[kernel.kernel.path] = by_path[kernel.path]
-    return found
+                own = factors.setdefault(step.node.path, {})
+                own[kernel.kernel.path] = by_path[kernel.path]
+    return factors
