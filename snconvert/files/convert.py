@@ -260,11 +260,11 @@ def _spellings(plan: Plan) -> dict[str, dict[str, Any]]:
 def _factors(model: Opened, plan: Plan, edits: Edits) -> dict[str, dict[str, float]]:
     """Returns what the kernels of each layer are multiplied by, where the target does so."""
     by_path = {product.path: product.factor for product in edits.products if not product.copy}
-    found: dict[str, dict[str, float]] = {}
+    factors: dict[str, dict[str, float]] = {}
     for step in plan.steps:
         stored = model.inventory.get(step.node)
         for kernel in stored.kernels if stored else ():
             if kernel.path in by_path:
-                factors = found.setdefault(step.node.path, {})
-                factors[kernel.kernel.path] = by_path[kernel.path]
-    return found
+                own = factors.setdefault(step.node.path, {})
+                own[kernel.kernel.path] = by_path[kernel.path]
+    return factors

@@ -266,9 +266,9 @@ def _of_parts(
         for activation in ACTIVATIONS:
             if f"{group}/{activation}" in model.contents.groups:
                 inside = f"{group}/{activation}/"
-                found = [
+                shapes_inside = [
                     dataset.shape
                     for path, dataset in model.contents.datasets.items()
                     if path.startswith(inside)
                 ]
-                yield StoredVariables(tuple(found), exact=False)
+                yield StoredVariables(tuple(shapes_inside), exact=False)

@@ -244,12 +244,12 @@ def flaws(node: Node, rule: KernelRule, stored: StoredLayer | None) -> Iterator[
         for kernel in (stored.kernels if stored is not None else ())
     }
     for argument, held in present.items():
-        value, wanted = node.config[argument], options(Settings(), views.get(argument), None, None)
+        value, usual = node.config[argument], options(Settings(), views.get(argument), None, None)
         expected = {"module": MODULE, "class_name": CLASS, "registered_name": REGISTERED}
         for name in sorted(value.keys() - {"config", "shared_object_id"} | expected.keys()):
             if name not in expected or value.get(name) != expected[name]:
                 yield f"{printable(name)} of its {argument} is {printable(value.get(name))}"
-        for name in sorted(held.keys() - wanted.keys()):
+        for name in sorted(held.keys() - usual.keys()):
             yield f"its {argument} has the option {printable(name)}, which {CLASS} does not know"
         try:
             seen.add(constraint_entry.settings_of(held))
@@ -257,7 +257,7 @@ def flaws(node: Node, rule: KernelRule, stored: StoredLayer | None) -> Iterator[
             yield error.what
         if held.get("mode") == "gain":
             yield f"its {argument} is of mode gain, which {CLASS} does not know"
-        if argument in arguments and held.get("view") != wanted["view"]:
+        if argument in arguments and held.get("view") != usual["view"]:
             yield f"its {argument} reads the kernel as another matrix"
         if held.get("factor") is not None and factor_of(held) is None:
             yield f"the factor of its {argument} is {printable(held['factor'])}"

@@ -216,8 +216,8 @@ def flaws(node: Node, *_: object) -> Iterator[str]:
             yield f"{name} of its wrapper is {printable(entry.get(name))}"
     config = node.config
     for name in sorted({*config, *_SAME} - {"layer", "power_iterations"}):
-        have, wanted = (_without_id(it.get(name)) for it in (config, inner.config))
-        if name not in _SAME or have != wanted:
+        outer, inside = (_without_id(each.get(name)) for each in (config, inner.config))
+        if name not in _SAME or outer != inside:
             yield f"{printable(name)} of its wrapper is not that of the layer"
     if entry.get("build_config") != inner.entry.get("build_config"):
         yield "build_config of its wrapper is not that of the layer"
@@ -243,8 +243,8 @@ def stored_flaws(model: Opened, node: Node) -> Iterator[str]:
     built = _kernel_of(model, node) in model.contents.datasets
     if stored != (["0", "1"] if built else []):
         belongs = "its kernel (0) and vector_u (1) belong" if built else "none belong"
-        have = printable(", ".join(stored)) or "none"
-        yield f"its wrapper stores the variables {have}, where {belongs}"
+        names = printable(", ".join(stored)) or "none"
+        yield f"its wrapper stores the variables {names}, where {belongs}"
 
 
 def copies(model: Opened, node: Node) -> Iterator[Copy]:

@@ -73,8 +73,8 @@ def _module(node: Node, rule: KernelRule) -> Any:
     the module of the plain class stands: Keras finds either by the registered name.
     """
     keras = sys.modules.get("keras")
-    found = keras.saving.get_registered_object(rule.spectral_class) if keras is not None else None
-    module = node.entry.get("module") if found is None else found.__module__
+    own = keras.saving.get_registered_object(rule.spectral_class) if keras is not None else None
+    module = node.entry.get("module") if own is None else own.__module__
     return None if module == "__main__" else module
 
 

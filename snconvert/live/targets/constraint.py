@@ -18,11 +18,11 @@ from snconvert.linalg.stored_u import Normalisation
 from snconvert.live.internals.class_swap import kernels_by_owner
 from snconvert.live.internals.fitting import all_layers, renew_compiled
 from snconvert.live.internals.optimizer_state import averages
-from snconvert.live.internals.saved_owners import holds_its_layers, original_class
+from snconvert.live.internals.saved_owners import original_class
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import multiply
 from snconvert.live.targets.target import LiveStep
-from snconvert.live.tree import layer_of
+from snconvert.live.tree import layer_of, maker_of
 
 
 def check_model(model: Layer) -> None:
@@ -36,21 +36,13 @@ def check_model(model: Layer) -> None:
 
 def obstacle(node: Node, rule: KernelRule) -> str | None:
     """Returns why the kernels of a layer cannot be constrained, or `None`."""
-    reason, owner = why_not(node, rule, built=layer_of(node).built), _maker(node)
+    reason, owner = why_not(node, rule, built=layer_of(node).built), maker_of(node)
     if reason is None and owner is not None:
         reason = (
             f"the code of {original_class(owner).__name__} makes it, and would make it without"
             " the constraint when the model is loaded"
         )
     return reason
-
-
-def _maker(node: Node) -> Layer | None:
-    """Returns the closest owner whose own code makes the layer, so that it is in no file."""
-    owner = node.parent
-    while owner is not None and holds_its_layers(layer_of(owner)):
-        owner = owner.parent
-    return None if owner is None else layer_of(owner)
 
 
 def convert(model: Layer, steps: Sequence[LiveStep]) -> None:
