@@ -50,7 +50,7 @@ class Convolution:
         before: Zeros before the input.
         inputs: Sizes of the input; of a transposed convolution, of what the layer puts out.
         outputs: Sizes of the output; of a transposed convolution, of what the layer takes in.
-        wrapped: Whether it is on a torus, as a bound for every input size.
+        on_torus: Whether it is on a torus, as a bound for every input size.
     """
 
     kernel: Sizes
@@ -59,7 +59,7 @@ class Convolution:
     before: Sizes
     inputs: Sizes
     outputs: Sizes
-    wrapped: bool = False
+    on_torus: bool = False
 
     @classmethod
     def over_all_sizes(
@@ -91,7 +91,7 @@ class Convolution:
             positions >>= sum(d > 0 for d in degrees)
         outputs = tuple(max(1, fine * d) for d in degrees)
         inputs = tuple(o * s for o, s in zip(outputs, strides, strict=True))
-        return cls(kernel, strides, dilation, (0,) * len(kernel), inputs, outputs, wrapped=True)
+        return cls(kernel, strides, dilation, (0,) * len(kernel), inputs, outputs, on_torus=True)
 
     @property
     def reach(self) -> Sizes:
@@ -114,15 +114,15 @@ class Convolution:
     @property
     def factor(self) -> float:
         """What the map's norm is multiplied by, to be a bound for every input size; 1 for `T`."""
-        if not self.wrapped:
+        if not self.on_torus:
             return 1.0
         axes = zip(self.degrees, self.outputs, strict=True)
         return math.prod(math.cos(math.pi * d / n) for d, n in axes) ** -0.5
 
     @property
-    def whole(self) -> bool:
+    def has_interior_output(self) -> bool:
         """Whether some output sees nothing but the input, so that `R <= T`."""
-        if self.wrapped:
+        if self.on_torus:
             return True
         for axis, size in enumerate(self.inputs):
             first = -(-self.before[axis] // self.strides[axis])  # the first that starts inside
@@ -133,9 +133,9 @@ class Convolution:
         return True
 
     @property
-    def as_matrix(self) -> bool:
+    def same_norm_as_matrix(self) -> bool:
         """Whether the norm is that of the matrix view, `T = R`."""
-        return self.whole and (self.overlap == 1 or math.prod(self.outputs) == 1)
+        return self.has_interior_output and (self.overlap == 1 or math.prod(self.outputs) == 1)
 
     def range(self, norm: float) -> tuple[float, float]:
         """Returns the least and the greatest norm that the map can have.
@@ -147,7 +147,7 @@ class Convolution:
             >>> Convolution.over_all_sizes((3, 3), (1, 1), (1, 1)).range(2.0)
             (2.0, 6.0)
         """
-        return norm if self.whole else 0.0, math.sqrt(self.overlap) * norm
+        return norm if self.has_interior_output else 0.0, math.sqrt(self.overlap) * norm
 
 
 def joint_range(norms: Iterable[tuple[Convolution | None, float]]) -> tuple[float, float] | None:
@@ -250,7 +250,7 @@ def _or_over_all_sizes(made: Convolution, stack: Sizes) -> Convolution:
     if min(sizes) > 0 and most <= _LARGEST:
         return made
     bound = Convolution.over_all_sizes(made.kernel, made.strides, made.dilation, channels)
-    if not bound.as_matrix and math.prod(bound.inputs) * channels > _MOST:
+    if not bound.same_norm_as_matrix and math.prod(bound.inputs) * channels > _MOST:
         raise SourceError(
             f"no operator norm can be found for strides {made.strides} with dilation"
             f" {made.dilation} and a kernel of {made.kernel}",

@@ -159,7 +159,7 @@ def _reads(conv: Convolution) -> Array:
     sizes = (conv.kernel, conv.strides, conv.dilation, conv.before, conv.inputs, conv.outputs)
     for k, s, d, before, inputs, outputs in zip(*sizes, strict=True):
         places = np.arange(outputs) * s + (np.arange(k) * d)[:, None] - before
-        inside = conv.wrapped | ((places >= 0) & (places < inputs)).any(axis=1)
+        inside = conv.on_torus | ((places >= 0) & (places < inputs)).any(axis=1)
         some = (some[:, None] & inside).reshape(-1)
     return some
 
@@ -188,7 +188,7 @@ def _candidates(taps: Array, lift: Array, conv: Convolution, sigma: Array) -> It
     first = int((sigma if sigma.any() else bounds).argmax())
     yield first
     bounds[first] = 0.0
-    for shift in (0.0,) if conv.wrapped else (0.0, 0.5):
+    for shift in (0.0,) if conv.on_torus else (0.0, 0.5):
         left = np.flatnonzero(bounds > sigma.max() * (1 + _EQUAL))
         if len(left):
             enough = sigma.max() / scale[left]

@@ -89,8 +89,8 @@ def _step_row(
     settings, triplets = step.settings, measured.known(step.node)
     kernels = list(facts.kernels) if triplets else []
     reason = "not built yet: u is found when it is" if facts.shape is None else None
-    maps = [conv for *_, conv in kernels if conv is not None and not conv.as_matrix]
-    if settings.norm == "operator" and any(conv.wrapped for conv in maps):
+    maps = [conv for *_, conv in kernels if conv is not None and not conv.same_norm_as_matrix]
+    if settings.norm == "operator" and any(conv.on_torus for conv in maps):
         reason = BOUNDED
     if triplets and all(triplet.zero for triplet in triplets):
         reason = ZERO
