@@ -39,14 +39,14 @@ def models() -> Path:
     return MODELS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def snconvert() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in a process of its own."""
+    """Runs the command line in a process of its own, with the libraries loaded."""
 
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snconvert", *map(str, arguments)]
         settings = {"capture_output": True, "text": True, "timeout": 120, **options}
-        return subprocess.run(command, check=False, **settings)
+        return warm.run(command, **settings)
 
     return run
 

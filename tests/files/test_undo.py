@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import warm
 from saved_models import (
     CONVERTIBLE,
     CUSTOM,
@@ -191,8 +191,9 @@ def test_the_wrapper_loads_without_snconvert(tmp_path: Path) -> None:
         model = keras.saving.load_model(patched)
         np.savez(tmp_path / f"{name}-x.npz", *inputs_of(model))
         np.savez(tmp_path / f"{name}-y.npz", *predict(model))
-    subprocess.run(
+    warm.run(
         [sys.executable, "-W", "ignore", "-c", _WITHOUT, tmp_path, *WITHOUT],
+        modules=warm.TENSORFLOW,
         check=True,
         timeout=120,
     )

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import h5py
 import handmade
 import numpy as np
 import pytest
-from forked import Shell
 from places import CASES, MODELS
 
 from snconvert import api, errors
@@ -228,12 +227,6 @@ def kinds() -> set[type[errors.SnconvertError]]:
         for item in found
         if issubclass(item, errors.SnconvertError) and item is not errors.SnconvertError
     }
-
-
-@pytest.fixture(scope="module")
-def snconvert() -> Iterator[Shell]:
-    with Shell() as shell:
-        yield shell
 
 
 def provoke(arguments: list[object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import warnings
 import zipfile
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spectral_cases import (
@@ -169,7 +169,8 @@ def test_saved_and_loaded_where_only_snconvert_is_imported(tmp_path: Path) -> No
         "np.savez(sys.argv[3], y=model.predict(x, verbose=0), **values)\n"
     )
     arguments = [path, tmp_path / "x.npz", tmp_path / "y.npz"]
-    subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, timeout=120)
+    command = [sys.executable, "-c", script, *arguments]
+    warm.run(command, modules=warm.TENSORFLOW, check=True, timeout=120)
     loaded = np.load(tmp_path / "y.npz")
     assert len(loaded) == len(model.weights) + 1
     for i, variable in enumerate(model.weights):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm
 from spectral_cases import (
     EVERY,
     MODES,
@@ -390,7 +390,7 @@ def test_two_replicas_agree_on_u() -> None:
         "for value in strategy.experimental_local_results(layer.u.value):\n"
         "    np.testing.assert_allclose(value, alone.u.numpy(), atol=1e-6)\n"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+    warm.run([sys.executable, "-c", script], modules=warm.TENSORFLOW, check=True, timeout=120)
 
 
 @pytest.mark.parametrize("example", EVERY)

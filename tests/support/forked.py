@@ -1,32 +1,32 @@
 """Command-line runs in forked children of one warm interpreter: real processes, without start-up.
 
-For drivers that need thousands of runs, or runs in which something of the interpreter is replaced.
-A driver is a script of its own: a process that has TensorFlow loaded is no good for forking.
+For drivers that replace something of the interpreter in a run, or need thousands. A driver is a
+script of its own: a process that has TensorFlow loaded is no good for forking. Others use `warm`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from places import ROOT
 
 sys.path.insert(0, str(ROOT))
 
+from warm import import_file_carrier
+
 from snconvert.cli import commands
-from snconvert.jobs import measure  # noqa: F401 - children find them loaded
+
+import_file_carrier()  # children find it loaded
 
 
 @dataclass(frozen=True)
@@ -106,55 +106,3 @@ def _child(arguments: list[str], prepare: Callable[[], object] | None, out: int,
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-def serve() -> None:
-    """Answers requests, one JSON object a line, until stdin ends: the other end of `Shell`."""
-    for line in sys.stdin:
-        request = json.loads(line)
-
-        def prepare(request: dict[str, Any] = request) -> None:
-            os.umask(request["umask"])
-            os.chdir(request["cwd"])
-
-        outcome = run(request["arguments"], prepare=prepare, seconds=request["seconds"])
-        sys.stdout.write(json.dumps(asdict(outcome)) + "\n")
-        sys.stdout.flush()
-
-
-class Shell:
-    """Runs the command line as `subprocess.run` would, in forks of a process that is up already.
-
-    A context manager; the tests that start hundreds of processes use it.
-    """
-
-    def __enter__(self) -> Self:
-        self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.communicate()
-
-    def __call__(
-        self, *arguments: object, cwd: object = ".", umask: int = 0o022, timeout: float = 60.0
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs `snconvert` with `arguments`."""
-        texts = [str(argument) for argument in arguments]
-        place = os.path.abspath(str(cwd))
-        request = {"arguments": texts, "cwd": place, "umask": umask, "seconds": timeout}
-        if self._server.stdin is None or self._server.stdout is None:
-            raise RuntimeError("the server has no pipes")
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        answer = json.loads(self._server.stdout.readline())
-        if answer["timeout"]:
-            raise subprocess.TimeoutExpired(texts, timeout)
-        return subprocess.CompletedProcess(
-            texts, answer["code"], answer["stdout"], answer["stderr"]
-        )
-
-
-if __name__ == "__main__":
-    serve()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from typing import Any, Self
 
+import warm
 from places import ROOT
 
 _MEMORY = 6 << 30
@@ -28,7 +29,7 @@ class Judge:
 
     def __init__(self, seconds: float = 60.0) -> None:
         self._seconds = seconds
-        self._process: subprocess.Popen[str] | None = None
+        self._process: warm.Popen | None = None
         self._said = 0
 
     def __enter__(self) -> Self:
@@ -57,8 +58,9 @@ class Judge:
 
     def _exchange(self, paths: list[str]) -> str | None:
         if self._process is None:
-            self._process = subprocess.Popen(
+            self._process = warm.Popen(
                 [sys.executable, __file__],
+                modules=warm.TENSORFLOW,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -16,13 +16,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 AT_ONCE = 2
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
+def run(
+    job: dict[str, Any], start: Callable[..., subprocess.Popen[Any]] = subprocess.Popen
+) -> dict[str, Any]:
     """Runs `job["command"]` for `job["seconds"]` at most, in `job["cwd"]`.
 
     `job["env"]` adds to the environment; `None` takes out.
@@ -33,7 +36,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
-        process = subprocess.Popen(
+        process = start(
             job["command"],
             cwd=job.get("cwd"),
             env={

@@ -24,12 +24,14 @@ import importlib
 import inspect
 import json
 import os
+import pkgutil
 import runpy
 import socket
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -37,7 +39,9 @@ from typing import Any
 
 from places import ROOT
 
-LIBRARIES = ("numpy", "h5py", "snconvert.cli.commands", "snconvert.jobs.measure")
+FILE_CARRIER = ("snconvert",)
+"""All of snconvert that works on files, with numpy and h5py."""
+
 TENSORFLOW = ("tensorflow",)
 
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -54,15 +58,16 @@ class Popen(subprocess.Popen[Any]):
     """
 
     def __init__(
-        self, command: Sequence[Any], *, modules: Sequence[str] = LIBRARIES, **options: Any
+        self, command: Sequence[Any], *, modules: Sequence[str] = FILE_CARRIER, **options: Any
     ) -> None:
         self._modules = tuple(modules)
         super().__init__(command, **options)
 
     def _execute_child(self, *args: Any) -> None:
         given = inspect.signature(super()._execute_child).bind(*args).arguments
-        pipes = (given["p2cread"], given["c2pwrite"], given["errwrite"])
-        streams = [number if pipe == -1 else pipe for number, pipe in enumerate(pipes)]
+        names = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        ends = [given[name] for name in names]
+        streams = [own if end == -1 else end for own, end in enumerate((ends[0], ends[3], ends[5]))]
         request = {
             "arguments": [os.fspath(argument) for argument in given["args"]][1:],
             "cwd": os.path.abspath(given["cwd"] or "."),
@@ -73,28 +78,26 @@ class Popen(subprocess.Popen[Any]):
         }
         self.pid = _fork(_server(self._modules), request, [*streams, *given["pass_fds"]])
         self._child_created = True
-        self._close_pipe_fds(
-            *(
-                given[f"{name}"]
-                for name in ["p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite"]
-            )
-        )
+        self._close_pipe_fds(*ends)
 
 
 def run(
     command: Sequence[Any],
     *,
+    input: str | None = None,  # noqa: A002 - the name that `subprocess.run` gives it
     check: bool = False,
     timeout: float | None = None,
     capture_output: bool = False,
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """`subprocess.run` by way of this module's `Popen`."""
+    if input is not None:
+        options["stdin"] = subprocess.PIPE
     if capture_output:
         options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with Popen(command, **options) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout)
         except BaseException:
             process.kill()
             raise
@@ -185,6 +188,13 @@ def _take_over(descriptors: list[int], numbers: list[int]) -> None:
     for copy, number in zip(copies, numbers, strict=True):
         os.dup2(copy, number)
         os.close(copy)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        how: dict[str, Any] = {"mode": "w" if number else "r", "closefd": False}
+        if name == "stderr":
+            how |= {"errors": "backslashreplace", "buffering": 1}
+        stream = open(number, encoding="utf-8", **how)  # noqa: SIM115 - for good
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _become(request: dict[str, Any]) -> None:
@@ -226,12 +236,22 @@ def _become(request: dict[str, Any]) -> None:
         runpy.run_path(arguments[0], run_name="__main__")
 
 
+def import_file_carrier() -> None:
+    """Imports every module that the import contract keeps from keras, and the command line."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (names,) = (c["source_modules"] for c in contracts["contracts"] if c["type"] == "forbidden")
+    for name in (*names, "snconvert.cli", "snconvert.api"):
+        module = importlib.import_module(name)
+        for _, inner, _ in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
+            importlib.import_module(inner)
+
+
 def main() -> None:
     """Imports the libraries and serves; in a fork, does what it was forked for."""
     number, *modules = sys.argv[1:]
     sys.path[0] = str(ROOT)
     for module in modules:
-        importlib.import_module(module)
+        import_file_carrier() if module == "snconvert" else importlib.import_module(module)
     gc.freeze()
     request = _serve(socket.socket(fileno=int(number)))
     if request is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
+import warm
 from places import ROOT, SUPPORT
 
 import snconvert
@@ -27,14 +27,14 @@ X = deployed.inputs()
 
 def in_process(code: str, *arguments: object, **environment: str) -> str:
     """Runs code in a process of its own, and returns what it prints."""
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+    result = warm.run(
+        [sys.executable, "-c", code, *arguments],
+        modules=() if environment else warm.TENSORFLOW,
         env=os.environ | environment | {"PYTHONPATH": str(SUPPORT)},
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=180,
-        check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout

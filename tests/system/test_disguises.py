@@ -17,16 +17,10 @@ from pathlib import Path
 
 import handmade
 import pytest
-from forked import Shell
-from places import MODELS, TESTS
+import warm
+from places import MODELS
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def snconvert() -> Iterator[Run]:
-    with Shell() as shell:
-        yield shell
 
 
 @pytest.fixture
@@ -370,7 +364,7 @@ def test_two_writers(force: bool, tmp_path: Path) -> None:
         output.unlink(missing_ok=True)
         command = [sys.executable, "-m", "snconvert", "apply", "-qo", output]
         writers = [
-            subprocess.Popen([*command, *["--force"] * force, path], stderr=subprocess.PIPE)
+            warm.Popen([*command, *["--force"] * force, path], stderr=subprocess.PIPE)
             for path in models
         ]
         while any(writer.poll() is None for writer in writers):
@@ -388,7 +382,7 @@ def test_two_writers(force: bool, tmp_path: Path) -> None:
 
 WITHOUT = """
 import ctypes, errno, os, sys
-from forked import run
+from snconvert.__main__ import main
 from snconvert.archive import atomic
 
 number = getattr(errno, sys.argv[1])
@@ -409,16 +403,14 @@ class Library:
     def __getattr__(self, name):
         return getattr(self._real, name)
 
-def prepare():
-    os.link = link
-    atomic.ctypes.CDLL = Library
-    def flock(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-    atomic.fcntl.flock = flock
+def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-outcome = run(sys.argv[2:], prepare=prepare)
-sys.stderr.write(outcome.stderr)
-sys.exit(outcome.code)
+os.link = link
+atomic.ctypes.CDLL = Library
+atomic.fcntl.flock = flock
+sys.argv[:2] = ["snconvert"]
+main()
 """
 
 
@@ -429,8 +421,8 @@ def test_a_file_system_without_links(
     """Without link, renameat2 and locks, as on NFS and FAT, all works and refuses as elsewhere."""
 
     def apply(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", WITHOUT, number, "apply", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS)
+        command = [sys.executable, "-c", WITHOUT, number, "apply", *arguments]
+        return warm.run(command, capture_output=True, text=True)
 
     output = tmp_path / "out.keras"
     for force in ([], ["--force"]):

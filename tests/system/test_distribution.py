@@ -13,6 +13,7 @@ from pathlib import Path
 import distributed
 import numpy as np
 import pytest
+import warm
 
 MODELS = ("hard", "gain", "live")
 
@@ -25,10 +26,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(kind: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+def start(kind: str, folder: Path, **environment: str) -> warm.Popen:
     """Starts a process of `distributed.py`."""
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-W", "ignore", distributed.__file__, kind, folder],
+        modules=() if kind == "jax" else warm.TENSORFLOW,
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -36,7 +38,7 @@ def start(kind: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(*processes: subprocess.Popen[str]) -> None:
+def finish(*processes: warm.Popen) -> None:
     """Waits for processes, for four minutes each."""
     try:
         for process in processes:

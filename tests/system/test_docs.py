@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import warm
 from places import ROOT
 
 from snconvert.cli.commands import app
@@ -90,13 +91,13 @@ def test_the_blocks_run(checkout: Path) -> None:
         for page, text in PAGES.items()
     }
     assert len(code["README.md"]) == len(blocks("python"))
-    result = subprocess.run(
+    result = warm.run(
         [sys.executable, "-c", SESSIONS],
+        modules=warm.TENSORFLOW,
         cwd=checkout,
         input=json.dumps(code),
         capture_output=True,
         text=True,
-        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "4 layers converted" in result.stdout

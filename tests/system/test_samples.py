@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from places import SAMPLES
 
 
 def test_train_moons(tmp_path: Path) -> None:
     """The script that made the shipped model trains one that classifies the moons."""
-    result = subprocess.run(
+    result = warm.run(
         [sys.executable, SAMPLES / "train_moons.py", tmp_path / "moons.keras"],
         capture_output=True,
         text=True,
+        modules=warm.TENSORFLOW,
         check=True,
     )
     accuracy = float(result.stdout.split()[1].rstrip(","))
@@ -28,10 +29,11 @@ def test_train_moons(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fit_projection.py", "custom_loop.py"])
 def test_projections(name: str, tmp_path: Path) -> None:
     """Both training loops end with every kernel at norm 1, to 1 %."""
-    result = subprocess.run(
+    result = warm.run(
         [sys.executable, SAMPLES / name, tmp_path / "model.keras"],
         capture_output=True,
         text=True,
+        modules=warm.TENSORFLOW,
         check=True,
     )
     norms = [float(line.split()[1]) for line in result.stdout.splitlines()]
@@ -41,8 +43,9 @@ def test_projections(name: str, tmp_path: Path) -> None:
 def test_dcgan(tmp_path: Path) -> None:
     """In training the converted discriminator is at the bound of 1 before the first step and
     stays near it, while the plain one leaves it; the figure and the numbers are written."""
-    subprocess.run(
+    warm.run(
         [sys.executable, SAMPLES / "dcgan.py", tmp_path / "sigma.svg", "40"],
+        modules=warm.TENSORFLOW,
         check=True,
         timeout=300,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import keras
 import live_models
 import numpy as np
 import pytest
+import warm
 from live_models import TOPOLOGIES
 from places import CASES
 from saved_models import CONVERTIBLE, datasets, saved, weights
@@ -118,7 +118,7 @@ def outcome(case):
         return "error" if str(error).isprintable() else str(error)
 print(Counter(map(outcome, pathlib.Path({str(cases)!r}).iterdir())))
 """
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    run = warm.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert re.fullmatch(r"Counter\({'error': \d{2,}, False: \d{2,}}\)", run.stdout.strip())
 
 

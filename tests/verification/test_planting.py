@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ import planted_models
 import planting
 import planting_live
 import pytest
+import warm
 from planting_contents import REWRITES, rewrite
 
 import snconvert
@@ -37,7 +37,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_errors_in_files(step: int, sources: dict[str, Path], tmp_path: Path) -> None:
     """An error of each third kind, or of every one, is found, and the files without are sound."""
     command = [sys.executable, planting.__file__, tmp_path, str(step), *sources.values()]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = warm.run(command, capture_output=True, text=True, check=True)
     tally: dict[str, Any] = json.loads(run.stdout)
     assert tally["failures"] == []
     assert tally["planted"] == dict.fromkeys(list(planting.PLANTERS)[::step], 1)
