@@ -201,8 +201,8 @@ def at_size(
         outputs = tuple(
             (size + b - span - 1) // s + 1 for b, (size, span, s) in zip(before, axes, strict=True)
         )
-    made = Convolution(kernel, strides, dilation, before, known, outputs)
-    return _or_over_all_sizes(made, stack)
+    conv = Convolution(kernel, strides, dilation, before, known, outputs)
+    return _or_over_all_sizes(conv, stack)
 
 
 def transposed_at_size(
@@ -238,22 +238,22 @@ def transposed_at_size(
             long = (size - 1) * s + (max(span, s) if extra is None else span + extra)
         inputs.append(long)
         before.append(max((size - 1) * s + span - long, 0) // 2 if padding == "same" else 0)
-    made = Convolution(kernel, strides, dilation, tuple(before), tuple(inputs), known)
-    return _or_over_all_sizes(made, stack)
+    conv = Convolution(kernel, strides, dilation, tuple(before), tuple(inputs), known)
+    return _or_over_all_sizes(conv, stack)
 
 
-def _or_over_all_sizes(made: Convolution, stack: Sizes) -> Convolution:
+def _or_over_all_sizes(conv: Convolution, stack: Sizes) -> Convolution:
     count, rows, columns = stack
-    channels = count * max(rows // math.prod(made.kernel), columns)
-    sizes = (*made.inputs, *made.outputs)
-    most = max(math.prod(made.inputs), math.prod(made.outputs)) * channels
+    channels = count * max(rows // math.prod(conv.kernel), columns)
+    sizes = (*conv.inputs, *conv.outputs)
+    most = max(math.prod(conv.inputs), math.prod(conv.outputs)) * channels
     if min(sizes) > 0 and most <= _LARGEST:
-        return made
-    bound = Convolution.over_all_sizes(made.kernel, made.strides, made.dilation, channels)
+        return conv
+    bound = Convolution.over_all_sizes(conv.kernel, conv.strides, conv.dilation, channels)
     if not bound.same_norm_as_matrix and math.prod(bound.inputs) * channels > _MOST:
         raise SourceError(
-            f"no operator norm can be found for strides {made.strides} with dilation"
-            f" {made.dilation} and a kernel of {made.kernel}",
+            f"no operator norm can be found for strides {conv.strides} with dilation"
+            f" {conv.dilation} and a kernel of {conv.kernel}",
             "Repair the layer's configuration and save the model again",
         )
     return bound

@@ -19,22 +19,22 @@ class ArrayLibrary(NamedTuple):
     """Converts to the named dtype, on the device of the array that comes last."""
     stop_gradient: Callable[[Any], Any]
     copy: Callable[[Any], Any]
-    """Of what may be changed in place."""
+    """Copies an array, where the library changes arrays in place."""
     max: Callable[[Any], Any]
     """The largest number."""
     maximum: Callable[[Any, float], Any]
     """The larger one of each number and a limit."""
     norm: Callable[[Any], Any]
-    """The Euclidean length along the last axis, which is kept; of a constant."""
+    """The Euclidean length along the last axis, which is kept; it is not differentiated."""
     onto_rows: Callable[[Any, Any], Any]
     """`u W'` of rows `u` and a matrix `W`."""
     reshape: Callable[[Any, tuple[int, ...]], Any]
     split: Callable[[Any], Any]
     """All rows but the last, and the last."""
     sum: Callable[[Any], Any]
-    """Of all numbers."""
+    """The sum of all numbers."""
     sum_last: Callable[[Any], Any]
-    """Sums the last axis, and keeps it."""
+    """The sum along the last axis, which is kept."""
     where: Callable[..., Any]
 
 

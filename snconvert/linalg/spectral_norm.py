@@ -56,17 +56,17 @@ def spectral_norm(kernel: Any, u: Any, iterations: int = 1) -> tuple[Any, Any]:
     shape = _checked(kernel, u, iterations)
     dtype = _dtype(kernel)
     matrix = xp.reshape(xp.asarray(kernel, dtype, kernel), shape)
-    given = tuple(u.shape)
+    shape_of_u = tuple(u.shape)
     u = xp.stop_gradient(xp.reshape(xp.asarray(u, dtype, kernel), (-1, shape[-1])))
     tiny = _TINY[dtype]
     if iterations == 0:
         image = onto_rows(xp, matrix, unit_rows(xp, u, None, tiny))
         norm, _ = norm_and_directions(xp, image, 0.0, tiny)
-        return norm.sigma, xp.copy(xp.reshape(u, given))
+        return norm.sigma, xp.copy(xp.reshape(u, shape_of_u))
     for _ in range(iterations):
         v = unit_rows(xp, onto_rows(xp, matrix, u), shape[-2] ** -0.5, tiny)
         norm, u = norm_and_directions(xp, onto_columns(xp, matrix, v), u, tiny)
-    return norm.sigma, xp.copy(xp.reshape(u, given))
+    return norm.sigma, xp.copy(xp.reshape(u, shape_of_u))
 
 
 def _dtype(kernel: Any) -> str:
