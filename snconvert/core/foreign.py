@@ -1,4 +1,4 @@
-"""What a file that is no Keras archive really is, told by its first bytes.
+"""What a file really is that holds no model of a known format, by its first bytes.
 
 The extension says nothing: Keras 2.12 wrote HDF5 under the name `.keras`, downloads end as HTML
 pages. Nothing is parsed here, so nothing can go wrong in a parser: signatures and a plain search
@@ -37,7 +37,7 @@ _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
 
 
 def unknown_file(head: bytes, size: int) -> SourceError:
-    """Returns the error that says what a file is which does not begin as a zip archive does.
+    """Returns the error for a file of no known format, which says what the file is.
 
     Args:
         head: The first bytes of the file, a mebibyte at most.

@@ -1,4 +1,4 @@
-"""Applies a convolution and its adjoint, tap by tap.
+"""A convolution and its adjoint, applied tap by tap.
 
 Each tap is one product of a strided slice with a small matrix, so that nothing larger than the
 inputs is made, and strides, dilation, padding and groups are only a matter of which slice.
