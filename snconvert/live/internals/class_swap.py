@@ -35,14 +35,14 @@ def spectral_class(name: str) -> type:
         UnsupportedError: There is none.
     """
     registered = name if ">" in name else f"snconvert>{name}"
-    found = keras.saving.get_registered_object(registered)
-    if not (isinstance(found, type) and issubclass(found, Spectral)):
+    registered_class = keras.saving.get_registered_object(registered)
+    if not (isinstance(registered_class, type) and issubclass(registered_class, Spectral)):
         raise UnsupportedError(
             f"no spectral class is registered as {registered!r}",
             "Import the module that defines it, as a subclass of snconvert.layers.Spectral under"
             " keras.saving.register_keras_serializable",
         )
-    return found
+    return registered_class
 
 
 def adopt(
