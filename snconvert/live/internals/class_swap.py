@@ -69,9 +69,9 @@ def _become(
     layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None
 ) -> None:
     if issubclass(spectral, Composite):
-        found = iter(triplets or ())
+        each = iter(triplets or ())
         for owner, kernels in kernels_by_owner(layer, spectral.rule):
-            own = None if triplets is None else [next(found) for _ in kernels]
+            own = None if triplets is None else [next(each) for _ in kernels]
             _become(owner, spectral.part_class, settings, own)
     give_class(layer, spectral)
     for name in FIELDS:
