@@ -19,6 +19,8 @@ from snconvert.sandbox import worker
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is the time
 
 # A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
 # interrupts.

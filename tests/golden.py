@@ -123,7 +123,7 @@ def normal(text: str) -> str:
     text = text.replace(os.path.realpath(os.getcwd()), "$WORK").replace(str(HERE.parent), "$REPO")
     text = text.replace(os.path.dirname(os.path.dirname(snconvert.__file__)), "$PACKAGE")
     text = re.sub(r"\b\d+\.\d\d s\b", "# s", text)
-    text = re.sub(r'("seconds": |seconds=|seconds_sigma=)[0-9.e-]+', r"\1#", text)
+    text = re.sub(r"""(["']seconds["']: |seconds=|seconds_sigma=)[0-9.e-]+""", r"\1#", text)
     return re.sub(r" at 0x[0-9a-f]+", " at 0x#", text)
 
 
@@ -942,6 +942,8 @@ def _training() -> None:
         for verb in ("bake", "remove"):
             way = getattr(snconvert, verb)
             back = attempt(f"{case} {verb}", lambda p=patched, w=way: w(p))
+            if back is None:
+                continue
             _state(f"{case} {verb}", back)
             _saved(f"{case} {verb}", back)
             _verdict(f"{case} {verb} verify", patched, back)

@@ -106,6 +106,13 @@ def test_every_rule_has_its_layer() -> None:
         )
 
 
+def test_the_ways_back_are_called_alike() -> None:
+    """`bake` and `remove` take the same arguments, of models and of files."""
+    for name in ("", "_file"):
+        bake, remove = (getattr(snconvert, f"{verb}{name}") for verb in ("bake", "remove"))
+        assert inspect.signature(bake) == inspect.signature(remove)
+
+
 def test_unknown_names() -> None:
     """A name that is not there is an AttributeError."""
     with pytest.raises(AttributeError, match="has no attribute 'aply'"):

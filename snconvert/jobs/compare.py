@@ -1,4 +1,4 @@
-"""Compares the arrays of two weights files, and proves `u`; runs inside the guarded process."""
+"""The comparison of two weights files, and the proof of `u`; runs inside the guarded process."""
 
 from __future__ import annotations
 
@@ -161,12 +161,12 @@ def prove(
         proofs: The kernels.
         report: Called with the layer's path and the kernel's bytes when a kernel is done.
     """
-    found: list[Proved] = []
+    results: list[Proved] = []
     for proof in proofs:
-        found.append(_proved(before, after, proof))
+        results.append(_proved(before, after, proof))
         if report is not None:
             report((proof.layer, proof.dataset.nbytes))
-    return found
+    return results
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:

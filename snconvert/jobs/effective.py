@@ -1,4 +1,4 @@
-"""By what a stored spectral layer multiplies its kernels at inference; for the guarded process.
+"""The factor of each stored spectral kernel at inference; runs inside the guarded process.
 
 As the layers do: sigma is `max |W u| / |u|` over the blocks, with the stored `u`, however far
 training or averaging has left it behind the kernel, and `s(sigma)` follows by the mode.

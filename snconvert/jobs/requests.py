@@ -1,4 +1,4 @@
-"""What is asked of the process that measures kernels."""
+"""The requests to the guarded process that measures and compares kernels, and its answers."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Proof(NamedTuple):
 
 
 class Proved(NamedTuple):
-    """What was found out about a kernel.
+    """The answer to a `Proof`.
 
     Attributes:
         sigma: Its norm, found anew.

@@ -10,7 +10,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.files.targets import whole_of
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.linalg.certificate import prove
+from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import kernel_in_use
 from snconvert.live.internals.class_swap import kernels_by_owner
@@ -73,7 +73,7 @@ def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list
     return [
         triplet
         if triplet.matrix_norm is not None
-        else triplet._replace(bounds=prove(value, view, triplet, bfloat16=half))
+        else triplet._replace(bounds=proved_bounds(value, view, triplet, bfloat16=half))
         for (value, view, half, _), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
     ]
 

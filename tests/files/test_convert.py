@@ -489,7 +489,10 @@ def test_a_rule_that_frees_no_time_on_slots() -> None:
         assert keras.saving.get_registered_object(f"snconvert>{name}").__name__ == name
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "EfficientNetB0", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "name",
+    ["MobileNet", "MobileNetV3Small", pytest.param("EfficientNetB0", marks=pytest.mark.slow)],
+)
 def test_applications(name: str, tmp_path: Path) -> None:
     """On real architectures gain with convolutions changes no output, and hard sets every norm."""
     shape = (64, 64, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import zoo
 from comparable import config, weights
+from keras.src.applications import convnext, efficientnet
 from places import SAMPLES
 
 import snconvert
@@ -36,9 +38,17 @@ CURRENT = [
     "a20_nonascii",
     "a27_dense_all_args",
 ]
-ARCHITECTURES = [name for name in dir(keras.applications) if name[0].isupper()]
-OFTEN = ("ConvNeXtTiny", "EfficientNetB0", "MobileNetV3Small")
-"""Those that run every time, as they are small."""
+ARCHITECTURES = {
+    name: partial(getattr(keras.applications, name), weights=None)
+    for name in dir(keras.applications)
+    if name[0].isupper()
+}
+SMALL = {
+    "MobileNetV3Small": ARCHITECTURES.pop("MobileNetV3Small"),
+    "a small ConvNeXt": partial(convnext.ConvNeXt, [1, 1, 1, 1], [4, 8, 8, 16]),
+    "a small EfficientNet": partial(efficientnet.EfficientNet, 0.1, 0.1, 64, weights=None),
+}
+"""Those that run every time, of the layers that the large ones are made of."""
 
 
 def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
@@ -82,15 +92,11 @@ def test_reports_agree(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow)
-        for name in ARCHITECTURES
-    ],
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES)]
 )
 def test_applications(name, tmp_path):
     """So they do on every architecture of keras.applications with random weights."""
-    model = getattr(keras.applications, name)(weights=None)
+    model = (SMALL | ARCHITECTURES)[name]()
     model.save(tmp_path / "plain.keras")
     del model
     keras.backend.clear_session()

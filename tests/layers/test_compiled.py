@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,9 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "recurrent": stack(("LSTM", 4)),
     "attention": attention,
 }
+UNROLLED = [name for name in MODELS if name != "recurrent"]
+"""What XLA trains: no loops."""
+
 TARGETS: dict[str, dict[str, Any]] = {
     "operator": {"norm": "operator", "bound": 0.5},
     "constraint": {"target": "constraint", "bound": 0.5},
@@ -79,8 +83,14 @@ def test_any_batch_and_length(name: str) -> None:
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["hard", "gain"])
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "recurrent"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=[] if mode == quick else pytest.mark.slow)
+        for name, quick in zip(UNROLLED, itertools.cycle(("hard", "gain")), strict=False)
+        for mode in ("hard", "gain")
+    ],
+)
 def test_graph_eager_and_xla_train_alike(name: str, mode: str) -> None:
     """`fit` gives the same weights, `u` included, in graph mode, eagerly and under XLA."""
     x = np.random.default_rng(0).normal(size=(8, 5, 6)).astype("float32")
@@ -101,7 +111,7 @@ def alike(found: list[list[np.ndarray]]) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", TARGETED)
+@pytest.mark.parametrize("name", ["convolutions", pytest.param("dense", marks=pytest.mark.slow)])
 def test_the_operator_norm_and_other_targets_train_alike(name: str, target: str) -> None:
     """So do layers with the operator norm, and plain layers with a constraint or in Keras' wrapper;
     and the constraint's `u` is the same."""
@@ -138,7 +148,9 @@ def regression(policy: str, mode: str | None) -> tuple[keras.Model, float]:
     return model, float(model.evaluate(x, y, verbose=0))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision_learns_as_the_plain_layer_does(policy: str) -> None:
     """PITFALLS 6: the loss ends within twice that of the plain layers, with loss scaling too, and
     the kernels keep what half precision cannot hold."""

@@ -33,6 +33,10 @@ LAYERS: dict[str, Any] = {
 }
 
 
+JIT = ("SimpleRNN", "LSTM, unrolled", "ConvLSTM2D", "RNN of cells")
+"""Those that XLA, which takes seconds for each, compiles every time."""
+
+
 def made(name: str) -> tuple[Any, np.ndarray, list[Any]]:
     """Returns a built layer, inputs for it, and its cells, each u far from converged."""
     layer, x = LAYERS[name](), IMAGES if "Conv" in name else X
@@ -65,8 +69,14 @@ def expected(cells: list[Any]) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("how", ["eager", "graph", "jit"])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        pytest.param(name, how, marks=pytest.mark.slow if how == "jit" and name not in JIT else [])
+        for name in LAYERS
+        for how in ("eager", "graph", "jit")
+    ],
+)
 def test_u_moves_once_per_call(name: str, how: str) -> None:
     """A training call of a recurrent layer moves each u as one power iteration does, whatever the
     number of time steps, eagerly, in a graph and under XLA; an inference call moves none."""

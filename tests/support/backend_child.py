@@ -1,4 +1,5 @@
-"""What one backend computes, dumped to a file: `KERAS_BACKEND=jax python backend_child.py FOLDER`.
+"""What one backend computes, dumped to a file: `KERAS_BACKEND=jax python backend_child.py
+FOLDER EXTENT`.
 
 Needs what `backend_models.write` and `write_files` left in the folder.
 """
@@ -145,10 +146,11 @@ def refused() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    own = place / keras.backend.backend()
-    own.mkdir()
-    everything = [backend_models.read(place), predictions(place), conversions(own)]
-    everything += [steps(), refused(), modules()]
+    place, extent = Path(sys.argv[1]), sys.argv[2]
+    everything = [backend_models.read(place, extent)]
+    if extent == "quick":
+        own = place / keras.backend.backend()
+        own.mkdir()
+        everything += [predictions(place), conversions(own), steps(), refused(), modules()]
     merged = {key: value for part in everything for key, value in part.items()}
     np.savez(place / f"{keras.backend.backend()}.npz", **merged)

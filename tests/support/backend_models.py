@@ -1,12 +1,14 @@
-"""One model with every kind of layer in every mode, which TensorFlow writes and each backend runs.
+"""Two models with every kind of layer in every mode, which TensorFlow writes and each backend runs.
 
 Each case is a branch of its own, so that one compilation serves all of them; the outputs stand side
 by side. JAX compiles for a minute what the others run in seconds, hence one example of each kind
-only in the modes `hard` and `cap`.
+only in the modes `hard` and `cap`; and every example is in the `quick` model in one mode, the modes
+taking turns, and in the `slow` one in the others.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,19 @@ NARROW = "MultiHeadAttention-0"
 """Keras on JAX refuses attention whose values are narrower than its keys: this one."""
 
 _FIRST = {param.values[0][0]: param.id for param in reversed(EVERY) if param.id != NARROW}
-CASES = [
+_ALL = [
     f"{mode}-{param.id}"
     for mode in MODES
     for param in EVERY
     if param.id != NARROW and (mode == "gain" or param.id in _FIRST.values())
 ]
-"""`{mode}-{kind}-{number of the example}`."""
+_TURN = dict(zip(_FIRST.values(), itertools.cycle(MODES), strict=False))
+_QUICK = {f"{_TURN.get(param.id, 'gain')}-{param.id}" for param in EVERY}
+CASES = {
+    "quick": [case for case in _ALL if case in _QUICK],
+    "slow": [case for case in _ALL if case not in _QUICK],
+}
+"""`{mode}-{kind}-{number of the example}`, by model."""
 
 
 @keras.saving.register_keras_serializable("backend_models")
@@ -62,11 +70,11 @@ def branch(name: str, example: Example, mode: str, *, native: bool) -> tuple[Any
     return inputs, keras.layers.Flatten(name=f"{name}-flat")(outputs), x
 
 
-def assembled(*, native: bool) -> tuple[keras.Model, list[np.ndarray]]:
-    """Returns the model of all cases and its data."""
+def assembled(cases: list[str], *, native: bool) -> tuple[keras.Model, list[np.ndarray]]:
+    """Returns the model of the cases and its data."""
     by_id = {param.id: param.values[0] for param in EVERY}
     branches = []
-    for name in CASES:
+    for name in cases:
         mode, _, identity = name.partition("-")
         branches.append(branch(name, by_id[identity], mode, native=native))
     inputs, outputs, data = map(list, zip(*branches, strict=True))
@@ -80,27 +88,27 @@ def weights_of(model: keras.Model, name: str) -> dict[str, np.ndarray]:
     return {f"{i}-{v.name}": np.array(keras.ops.convert_to_numpy(v.value)) for i, v in variables}
 
 
-def measure(model: keras.Model, data: list[np.ndarray]) -> dict[str, np.ndarray]:
+def measure(model: keras.Model, data: list[np.ndarray], cases: list[str]) -> dict[str, np.ndarray]:
     """Runs a model and takes a step with SGD; returns `{case}/{what}`.
 
     What the step did to the variables is given as the difference that it made.
     """
     # TensorFlow's other ways to run are tested elsewhere, and compiling takes long.
     eager = keras.backend.backend() != "jax"
-    flat = [model.get_layer(f"{name}-flat").output for name in CASES]
+    flat = [model.get_layer(f"{name}-flat").output for name in cases]
     apart = keras.Model(model.inputs, flat)
     apart.compile(run_eagerly=eager)
-    found = {f"{name}/forward": y for name, y in zip(CASES, predict(apart, data), strict=True)}
-    before = {name: weights_of(model, name) for name in CASES}
+    found = {f"{name}/forward": y for name, y in zip(cases, predict(apart, data), strict=True)}
+    before = {name: weights_of(model, name) for name in cases}
     model.compile(keras.optimizers.SGD(1e-3), total, run_eagerly=eager)
-    width = sum(found[f"{name}/forward"].shape[1] for name in CASES)
+    width = sum(found[f"{name}/forward"].shape[1] for name in cases)
     target = np.full((len(data[0]), width), 0.25, "float32")
     model.fit(data, target, batch_size=len(target), verbose=0)
-    for name in CASES:
+    for name in cases:
         for variable, value in weights_of(model, name).items():
             step = value if variable.endswith("u") else value - before[name][variable]
             found[f"{name}/{variable}"] = step
-    after = zip(CASES, predict(apart, data), strict=True)
+    after = zip(cases, predict(apart, data), strict=True)
     return found | {f"{name}/after": y for name, y in after}
 
 
@@ -109,18 +117,18 @@ def predict(model: keras.Model, data: list[np.ndarray]) -> list[np.ndarray]:
     return outputs
 
 
-def write(folder: Path) -> dict[str, np.ndarray]:
+def write(folder: Path, extent: str) -> dict[str, np.ndarray]:
     """Writes model and data for the other backends, and returns what TensorFlow measures."""
-    model, data = assembled(native=True)
+    model, data = assembled(CASES[extent], native=True)
     model.save(folder / "layers.keras")
     np.savez(folder / "data.npz", *data)
-    return measure(*assembled(native=False))
+    return measure(*assembled(CASES[extent], native=False), CASES[extent])
 
 
-def read(folder: Path) -> dict[str, np.ndarray]:
+def read(folder: Path, extent: str) -> dict[str, np.ndarray]:
     """Loads what `write` wrote, returns what this backend measures, and saves what it trained."""
     stored = np.load(folder / "data.npz")
     model = keras.saving.load_model(folder / "layers.keras")
-    found = measure(model, [stored[name] for name in stored.files])
+    found = measure(model, [stored[name] for name in stored.files], CASES[extent])
     model.save(folder / f"{keras.backend.backend()}.keras")
     return found

@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 OTHERS = ("jax", "torch")
+QUICK = CASES["quick"]
 Results = dict[str, dict[str, np.ndarray]]
 
 
@@ -34,15 +35,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
-    """What each backend computes: TensorFlow in this process, the others in one of their own."""
-    reference = backend_models.write(folder) | write_files(folder) | conversions(folder)
-    reference |= steps()
-    found = {"tensorflow": reference}
-    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is the time
+    """What each backend computes."""
+    files = write_files(folder) | conversions(folder) | steps()
+    return everywhere(folder, "quick", files)
+
+
+@pytest.fixture(scope="module")
+def slow_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What each backend computes of the layers in their other modes."""
+    return everywhere(tmp_path_factory.mktemp("slow"), "slow", {})
+
+
+def everywhere(folder: Path, extent: str, others: dict[str, np.ndarray]) -> Results:
+    """Runs a model of cases, and the rest: TensorFlow in this process, the others in their own."""
+    found = {"tensorflow": backend_models.write(folder, extent) | others}
     children = [  # side by side
         subprocess.Popen(
-            [sys.executable, SUPPORT / "backend_child.py", folder],
-            env=os.environ | quick | {"KERAS_BACKEND": backend},
+            [sys.executable, SUPPORT / "backend_child.py", folder, extent],
+            env=os.environ | {"KERAS_BACKEND": backend},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -71,10 +81,13 @@ def close(one: np.ndarray, two: np.ndarray, limit: float, what: str) -> None:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("case", CASES)
-def test_same_results(results: Results, backend: str, case: str) -> None:
+@pytest.mark.parametrize(
+    "case", [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in CASES["slow"])]
+)
+def test_same_results(request: pytest.FixtureRequest, backend: str, case: str) -> None:
     """Outputs before and after training agree to 3e-6, the new u to 2e-6, and each variable's step
     to 3e-4 of the step and a rounding of the variable."""
+    results = request.getfixturevalue("results" if case in QUICK else "slow_results")
     expected, found = (of(results, name, case) for name in ("tensorflow", backend))
     assert expected.keys() == found.keys()
     for what, value in expected.items():
@@ -87,9 +100,13 @@ def test_same_results(results: Results, backend: str, case: str) -> None:
             np.testing.assert_allclose(found[what], value, rtol=0, atol=limit)
 
 
-def test_the_step_is_larger_than_what_is_tolerated(results: Results) -> None:
+@pytest.mark.parametrize("extent", ["quick", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_step_is_larger_than_what_is_tolerated(
+    request: pytest.FixtureRequest, extent: str
+) -> None:
     """Every kernel takes a step of five times what is tolerated above, or more."""
-    for case in CASES:
+    results = request.getfixturevalue("results" if extent == "quick" else "slow_results")
+    for case in CASES[extent]:
         for what, value in of(results, "tensorflow", case).items():
             if "kernel" in what and not what.endswith(("u", "gamma")):
                 assert np.abs(value).max() > 2.5e-6, (case, what)
@@ -101,12 +118,12 @@ def test_what_one_saves_another_loads(results: Results, folder: Path, backend: s
     the others have loaded the one that TensorFlow saved."""
     model = keras.saving.load_model(folder / f"{backend}.keras", compile=False)
     with np.load(folder / "data.npz") as stored:
-        data = dict(zip(CASES, stored.values(), strict=True))
-    for name in CASES:
+        data = dict(zip(QUICK, stored.values(), strict=True))
+    for name in QUICK:
         if not _on_tensorflow(model.get_layer(name)):
             continue
         tensor = model.get_layer(f"{name}-flat").output
-        source = model.inputs[CASES.index(name)]
+        source = model.inputs[QUICK.index(name)]
         found = keras.Model(source, tensor)(data[name], training=False)
         close(np.array(found), results[backend][f"{name}/after"], 3e-6, name)
 

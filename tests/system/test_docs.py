@@ -114,7 +114,7 @@ def test_commands_and_values() -> None:
     """Every command is in the README; every mode, target and kind of layer in it or in docs."""
     for command in app.registered_commands:
         assert command.callback is not None
-        assert f"snconvert {command.callback.__name__}" in README
+        assert f"snconvert {command.name or command.callback.__name__}" in README
     documented = {word for page in PAGES.values() for word in re.findall(r"\w+", page)}
     assert documented >= {*MODES, *TARGETS, *RULES}
 

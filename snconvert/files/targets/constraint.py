@@ -127,7 +127,7 @@ def wrap(
             node.config[argument] = entry(settings, None, None, None)
             continue
         triplet = triplets[index]
-        factor = factor_for(triplet, settings)
+        factor = scale(triplet.sigma, settings)
         node.config[argument] = entry(settings, unusual(views[index]), factor, triplet.u)
 
 
@@ -136,12 +136,7 @@ def edits(
 ) -> Edits:
     """Returns the products that normalise the kernels."""
     pairs = zip(stored.kernels, triplets, strict=True)
-    return Edits(products=[Product(k.path, factor_for(t, settings)) for k, t in pairs])
-
-
-def factor_for(triplet: Triplet, settings: Settings) -> float:
-    """Returns what a kernel is multiplied by at conversion."""
-    return 1.0 if triplet.zero else scale(triplet.sigma, settings)
+    return Edits(products=[Product(k.path, scale(t.sigma, settings)) for k, t in pairs])
 
 
 def is_mine(node: Node) -> bool:

@@ -19,7 +19,7 @@ from snconvert.config.constraint_entry import unusual
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
 from snconvert.errors import printable
 from snconvert.files.edits import Edits
@@ -93,7 +93,9 @@ def wrap(node: Node, _rule: KernelRule, settings: Settings, *_: object) -> None:
     node.entry.update(module="keras.layers", class_name=CLASS, config=config, registered_name=None)
 
 
-def edits(group: str, stored: StoredLayer, triplets: Sequence[Triplet], _: Settings) -> Edits:
+def edits(
+    group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
+) -> Edits:
     """Returns the products that normalise both copies of the kernel, and `vector_u`.
 
     Args:
@@ -103,7 +105,7 @@ def edits(group: str, stored: StoredLayer, triplets: Sequence[Triplet], _: Setti
         settings: How it is normalised.
     """
     kernel, triplet = stored.kernels[0], triplets[0]
-    factor = 1.0 if triplet.zero else 1.0 / triplet.sigma
+    factor = scale(triplet.sigma, settings)
     return Edits(
         products=[
             Product(kernel.path, factor),

@@ -8,9 +8,9 @@ from typing import Any
 from snconvert.config.constraint_entry import argument_of, encoded, unusual
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
-from snconvert.files.targets.constraint import factor_for, refuse_averages, why_not
+from snconvert.files.targets.constraint import refuse_averages, why_not
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.layers.constraint import SpectralNorm
@@ -74,7 +74,7 @@ def _constrain(
                 continue
             variable, triplet = getattr(owner, kernel.name), next(each)
             view = unusual(kernel.view(tuple(variable.shape), config))
-            factor = factor_for(triplet, settings)
+            factor = scale(triplet.sigma, settings)
             u = encoded(triplet.u)
             constraint = SpectralNorm(*options, view=view, factor=factor, u=u)
             setattr(owner, argument, constraint)
