@@ -960,10 +960,9 @@ def _training() -> None:
         attempt(case, lambda m=model, o=options: snconvert.project(m, **o))
         _state(case, model)
         model.compile("sgd", "mse", run_eagerly=True)
-        callback = attempt(
-            f"{case} callback", lambda o=options: snconvert.SpectralProjection(**o) and None
-        )
-        callback = snconvert.SpectralProjection(**options) if callback is None else callback
+        callback = attempt(f"{case} callback", lambda o=options: snconvert.SpectralProjection(**o))
+        if callback is None:
+            continue
         model.fit(x, y, batch_size=4, verbose=0, shuffle=False, callbacks=[callback])
         _state(f"{case} fit", model)
 
