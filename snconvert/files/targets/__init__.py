@@ -1,18 +1,20 @@
-"""What a converted layer becomes: a module for each target, alike in their functions."""
+"""What a converted layer becomes: a module for each target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from snconvert.config.tree import Node
-from snconvert.files.targets import constraint, keras_wrapper, layer
+from snconvert.files.targets.constraint import ConstraintTarget
+from snconvert.files.targets.keras_wrapper import KerasTarget
+from snconvert.files.targets.layer import LayerTarget
 from snconvert.files.targets.target import Target
 from snconvert.planning.plan import Already
 
 TARGETS: Mapping[str, Target] = {
-    "layer": layer,
-    "keras": keras_wrapper,
-    "constraint": constraint,
+    "layer": LayerTarget(),
+    "keras": KerasTarget(),
+    "constraint": ConstraintTarget(),
 }
 """The targets by their names."""
 
