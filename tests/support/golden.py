@@ -9,8 +9,8 @@
 the name of a case, a tab, and what came out: as it is where it is short (always with `--full`),
 else its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
 
-`portable` is what `tests/system/test_golden.py` compares with `tests/data/golden.json` on any machine: the
-files of `tests/data` only, and no digits. `python tests/support/golden.py portable --renew` writes
+`portable` is what `tests/system/test_golden.py` compares with `tests/data/golden.json`: the files
+of `tests/data` only, and no digits. `python tests/support/golden.py portable --renew` writes
 them anew.
 
 The models are built once, by whichever snconvert does it first, into the folder of `--models`; both
