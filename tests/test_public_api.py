@@ -8,6 +8,7 @@ import inspect
 import pytest
 
 import snconvert
+from snconvert import live
 from snconvert.kinds.table import RULES
 
 
@@ -115,5 +116,13 @@ def test_the_ways_back_are_called_alike() -> None:
 
 def test_unknown_names() -> None:
     """A name that is not there is an AttributeError."""
-    with pytest.raises(AttributeError, match="has no attribute 'aply'"):
-        _ = snconvert.aply
+    for module in (snconvert, live):
+        with pytest.raises(AttributeError, match="has no attribute 'aply'"):
+            _ = module.aply
+
+
+def test_live_has_the_functions_on_models() -> None:
+    """Who imports them from `snconvert.live` gets the same; those on files are not there."""
+    for name in ("apply", "bake", "converge", "inspect", "load_plain_weights", "plan", "project"):
+        assert getattr(live, name) is getattr(snconvert, name)
+    assert not hasattr(live, "apply_file")
