@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from places import BENCHMARKS, MODELS
 
 from snconvert.config import strict_json
+from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet
-from snconvert.config.tree import model_root, parse
 from snconvert.config.versions import check_version, is_keras_2
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
