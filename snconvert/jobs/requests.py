@@ -32,6 +32,20 @@ class State(NamedTuple):
     settings: Settings | None = None
 
 
+class StoredState(NamedTuple):
+    """The arrays that a layer stores for one kernel.
+
+    Attributes:
+        u: `(b, n)`, of a map `(b, *conv.outputs, n)`; uint16 where it holds bfloat16.
+        gamma: In mode `gain`.
+        u_dtype: The type that `u` is to have.
+    """
+
+    u: Array
+    gamma: Array | None
+    u_dtype: str = "float32"
+
+
 class Task(NamedTuple):
     """One kernel to measure.
 

@@ -18,6 +18,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import FIELDS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
+from snconvert.jobs.requests import StoredState
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
@@ -153,10 +154,10 @@ def _owners(layer: Layer) -> list[Layer]:
 
 def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
     """Returns the variable of a kernel and by what inference multiplies it, as the file carrier."""
-    owner, gamma = kernel.owner, None if kernel.gamma is None else float(kernel.gamma)
+    owner, stored = kernel.owner, StoredState(kernel.u, kernel.gamma)
     with located(path=owner.name, class_name=type(owner).__name__):
-        numbers = (kernel.kernel, kernel.view, kernel.settings, kernel.u, gamma)
-        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
+        numbers = (kernel.kernel, kernel.view, kernel.settings, stored)
+        factor = effective.inference_factor(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
     return owner._variable(kernel.name), factor
 
 
