@@ -30,6 +30,7 @@ from snconvert.files.model import (
 )
 from snconvert.files.normalised import (
     Normalised,
+    first_target,
     normalised_layers,
     refuse_newer,
     scalings,
@@ -37,7 +38,7 @@ from snconvert.files.normalised import (
     unwrap,
 )
 from snconvert.files.optimizer_state import stored_shapes
-from snconvert.files.targets import TARGETS, target_of
+from snconvert.files.targets import target_of
 from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import (
@@ -139,7 +140,7 @@ def undo_file(
                 opened.check_unchanged()
     return report_of(
         verb,
-        _target(normalised),
+        first_target(normalised.layers.values()),
         settings,
         layers,
         started,
@@ -192,12 +193,6 @@ def _divisors(normalised: Normalised) -> dict[str, float]:
             if factor is not None:
                 divisors[kernel.path] = factor
     return divisors
-
-
-def _target(normalised: Normalised) -> str:
-    """Returns the target of the layers; of several, the first one."""
-    present = {layer.target.NAME for layer in normalised.layers.values()}
-    return next(name for name in TARGETS if name in present)
 
 
 def _factors(normalised: Normalised, worker: Worker, progress: OnProgress) -> dict[str, float]:
