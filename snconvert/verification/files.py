@@ -35,7 +35,7 @@ from snconvert.verification.arrays import (
     compare_fresh_slots,
     compared,
 )
-from snconvert.verification.findings import Findings, compare_configs
+from snconvert.verification.findings import Findings, compare_configs, converted, made_plain
 from snconvert.verification.forms import PLAIN, drop_defaults, form_of
 from snconvert.verification.proofs import (
     Side,
@@ -173,9 +173,9 @@ def _converted(
     compare_assets(renamed[0], renamed[1], findings)
     findings.differences += recorded.differences
     for x in changed:
-        how = [explained.get(kernel.path) for kernel in kernels[x]]
+        explaining = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
-        findings.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
+        findings.changes.append(_change(x.path, *classes[x], explaining, known, sigmas[x]))
     return findings, after, restored
 
 
@@ -228,16 +228,13 @@ def _change(
     path: str,
     class_name: str,
     new_class: str,
-    how: list[float | None],
+    factors: list[float | None],
     proved: list[Proved],
     norms: list[float],
 ) -> Change:
     if proved:
-        sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
-        reached = max((p.reached for p in proved if p.reached is not None), default=None)
-        return Change(path, class_name, new_class, "converted", sigma, reached)
-    baked = any(factor not in {None, 1.0} for factor in how)
-    sigma = max(norms, default=None)
-    after = [norm * factor for norm, factor in zip(norms, how, strict=False) if factor is not None]
-    what = "plain, scaled" if baked else "plain"
-    return Change(path, class_name, new_class, what, sigma, max(after, default=None))
+        return converted(path, class_name, new_class, proved)
+    pairs = zip(norms, factors, strict=False)
+    after = [norm * factor for norm, factor in pairs if factor is not None]
+    baked = any(factor not in {None, 1.0} for factor in factors)
+    return made_plain(path, class_name, new_class, norms, after, baked=baked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from snconvert.config.keras_modules import torch_optimizer
 from snconvert.config.tree import Node
 from snconvert.core.verdict import Change, Difference
 from snconvert.errors import printable
+from snconvert.jobs.requests import Proved
 
 _MOST, _LONGEST = 50, 60
 _ID = "shared_object_id"
@@ -44,6 +45,50 @@ class Findings:
         """Returns the first differences, and how many more there are."""
         first, rest = self.differences[:_MOST], len(self.differences) - _MOST
         return (*first, Difference("", f"{rest} more differences")) if rest > 0 else tuple(first)
+
+
+def converted(path: str, class_name: str, new_class: str, proved: Sequence[Proved]) -> Change:
+    """Returns the change of a layer that was converted.
+
+    Args:
+        path: The layer's path.
+        class_name: The layer's class before.
+        new_class: The layer's class after.
+        proved: The proofs of the layer's kernels.
+    """
+    return Change(path, class_name, new_class, "converted", *largest_norms(proved))
+
+
+def made_plain(
+    path: str,
+    class_name: str,
+    new_class: str,
+    norms: Iterable[float],
+    norms_after: Iterable[float],
+    *,
+    baked: bool,
+) -> Change:
+    """Returns the change of a layer that has become plain.
+
+    Args:
+        path: The layer's path.
+        class_name: The layer's class before.
+        new_class: The layer's class after.
+        norms: The norms of the layer's kernels before, as far as they are known.
+        norms_after: The same after.
+        baked: Whether kernels were multiplied.
+    """
+    what = "plain, scaled" if baked else "plain"
+    return Change(path, class_name, new_class, what, _largest(norms), _largest(norms_after))
+
+
+def largest_norms(proved: Sequence[Proved]) -> tuple[float | None, float | None]:
+    """Returns the largest sigma that was proved, and the largest that inference has."""
+    return _largest(p.sigma for p in proved), _largest(p.reached for p in proved)
+
+
+def _largest(numbers: Iterable[float | None]) -> float | None:
+    return max((x for x in numbers if x is not None), default=None)
 
 
 def compare_configs(before: Node, after: Node, findings: Findings) -> None:
