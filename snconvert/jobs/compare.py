@@ -54,20 +54,20 @@ def compare(
     """
     results: list[dict[Way, Compared]] = []
     for pair in pairs:
-        one, two = pair.first, pair.second
-        same = one.dtype == two.dtype or {one.dtype, two.dtype} == _INTEGERS
-        if one.shape != two.shape or not same:
-            what = f"{one.dtype} {one.shape} before, {two.dtype} {two.shape} after"
+        old, new = pair.first, pair.second
+        same = old.dtype == new.dtype or {old.dtype, new.dtype} == _INTEGERS
+        if old.shape != new.shape or not same:
+            what = f"{old.dtype} {old.shape} before, {new.dtype} {new.shape} after"
             results.append(dict.fromkeys(pair.factors, Compared(None, what)))
         else:
-            a = read_kernel(before, pair.before, one).reshape(-1)
-            b = read_kernel(after, pair.after, two).reshape(-1)
-            if one.dtype != two.dtype:
+            a = read_kernel(before, pair.before, old).reshape(-1)
+            b = read_kernel(after, pair.after, new).reshape(-1)
+            if old.dtype != new.dtype:
                 a, b = a.astype(np.int64), b.astype(np.int64)
             factors = pair.factors.items()
-            results.append({way: _multiplied(a, b, one.dtype, by) for way, by in factors})
+            results.append({way: _multiplied(a, b, old.dtype, by) for way, by in factors})
         if report is not None:
-            report((pair.before, one.nbytes))
+            report((pair.before, old.nbytes))
     return results
 
 

@@ -103,8 +103,8 @@ def compare_configs(before: Node, after: Node, findings: Findings) -> None:
     shared: list[_Numbered] = []
     for path, what in _unequal(before.entry, after.entry, layers, shared):
         findings.differ(path, what)
-    for layer, place, one, two in _regrouped(shared):
-        what = f"is {_short(one)} before, {_short(two)} after, so that other objects are one"
+    for layer, place, old, new in _regrouped(shared):
+        what = f"is {_short(old)} before, {_short(new)} after, so that other objects are one"
         findings.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
 
 
@@ -212,10 +212,11 @@ def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any
                 yield shared[index][:4]
 
 
-def _is_rest(one: list[int], two: list[int], *, exact: bool) -> bool:
+def _is_rest(members: list[int], others: list[int], *, exact: bool) -> bool:
     """Whether one group is what is left of the other one, from either side."""
-    shorter = min(len(one), len(two))
-    return one == two or (not exact and one[len(one) - shorter :] == two[len(two) - shorter :])
+    shorter = min(len(members), len(others))
+    ends = [group[len(group) - shorter :] for group in (members, others)]
+    return members == others or (not exact and ends[0] == ends[1])
 
 
 def _short(value: Any) -> str:

@@ -152,8 +152,8 @@ def _wrong_form(
     recorded = selection.settings(node)
     for name in FIELDS:
         if getattr(actual, name) != getattr(recorded, name):
-            there, here = (getattr(settings, name) for settings in (recorded, actual))
-            yield f"is of options with {name} {there}, where it has {here}"
+            values = (getattr(settings, name) for settings in (recorded, actual))
+            yield "is of options with {} {}, where it has {}".format(name, *values)
 
 
 def _wrong_numbers(record: Mapping[str, Any], layer: Converted) -> Iterator[str]:
