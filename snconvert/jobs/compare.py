@@ -170,15 +170,13 @@ def prove(
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
+    u = read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u
+    gamma = None if proof.gamma is None else read_dataset(after, proof.gamma)
     return judge(
         read_kernel(before, proof.kernel, proof.dataset),
         proof.view,
         proof.settings,
-        StoredState(
-            read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
-            None if proof.gamma is None else read_dataset(after, proof.gamma),
-            proof.u_dtype,
-        ),
+        StoredState(u, gamma, proof.u_dtype),
         conv=proof.convolution,
         bfloat16=proof.dataset.dtype == "bfloat16",
     )
@@ -203,7 +201,6 @@ def judge(
         conv: The map whose norm sigma is said to be, if it is not that of the view.
         bfloat16: As for `leading_triplet`.
     """
-    stored_u, stored_gamma, u_dtype = stored
     try:
         if conv is None:
             triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
@@ -212,6 +209,7 @@ def judge(
     except KernelError as error:
         return Proved(None, None, (error.what,))
     sigma, belongs = triplet.sigma, triplet.u.shape
+    stored_u, stored_gamma, u_dtype = stored
     wrong = [
         *_unlike("u", stored_u, belongs, u_dtype),
         *([] if stored_gamma is None else _unlike("gamma", stored_gamma, (), "float32")),
