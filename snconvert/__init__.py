@@ -9,148 +9,135 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from snconvert.core.version import __version__
 from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
-if TYPE_CHECKING:
-    from snconvert.api import apply_file, bake_file, inspect, remove_file, verify
-    from snconvert.core.matrix_view import MatrixView
-    from snconvert.core.report import LayerReport, Progress, Report
-    from snconvert.core.settings import Settings
-    from snconvert.core.verdict import Change, Difference, Verdict
-    from snconvert.errors import SnconvertError, SnconvertWarning
-    from snconvert.kinds.kernel_rule import Kernel, KernelRule
-    from snconvert.kinds.table import RULES
-    from snconvert.layers import (
-        SpectralConv1D,
-        SpectralConv1DTranspose,
-        SpectralConv2D,
-        SpectralConv2DTranspose,
-        SpectralConv3D,
-        SpectralConv3DTranspose,
-        SpectralConvLSTM1D,
-        SpectralConvLSTM2D,
-        SpectralConvLSTM3D,
-        SpectralDense,
-        SpectralDepthwiseConv1D,
-        SpectralDepthwiseConv2D,
-        SpectralEinsumDense,
-        SpectralEmbedding,
-        SpectralGroupQueryAttention,
-        SpectralGRU,
-        SpectralGRUCell,
-        SpectralLSTM,
-        SpectralLSTMCell,
-        SpectralMultiHeadAttention,
-        SpectralReversibleEmbedding,
-        SpectralSeparableConv1D,
-        SpectralSeparableConv2D,
-        SpectralSimpleRNN,
-        SpectralSimpleRNNCell,
-    )
-    from snconvert.linalg.spectral_norm import spectral_norm
-    from snconvert.live import (
-        SpectralProjection,
-        apply,
-        bake,
-        converge,
-        load_plain_weights,
-        plan,
-        project,
-        remove,
-    )
-    from snconvert.planning.recipe import Recipe
+if TYPE_CHECKING:  # the table below, for type checkers and editors
+    from snconvert.api import apply_file as apply_file
+    from snconvert.api import bake_file as bake_file
+    from snconvert.api import inspect as inspect
+    from snconvert.api import remove_file as remove_file
+    from snconvert.api import verify as verify
+    from snconvert.core.matrix_view import MatrixView as MatrixView
+    from snconvert.core.report import LayerReport as LayerReport
+    from snconvert.core.report import Progress as Progress
+    from snconvert.core.report import Report as Report
+    from snconvert.core.settings import Settings as Settings
+    from snconvert.core.verdict import Change as Change
+    from snconvert.core.verdict import Difference as Difference
+    from snconvert.core.verdict import Verdict as Verdict
+    from snconvert.core.version import __version__ as __version__
+    from snconvert.errors import SnconvertError as SnconvertError
+    from snconvert.errors import SnconvertWarning as SnconvertWarning
+    from snconvert.kinds.kernel_rule import Kernel as Kernel
+    from snconvert.kinds.kernel_rule import KernelRule as KernelRule
+    from snconvert.kinds.table import RULES as RULES
+    from snconvert.layers import SpectralConv1D as SpectralConv1D
+    from snconvert.layers import SpectralConv1DTranspose as SpectralConv1DTranspose
+    from snconvert.layers import SpectralConv2D as SpectralConv2D
+    from snconvert.layers import SpectralConv2DTranspose as SpectralConv2DTranspose
+    from snconvert.layers import SpectralConv3D as SpectralConv3D
+    from snconvert.layers import SpectralConv3DTranspose as SpectralConv3DTranspose
+    from snconvert.layers import SpectralConvLSTM1D as SpectralConvLSTM1D
+    from snconvert.layers import SpectralConvLSTM2D as SpectralConvLSTM2D
+    from snconvert.layers import SpectralConvLSTM3D as SpectralConvLSTM3D
+    from snconvert.layers import SpectralDense as SpectralDense
+    from snconvert.layers import SpectralDepthwiseConv1D as SpectralDepthwiseConv1D
+    from snconvert.layers import SpectralDepthwiseConv2D as SpectralDepthwiseConv2D
+    from snconvert.layers import SpectralEinsumDense as SpectralEinsumDense
+    from snconvert.layers import SpectralEmbedding as SpectralEmbedding
+    from snconvert.layers import SpectralGroupQueryAttention as SpectralGroupQueryAttention
+    from snconvert.layers import SpectralGRU as SpectralGRU
+    from snconvert.layers import SpectralGRUCell as SpectralGRUCell
+    from snconvert.layers import SpectralLSTM as SpectralLSTM
+    from snconvert.layers import SpectralLSTMCell as SpectralLSTMCell
+    from snconvert.layers import SpectralMultiHeadAttention as SpectralMultiHeadAttention
+    from snconvert.layers import SpectralReversibleEmbedding as SpectralReversibleEmbedding
+    from snconvert.layers import SpectralSeparableConv1D as SpectralSeparableConv1D
+    from snconvert.layers import SpectralSeparableConv2D as SpectralSeparableConv2D
+    from snconvert.layers import SpectralSimpleRNN as SpectralSimpleRNN
+    from snconvert.layers import SpectralSimpleRNNCell as SpectralSimpleRNNCell
+    from snconvert.linalg.spectral_norm import spectral_norm as spectral_norm
+    from snconvert.live.convergence import converge as converge
+    from snconvert.live.convert import apply as apply
+    from snconvert.live.convert import plan as plan
+    from snconvert.live.plain_weights import load_plain_weights as load_plain_weights
+    from snconvert.live.projection import SpectralProjection as SpectralProjection
+    from snconvert.live.projection import project as project
+    from snconvert.live.undo import bake as bake
+    from snconvert.live.undo import remove as remove
+    from snconvert.planning.recipe import Recipe as Recipe
 
-__all__ = [
-    "RULES",
-    "Change",
-    "Difference",
-    "Kernel",
-    "KernelRule",
-    "LayerReport",
-    "MatrixView",
-    "Progress",
-    "Recipe",
-    "Report",
-    "Settings",
-    "SnconvertError",
-    "SnconvertWarning",
-    "SpectralConv1D",
-    "SpectralConv1DTranspose",
-    "SpectralConv2D",
-    "SpectralConv2DTranspose",
-    "SpectralConv3D",
-    "SpectralConv3DTranspose",
-    "SpectralConvLSTM1D",
-    "SpectralConvLSTM2D",
-    "SpectralConvLSTM3D",
-    "SpectralDense",
-    "SpectralDepthwiseConv1D",
-    "SpectralDepthwiseConv2D",
-    "SpectralEinsumDense",
-    "SpectralEmbedding",
-    "SpectralGRU",
-    "SpectralGRUCell",
-    "SpectralGroupQueryAttention",
-    "SpectralLSTM",
-    "SpectralLSTMCell",
-    "SpectralMultiHeadAttention",
-    "SpectralProjection",
-    "SpectralReversibleEmbedding",
-    "SpectralSeparableConv1D",
-    "SpectralSeparableConv2D",
-    "SpectralSimpleRNN",
-    "SpectralSimpleRNNCell",
-    "Verdict",
-    "__version__",
-    "apply",
-    "apply_file",
-    "bake",
-    "bake_file",
-    "converge",
-    "inspect",
-    "load_plain_weights",
-    "plan",
-    "project",
-    "remove",
-    "remove_file",
-    "spectral_norm",
-    "verify",
-]
-
-_MODULES = {
-    "api": ("apply_file", "bake_file", "inspect", "remove_file", "verify"),
-    "errors": ("SnconvertError", "SnconvertWarning"),
-    "linalg.spectral_norm": ("spectral_norm",),
-    "live": (
-        "SpectralProjection",
-        "apply",
-        "bake",
-        "converge",
-        "load_plain_weights",
-        "plan",
-        "project",
-        "remove",
-    ),
-    "core.matrix_view": ("MatrixView",),
-    "recipe": ("Recipe",),
-    "core.report": ("LayerReport", "Progress", "Report"),
-    "rules": ("RULES", "Kernel", "KernelRule"),
-    "core.settings": ("Settings",),
-    "core.verdict": ("Change", "Difference", "Verdict"),
+_HOME = {
+    "Change": "core.verdict",
+    "Difference": "core.verdict",
+    "Kernel": "kinds.kernel_rule",
+    "KernelRule": "kinds.kernel_rule",
+    "LayerReport": "core.report",
+    "MatrixView": "core.matrix_view",
+    "Progress": "core.report",
+    "RULES": "kinds.table",
+    "Recipe": "planning.recipe",
+    "Report": "core.report",
+    "Settings": "core.settings",
+    "SnconvertError": "errors",
+    "SnconvertWarning": "errors",
+    "SpectralConv1D": "layers",
+    "SpectralConv1DTranspose": "layers",
+    "SpectralConv2D": "layers",
+    "SpectralConv2DTranspose": "layers",
+    "SpectralConv3D": "layers",
+    "SpectralConv3DTranspose": "layers",
+    "SpectralConvLSTM1D": "layers",
+    "SpectralConvLSTM2D": "layers",
+    "SpectralConvLSTM3D": "layers",
+    "SpectralDense": "layers",
+    "SpectralDepthwiseConv1D": "layers",
+    "SpectralDepthwiseConv2D": "layers",
+    "SpectralEinsumDense": "layers",
+    "SpectralEmbedding": "layers",
+    "SpectralGRU": "layers",
+    "SpectralGRUCell": "layers",
+    "SpectralGroupQueryAttention": "layers",
+    "SpectralLSTM": "layers",
+    "SpectralLSTMCell": "layers",
+    "SpectralMultiHeadAttention": "layers",
+    "SpectralProjection": "live.projection",
+    "SpectralReversibleEmbedding": "layers",
+    "SpectralSeparableConv1D": "layers",
+    "SpectralSeparableConv2D": "layers",
+    "SpectralSimpleRNN": "layers",
+    "SpectralSimpleRNNCell": "layers",
+    "Verdict": "core.verdict",
+    "__version__": "core.version",
+    "apply": "live.convert",
+    "apply_file": "api",
+    "bake": "live.undo",
+    "bake_file": "api",
+    "converge": "live.convergence",
+    "inspect": "api",
+    "load_plain_weights": "live.plain_weights",
+    "plan": "live.convert",
+    "project": "live.projection",
+    "remove": "live.undo",
+    "remove_file": "api",
+    "spectral_norm": "linalg.spectral_norm",
+    "verify": "api",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+"""The public names, each with the module that it is imported from when it is first used."""
+
+__all__ = list(_HOME)
+_FACES = ("constraints", "layers", "recipe", "render", "rules")
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"constraints", "layers", "recipe", "render", "rules"}:
+    if name in _FACES:
         return import_module(f"snconvert.{name}")
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module 'snconvert' has no attribute {name!r}")
-    if name not in _MODULE_OF:
-        return getattr(_load_layers(), name)
-    return getattr(import_module(f"snconvert.{_MODULE_OF[name]}"), name)
+    home = _HOME[name]
+    module = _load_layers() if home == "layers" else import_module(f"snconvert.{home}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -28,7 +28,7 @@ def _open_streams() -> None:
 
 
 def _check_descriptors() -> None:
-    """Ends the command where it may open too few files, before its child takes some of them."""
+    """Ends the command where it may open too few files, before it opens any."""
     from snconvert.archive.descriptors import COMMAND_NEEDS, check_descriptors  # noqa: PLC0415 - as below
     from snconvert.errors import UnsupportedError  # noqa: PLC0415 - as below
 
@@ -49,9 +49,6 @@ def main() -> None:
     for verb in sys.argv[1:2]:
         if verb in VERBS:
             _check_descriptors()
-            from snconvert.sandbox.prestart import start_ahead  # noqa: PLC0415 - --help needs none
-
-            start_ahead(VERBS[verb].child_modules)
     from snconvert.cli.commands import main as run  # noqa: PLC0415 - most of the start
 
     try:

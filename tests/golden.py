@@ -52,13 +52,16 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
     "COLUMNS": "100",
     "TERMINAL_WIDTH": "100",
     "TERM": "dumb",
     "NO_COLOR": "1",
     "LC_ALL": "C.UTF-8",
 }
+
+if os.environ.get("PYTHONHASHSEED") != "0":  # heeded at the start only; for the order of sets
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 import snconvert
 
@@ -1218,7 +1221,6 @@ def main() -> None:
     models = models.resolve()
     package = os.path.dirname(os.path.dirname(os.path.realpath(snconvert.__file__)))
     os.environ["PYTHONPATH"] = package
-    os.environ["PYTHONHASHSEED"] = "0"
     asked.full, asked.match = told.full, re.compile(told.match)
     print(f"{package} with the models in {models}", file=sys.stderr)
     if told.sections != ["portable"] and not models.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 
 import pytest
@@ -79,11 +80,29 @@ def test_every_name_is_there(name: str) -> None:
         assert inspect.getdoc(value)
 
 
+def test_editors_know_every_name() -> None:
+    """Type checkers and editors are told of the names where the package looks for them."""
+    source = inspect.getsource(snconvert)
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    told = {
+        alias.asname: str(node.module).removeprefix("snconvert.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for name, home in (snconvert._HOME | told).items():
+        line = f"    from snconvert.{home} import {name} as {name}"
+        assert told.get(name) == home, f"add to snconvert/__init__.py, in its first block:\n{line}"
+        line = f'    "{name}": "{home}",'
+        assert snconvert._HOME.get(name) == home, f"add to snconvert/__init__.py, _HOME:\n{line}"
+
+
 def test_every_rule_has_its_layer() -> None:
     """A new row needs its class in `snconvert.layers` and its name in `snconvert`."""
     for rule in RULES.values():
         assert hasattr(snconvert, rule.spectral_class), (
-            f"add {rule.spectral_class} to snconvert/layers/__init__.py and snconvert/__init__.py"
+            f"add {rule.spectral_class} to snconvert/layers/__init__.py and, twice, to"
+            " snconvert/__init__.py"
         )
 
 

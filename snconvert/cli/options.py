@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from snconvert.core.targets import TARGETS
+
 Models = Annotated[
     list[str],
     typer.Argument(metavar="MODEL...", help="Files, folders or globs.", show_default=False),
@@ -28,7 +30,7 @@ Only = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(metavar="PATTERN", help="Leave these layers as they are.")
 ]
-Target = Annotated[str | None, typer.Option(metavar="layer|keras|constraint")]
+Target = Annotated[str | None, typer.Option(metavar="|".join(TARGETS))]
 Mode = Annotated[str | None, typer.Option(metavar="hard|cap|gain")]
 Bound = Annotated[float | None, typer.Option(metavar="C", help="The norm to set or allow.")]
 Iterations = Annotated[

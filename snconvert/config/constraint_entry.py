@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings, settings_in
 from snconvert.errors import OptionError, SourceError
 from snconvert.kinds.kernel_rule import Config, Kernel
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MODULE = "snconvert.constraints"
 CLASS = "SpectralNorm"
 REGISTERED = "snconvert>SpectralNorm"
+
+OPTIONS = tuple(name for name in FIELDS if name != "norm")
+"""The settings that a constraint has: its norm is that of the matrix."""
 
 _ARGUMENTS = {
     "kernel": ("kernel_constraint", "depthwise_constraint"),
@@ -58,9 +61,8 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
     Raises:
         SourceError: They say nothing that can be.
     """
-    names = ("mode", "bound", "power_iterations")
     try:
-        return Settings(**{name: options[name] for name in names if name in options})
+        return settings_in({name: options[name] for name in OPTIONS if name in options})
     except OptionError as error:
         raise SourceError(
             f"its constraint is invalid: {error.what}", "Convert the original model again"
@@ -99,9 +101,7 @@ def options(
         u: float32 `(b, n)`.
     """
     return {
-        "mode": settings.mode,
-        "bound": settings.bound,
-        "power_iterations": settings.power_iterations,
+        **{name: getattr(settings, name) for name in OPTIONS},
         "view": view_entry(view),
         "factor": factor,
         "u": None if u is None else encoded(u),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from snconvert.errors import printable
@@ -48,6 +49,18 @@ def quantization(policy: Any) -> str | None:
         return f"quantized layers ({printable(mode)}) are not supported"
     if isinstance(policy, str) and "_from_" in policy:
         return f"quantized layers ({printable(policy)}) are not supported"
+    return None
+
+
+def unsupported(config: Mapping[str, Any]) -> str | None:
+    """Returns why a layer of a configuration has no kernel that can be normalised, or `None`."""
+    if config.get("lora_rank"):
+        return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
+    for policy in policies(config.get("dtype")):
+        if (problem := quantization(policy)) is not None:
+            return problem
+    if config.get("quantization_config") is not None:
+        return "quantized layers are not supported"
     return None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from snconvert.errors import OptionError
@@ -65,11 +66,49 @@ class Settings:
         sigma_u = sigma if sigma_u is None else sigma_u
         if sigma_u == 0.0:
             return sigma  # as the layers, which then multiply by 1
-        above = self.bound
-        if self.mode == "gain":
-            above = sigma if gamma is None else abs(gamma)
-        after = above * (sigma / sigma_u)
+        # Not `scale`, so that the norm by the right `u` is the bound to the last bit.
+        after = abs(_norm_set(sigma, self, gamma)) * (sigma / sigma_u)
         return min(sigma, after) if self.mode == "cap" else after
+
+
+FIELDS = tuple(field.name for field in fields(Settings))
+"""The names of the settings: those of options, and what a spectral layer's configuration adds."""
+
+
+def scale(sigma: float, settings: Settings, gamma: float | None = None) -> float:
+    """Returns `s(sigma)`, by which a kernel is multiplied; 1 for a kernel of zeros.
+
+    On tensors, `snconvert.layers.power_iteration.scale` does the same.
+
+    Args:
+        sigma: The norm of the kernel.
+        settings: How the kernel is normalised.
+        gamma: That of mode `gain`; by default the kernel's norm.
+
+    Example:
+        >>> scale(4.0, Settings(bound=2.0)), scale(4.0, Settings("cap", 5.0))
+        (0.5, 1.0)
+    """
+    if sigma == 0.0:
+        return 1.0
+    factor = _norm_set(sigma, settings, gamma) / sigma
+    return min(1.0, factor) if settings.mode == "cap" else factor
+
+
+def _norm_set(sigma: float, settings: Settings, gamma: float | None) -> float:
+    """Returns the norm that a mode sets, or, for `cap`, allows."""
+    if settings.mode != "gain":
+        return settings.bound
+    return sigma if gamma is None else gamma
+
+
+def settings_in(options: Mapping[str, Any]) -> Settings:
+    """Returns the settings among options; those that are not there have their defaults.
+
+    Raises:
+        OptionError: One of them has a value that cannot work.
+    """
+    return Settings(**{name: options[name] for name in FIELDS if name in options})
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The verbs on files: one row each, which the command line, the API and the early start read."""
+"""The verbs on files: one row each, which the command line and the API read."""
 
 from __future__ import annotations
 

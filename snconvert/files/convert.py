@@ -192,7 +192,7 @@ def _open(
     lenient: bool = False,
 ) -> tuple[Opened, Plan]:
     described = describe(source)
-    plan = make_plan(described.root, recipe, rules, already, looks=lenient)
+    plan = make_plan(described.root, recipe, rules, already, lenient=lenient)
     model = open_weights(described, rules, worker)
     target = TARGETS[recipe.target]
     return model, with_obstacles(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from snconvert.config.dtype_policies import FLOATS, variable_dtype
+from snconvert.config.dtype_policies import FLOATS, unsupported, variable_dtype
 from snconvert.config.tree import Node
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import WeightsError, located, printable
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule, Shape, input_shape_of
 from snconvert.kinds.table import SPECTRAL
-from snconvert.planning.plan import unsupported
 
 if TYPE_CHECKING:
     from snconvert.weights.contents import Contents, Dataset
@@ -91,7 +90,7 @@ def take_inventory(
     inventory: dict[Node, StoredLayer] = {}
     for node in paths:
         rule = _rule_of(node, rules)
-        if rule is None or node.first is not None or unsupported(node):
+        if rule is None or node.first is not None or unsupported(node.config):
             continue
         with located(path=node.path, class_name=node.class_name):
             inventory[node] = _take(node, rule, paths[node], variables, contents)

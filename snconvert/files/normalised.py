@@ -20,8 +20,8 @@ from snconvert.files.targets import TARGETS, normaliser_of, owner_of, target_of,
 from snconvert.files.targets.target import Target
 from snconvert.jobs.requests import Scaling, State
 from snconvert.kinds.table import SPECTRAL
-from snconvert.planning.plan import is_leaf
 from snconvert.planning.record import recorded_factors, recorded_spellings
+from snconvert.planning.selection import is_leaf
 from snconvert.weights.contents import Product
 
 

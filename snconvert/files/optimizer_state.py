@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
+from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import Node
 from snconvert.config.versions import is_keras_2
 from snconvert.errors import UnsupportedError
@@ -26,7 +27,7 @@ from snconvert.files.optimizer_slots import (
 )
 from snconvert.files.optimizer_slots import untrained_slots as slots_before_training
 from snconvert.kinds.recurrent import CELL
-from snconvert.planning.plan import is_leaf, unsupported
+from snconvert.planning.selection import is_leaf
 
 _ALL = frozenset(
     {
@@ -216,7 +217,7 @@ def _trainable_variables(
             variables.append(StoredVariables(tuple(inner.get(node, [])), exact=False))
             continue
         here = own.get(node, [])
-        if unsupported(node):
+        if unsupported(node.config):
             adapters = _adapters(node, here)
             variables.append(StoredVariables((*here, *adapters, *inner.get(node, [])), exact=False))
             continue

@@ -39,7 +39,6 @@ from snconvert.files.normalised import (
 from snconvert.files.optimizer_state import stored_shapes
 from snconvert.files.targets import TARGETS, target_of
 from snconvert.formats.table import FORMATS, open_model
-from snconvert.jobs.requests import Factor
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import (
     RESTORED,
@@ -50,9 +49,9 @@ from snconvert.planning.layer_rows import (
     report_of,
 )
 from snconvert.planning.measured import Measured
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import without_layers
+from snconvert.planning.selection import Selection
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
 
@@ -125,7 +124,7 @@ def undo_file(
             layers = _reports(normalised, measured, verb, divisors, status)
             if begun is not None:
                 gone = {node.path for node in normalised.layers}
-                products = [Product(path, factor.factor) for path, factor in factors.items()]
+                products = [Product(path, factor) for path, factor in factors.items()]
                 products += [Product(path, 1.0 / factor) for path, factor in divisors.items()]
                 size = write_model(
                     model,
@@ -201,7 +200,7 @@ def _target(normalised: Normalised) -> str:
     return next(name for name in TARGETS if name in present)
 
 
-def _factors(normalised: Normalised, worker: Worker, progress: OnProgress) -> dict[str, Factor]:
+def _factors(normalised: Normalised, worker: Worker, progress: OnProgress) -> dict[str, float]:
     """Returns what inference multiplies each kernel by, by the kernel's path."""
     tasks = scalings(normalised)
     if not tasks:

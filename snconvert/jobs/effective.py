@@ -13,9 +13,9 @@ import numpy as np
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.errors import KernelError, located
-from snconvert.jobs.requests import Factor, Scaling
+from snconvert.jobs.requests import Scaling
 from snconvert.linalg.blocks import Array, scan
 from snconvert.linalg.stored_u import norm_by
 from snconvert.weights.extent import Extent
@@ -27,8 +27,8 @@ def factors(
     tasks: Sequence[Scaling],
     *,
     report: Callable[[tuple[str, int]], None] | None = None,
-) -> list[Factor]:
-    """Returns sigma and `s(sigma)` of each kernel, as inference uses them.
+) -> list[float]:
+    """Returns `s(sigma)` of each kernel, by which inference multiplies it.
 
     Args:
         extent: Where the weights file lies.
@@ -38,16 +38,16 @@ def factors(
     Raises:
         KernelError: A kernel or its `u` holds NaN or infinity.
     """
-    found: list[Factor] = []
+    results: list[float] = []
     for task in tasks:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            found.append(_factor(extent, task))
+            results.append(_factor(extent, task))
         if report is not None:
             report((task.layer[0], task.dataset.nbytes))
-    return found
+    return results
 
 
-def _factor(extent: Extent, task: Scaling) -> Factor:
+def _factor(extent: Extent, task: Scaling) -> float:
     return factor_of(
         read_kernel(extent, task.path, task.dataset),
         task.view,
@@ -68,8 +68,8 @@ def factor_of(
     *,
     conv: Convolution | None = None,
     bfloat16: bool = False,
-) -> Factor:
-    """Returns sigma and `s(sigma)` of one kernel, as inference uses them.
+) -> float:
+    """Returns `s(sigma)` of one kernel, by which inference multiplies it.
 
     Args:
         kernel: As for `leading_triplet`.
@@ -98,19 +98,4 @@ def factor_of(
             " remove`, which keeps the numbers as they are",
         )
     sigma = norm_by(kernel, view, conv, u, bfloat16=bfloat16)
-    return Factor(sigma, scale(sigma, settings, gamma))
-
-
-def scale(sigma: float, settings: Settings, gamma: float | None) -> float:
-    """Returns `s(sigma)`; 1 for a kernel of zeros.
-
-    Example:
-        >>> scale(4.0, Settings(mode="hard", bound=2.0), None)
-        0.5
-    """
-    if sigma == 0.0:
-        return 1.0
-    if settings.mode == "gain":
-        return (1.0 if gamma is None else gamma) / sigma
-    factor = settings.bound / sigma
-    return min(1.0, factor) if settings.mode == "cap" else factor
+    return scale(sigma, settings, gamma)

@@ -80,18 +80,6 @@ class Scaling(NamedTuple):
     convolution: Convolution | None = None
 
 
-class Factor(NamedTuple):
-    """What inference multiplies a kernel by.
-
-    Attributes:
-        sigma: The norm of the kernel by the stored `u`.
-        factor: `s(sigma)`.
-    """
-
-    sigma: float
-    factor: float
-
-
 UNCHANGED: Mapping[Way, float] = {"apply": 1.0}
 """Of an array that nothing multiplies."""
 

@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-from snconvert.layers.attention import SpectralGroupQueryAttention, SpectralMultiHeadAttention
-from snconvert.layers.base import Spectral
-from snconvert.layers.conv import (
-    SpectralConv1D,
-    SpectralConv1DTranspose,
-    SpectralConv2D,
-    SpectralConv2DTranspose,
-    SpectralConv3D,
-    SpectralConv3DTranspose,
-)
-from snconvert.layers.dense import SpectralDense, SpectralEinsumDense
-from snconvert.layers.depthwise import (
-    SpectralDepthwiseConv1D,
-    SpectralDepthwiseConv2D,
-    SpectralSeparableConv1D,
-    SpectralSeparableConv2D,
-)
-from snconvert.layers.embedding import SpectralEmbedding, SpectralReversibleEmbedding
-from snconvert.layers.errors import LayerOptionError, LayerUnsupportedError
-from snconvert.layers.recurrent import (
-    SpectralConvLSTM1D,
-    SpectralConvLSTM2D,
-    SpectralConvLSTM3D,
-    SpectralGRU,
-    SpectralGRUCell,
-    SpectralLSTM,
-    SpectralLSTMCell,
-    SpectralSimpleRNN,
-    SpectralSimpleRNNCell,
-)
+from snconvert.layers.attention import SpectralGroupQueryAttention as SpectralGroupQueryAttention
+from snconvert.layers.attention import SpectralMultiHeadAttention as SpectralMultiHeadAttention
+from snconvert.layers.base import Spectral as Spectral
+from snconvert.layers.conv import SpectralConv1D as SpectralConv1D
+from snconvert.layers.conv import SpectralConv1DTranspose as SpectralConv1DTranspose
+from snconvert.layers.conv import SpectralConv2D as SpectralConv2D
+from snconvert.layers.conv import SpectralConv2DTranspose as SpectralConv2DTranspose
+from snconvert.layers.conv import SpectralConv3D as SpectralConv3D
+from snconvert.layers.conv import SpectralConv3DTranspose as SpectralConv3DTranspose
+from snconvert.layers.dense import SpectralDense as SpectralDense
+from snconvert.layers.dense import SpectralEinsumDense as SpectralEinsumDense
+from snconvert.layers.depthwise import SpectralDepthwiseConv1D as SpectralDepthwiseConv1D
+from snconvert.layers.depthwise import SpectralDepthwiseConv2D as SpectralDepthwiseConv2D
+from snconvert.layers.depthwise import SpectralSeparableConv1D as SpectralSeparableConv1D
+from snconvert.layers.depthwise import SpectralSeparableConv2D as SpectralSeparableConv2D
+from snconvert.layers.embedding import SpectralEmbedding as SpectralEmbedding
+from snconvert.layers.embedding import SpectralReversibleEmbedding as SpectralReversibleEmbedding
+from snconvert.layers.errors import LayerOptionError as LayerOptionError
+from snconvert.layers.errors import LayerUnsupportedError as LayerUnsupportedError
+from snconvert.layers.recurrent import SpectralConvLSTM1D as SpectralConvLSTM1D
+from snconvert.layers.recurrent import SpectralConvLSTM2D as SpectralConvLSTM2D
+from snconvert.layers.recurrent import SpectralConvLSTM3D as SpectralConvLSTM3D
+from snconvert.layers.recurrent import SpectralGRU as SpectralGRU
+from snconvert.layers.recurrent import SpectralGRUCell as SpectralGRUCell
+from snconvert.layers.recurrent import SpectralLSTM as SpectralLSTM
+from snconvert.layers.recurrent import SpectralLSTMCell as SpectralLSTMCell
+from snconvert.layers.recurrent import SpectralSimpleRNN as SpectralSimpleRNN
+from snconvert.layers.recurrent import SpectralSimpleRNNCell as SpectralSimpleRNNCell
 
-__all__ = [
-    "LayerOptionError",
-    "LayerUnsupportedError",
-    "Spectral",
-    "SpectralConv1D",
-    "SpectralConv1DTranspose",
-    "SpectralConv2D",
-    "SpectralConv2DTranspose",
-    "SpectralConv3D",
-    "SpectralConv3DTranspose",
-    "SpectralConvLSTM1D",
-    "SpectralConvLSTM2D",
-    "SpectralConvLSTM3D",
-    "SpectralDense",
-    "SpectralDepthwiseConv1D",
-    "SpectralDepthwiseConv2D",
-    "SpectralEinsumDense",
-    "SpectralEmbedding",
-    "SpectralGRU",
-    "SpectralGRUCell",
-    "SpectralGroupQueryAttention",
-    "SpectralLSTM",
-    "SpectralLSTMCell",
-    "SpectralMultiHeadAttention",
-    "SpectralReversibleEmbedding",
-    "SpectralSeparableConv1D",
-    "SpectralSeparableConv2D",
-    "SpectralSimpleRNN",
-    "SpectralSimpleRNNCell",
-]
+__all__ = [name for name in dir() if name.startswith(("Layer", "Spectral"))]

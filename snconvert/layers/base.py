@@ -13,6 +13,7 @@ from snconvert.compat.calls import is_loading, without_autocast
 from snconvert.compat.optimizer_choices import tie
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import FIELDS
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule
 from snconvert.layers.config_view import Attributes
@@ -29,9 +30,6 @@ from snconvert.layers.errors import (
 from snconvert.layers.initial_u import random_u, warm_u
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
-
-OPTIONS = ("mode", "bound", "power_iterations", "norm")
-"""The options of a spectral layer beyond those of the Keras layer."""
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
@@ -96,10 +94,10 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         norm: str = "matrix",
         **kwargs: Any,
     ) -> None:
-        values = dict(zip(OPTIONS, (mode, bound, power_iterations, norm), strict=True))
+        values = dict(zip(FIELDS, (mode, bound, power_iterations, norm), strict=True))
         options = check_options(type(self), kwargs.get("name"), values)
         # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
-        self.__dict__.update({name: getattr(options, name) for name in OPTIONS})
+        self.__dict__.update({name: getattr(options, name) for name in FIELDS})
         super().__init__(*args, **kwargs)
         refuse_adapters(self)
 
@@ -158,7 +156,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return {**super().get_config(), **self._options()}
 
     def _options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in OPTIONS}
+        return {name: getattr(self, name) for name in FIELDS}
 
     def save_own_variables(self, store: Any) -> None:
         """Saves all variables; the Keras layers would save their own ones only."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import keras
-
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
@@ -21,18 +19,9 @@ from snconvert.files.targets.target import Target
 from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
-from snconvert.live.internals.walk import Layer, descendants, scope_of
+from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.loading import load, save
 from snconvert.planning.recipe import Recipe
-
-
-def wrapping_target(model: Layer) -> Target | None:
-    """Returns the target that has put another object around a layer of the model, if one has."""
-    classes = {type(layer) for _, layer in descendants(model)}
-    for target in TARGETS.values():
-        if target.WRAPPER is not None and getattr(keras.layers, target.WRAPPER) in classes:
-            return target
-    return None
 
 
 def convert_by_file(

@@ -201,7 +201,7 @@ def _find(
 ) -> _Found:
     rows = table(rules)
     looked = made.looking_at_all() if lenient else made
-    wanted = plan_for(survey(model, rows), looked, rows, looks=lenient)
+    wanted = plan_for(survey(model, rows), looked, rows, lenient=lenient)
     target = IN_MEMORY[made.target]
     wanted = with_obstacles(wanted, lambda x, rule: target.obstacle(x.node, rule))
     if not lenient and not wanted.steps:

@@ -13,7 +13,7 @@ import numpy as np
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.linalg.blocks import Array
 from snconvert.live.internals.class_swap import built_for, kernels_by_owner
@@ -101,7 +101,7 @@ def named_kernels(layer: Layer, rule: KernelRule) -> Iterator[NamedKernel]:
 
 def settings_of(layer: Layer) -> Settings:
     """Returns how a spectral layer normalises its kernels."""
-    return Settings(layer.mode, layer.bound, layer.power_iterations, layer.norm)
+    return Settings(**{name: getattr(layer, name) for name in FIELDS})
 
 
 def shape_of(layer: Layer, rule: KernelRule) -> tuple[int, ...]:

@@ -24,11 +24,12 @@ from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, located, printable
+from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.live.by_file import wrapping_target
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, metadata_of, summary
+from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
@@ -73,7 +74,7 @@ def apply_through_keras(
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
         if output is None:
             return model, plan_of(model, recipe, rules, lenient=lenient)
-        return convert(model, recipe, rules=rules, in_place=recipe.target != "keras")
+        return convert(model, recipe, rules=rules, in_place=TARGETS[recipe.target].WRAPPER is None)
 
     modules = (*recipe.imports, *imports)
     import_modules(modules)
@@ -139,8 +140,8 @@ def undo_through_keras(
 
 
 def _factors(recipe: Recipe, report: Report) -> dict[str, dict[str, float]]:
-    """Returns what the kernels in Keras' wrapper were multiplied by; a constraint holds its own."""
-    if recipe.target != "keras":
+    """Returns what kernels were multiplied by, where only the record keeps that."""
+    if not TARGETS[recipe.target].RECORDED:
         return {}
     done = [layer for layer in report.layers if layer.status == "converted"]
     return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}

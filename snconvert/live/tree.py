@@ -54,14 +54,14 @@ def plan_for(
     recipe: Recipe,
     rules: Mapping[str, KernelRule],
     *,
-    looks: bool = False,
+    lenient: bool = False,
 ) -> Plan:
     """Returns the plan for a live model; see `snconvert.planning.plan.make_plan`.
 
     The projections of an attention layer are of kind `attention`.
     """
     attention = {_ATTENTION + name: replace(rule, kind="attention") for name, rule in rules.items()}
-    plan = make_plan(root, recipe, {**rules, **attention}, already, looks=looks)
+    plan = make_plan(root, recipe, {**rules, **attention}, already, lenient=lenient)
     return Plan(tuple(_named(outcome) for outcome in plan.outcomes if _is_listed(outcome)))
 
 

@@ -15,7 +15,7 @@ from snconvert.files.targets import TARGETS, target_of
 from snconvert.files.targets.target import Target
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
-from snconvert.live.by_file import undo_by_file, wrapping_target
+from snconvert.live.by_file import undo_by_file
 from snconvert.live.convert import size_of
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import renew_compiled, renew_parameters, take_up
@@ -23,7 +23,7 @@ from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import named_kernels, shape_of
 from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
-from snconvert.live.targets import IN_MEMORY
+from snconvert.live.targets import IN_MEMORY, wrapping_target
 from snconvert.live.targets.target import LiveTarget
 from snconvert.live.tree import LiveNode, layer_of, survey
 from snconvert.planning.layer_rows import (
@@ -34,8 +34,8 @@ from snconvert.planning.layer_rows import (
     plain_row,
     report_of,
 )
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Recipe, undo_recipe
+from snconvert.planning.selection import Selection
 
 
 def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:

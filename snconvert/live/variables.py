@@ -9,19 +9,20 @@ import keras
 
 from snconvert.compat.layers import own_variables, variable_lists
 from snconvert.compat.optimizer_choices import kernel_of
-from snconvert.config.constraint_entry import found_in
 from snconvert.config.tree import Node
+from snconvert.core.settings import FIELDS
 from snconvert.errors import printable
+from snconvert.files.targets import TARGETS, target_of
 from snconvert.kinds.table import RULES
-from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.base import Spectral
 from snconvert.live.internals.class_swap import state_of
 from snconvert.live.internals.saved_owners import as_before, holds_its_layers
 from snconvert.live.internals.walk import Layer, children, descendants
-from snconvert.live.targets.constraint import constraints_of
+from snconvert.live.targets import IN_MEMORY, is_wrapper
 from snconvert.live.tree import layer_of, survey
 from snconvert.verification.findings import Findings, compare_settings
 
-_NONE, _OURS = "NoneType", "SpectralNorm, by its layer"
+_NONE, _BY_LAYER = "NoneType", ", by its layer"
 
 
 def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
@@ -36,12 +37,13 @@ def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
         findings: What differs is told here.
     """
     sides = _Side(before), _Side(after)
-    for variable, constraint in sides[1].ours.values():
-        if variable.constraint is not constraint:
-            findings.differ(variable.path, "its layer's SpectralNorm is not on the variable")
+    for (_, name), (variable, part) in sides[1].ours.items():
+        if getattr(variable, name) is not part:
+            what = f"its layer's {type(part).__name__} is not on the variable"
+            findings.differ(variable.path, what)
     one, two = (side.layers for side in sides)
     for x, y in ((one[route], two[route]) for route in one if route in two):
-        wrapped = _is_wrapper(x), _is_wrapper(y)
+        wrapped = is_wrapper(x), is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
             path = sides[1].paths.get(id(b)) or b.path or b.name
@@ -60,7 +62,8 @@ class _Side:
         paths: The paths of those that have one in reports, by `id`.
         described: By `id`, those whose configurations it holds.
         trained: By `id`, the variables that a training step changes by gradients.
-        ours: By `id`, the variables whose layers have our constraint for them, and it.
+        ours: By `id` and attribute, the variables that a target has given a part for training, and
+            that part.
     """
 
     def __init__(self, model: Layer) -> None:
@@ -81,32 +84,32 @@ class _Side:
                 variable,
                 {
                     "trained": id(variable) in self.trained,
-                    "regularizer": _described(variable.regularizer),
-                    "constraint": (
-                        _OURS if id(variable) in self.ours else _described(variable.constraint)
-                    ),
+                    "regularizer": self._part(variable, "regularizer"),
+                    "constraint": self._part(variable, "constraint"),
                 },
             )
             for variable in own_variables(layer)
         ]
 
-
-def _is_wrapper(layer: Layer) -> bool:
-    return type(layer) is keras.layers.SpectralNormalization
+    def _part(self, variable: Any, name: str) -> str:
+        if (id(variable), name) in self.ours:
+            return f"{type(self.ours[id(variable), name][1]).__name__}{_BY_LAYER}"
+        return _described(getattr(variable, name))
 
 
 def _inside(layer: Layer) -> Layer:
-    return layer.layer if _is_wrapper(layer) else layer
+    return layer.layer if is_wrapper(layer) else layer
 
 
-def _ours(nodes: Iterable[Node]) -> Iterator[tuple[int, tuple[Any, Any]]]:
-    """Yields the variables whose layers have our constraint for them, by `id`, and it."""
+def _ours(nodes: Iterable[Node]) -> Iterator[tuple[tuple[int, str], tuple[Any, Any]]]:
+    """Yields the parts for training that targets have given variables, by `id` and attribute."""
     for node in nodes:
-        layer, rule = layer_of(node), RULES.get(node.builtin or "")
-        if rule is not None and not node.spectral and layer.built:
-            for owner, kernel, _, constraint in constraints_of(layer, rule):
-                variable = getattr(owner, kernel.name)
-                yield id(variable), (variable, constraint)
+        target = target_of(node)
+        live = None if target is None else IN_MEMORY.get(target.NAME)
+        rule = None if live is None else live.rule_of(node)
+        if live is not None and rule is not None:
+            for variable, name, part in live.parts_of(layer_of(node), rule):
+                yield (id(variable), name), (variable, part)
 
 
 def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findings) -> None:
@@ -130,9 +133,14 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findi
         for (_, then), (variable, now) in zip(one, two, strict=True):
             for name, value in then.items():
                 other = now[name]
-                if value != other and {value, other} != {_NONE, _OURS}:
+                if value != other and not _is_from_target(value, other):
                     what = f"{name} is {printable(value)} before, {printable(other)} after"
                     findings.differ(variable.path, what)
+
+
+def _is_from_target(one: Any, two: Any) -> bool:
+    """Whether one of two parts of a variable is a target's, and the other is none."""
+    return _NONE in {one, two} and any(str(each).endswith(_BY_LAYER) for each in (one, two))
 
 
 def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -142,9 +150,9 @@ def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     if not any(variable_lists(layer)[1] for layer in (x, y)):
         changed.add("trainable")  # which does nothing else than its variables tell
     if isinstance(x, Spectral) != isinstance(y, Spectral):
-        changed |= set(OPTIONS)
+        changed |= set(FIELDS)
     for config in configs:
-        ours = [name for name, _ in found_in(config)]
+        ours = [name for target in TARGETS.values() for name in target.arguments_in(config)]
         changed |= {name for name in ours if any(each.get(name) is None for each in configs)}
     one, two = ({k: v for k, v in config.items() if k not in changed} for config in configs)
     return one, two

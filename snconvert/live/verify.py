@@ -112,7 +112,7 @@ def verify_models(
     return Verdict(
         *names,
         (*findings.changes, *verdict.changes),
-        (*findings.told(), *verdict.differences),
+        (*findings.listed(), *verdict.differences),
         verdict.arrays,
         time.perf_counter() - started,
         (*warnings, *findings.notes, *verdict.warnings),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from snconvert.config.dtype_policies import policies, quantization
-from snconvert.config.tree import CONTAINERS, Node
-from snconvert.core.settings import Settings
+from snconvert.config.dtype_policies import unsupported
+from snconvert.config.tree import Node
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import SelectionError, UnsupportedError, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
 from snconvert.planning.advice import more_with, option_for
-from snconvert.planning.recipe import REGEX, Recipe, expression
+from snconvert.planning.recipe import Recipe
+from snconvert.planning.selection import Selection, is_leaf
 
-_LISTED = 12
 _REASONS = 4
-_SETTINGS = ("mode", "bound", "power_iterations", "norm")  # which every spectral layer stores
 
 
 class Step(NamedTuple):
@@ -92,7 +90,7 @@ def make_plan(
     rules: Mapping[str, KernelRule],
     already: Callable[[Node], Already | None],
     *,
-    looks: bool = False,
+    lenient: bool = False,
 ) -> Plan:
     """Returns the plan for a model.
 
@@ -104,7 +102,7 @@ def make_plan(
         recipe: The options.
         rules: The rows to use, by class name.
         already: Returns how a layer is normalised already, if it is.
-        looks: Whether one only looks, and may name any layer.
+        lenient: Whether one only looks, and may name any layer.
 
     Raises:
         SelectionError: A pattern matches no layer.
@@ -113,12 +111,12 @@ def make_plan(
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
     outcomes = [
-        _outcome(node, already(node), recipe, rules, selection, looks=looks) for node in leaves
+        _outcome(node, already(node), recipe, rules, selection, lenient=lenient) for node in leaves
     ]
     named = {*recipe.only, *(override.match for override in recipe.overrides)}
     for outcome in outcomes:
         node = outcome.node
-        if isinstance(outcome, Skip) and outcome.obstacle and node.path in named and not looks:
+        if isinstance(outcome, Skip) and outcome.obstacle and node.path in named and not lenient:
             raise UnsupportedError(
                 outcome.reason,
                 "Merge or undo it in Keras first, or do not name the layer",
@@ -128,13 +126,6 @@ def make_plan(
     return Plan(tuple(outcomes))
 
 
-def is_leaf(node: Node) -> bool:
-    """Whether the plan lists the node: everything but the containers that were opened."""
-    if node.spectral:
-        return True
-    return node.builtin not in CONTAINERS
-
-
 def _outcome(
     node: Node,
     already: Already | None,
@@ -142,7 +133,7 @@ def _outcome(
     rules: Mapping[str, KernelRule],
     selection: Selection,
     *,
-    looks: bool,
+    lenient: bool,
 ) -> Step | Skip:
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
     if already is not None:
@@ -150,7 +141,7 @@ def _outcome(
         row = SPECTRAL.get(node.spectral) if node.spectral else rule
         asked = row is None or row.kind in recipe.kinds
         # Who only looks, or leaves the layer out, has asked for no other settings.
-        if asked and not looks and selection.why_excluded(node) is None:
+        if asked and not lenient and selection.why_excluded(node) is None:
             reason += _other(have, already.target, selection.settings(node), recipe.target)
         bound = have.get("bound", 1.0)
         known = have.get("mode") != "gain" and isinstance(bound, int | float)
@@ -163,7 +154,7 @@ def _outcome(
         return Skip(node, excluded, rule)
     if node.first is not None:
         return Skip(node, f"the same layer as {printable(node.first.path)}", again=True)
-    selected, obstacle = rule.kind in recipe.kinds, unsupported(node)
+    selected, obstacle = rule.kind in recipe.kinds, unsupported(node.config)
     if obstacle:
         return Skip(node, obstacle, rule, obstacle=selected)
     if not selected:
@@ -234,7 +225,7 @@ def _reasons(skips: Sequence[Skip]) -> str:
 def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
     """Returns in what a normalised layer is not what is wanted, and the way there."""
     named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
-    named |= {name: (have.get(name), getattr(wanted, name)) for name in _SETTINGS}
+    named |= {name: (have.get(name), getattr(wanted, name)) for name in FIELDS}
     other = [
         f"{name} {printable(is_)}, not {want}"
         for name, (is_, want) in named.items()
@@ -249,93 +240,3 @@ def _no_rule(node: Node) -> str:
     if node.opaque:
         return "opaque: a custom class, carried over untouched"
     return f"no rule for {node.class_name}"
-
-
-def unsupported(node: Node) -> str | None:
-    """Returns why the layer's kernel is none that can be normalised, or `None`."""
-    config = node.config
-    if config.get("lora_rank"):
-        return f"LoRA adapters (lora_rank {config['lora_rank']}) are not supported"
-    for policy in policies(config.get("dtype")):
-        if (problem := quantization(policy)) is not None:
-            return problem
-    if config.get("quantization_config") is not None:
-        return "quantized layers are not supported"
-    return None
-
-
-class Selection:
-    """Patterns of a recipe, each of which must match something.
-
-    Args:
-        recipe: The recipe.
-        nodes: The layers there are.
-
-    Raises:
-        SelectionError: A pattern matches none of them.
-    """
-
-    def __init__(self, recipe: Recipe, nodes: Sequence[Node]) -> None:
-        self._recipe = recipe
-        self._matchers: dict[str, Callable[[str], bool]] = {}
-        self._places: dict[Node, list[Node]] = {}
-        for node in nodes:
-            self._places.setdefault(node.first or node, []).append(node)
-        patterns = (*recipe.only, *recipe.exclude, *(item.match for item in recipe.overrides))
-        for pattern in patterns:
-            matches = self._matchers[pattern] = _matcher(pattern)
-            if not any(matches(node.path) for node in nodes):
-                paths = [printable(node.path) for node in nodes if is_leaf(node)]
-                more = f", ... ({len(paths)} in all)" if len(paths) > _LISTED else ""
-                raise SelectionError(
-                    f"the pattern {pattern!r} matches no layer",
-                    f"The layers are {', '.join(paths[:_LISTED])}{more}",
-                )
-
-    def _matches(self, pattern: str, node: Node) -> bool:
-        """A pattern that matches a container holds for everything inside.
-
-        What stands in several places is one: what holds in one of them holds in all.
-        """
-        matches = self._matchers[pattern]
-        above = [node]
-        seen = set()  # shared layers in shared models have more places than one cares to walk
-        while above:
-            at = above.pop()
-            at = at.first or at
-            if at in seen:
-                continue
-            seen.add(at)
-            for place in self._places.get(at, ()):  # the root is in none
-                if matches(place.path):
-                    return True
-                if place.parent is not None:
-                    above.append(place.parent)
-        return False
-
-    def why_excluded(self, node: Node) -> str | None:
-        """Returns why the recipe leaves the layer out, or `None`."""
-        recipe = self._recipe
-        for pattern in recipe.exclude:
-            if self._matches(pattern, node):
-                return f"excluded by {pattern!r}"
-        if recipe.only and not any(self._matches(pattern, node) for pattern in recipe.only):
-            return "not matched by --only"
-        if recipe.select is not None and not recipe.select(node.path, node.class_name):
-            return "not selected"
-        return None
-
-    def settings(self, node: Node) -> Settings:
-        """Returns how the layer is to be normalised."""
-        settings = self._recipe.settings
-        for override in self._recipe.overrides:
-            if self._matches(override.match, node):
-                settings = replace(settings, **override.changes)
-        return settings
-
-
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    compiled = expression(pattern)
-    if pattern.startswith(REGEX):
-        return lambda path: compiled.search(path) is not None
-    return lambda path: compiled.match(path) is not None

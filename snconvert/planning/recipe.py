@@ -10,11 +10,11 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snconvert.core.settings import Settings, choice
+from snconvert.core.settings import FIELDS, Settings, choice
 from snconvert.core.targets import TARGETS, check_target
 from snconvert.errors import OptionError, located
 from snconvert.kinds.kernel_rule import KINDS
@@ -25,9 +25,8 @@ Selector = Callable[[str, str], bool]
 REGEX = "re:"
 """What a pattern begins with that is a regular expression."""
 
-_SETTINGS = ("mode", "bound", "power_iterations", "norm")
 _LISTS = ("kinds", "only", "exclude", "imports")
-_KEYS = {*_SETTINGS, *_LISTS, "target", "conv", "layer", "certify"}
+_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "certify"}
 
 
 class Override(NamedTuple):
@@ -101,7 +100,7 @@ class Recipe:
         """Returns what `metadata.json` records: all that decides the output's bytes."""
         return {
             "target": self.target,
-            **{name: getattr(self.settings, name) for name in _SETTINGS},
+            **asdict(self.settings),
             "kinds": list(self.kinds),
             "only": list(self.only),
             "exclude": list(self.exclude),
@@ -197,7 +196,7 @@ def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
         raise OptionError(f"conv is {conv!r}", "Give true or false")
     chosen = conv or "kinds" in merged
     kinds = _kinds(merged.pop("kinds", None), conv=conv)
-    settings = Settings(**{name: merged.pop(name) for name in _SETTINGS if name in merged})
+    settings = Settings(**{name: merged.pop(name) for name in FIELDS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
     unknown = sorted(merged.keys() - {"target", "select", "certify"})
     if unknown:
@@ -246,11 +245,11 @@ def _override(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _settings_only(changes: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(changes) - set(_SETTINGS))
+    unknown = sorted(set(changes) - set(FIELDS))
     if unknown:
         raise OptionError(
             f"an override has an unknown entry {unknown[0]!r}",
-            f"Known are {', '.join(_SETTINGS)}",
+            f"Known are {', '.join(FIELDS)}",
         )
     return dict(changes)
 

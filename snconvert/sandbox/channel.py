@@ -9,7 +9,6 @@ the import would take a quarter of the time that a small model takes.
 
 from __future__ import annotations
 
-import array
 import io
 import os
 import pickle
@@ -21,6 +20,7 @@ from typing import Any
 
 from snconvert.weights.extent import Extent
 
+_HEAD = struct.Struct("<QI")  # the length of the body, the number of files
 _MOST_FILES = 64
 
 
@@ -83,9 +83,11 @@ class Channel:
         files = list(pickler.files)
         if len(files) > _MOST_FILES:
             raise ValueError(f"{len(files)} files in one message, the limit is {_MOST_FILES}")
-        head = struct.pack("<QI", buffer.tell(), len(files))
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
-        self._socket.sendmsg([head], rights)
+        head = _HEAD.pack(buffer.tell(), len(files))
+        if files:
+            socket.send_fds(self._socket, [head], files)
+        else:
+            self._socket.sendall(head)
         self._socket.sendall(buffer.getbuffer())
 
     def receive(self) -> Any:
@@ -95,28 +97,23 @@ class Channel:
             EOFError: The other end is gone.
             ConnectionError: As EOFError, in the middle of something.
         """
-        head = bytearray(12)
-        space = socket.CMSG_SPACE(_MOST_FILES * array.array("i").itemsize)
-        count, ancillary, _, _ = self._socket.recvmsg_into([head], space)
-        files = array.array("i")
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                files.frombytes(data[: len(data) // files.itemsize * files.itemsize])
+        head, files, _, _ = socket.recv_fds(self._socket, _HEAD.size, _MOST_FILES)
         self._received.extend(files)
-        self._fill(memoryview(head)[count:])
-        size, sent = struct.unpack("<QI", head)
+        size, sent = _HEAD.unpack(head + self._bytes(_HEAD.size - len(head)))
         if sent != len(files):
             raise ConnectionError("files were lost on the way: too many are open")
-        body = bytearray(size)
-        self._fill(memoryview(body))
-        return _Unpickler(io.BytesIO(body), files).load()
+        return _Unpickler(io.BytesIO(self._bytes(size)), files).load()
 
-    def _fill(self, view: memoryview) -> None:
+    def _bytes(self, size: int) -> bytearray:
+        """Returns so many bytes, which may come in pieces."""
+        data = bytearray(size)
+        view = memoryview(data)
         while view:
             count = self._socket.recv_into(view)
             if count == 0:
                 raise EOFError("the other end is gone")
             view = view[count:]
+        return data
 
 
 class _Pickler(pickle.Pickler):
@@ -142,7 +139,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, buffer: io.BytesIO, files: array.array[int]) -> None:
+    def __init__(self, buffer: io.BytesIO, files: list[int]) -> None:
         super().__init__(buffer)
         self._files = files
 

@@ -6,10 +6,9 @@ destructor. So it is used only while there is something to clean up, and put off
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -26,15 +25,6 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-_last: list[Callable[[], object]] = []
-
-
-def at_end(function: Callable[[], object]) -> None:
-    """Has a function called when the process ends, by a signal too."""
-    _last.append(function)
-    atexit.register(function)
 
 
 def end_at_once() -> None:
@@ -81,8 +71,6 @@ def admit() -> None:
 def _end(number: int, _frame: object) -> NoReturn:
     try:
         os.write(2, b"error: interrupted. Nothing was written.\n")
-        for function in _last:
-            function()
     finally:
         os._exit(128 + number)
 

@@ -31,7 +31,7 @@ from types import ModuleType
 from typing import Any, NoReturn, Self
 
 from snconvert.errors import SnconvertError, SourceError
-from snconvert.sandbox import prestart, signals
+from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
 
 MEMORY = 1536 << 20  # what a child may allocate; mapped files do not count
@@ -39,17 +39,18 @@ MEMORY = 1536 << 20  # what a child may allocate; mapped files do not count
 _SET_PDEATHSIG, _SET_DUMPABLE = 1, 4  # prctl(2)
 _PATIENCE = 6  # seconds by the clock for each of computing time
 _BACKENDS = ("tensorflow", "jax", "torch")
+_imported: set[str] = set()  # by the first child: those that follow get it from this process
 _DAMAGED = "The file is damaged or hostile: save the model again or take an intact copy"
 
 
 class Worker:
     """Runs module-level functions in a guarded child process; a context manager.
 
-    The child starts with the first call and is started anew after it died. Arguments and results
-    are pickled; an `Extent` takes its open file along.
+    The child starts with the block, so that it imports while this process goes on, and is started
+    anew after it died. Arguments and results are pickled; an `Extent` takes its open file along.
 
     Args:
-        modules: What the child will need; each is imported once, before the first fork.
+        modules: What the child will need.
         memory: How many bytes the child may allocate beyond what it starts with.
 
     Example:
@@ -66,6 +67,11 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
+        try:
+            self._channel = self._start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -150,30 +156,28 @@ class Worker:
         return SourceError(f"the HDF5 library crashed on this file ({how})", _DAMAGED)
 
     def _start(self) -> Channel:
-        with signals.put_off():
-            begun = prestart.take() if self._memory == MEMORY else None
-            if begun is not None:
-                self._pid, connection = begun
-                return Channel(connection)
         ours, theirs = socket.socketpair()
         with theirs, signals.put_off():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
-                for module in self._modules:
+                for module in _imported.intersection(self._modules):
                     _module(module)
+                _imported.update(self._modules)
                 with warnings.catch_warnings():
                     # 3.12 warns of threads that only native libraries have, and those cope.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     self._pid = os.fork()
                 if self._pid == 0:
-                    serve(theirs, self._memory)
+                    ours.close()
+                    serve(theirs, self._memory, self._modules)
             else:
                 # The path is set before any import, so that no file in the current folder
                 # can pose as a module of the standard library.
                 code = (
                     f"import sys; sys.path[:] = {sys.path!r}; import socket; "
                     "from snconvert.sandbox.worker import serve; "
-                    f"serve(socket.socket(fileno={theirs.fileno()}), {self._memory})"
+                    f"serve(socket.socket(fileno={theirs.fileno()}),"
+                    f" {self._memory}, {[*self._modules]!r})"
                 )
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                     [sys.executable, "-P", "-c", code],
@@ -214,8 +218,9 @@ def serve(connection: socket.socket, memory: int = MEMORY, modules: Sequence[str
     status = 1
     try:
         _confine(memory)
-        for module in modules:
-            _module(module)
+        with contextlib.suppress(ImportError):  # which the call will raise again
+            for module in modules:
+                _module(module)
         channel = Channel(connection)
         while True:
             try:

@@ -40,7 +40,7 @@ class Renamed:
                 self.arrays[new + path[len(old) :]] = path
 
     def dataset(self, name: str) -> tuple[str, Dataset]:
-        """Returns where an array is, and what the file says of it."""
+        """Returns the path of an array, and what the file says of it."""
         path = self.arrays[name]
         return path, self.model.contents.datasets[path]
 
@@ -49,20 +49,20 @@ def compare_arrays(
     before: Renamed,
     after: Renamed,
     factors: Mapping[str, Mapping[Way, float]],
-    found: Findings,
+    findings: Findings,
     worker: Worker,
     progress: OnProgress,
     way: Way | None = None,
 ) -> dict[str, float]:
-    """Compares all arrays.
+    """Compares all arrays of two models.
 
     Args:
         before: The arrays of the one model.
-        after: Those of the other.
-        factors: What kernels may have been multiplied by, by their path before.
-        found: What differs is told here.
-        worker: Where the work is done.
-        progress: Told how far it is.
+        after: The arrays of the other.
+        factors: What kernels may have been multiplied by, by their dataset before.
+        findings: Takes what differs.
+        worker: The guarded process.
+        progress: Called with how far the comparison is.
         way: What has made layers plain, `bake` or `remove`, if that is known.
 
     Returns:
@@ -70,16 +70,18 @@ def compare_arrays(
     """
     layers = {group: node.path for node, group in group_paths(before.model.root).items()}
 
-    def told(name: str, what: str) -> tuple[str, str]:
+    def located_by_layer(name: str, what: str) -> tuple[str, str]:
         group = name
         while group and group not in layers:
             group = group.rpartition("/")[0]
         path = layers.get(group, "") if group else ""
         return path or name, f"{name}: {what}" if path else what
 
-    built = _compare_built_slots(before, after, found, worker)
+    built = _compare_built_slots(before, after, findings, worker)
     for name in sorted((before.arrays.keys() ^ after.arrays.keys()) - built):
-        found.differ(*told(name, f"stored {'before' if name in before.arrays else 'after'} only"))
+        findings.differ(
+            *located_by_layer(name, f"stored {'before' if name in before.arrays else 'after'} only")
+        )
     names = [name for name in before.arrays if name in after.arrays]
     pairs = [
         Pair(
@@ -98,10 +100,10 @@ def compare_arrays(
         if result.factor is None:
             others = [other for other, it in ways.items() if it.factor is not None]
             left = f"; it is as {others[0]} leaves it, and others as {way}" if others else ""
-            found.differ(*told(name, result.what + left))
+            findings.differ(*located_by_layer(name, result.what + left))
             continue
         explained[pair.before] = result.factor
-    found.arrays += len(names)
+    findings.arrays += len(names)
     return explained
 
 
@@ -110,7 +112,7 @@ _UNKNOWN = Compared(None, "by what it is to be divided is not recorded")
 
 
 def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
-    """Returns what explains the most kernels that are plain now; it has to explain them all."""
+    """Returns the way that explains the most kernels which are plain now; it has to explain all."""
     kernels = [ways for ways in results if "apply" not in ways]
 
     def wrong(way: Way) -> tuple[int, int]:
@@ -129,35 +131,35 @@ def compared(
         return []
     tell = cumulative(progress, "reading", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.jobs.compare:compare"
-    found: list[dict[Way, Compared]]
-    found = worker.call(name, one, two, pairs, seconds=None, progress=tell)
-    return found
+    results: list[dict[Way, Compared]]
+    results = worker.call(name, one, two, pairs, seconds=None, progress=tell)
+    return results
 
 
 def compare_fresh_slots(
-    before: Opened, gammas: Mapping[Node, Gammas], after: Opened, found: Findings, worker: Worker
+    before: Opened, gammas: Mapping[Node, Gammas], after: Opened, findings: Findings, worker: Worker
 ) -> None:
-    """Tells which slots that an optimizer has for new scalars do not hold what fresh ones do."""
+    """Adds to the findings which slots of new scalars do not hold what fresh ones do."""
     stored = after.contents.datasets
     fresh = optimizer_edits(before, gammas).additions if any(x.new for x in gammas.values()) else []
-    fresh = [(path, array) for path, array in fresh if path in stored]  # others are told elsewhere
+    fresh = [(path, array) for path, array in fresh if path in stored]  # others are found elsewhere
     if not fresh:
         return
     name = "snconvert.jobs.compare:compare_values"
-    told = worker.call(name, after.source.weights, fresh, seconds=None)
-    for (path, _), what in zip(fresh, told, strict=True):
+    results = worker.call(name, after.source.weights, fresh, seconds=None)
+    for (path, _), what in zip(fresh, results, strict=True):
         if what is not None:
-            found.differ(path, what)
+            findings.differ(path, what)
 
 
 def _compare_built_slots(
-    before: Renamed, after: Renamed, found: Findings, worker: Worker
+    before: Renamed, after: Renamed, findings: Findings, worker: Worker
 ) -> set[str]:
-    """Tells which slots are wrong that Keras has built since, as it loaded a compiled model.
+    """Adds to the findings which slots are wrong that Keras built as it loaded a compiled model.
 
     Returns:
-        The names of the slots that it builds in loading. There are none if the optimizer had slots
-        before; one that has taken a step has them, or never will.
+        The names of the slots that Keras builds in loading. There are none if the optimizer had
+        slots before; an optimizer that has taken a step has them, or never will.
     """
     stored = {name for name in before.arrays if name.startswith("optimizer/")}
     if any(before.dataset(name)[1].shape for name in stored):
@@ -175,10 +177,10 @@ def _compare_built_slots(
     if built:
         slots = [(*after.dataset(name), fresh[after.arrays[name]]) for name in built]
         function = "snconvert.jobs.compare:compare_constants"
-        told = worker.call(function, after.model.source.weights, slots, seconds=None)
-        for name, what in zip(built, told, strict=True):
+        results = worker.call(function, after.model.source.weights, slots, seconds=None)
+        for name, what in zip(built, results, strict=True):
             if what is not None:
-                found.differ(name, what)
+                findings.differ(name, what)
     return set(built)
 
 
@@ -193,14 +195,14 @@ def _behind_loss_scale(name: str) -> str:
     return f"{folder}/{int(index) + len(LOSS_SCALE)}"
 
 
-def compare_assets(before: Renamed, after: Renamed, found: Findings) -> None:
-    """Tells which assets, as vocabularies, are not the same."""
-    one, two = (_digests(side) for side in (before, after))
-    for name in sorted(one.keys() | two.keys()):
-        if name not in one or name not in two:
-            found.differ(name, f"there {'before' if name in one else 'after'} only")
-        elif one[name] != two[name]:
-            found.differ(name, "holds other bytes")
+def compare_assets(before: Renamed, after: Renamed, findings: Findings) -> None:
+    """Adds to the findings which assets, as vocabularies, are not the same."""
+    old, new = (_digests(side) for side in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        if name not in old or name not in new:
+            findings.differ(name, f"there {'before' if name in old else 'after'} only")
+        elif old[name] != new[name]:
+            findings.differ(name, "holds other bytes")
 
 
 def _digests(side: Renamed) -> dict[str, bytes]:

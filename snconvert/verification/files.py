@@ -42,7 +42,7 @@ from snconvert.verification.proofs import (
     converted_of,
     factors_of,
     new_gammas,
-    prove,
+    prove_kernels,
     side_of,
     used_factors,
 )
@@ -57,7 +57,7 @@ def verify_file(
     Args:
         before: The one model.
         after: The other.
-        progress: Told how far it is.
+        progress: Called with how far the comparison is.
         way: What has made layers plain, `bake` or `remove`, if that is known.
 
     Raises:
@@ -71,16 +71,18 @@ def verify_file(
         located(file=after),
         open_model(after) as two,
     ):
-        found, opened = _compare(one, two, worker, progress, way)
-        warnings = [*opened.warnings, *found.notes]
-        if any(change.what == "converted" for change in found.changes):
+        findings, opened = _compare(one, two, worker, progress, way)
+        warnings = [*opened.warnings, *findings.notes]
+        if any(change.what == "converted" for change in findings.changes):
             warnings += _of_another_source(one, opened.metadata)
         for source in (one, two):
             source.check_weights()
             source.check_unchanged()
     seconds = time.perf_counter() - started
-    changes = tuple(found.changes)
-    return Verdict(before, after, changes, found.told(), found.arrays, seconds, tuple(warnings))
+    changes = tuple(findings.changes)
+    return Verdict(
+        before, after, changes, findings.listed(), findings.arrays, seconds, tuple(warnings)
+    )
 
 
 def check_result(source: Source, result: str, worker: Worker) -> None:
@@ -88,18 +90,18 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
 
     Args:
         source: The input.
-        result: Where the result is for now.
-        worker: Where the work is done.
+        result: The path at which the result is for now.
+        worker: The guarded process.
     """
     try:
         with open_model(result) as written:
             written.check_weights()
-            found, opened = _compare(source, written, worker, None)
-            notes = [*found.notes, *_of_another_source(source, opened.metadata)]
+            findings, opened = _compare(source, written, worker, None)
+            notes = [*findings.notes, *_of_another_source(source, opened.metadata)]
     except SnconvertError as error:
         wrong = [f"it cannot be read: {error.what}"]
     else:
-        wrong = [*map(str, found.told()), *notes]
+        wrong = [*map(str, findings.listed()), *notes]
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise OutputError(
@@ -108,13 +110,11 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
         )
 
 
-def _of_another_source(one: Source, metadata: Any) -> Iterator[str]:
+def _of_another_source(source: Source, metadata: Any) -> Iterator[str]:
     """Yields a warning if the record says that the result was made of another file."""
     record = metadata.get("snconvert") if isinstance(metadata, dict) else None
-    said = record.get("source_sha256") if isinstance(record, dict) else None
-    if not isinstance(said, str):
-        return
-    if one.sha256() != said:
+    recorded = record.get("source_sha256") if isinstance(record, dict) else None
+    if isinstance(recorded, str) and source.sha256() != recorded:
         yield "its record says that it was made of a file with other bytes"
 
 
@@ -123,15 +123,15 @@ def _compare(
 ) -> tuple[Findings, Opened]:
     """Compares two models; where kernels of the first were normalised, the other way round as well.
 
-    That the second is its very original, and not what `remove` makes of it, is known by what a
-    conversion would make of that.
+    The second may be the very original of the first, and not what `remove` makes of the first: then
+    a conversion of the second makes the first.
     """
-    found, after, restored = _converted(one, two, worker, progress, way)
-    if found.differences and restored:
+    findings, after, restored = _converted(one, two, worker, progress, way)
+    if findings.differences and restored:
         back = _converted(two, one, worker, progress, way)[0]
         if not back.differences:
-            found, found.changes = back, [_turned(change) for change in back.changes]
-    return found, after
+            findings, findings.changes = back, [_turned(change) for change in back.changes]
+    return findings, after
 
 
 def _converted(
@@ -140,43 +140,43 @@ def _converted(
     """Compares two models, of which the second is to be made of the first.
 
     Returns:
-        What is found, the second model, and whether layers are plain in it whose kernels are
+        The findings, the second model, and whether layers are plain in it whose kernels are
         normalised in the first.
     """
-    found = Findings()
+    findings = Findings()
     before, after = (_open(source, worker) for source in (one, two))
-    pairs = _pairs(before.root, after.root, found)
-    if found.differences:
-        return found, after, False
+    pairs = _pairs(before.root, after.root, findings)
+    if findings.differences:
+        return findings, after, False
     changed = {x: y for x, y in pairs.items() if form_of(x) != form_of(y)}
     sides = side_of(before, set(changed)), side_of(after, set(changed.values()))
     restored = any(layer.target.IN_PLACE for layer in sides[0].normalised.layers.values())
     classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
     kernels = {x: sides[0].kernels(x) for x in changed}
     for side in sides:
-        _compare_copies(side, found, worker)
-    proved = prove(sides, changed, found, worker, progress)
-    recorded = Findings()  # told at last: what the file holds counts for more
+        _compare_copies(side, findings, worker)
+    proved = prove_kernels(sides, changed, findings, worker, progress)
+    recorded = Findings()  # added at last: what the file holds counts for more
     check_records(before, after, converted_of(sides, changed, proved), recorded)
-    used = used_factors(sides[0], found, worker)
+    used = used_factors(sides[0], findings, worker)
     old = sides[0].normalised.layers
     plain = [(owner_of(x), False, layer.norm) for x, layer in old.items()]
     measured = measure(before, plain, worker, progress)
     sigmas = {x: [triplet.sigma for triplet in measured.known(owner_of(x))] for x in changed}
-    compare_fresh_slots(before, new_gammas(sides, changed, proved), after, found, worker)
-    factors = factors_of(sides, changed, proved, used, found)
+    compare_fresh_slots(before, new_gammas(sides, changed, proved), after, findings, worker)
+    factors = factors_of(sides, changed, proved, used, findings)
     renamed = [Renamed(side.model, unwrap(side.normalised)) for side in sides]
     for side in sides:
         drop_defaults(side.model.root)
-    compare_configs(before.root, after.root, found)
-    explained = compare_arrays(renamed[0], renamed[1], factors, found, worker, progress, way)
-    compare_assets(renamed[0], renamed[1], found)
-    found.differences += recorded.differences
+    compare_configs(before.root, after.root, findings)
+    explained = compare_arrays(renamed[0], renamed[1], factors, findings, worker, progress, way)
+    compare_assets(renamed[0], renamed[1], findings)
+    findings.differences += recorded.differences
     for x in changed:
         how = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
-        found.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
-    return found, after, restored
+        findings.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
+    return findings, after, restored
 
 
 def _open(source: Source, worker: Worker) -> Opened:
@@ -186,37 +186,37 @@ def _open(source: Source, worker: Worker) -> Opened:
         return open_weights(described, RULES, worker)
 
 
-def _pairs(before: Node, after: Node, found: Findings) -> dict[Node, Node]:
-    """Pairs the layers by their paths, and tells which are without a partner."""
+def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
+    """Pairs layers by their paths, and adds to the findings which are without a partner."""
     one = {node.path: node for node in layers_of(before)}
     two = {node.path: node for node in layers_of(after)}
     for path in one.keys() - two.keys():
-        found.differ(path, "the layer is not there after")
+        findings.differ(path, "the layer is not there after")
     for path in two.keys() - one.keys():
-        found.differ(path, "the layer was not there before")
+        findings.differ(path, "the layer was not there before")
     pairs = {node: two[path] for path, node in one.items() if path in two}
     for x, y in pairs.items():
         if PLAIN not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
-            found.differ(
+            findings.differ(
                 x.path, f"{form_of(x)} before, {form_of(y)} after: compare with the original"
             )
     return pairs
 
 
-def _compare_copies(side: Side, found: Findings, worker: Worker) -> None:
-    """Tells where a layer stores variables that it should not, or copies that differ."""
+def _compare_copies(side: Side, findings: Findings, worker: Worker) -> None:
+    """Adds to the findings which layers store variables that they should not, or other copies."""
     copies: list[tuple[Node, Copy]] = []
     for node, layer in side.normalised.layers.items():
         flaws = list(layer.target.stored_flaws(side.model, node))
         for what in flaws:
-            found.differ(node.path, what)
+            findings.differ(node.path, what)
         if not flaws:
             copies += [(node, copy) for copy in layer.target.copies(side.model, node)]
     weights = side.model.source.weights
     results = compared(worker, weights, weights, [copy.pair for _, copy in copies])
     for (node, copy), result in zip(copies, results, strict=True):
         if result["apply"].factor is None:
-            found.differ(node.path, f"{copy.what}: {result['apply'].what}")
+            findings.differ(node.path, f"{copy.what}: {result['apply'].what}")
 
 
 def _turned(change: Change) -> Change:

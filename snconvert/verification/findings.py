@@ -18,7 +18,7 @@ _ID = "shared_object_id"
 
 @dataclass(slots=True)
 class Findings:
-    """What is found along the way.
+    """What a comparison has found so far.
 
     Attributes:
         differences: What a conversion does not explain.
@@ -40,53 +40,53 @@ class Findings:
         """Adds a note on a layer, or on something else that has a name."""
         self.notes.append(str(Difference(printable(path), what)))
 
-    def told(self) -> tuple[Difference, ...]:
+    def listed(self) -> tuple[Difference, ...]:
         """Returns the first differences, and how many more there are."""
-        told, rest = self.differences[:_MOST], len(self.differences) - _MOST
-        return (*told, Difference("", f"{rest} more differences")) if rest > 0 else tuple(told)
+        first, rest = self.differences[:_MOST], len(self.differences) - _MOST
+        return (*first, Difference("", f"{rest} more differences")) if rest > 0 else tuple(first)
 
 
-def compare_configs(before: Node, after: Node, found: Findings) -> None:
-    """Tells in which layer and field two trees' configurations differ.
+def compare_configs(before: Node, after: Node, findings: Findings) -> None:
+    """Adds to the findings in which layer and field the configurations of two models differ.
 
     Args:
-        before: The root of the one tree.
-        after: That of the other.
-        found: What is told of it.
+        before: The root of the one model.
+        after: The root of the other.
+        findings: Takes the differences.
     """
     layers = {id(node.entry): node.path for node in before.walk()}
     shared: list[_Numbered] = []
     for path, what in _unequal(before.entry, after.entry, layers, shared):
-        found.differ(path, what)
+        findings.differ(path, what)
     for layer, place, one, two in _regrouped(shared):
         what = f"is {_short(one)} before, {_short(two)} after, so that other objects are one"
-        found.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
+        findings.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
 
 
 def compare_settings(
-    path: str, before: Mapping[str, Any], after: Mapping[str, Any], found: Findings
+    path: str, before: Mapping[str, Any], after: Mapping[str, Any], findings: Findings
 ) -> None:
-    """Tells in which fields the configurations of one layer differ.
+    """Adds to the findings in which fields two configurations of one layer differ.
 
     Args:
-        path: Its path.
+        path: The layer's path.
         before: The one configuration.
         after: The other.
-        found: What is told of it.
+        findings: Takes the differences.
     """
     for _, what in _unequal(before, after, {}, []):
-        found.differ(path, what)
+        findings.differ(path, what)
 
 
 class _Numbered(NamedTuple):
     """An object that is shared, in both configurations.
 
     Attributes:
-        layer: The path of its layer.
-        place: Where it is in that.
-        before: Its number before, `None` if it has none.
-        after: That after.
-        is_layer: Whether it is a layer itself.
+        layer: The path of the layer that has the object.
+        place: The object's place in the layer's configuration.
+        before: The object's number before, `None` if it has none.
+        after: The object's number after.
+        is_layer: Whether the object is a layer itself.
     """
 
     layer: str

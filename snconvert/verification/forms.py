@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import Node
 from snconvert.errors import printable
 from snconvert.files.inventory import StoredLayer
 from snconvert.files.targets import target_of
 from snconvert.kinds.table import RULES
-from snconvert.planning.plan import unsupported
 
 PLAIN = "plain"
 
@@ -32,7 +32,7 @@ def flaws(plain: Node, converted: Node, stored: StoredLayer | None) -> Iterator[
         stored: What is stored for the layer before.
     """
     target, rule = target_of(converted), RULES.get(plain.builtin or "")
-    if target is None or rule is None or unsupported(plain):
+    if target is None or rule is None or unsupported(plain.config):
         yield f"no conversion makes a {printable(plain.class_name)} {form_of(converted)}"
         return
     obstacle = target.obstacle(plain, rule, stored)

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
-from snconvert.core.settings import Settings
+from snconvert.core.settings import scale
 from snconvert.errors import KernelError, OptionError, located
 from snconvert.files.inventory import StoredKernel
 from snconvert.files.model import Opened
 from snconvert.files.normalised import Normalised, normalised_layers, scalings
 from snconvert.files.optimizer_state import Gammas
 from snconvert.files.targets import owner_of, target_of
-from snconvert.jobs.requests import Factor, Proof, Proved, Way
+from snconvert.jobs.requests import Proof, Proved, Way
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import flaws
@@ -23,11 +23,11 @@ from snconvert.verification.records import Converted
 
 
 class Side(NamedTuple):
-    """One of two models.
+    """One of two models that are compared.
 
     Attributes:
-        model: It.
-        normalised: Its normalised layers that have another form in the other model.
+        model: The model.
+        normalised: The layers of it that are normalised, and have another form in the other model.
     """
 
     model: Opened
@@ -49,24 +49,24 @@ def side_of(model: Opened, changed: set[Node]) -> Side:
     return Side(model, normalised_layers(model, why_left))
 
 
-def prove(
+def prove_kernels(
     sides: tuple[Side, Side],
     changed: Mapping[Node, Node],
-    found: Findings,
+    findings: Findings,
     worker: Worker,
     progress: OnProgress,
 ) -> dict[str, Proved]:
-    """Finds sigma of the kernels that were normalised anew, and tells what is wrongly stored.
+    """Finds sigma anew of kernels that were normalised, and adds to the findings what is wrong.
 
     Args:
         sides: The models before and after.
-        changed: The layers of another form.
-        found: What is wrong is told here.
-        worker: Where the work is done.
-        progress: Told how far it is.
+        changed: The layers that have another form after, by the layer before.
+        findings: Takes what is wrong.
+        worker: The guarded process.
+        progress: Called with how far the search is.
 
     Returns:
-        What was found, by the kernel's path before.
+        The proofs, by the kernel's path before.
     """
     before, after = sides
     proofs: list[Proof] = []
@@ -75,24 +75,28 @@ def prove(
         if target is None:
             continue
         for what in flaws(x, y, before.model.inventory.get(x.first or x)):
-            found.differ(x.path, what)
+            findings.differ(x.path, what)
         raw = {kernel.kernel.path: kernel for kernel in before.kernels(x)}
         try:
             states = list(target.states(after.model, y))
         except OptionError as error:
-            found.differ(x.path, f"its {target.NAME} is invalid: {error.what}")
+            findings.differ(x.path, f"its {target.NAME} is invalid: {error.what}")
             continue
-        for kernel, u, settings, gamma, u_dtype in states:
-            one = raw.pop(kernel.kernel.path, None)
-            if one is not None and (not isinstance(u, str) or u in after.model.contents.datasets):
-                place = (one.path, one.dataset, one.view)
-                with located(path=y.path, class_name=y.class_name):
-                    conv = kernel.map_of(settings.norm)
-                proofs.append(Proof(x.path, *place, u, u_dtype, gamma, settings, conv))
-            elif one is not None:
-                found.differ(x.path, f"its u is not there ({u})")
+        for state in states:
+            kernel, u = raw.pop(state.kernel.kernel.path, None), state.u
+            if kernel is None:
+                continue
+            if isinstance(u, str) and u not in after.model.contents.datasets:
+                findings.differ(x.path, f"its u is not there ({u})")
+                continue
+            place = (kernel.path, kernel.dataset, kernel.view)
+            with located(path=y.path, class_name=y.class_name):
+                conv = state.kernel.map_of(state.settings.norm)
+            proofs.append(
+                Proof(x.path, *place, u, state.u_dtype, state.gamma, state.settings, conv)
+            )
         for name in raw:
-            found.differ(x.path, f"nothing normalises its {name}")
+            findings.differ(x.path, f"nothing normalises its {name}")
     tell = cumulative(progress, "sigma", sum(proof.dataset.nbytes for proof in proofs))
     results: list[Proved] = []
     if proofs:
@@ -101,16 +105,16 @@ def prove(
         results = worker.call(name, *weights, proofs, seconds=None, progress=tell)
     for proof, result in zip(proofs, results, strict=True):
         for what in result.wrong:
-            found.differ(proof.layer, what)
+            findings.differ(proof.layer, what)
         for note in result.notes:
-            found.note(proof.layer, note)
+            findings.note(proof.layer, note)
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
 
 
 def converted_of(
     sides: tuple[Side, Side], changed: Mapping[Node, Node], proved: Mapping[str, Proved]
 ) -> dict[str, Converted]:
-    """Returns what is found of the layers that were converted, by path."""
+    """Returns what is found out about the layers that were converted, by path."""
     converted: dict[str, Converted] = {}
     for x, y in changed.items():
         target = target_of(y)
@@ -144,8 +148,8 @@ def _has_gamma(side: Side, node: Node) -> bool:
     return layer is not None and layer.has_gammas
 
 
-def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Factor]:
-    """Returns what inference multiplied the kernels by that are plain after."""
+def used_factors(side: Side, findings: Findings, worker: Worker) -> dict[str, float]:
+    """Returns what inference multiplied kernels by that are plain after, by dataset before."""
     tasks = scalings(side.normalised)
     if not tasks:
         return {}
@@ -153,7 +157,7 @@ def used_factors(side: Side, found: Findings, worker: Worker) -> dict[str, Facto
     try:
         factors = worker.call(name, weights, tasks, seconds=None, progress=lambda _: None)
     except KernelError as error:
-        found.note(error.path or "", error.what)
+        findings.note(error.path or "", error.what)
         return {}
     return {task.path: factor for task, factor in zip(tasks, factors, strict=True)}
 
@@ -162,10 +166,10 @@ def factors_of(
     sides: tuple[Side, Side],
     changed: Mapping[Node, Node],
     proved: Mapping[str, Proved],
-    used: Mapping[str, Factor],
-    found: Findings,
+    used: Mapping[str, float],
+    findings: Findings,
 ) -> dict[str, dict[Way, float]]:
-    """Returns by what the kernels may have been multiplied, by the kernel before."""
+    """Returns what each kernel may have been multiplied by, by its dataset before."""
     factors: dict[str, dict[Way, float]] = {}
     for x, y in changed.items():
         old, new = (
@@ -176,29 +180,24 @@ def factors_of(
             if old is not None and not old.target.IN_PLACE:
                 factors[path] = {"remove": 1.0}
                 if path in used:
-                    factors[path]["bake"] = used[path].factor
+                    factors[path]["bake"] = used[path]
             elif old is not None:
                 factors[path] = {"bake": 1.0}
                 if (recorded := old.factors.get(name)) is not None:
                     factors[path]["remove"] = 1.0 / recorded
             elif new is not None and new.target.IN_PLACE and path in proved:
-                factor, recorded = _factor(proved[path], new.settings), new.factors.get(name)
+                factor = scale(proved[path].sigma or 0.0, new.settings)
+                recorded = new.factors.get(name)
                 # Keras drops the record when it saves a model again.
                 if recorded is not None or not new.target.RECORDED:
-                    _check_record(x, recorded, factor, found)
+                    _check_record(x, recorded, factor, findings)
                 factors[path] = {"apply": recorded or factor}
     return factors
 
 
-def _factor(proved: Proved, settings: Settings) -> float:
-    """Returns what a conversion multiplies a kernel by that it normalises in place."""
-    sigma = proved.sigma or 0.0
-    return settings.sigma_after(sigma) / sigma if sigma else 1.0
-
-
-def _check_record(node: Node, recorded: float | None, factor: float, found: Findings) -> None:
-    """Tells if `remove` would divide by something else than the kernel was multiplied by."""
+def _check_record(node: Node, recorded: float | None, factor: float, findings: Findings) -> None:
+    """Adds to the findings that `remove` would divide by another factor than the kernel's."""
     if recorded is None or not math.isclose(recorded, factor, rel_tol=1e-6):
-        found.differ(node.path, f"the factor {recorded} is recorded, where it is {factor:.9g}")
+        findings.differ(node.path, f"the factor {recorded} is recorded, where it is {factor:.9g}")
     elif recorded != factor:
-        found.note(node.path, f"the factor {recorded} is recorded, where {factor} is found here")
+        findings.note(node.path, f"the factor {recorded} is recorded, where {factor} is found here")

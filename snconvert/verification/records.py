@@ -13,17 +13,17 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from snconvert.config.tree import Node
+from snconvert.core.settings import FIELDS
 from snconvert.errors import OptionError, SelectionError, SourceError, printable
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
-from snconvert.files.targets.layer import FIELDS
 from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES, SPECTRAL
-from snconvert.planning.plan import Selection
 from snconvert.planning.recipe import Override, Recipe
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.record import records
+from snconvert.planning.selection import Selection
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import form_of
 
@@ -34,13 +34,13 @@ _SAME, _NEAR = 1e-6, 1e-2
 
 
 class Converted(NamedTuple):
-    """A layer that was converted, as it is found.
+    """What is found out about a layer that was converted.
 
     Attributes:
-        proved: Its kernels.
-        half: Whether they are stored in half precision.
-        factors: What they were multiplied by, by their paths in the layer, as far as the layer
-            itself says; empty if by nothing.
+        proved: The proofs of the layer's kernels.
+        half: Whether the kernels are stored in half precision.
+        factors: What the kernels were multiplied by, by their paths in the layer, as far as the
+            layer itself says; empty if by nothing.
     """
 
     proved: Sequence[Proved]
@@ -49,39 +49,39 @@ class Converted(NamedTuple):
 
 
 def check_records(
-    before: Opened, after: Opened, converted: Mapping[str, Converted], found: Findings
+    before: Opened, after: Opened, converted: Mapping[str, Converted], findings: Findings
 ) -> None:
-    """Tells what is recorded of a model, but is not so.
+    """Adds to the findings what `metadata.json` records of a model, but is not so.
 
     Args:
         before: The model before.
         after: The model.
-        converted: Its layers that were not normalised before, by path.
-        found: What is wrong is told here.
+        converted: The layers of `after` that were not normalised before, by path.
+        findings: Takes what is wrong.
     """
-    then, now = (_recorded(model, found) for model in (before, after))
+    then, now = (_recorded(model, findings) for model in (before, after))
     for path, layer in now.items():
         if path in converted:
             for what in _wrong_numbers(layer, converted[path]):
-                found.differ(path, f"its record {what}")
+                findings.differ(path, f"its record {what}")
         elif path in then and then[path] != layer:
-            found.differ(path, "its record is not the one from before")
+            findings.differ(path, "its record is not the one from before")
     if any(True for _ in records(after.metadata)):
         for path in converted.keys() - now.keys():
-            found.differ(path, "it is converted, but the record does not name it")
+            findings.differ(path, "it is converted, but the record does not name it")
 
 
-def _recorded(model: Opened, found: Findings) -> dict[str, dict[str, Any]]:
-    """Returns what is recorded of each layer, and tells what cannot be so."""
+def _recorded(model: Opened, findings: Findings) -> dict[str, dict[str, Any]]:
+    """Returns the record of each layer by path, and adds to the findings what cannot be so."""
     layers: dict[str, dict[str, Any]] = {}
     nodes = {node.path: node for node in layers_of(model.root)}
     opaque = [node.path for node in model.root.walk() if node.opaque]
-    for made in records(model.metadata):
+    for record in records(model.metadata):
         try:
-            recipe, own = _parsed(made)
+            recipe, own = _parsed(record)
             selection = Selection(recipe, [node for node in model.root.walk() if node.path])
         except (OptionError, SelectionError) as error:
-            found.differ("metadata.json", f"the record is invalid: {error.what}")
+            findings.differ("metadata.json", f"the record is invalid: {error.what}")
             continue
         for path, layer in own.items():
             if any(not inside or f"{path}/".startswith(f"{inside}/") for inside in opaque):
@@ -92,26 +92,26 @@ def _recorded(model: Opened, found: Findings) -> dict[str, dict[str, Any]]:
                 ["is of no layer"] if node is None else _wrong_form(node, layer, recipe, selection)
             )
             for what in wrong:
-                found.differ(path, f"its record {what}")
+                findings.differ(path, f"its record {what}")
     return layers
 
 
-def _parsed(made: Mapping[str, Any]) -> tuple[Recipe, dict[str, dict[str, Any]]]:
+def _parsed(record: Mapping[str, Any]) -> tuple[Recipe, dict[str, dict[str, Any]]]:
     """Returns the options and the layers of a record.
 
     Raises:
         OptionError: They are not what a conversion writes.
     """
-    source, version, layers = (made.get(name) for name in ("source_sha256", "version", "layers"))
+    source, version, layers = (record.get(name) for name in ("source_sha256", "version", "layers"))
     if source is not None and not (isinstance(source, str) and _SHA256.fullmatch(source)):
         raise OptionError(f"source_sha256 is {printable(source)}")
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise OptionError(f"version is {printable(version)}")
-    if made.get("command") != "apply":
-        raise OptionError(f"command is {printable(made.get('command'))}")
+    if record.get("command") != "apply":
+        raise OptionError(f"command is {printable(record.get('command'))}")
     if not isinstance(layers, dict) or not all(isinstance(x, dict) for x in layers.values()):
         raise OptionError("layers is no table of layers")
-    options = made.get("options")
+    options = record.get("options")
     if not isinstance(options, dict):
         raise OptionError("there are no options")
     known = {name: options[name] for name in (*_OPTIONS, *FIELDS) if name in options}
@@ -126,9 +126,9 @@ def _parsed(made: Mapping[str, Any]) -> tuple[Recipe, dict[str, dict[str, Any]]]
 
 
 def _wrong_form(
-    node: Node, told: Mapping[str, Any], recipe: Recipe, selection: Selection
+    node: Node, record: Mapping[str, Any], recipe: Recipe, selection: Selection
 ) -> Iterator[str]:
-    """Yields in what a layer is not what its record says."""
+    """Yields in which fields of its record a layer is not what the record says."""
     target = target_of(node)
     if target is None or recipe.target != target.NAME:
         yield f"is of target {recipe.target}, but it is {form_of(node)}"
@@ -138,54 +138,56 @@ def _wrong_form(
     if rule is None:
         return  # that is told elsewhere
     for name, class_name in (("class", rule.class_name), ("new_class", node.class_name)):
-        if told.get(name) != class_name:
-            yield f"has the {name} {printable(told.get(name))}, where {class_name} belongs"
+        if record.get(name) != class_name:
+            yield f"has the {name} {printable(record.get(name))}, where {class_name} belongs"
     if rule.kind not in recipe.kinds:
         yield f"is of options that leave out the kind {rule.kind}"
     excluded = selection.why_excluded(node)
     if excluded is not None:
         yield f"is of options by which it is {excluded}"
     try:
-        have = target.settings_of(node)
+        actual = target.settings_of(node)
     except SourceError:
         return  # as above
-    wanted = selection.settings(node)
+    recorded = selection.settings(node)
     for name in FIELDS:
-        if getattr(have, name) != getattr(wanted, name):
-            is_, said = (getattr(settings, name) for settings in (have, wanted))
-            yield f"is of options with {name} {said}, where it has {is_}"
+        if getattr(actual, name) != getattr(recorded, name):
+            there, here = (getattr(settings, name) for settings in (recorded, actual))
+            yield f"is of options with {name} {there}, where it has {here}"
 
 
-def _wrong_numbers(told: Mapping[str, Any], one: Converted) -> Iterator[str]:
+def _wrong_numbers(record: Mapping[str, Any], layer: Converted) -> Iterator[str]:
     """Yields which recorded numbers are not those of a layer that was converted."""
     sigma, after = (
         max((x for x in values if x is not None), default=None)
-        for values in ([p.sigma for p in one.proved], [p.reached for p in one.proved])
+        for values in ([p.sigma for p in layer.proved], [p.reached for p in layer.proved])
     )
-    residual = max((p.residual for p in one.proved), default=None)
-    near = _NEAR if one.half else _SAME
+    residual = max((p.residual for p in layer.proved), default=None)
+    near = _NEAR if layer.half else _SAME
     for name, value, off in (("sigma", sigma, _SAME), ("sigma_after", after, near)):
-        known = value is not None or not one.proved  # why it is not known is told elsewhere
-        if known and not _is_near(told.get(name), value, rel=off):
-            yield f"has the {name} {printable(told.get(name))}, where it is {value}"
-    if not _is_near(told.get("residual"), residual, absolute=near):
-        yield f"has the residual {printable(told.get('residual'))}, where it is {residual}"
-    bounds = told.get("certified")
+        known = value is not None or not layer.proved  # why it is not known is told elsewhere
+        if known and not _is_near(record.get(name), value, rel=off):
+            yield f"has the {name} {printable(record.get(name))}, where it is {value}"
+    if not _is_near(record.get("residual"), residual, absolute=near):
+        yield f"has the residual {printable(record.get('residual'))}, where it is {residual}"
+    bounds = record.get("certified")
     if bounds is not None and not _holds(bounds, sigma):
         yield f"has proved sigma to be within {printable(bounds)}, where it is {sigma}"
-    factors = told.get("factors", {})
-    if not isinstance(factors, dict) or factors.keys() != one.factors.keys():
-        yield f"has factors of {printable(sorted(factors))}, where {sorted(one.factors)} belong"
+    factors = record.get("factors", {})
+    if not isinstance(factors, dict) or factors.keys() != layer.factors.keys():
+        yield f"has factors of {printable(sorted(factors))}, where {sorted(layer.factors)} belong"
         return
-    for name, value in one.factors.items():
+    for name, value in layer.factors.items():
         if value is not None and factors[name] != value:
             yield f"has the factor {printable(factors[name])}, where it is {value}"
 
 
-def _is_near(told: Any, value: float | None, *, rel: float = 0.0, absolute: float = 0.0) -> bool:
-    if value is None or type(told) not in {int, float}:
-        return told is None and value is None
-    return math.isclose(told, value, rel_tol=rel, abs_tol=absolute)
+def _is_near(
+    recorded: Any, value: float | None, *, rel: float = 0.0, absolute: float = 0.0
+) -> bool:
+    if value is None or type(recorded) not in {int, float}:
+        return recorded is None and value is None
+    return math.isclose(recorded, value, rel_tol=rel, abs_tol=absolute)
 
 
 def _holds(bounds: Any, sigma: float | None) -> bool:

@@ -15,9 +15,10 @@ from comparable import config, weights
 from keras.src.applications import convnext, efficientnet
 from places import SAMPLES
 
-from snconvert import live
+import snconvert
 from snconvert.api import apply_file
 from snconvert.errors import SelectionError
+from snconvert.live.through_keras import apply_through_keras
 from snconvert.planning.recipe import recipe
 
 CURRENT = [
@@ -52,7 +53,7 @@ SMALL = {
 
 def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
     apply_file(source, tmp_path / "file.keras", force=True, **options)
-    live.apply(keras.saving.load_model(source), **options).save(tmp_path / "live.keras")
+    snconvert.apply(keras.saving.load_model(source), **options).save(tmp_path / "live.keras")
     assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
 
@@ -82,7 +83,9 @@ def test_reports_agree(name, tmp_path):
     model = zoo.ZOO[name]()
     model.save(tmp_path / "plain.keras")
     file = apply_file(tmp_path / "plain.keras", dry_run=True, kinds="all").as_json()
-    memory = live.plan(keras.saving.load_model(tmp_path / "plain.keras"), kinds="all").as_json()
+    memory = snconvert.plan(
+        keras.saving.load_model(tmp_path / "plain.keras"), kinds="all"
+    ).as_json()
     assert file["layers"] == memory["layers"]
     keys = ("converted", "skipped", "target", "mode", "bound", "norm")
     assert {key: file[key] for key in keys} == {key: memory[key] for key in keys}
@@ -162,7 +165,7 @@ def test_through_keras_gives_the_file_carriers_model(tmp_path):
     """`apply_through_keras` writes what the file carrier writes."""
     zoo.randomize(zoo.functional()).save(tmp_path / "plain.keras")
     source, output = str(tmp_path / "plain.keras"), str(tmp_path / "live.keras")
-    live.apply_through_keras(source, output, recipe())
+    apply_through_keras(source, output, recipe())
     apply_file(source, tmp_path / "file.keras")
     assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")

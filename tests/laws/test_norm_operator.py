@@ -15,7 +15,6 @@ from live_models import model_of_all_kinds, spectral_layers
 from typer.testing import CliRunner
 
 import snconvert
-from snconvert import live
 from snconvert.cli import commands
 from snconvert.errors import OptionError, SourceError
 
@@ -40,10 +39,10 @@ def test_there_and_back(plain, tmp_path, mode):
     options = {"kinds": "all", "norm": "operator", "mode": mode, "bound": 0.5}
     report = snconvert.apply_file(plain, tmp_path / "file.keras", **options)
     model = keras.saving.load_model(plain)
-    live.apply(model, **options).save(tmp_path / "live.keras")
+    snconvert.apply(model, **options).save(tmp_path / "live.keras")
     assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
-    planned = live.plan(model, **options)
+    planned = snconvert.plan(model, **options)
     for one, other in zip(report.layers, planned.layers, strict=True):
         assert (one.sigma, one.residual, one.operator_range, one.reason) == (
             other.sigma,
@@ -67,7 +66,7 @@ def test_there_and_back(plain, tmp_path, mode):
     patched.save(tmp_path / "trained.keras")
     outputs = patched.predict(X, verbose=0)
     assert snconvert.bake_file(tmp_path / "trained.keras", tmp_path / "b.keras").norm == "operator"
-    for baked in (keras.saving.load_model(tmp_path / "b.keras"), live.bake(patched)):
+    for baked in (keras.saving.load_model(tmp_path / "b.keras"), snconvert.bake(patched)):
         assert not spectral_layers(baked)
         np.testing.assert_allclose(baked.predict(X, verbose=0), outputs, rtol=1e-4, atol=1e-6)
     snconvert.remove_file(tmp_path / "file.keras", tmp_path / "back.keras")
@@ -89,7 +88,7 @@ def test_channels_that_are_a_single_tap(tmp_path, mode, size):
     options = {"kinds": "conv", "norm": "operator", "mode": mode}
     report = snconvert.apply_file(tmp_path / "m.keras", tmp_path / "o.keras", **options)
     file = keras.saving.load_model(tmp_path / "o.keras")
-    memory = live.apply(model, **options)
+    memory = snconvert.apply(model, **options)
     sigma = report.layers[-1].sigma
     exact = 2.1849203 if size else 2.25 * 1.0195911582083184
     assert sigma == pytest.approx(exact, rel=1e-6)
@@ -112,11 +111,11 @@ def test_sizes_that_are_not_known(tmp_path):
     (found,) = [layer for layer in report.layers if layer.status == "converted"]
     assert found.reason is not None
     assert "every size" in found.reason
-    assert live.plan(model, conv=True, norm="operator").layers[-1].reason == found.reason
+    assert snconvert.plan(model, conv=True, norm="operator").layers[-1].reason == found.reason
     patched = keras.saving.load_model(tmp_path / "o.keras")
     effective = keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(4, 3, padding="same")])
     effective.layers[0].kernel.assign(patched.layers[0].effective_kernel())
-    at_nine = live.plan(effective, conv=True, norm="operator").layers[-1].sigma
+    at_nine = snconvert.plan(effective, conv=True, norm="operator").layers[-1].sigma
     assert 0.7 < at_nine <= 1 + 1e-6
 
 
@@ -166,7 +165,7 @@ def test_refusals(plain, tmp_path):
     with pytest.raises(OptionError, match="matrix only"):
         snconvert.apply_file(plain, tmp_path / "o.keras", norm="operator", target="keras")
     with pytest.raises(OptionError, match="matrix only"):
-        live.apply(model_of_all_kinds(), norm="operator", target="keras")
+        snconvert.apply(model_of_all_kinds(), norm="operator", target="keras")
     (kernel,) = snconvert.rules.RULES["Conv2D"].kernels
     with pytest.raises(SourceError, match="`padding` is 'reflect'"):
         kernel.map_of("operator", (3, 3, 2, 2), {"padding": "reflect"}, (None, 5, 5, 2))

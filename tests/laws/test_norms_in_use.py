@@ -17,7 +17,6 @@ from live_models import model_of_all_kinds, spectral_layers
 from typer.testing import CliRunner
 
 import snconvert
-from snconvert import live
 from snconvert.cli import commands
 from snconvert.cli.tables import _proved, print_report
 from snconvert.errors import KernelError, SelectionError
@@ -117,8 +116,8 @@ def test_what_is_measured(mode: str, source: Path, tmp_path: Path) -> None:
     a direction; a file and the live model say the same; and `bake` and `remove` tell the norms of
     what they write."""
     model = keras.saving.load_model(source)
-    model = turned(live.apply(model, kinds="all", mode=mode, bound=BOUND))
-    report = live.inspect(model)
+    model = turned(snconvert.apply(model, kinds="all", mode=mode, bound=BOUND))
+    report = snconvert.inspect(model)
     reported = {layer.path: layer for layer in report.layers if layer.status == "spectral"}
     assert len(reported) == 7
     for path, layer in reported.items():
@@ -139,7 +138,7 @@ def test_what_is_measured(mode: str, source: Path, tmp_path: Path) -> None:
     file = snconvert.inspect(tmp_path / "turned.keras")
     assert file.as_json()["layers"] == report.as_json()["layers"]
     assert [layer.kernels for layer in file.layers] == [layer.kernels for layer in report.layers]
-    longer = live.inspect(lengthened(model))
+    longer = snconvert.inspect(lengthened(model))
     for one, two in zip(report.layers, longer.layers, strict=True):
         if one.sigma_after is not None:
             assert two.sigma_after == pytest.approx(one.sigma_after, rel=1e-6)
@@ -161,9 +160,9 @@ def test_what_is_measured(mode: str, source: Path, tmp_path: Path) -> None:
 def test_the_norm_of_an_operator(mode: str, tmp_path: Path) -> None:
     """Under `norm="operator"` the norm in use is that of the map which the explicit matrix has, on
     files and live."""
-    model = turned(live.apply(model_of_all_kinds(), kinds="all", norm="operator", mode=mode))
+    model = turned(snconvert.apply(model_of_all_kinds(), kinds="all", norm="operator", mode=mode))
     model.save(tmp_path / "turned.keras")
-    report = live.inspect(model)
+    report = snconvert.inspect(model)
     assert (
         snconvert.inspect(tmp_path / "turned.keras").as_json()["layers"]
         == (report.as_json()["layers"])
@@ -192,7 +191,7 @@ def test_kernels_that_are_used_as_they_are(target: str, source: Path, tmp_path: 
     model.save(tmp_path / "moved.keras")
     norm = np.linalg.norm(np.asarray(kernel, np.float64), 2)
     report = snconvert.inspect(tmp_path / "moved.keras")
-    assert report.as_json()["layers"] == live.inspect(model).as_json()["layers"]
+    assert report.as_json()["layers"] == snconvert.inspect(model).as_json()["layers"]
     (dense,) = [x for x in report.layers if x.path == "dense"]
     assert (dense.status, dense.bound) == ("spectral", 1.0)
     assert (dense.sigma, dense.sigma_after) == pytest.approx((norm, norm), rel=1e-6)
@@ -226,10 +225,10 @@ def test_a_fresh_u_is_taken_at_its_word(
 def test_proofs(source: Path, tmp_path: Path) -> None:
     """What is proved is between bounds around the raw norm, and others around the norm in use, of
     each kernel; the table shows the upper ones, rounded up."""
-    model = turned(live.apply(keras.saving.load_model(source), kinds="all", bound=BOUND))
+    model = turned(snconvert.apply(keras.saving.load_model(source), kinds="all", bound=BOUND))
     model.save(tmp_path / "turned.keras")
     report = snconvert.inspect(tmp_path / "turned.keras", certify=True)
-    assert report.as_json()["layers"] == live.inspect(model, certify=True).as_json()["layers"]
+    assert report.as_json()["layers"] == snconvert.inspect(model, certify=True).as_json()["layers"]
     for layer in (layer for layer in report.layers if layer.status == "spectral"):
         exact = reference(model.get_layer(layer.path))
         for kernel in layer.kernels:
@@ -260,7 +259,7 @@ def test_a_u_that_is_no_direction(value: float, source: Path, tmp_path: Path) ->
     model = keras.saving.load_model(tmp_path / "sn.keras")
     model.get_layer("dense").u.assign(np.full((1, 3), value))
     model.save(tmp_path / "bad.keras")
-    for report in (snconvert.inspect(tmp_path / "bad.keras"), live.inspect(model)):
+    for report in (snconvert.inspect(tmp_path / "bad.keras"), snconvert.inspect(model)):
         (dense,) = [x for x in report.layers if x.path == "dense"]
         if value == 0.0:
             assert dense.sigma_after == dense.sigma
@@ -275,7 +274,7 @@ def test_a_u_that_is_no_direction(value: float, source: Path, tmp_path: Path) ->
     kernel = np.asarray(model.get_layer("dense").kernel)
     model.get_layer("dense").kernel.assign(kernel * np.inf)
     model.save(tmp_path / "worse.keras")
-    for report in (snconvert.inspect(tmp_path / "worse.keras"), live.inspect(model)):
+    for report in (snconvert.inspect(tmp_path / "worse.keras"), snconvert.inspect(model)):
         assert report.layers[-1].sigma is None
         assert report.layers[-1].reason.startswith("spectral already; its kernel cannot be")
     with pytest.raises(KernelError, match="its kernel, u or gamma holds NaN"):
@@ -306,7 +305,7 @@ def test_inspect_and_apply_count_the_same(options: dict[str, Any], source: Path)
     and both know how many more there are by kind."""
     model = keras.saving.load_model(source)
     seen = snconvert.inspect(source, **options), snconvert.inspect(model, **options)
-    done = snconvert.apply_file(source, dry_run=True, **options), live.plan(model, **options)
+    done = snconvert.apply_file(source, dry_run=True, **options), snconvert.plan(model, **options)
     for report in (*seen, *done):
         assert report.converted == done[0].converted > 0
         assert [x.missing_kind for x in report.layers] == [x.missing_kind for x in seen[0].layers]
@@ -374,7 +373,10 @@ def test_several_kernels_have_a_row_each(source: Path) -> None:
 def test_what_is_converted_in_part(source: Path, tmp_path: Path) -> None:
     """`apply` on a file that is converted, in whole or in part, says so and names the ways on."""
     snconvert.apply_file(source, tmp_path / "part.keras")
-    for apply in (snconvert.apply_file, lambda path: live.apply(keras.saving.load_model(path))):
+    for apply in (
+        snconvert.apply_file,
+        lambda path: snconvert.apply(keras.saving.load_model(path)),
+    ):
         with pytest.raises(SelectionError) as error:
             apply(tmp_path / "part.keras")
         assert (

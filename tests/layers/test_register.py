@@ -13,12 +13,12 @@ from snconvert import layers
 from snconvert.kinds.table import SPECTRAL
 from snconvert.layers.register import register
 
-LAYERS = [getattr(layers, name) for name in SPECTRAL]
 
-
-@pytest.mark.parametrize("cls", LAYERS)
-def test_help(cls: Any) -> None:
-    """`help` of a layer shows the Keras class, shapes, modes, all options and the references."""
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_help(name: str) -> None:
+    """`help` of a layer shows the Keras class, shapes, modes, all options and the references, and
+    nothing of the text that the layers share is left open."""
+    cls: Any = getattr(layers, name)
     text = pydoc.plain(pydoc.render_doc(cls))
     assert f"A `keras.layers.{cls.rule.class_name}` whose" in text
     head, _, tail = inspect.getdoc(cls).partition("\nArgs:\n")
@@ -32,14 +32,9 @@ def test_help(cls: Any) -> None:
     ]
     assert f"Those of `keras.layers.{cls.rule.class_name}`" in tail
     assert ">>> layer" in tail.partition("\nExample:\n")[2]
+    assert "{" not in cls.__doc__
     references = tail.partition("\nReference:\n")[2]
     assert all(number in references for number in ("1802.05957", "1804.04368", "2303.06296"))
-
-
-@pytest.mark.parametrize("cls", LAYERS)
-def test_braces(cls: Any) -> None:
-    """Nothing of the text that the layers share is left open."""
-    assert "{" not in cls.__doc__
 
 
 def test_without_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:

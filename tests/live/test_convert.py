@@ -17,7 +17,6 @@ from live_models import TOPOLOGIES, X, outputs, train
 from places import SUPPORT
 
 import snconvert
-from snconvert import live
 from snconvert.cli.tables import print_report
 from snconvert.errors import (
     KernelError,
@@ -60,9 +59,9 @@ def model(request: pytest.FixtureRequest) -> keras.Model:
 def test_gain_changes_no_output(model):
     """Converting with gain leaves the outputs as they are, whatever the topology."""
     before = outputs(model)
-    patched = live.apply(model, mode="gain", **ALL)
+    patched = snconvert.apply(model, mode="gain", **ALL)
     close(before, outputs(patched))
-    assert len(spectral(patched)) == live.plan(model, **ALL).converted
+    assert len(spectral(patched)) == snconvert.plan(model, **ALL).converted
     assert type(patched).__name__ == type(model).__name__
     assert isinstance(patched, type(model))
 
@@ -73,7 +72,7 @@ def test_the_argument_is_left_alone(model):
     train(model, steps=1)
     before, predicted, kind = values(model), outputs(model), type(model)
     state = [np.asarray(v) for v in model.optimizer.variables]
-    patched = live.apply(model, **ALL)
+    patched = snconvert.apply(model, **ALL)
     train(patched, steps=1)
     assert same(before, values(model))
     assert same(state, [np.asarray(v) for v in model.optimizer.variables])
@@ -86,7 +85,7 @@ def test_the_argument_is_left_alone(model):
 
 def test_every_kernel_is_at_the_bound(model):
     """After a hard conversion, the effective kernels have the bound as their norm."""
-    for layer in spectral(live.apply(model, bound=2.0, **ALL)):
+    for layer in spectral(snconvert.apply(model, bound=2.0, **ALL)):
         for row in layer.rule.kernels_of(layer.get_config()):
             kernel = np.asarray(layer.effective_kernel(row.path), "float64")
             matrix = row.view(kernel.shape, layer.get_config()).matrix(kernel)
@@ -95,7 +94,7 @@ def test_every_kernel_is_at_the_bound(model):
 
 def test_saving_and_loading(model, tmp_path):
     """A converted model, trained, comes back from its file as it was, and again from a second."""
-    patched = live.apply(model, mode="gain", **ALL)
+    patched = snconvert.apply(model, mode="gain", **ALL)
     patched.compile("adam", "mse", run_eagerly=True)
     train(patched, steps=1)
     patched.save(tmp_path / "one.keras")
@@ -116,7 +115,7 @@ def test_saving_and_loading(model, tmp_path):
 def test_a_fresh_process_loads_them(tmp_path):
     """`import snconvert` and the user's own classes are enough to load all of them."""
     for name, build in TOPOLOGIES.items():
-        patched = live.apply(zoo.randomize(build()), **ALL)
+        patched = snconvert.apply(zoo.randomize(build()), **ALL)
         patched.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", outputs(patched))
     code = f"""
@@ -134,7 +133,7 @@ for path in sorted(pathlib.Path({str(tmp_path)!r}).glob("*.keras")):
 
 def test_parts_can_be_saved_by_themselves(tmp_path):
     """A part of a converted model saves and loads alone, and inside a new model."""
-    patched = live.apply(live_models.subclassed())
+    patched = snconvert.apply(live_models.subclassed())
     block = patched.blocks[0]
     inputs = keras.Input((6,))
     new = keras.Model(inputs, block(inputs))
@@ -148,7 +147,7 @@ def test_in_place():
     """`in_place` converts the object itself, and the layers stay the same objects."""
     model = live_models.subclassed()
     layers = [layer for _, layer in descendants(model)]
-    patched = live.apply(model, in_place=True)
+    patched = snconvert.apply(model, in_place=True)
     assert patched is model
     assert layers == [layer for _, layer in descendants(model)]
     assert isinstance(model.top, SpectralDense)
@@ -160,7 +159,7 @@ def test_an_adopted_layer_is_like_one_that_was_made_so():
     """Conversion gives a layer all attributes that a spectral layer has from the start."""
     dense = keras.layers.Dense(3, name="d")
     holder = keras.Sequential([keras.Input((4,)), dense])
-    live.apply(holder, in_place=True, mode="gain")
+    snconvert.apply(holder, in_place=True, mode="gain")
     made = SpectralDense(3, mode="gain", name="d")
     made.build((None, 4))
     theirs = {name for name in vars(made) if not name.startswith("_auto_config")}
@@ -174,7 +173,7 @@ def test_an_adopted_layer_is_like_one_that_was_made_so():
 
 def test_keras_learns_of_the_new_call():
     """A convolution, whose own `call` knows no `training`, trains its `u` once it is converted."""
-    model = live.apply(zoo.convolutional(), conv=True)
+    model = snconvert.apply(zoo.convolutional(), conv=True)
     conv = model.get_layer(index=1)
     assert not keras.layers.Conv2D(1, 1)._call_has_training_arg
     assert conv._call_has_training_arg
@@ -187,7 +186,7 @@ def test_keras_learns_of_the_new_call():
 
 def test_a_layer_not_built_yet():
     """What is not built becomes spectral all the same, and finds `u` when it is built."""
-    model = live.apply(keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)]))
+    model = snconvert.apply(keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)]))
     model.build((None, 6))
     for layer in spectral(model):
         norm = np.linalg.norm(np.asarray(layer.effective_kernel()), 2)
@@ -223,28 +222,30 @@ def test_activations_with_a_rule_do_not_hide_their_layer():
     model = keras.Sequential([keras.Input((6,)), inner])
     for options in ({}, {"exclude": "in"}):
         assert "in" in [x.path for x in snconvert.inspect(model, **options).layers]
-    found = [x.path for x in snconvert.inspect(live.apply(model)).layers if x.status == "spectral"]
+    found = [
+        x.path for x in snconvert.inspect(snconvert.apply(model)).layers if x.status == "spectral"
+    ]
     assert "in" in found
 
 
 def test_shared_layers_are_converted_once():
     """A layer that is used twice has one `u`, and stands in the plan once."""
-    report = live.plan(live_models.shared())
+    report = snconvert.plan(live_models.shared())
     paths = [layer.path for layer in report.layers]
     assert len(paths) == len(set(paths))
     model = zoo.functional()
-    assert sum(v.name == "u" for v in live.apply(model).weights) == 3
+    assert sum(v.name == "u" for v in snconvert.apply(model).weights) == 3
 
 
 def test_paths():
     """Layers of graphs go by name, those of custom classes by attribute and index."""
-    paths = [layer.path for layer in live.plan(live_models.task()).layers]
+    paths = [layer.path for layer in snconvert.plan(live_models.task()).layers]
     assert "backbone/embedding" in paths
     assert "backbone/transformer_0/stack/0" in paths
     assert "backbone/transformer_0/heads/a" in paths
     assert "backbone/transformer_0/pair/1/0" in paths
     assert paths[-1] == "head"
-    paths = [layer.path for layer in live.inspect(live_models.attention()).layers]
+    paths = [layer.path for layer in snconvert.inspect(live_models.attention()).layers]
     assert "mha" in paths
     assert "mine/_query_dense" in paths
 
@@ -261,12 +262,12 @@ def test_paths():
 )
 def test_selection(options, count):
     """Patterns and callables select, and a pattern on an owner holds for what is inside."""
-    assert len(spectral(live.apply(live_models.subclassed(), **options))) == count
+    assert len(spectral(snconvert.apply(live_models.subclassed(), **options))) == count
 
 
 def test_overrides():
     """Layers may have settings of their own."""
-    model = live.apply(
+    model = snconvert.apply(
         live_models.subclassed(),
         bound=2.0,
         overrides={"blocks/*": {"mode": "cap"}, "blocks/1": {"power_iterations": 3}},
@@ -280,8 +281,8 @@ def test_attention_is_a_kind():
     """An attention layer is converted whole, and the projections of a subclass one by one, with the
     kind attention, and not with dense."""
     model = live_models.attention()
-    assert len(spectral(live.apply(model, kinds="dense"))) == 1
-    patched = live.apply(model, kinds="attention")
+    assert len(spectral(snconvert.apply(model, kinds="dense"))) == 1
+    patched = snconvert.apply(model, kinds="attention")
     assert [type(layer).__name__ for layer in spectral(patched)] == [
         "SpectralMultiHeadAttention",
         "SpectralGroupQueryAttention",
@@ -292,7 +293,7 @@ def test_attention_is_a_kind():
 def test_plan_prints_and_turns_to_json(capsys):
     """The plan has the shape of `--json`, and prints as a table."""
     model = live_models.subclassed()
-    report = live.plan(model)
+    report = snconvert.plan(model)
     print_report(report, sys.stdout)
     assert "blocks/0/stack/0" in capsys.readouterr().out
     shape = report.as_json()
@@ -300,31 +301,31 @@ def test_plan_prints_and_turns_to_json(capsys):
     top = next(layer for layer in shape["layers"] if layer["path"] == "top")
     assert top["sigma"] == pytest.approx(np.linalg.norm(model.top.kernel, 2), rel=1e-5)
     assert (top["status"], top["new_class"]) == ("convertible", "SpectralDense")
-    after = live.inspect(live.apply(model)).as_json()["layers"]
+    after = snconvert.inspect(snconvert.apply(model)).as_json()["layers"]
     top = next(layer for layer in after if layer["path"] == "top")
     assert (top["status"], top["sigma_after"]) == ("spectral", 1.0)
 
 
 def test_converting_twice():
     """A layer that is spectral already is skipped, and a second conversion takes the others."""
-    model = live.apply(live_models.in_functional(), only="block")
+    model = snconvert.apply(live_models.in_functional(), only="block")
     with pytest.raises(SelectionError, match="spectral already"):
-        live.apply(model, only="block")
-    assert len(spectral(live.apply(model))) == 4 + 5
+        snconvert.apply(model, only="block")
+    assert len(spectral(snconvert.apply(model))) == 4 + 5
 
 
 def test_errors():
     """What cannot be done is said, and leaves the model as it was."""
     model = live_models.subclassed()
     with pytest.raises(SelectionError, match=r"'nothing'.*blocks/0/heads/a"):
-        live.apply(model, in_place=True, only="nothing")
+        snconvert.apply(model, in_place=True, only="nothing")
     with pytest.raises(UnsupportedError, match="in place"):
-        live.apply(model, target="keras", in_place=True)
+        snconvert.apply(model, target="keras", in_place=True)
     with pytest.raises(OptionError, match="is a path"):
-        live.apply("model.keras")
+        snconvert.apply("model.keras")
     model.top.kernel.assign(np.full(model.top.kernel.shape, np.nan))
     with pytest.raises(KernelError, match=r"top \(Dense\): .* NaN"):
-        live.apply(model, in_place=True)
+        snconvert.apply(model, in_place=True)
     assert not spectral(model)
 
 
@@ -335,8 +336,8 @@ def test_what_cannot_be_copied():
     model = live_models.subclassed()
     model.step = tf.function(model.call)
     with pytest.raises(UnsupportedError, match=r"subclassed.*\.step.*in_place=True"):
-        live.apply(model)
-    assert live.apply(model, in_place=True) is model
+        snconvert.apply(model)
+    assert snconvert.apply(model, in_place=True) is model
 
 
 @pytest.mark.parametrize("mode", ["hard", "gain"])
@@ -351,14 +352,14 @@ def test_lora_layers_are_left_alone(mode, tmp_path):
     rng = np.random.default_rng(0)
     data = rng.normal(size=(8, 5)), rng.normal(size=(8, 2))
     model.fit(*data, verbose=0)
-    report = live.plan(model, mode=mode)
+    report = snconvert.plan(model, mode=mode)
     assert [(x.path, x.status) for x in report.layers if x.status != "skipped"] == [
         ("head", "convertible")
     ]
     assert "LoRA adapters (lora_rank 2)" in report.layers[1].reason
     with pytest.raises(UnsupportedError, match=r"adapted \(Dense\): LoRA"):
-        live.apply(model, only=["adapted"])
-    patched = live.apply(model, mode=mode)
+        snconvert.apply(model, only=["adapted"])
+    patched = snconvert.apply(model, mode=mode)
     assert [layer.name for layer in spectral(patched)] == ["head"]
     assert patched.optimizer.iterations == 1
     before, after = (m.get_layer("adapted") for m in (model, patched))
@@ -378,8 +379,8 @@ def test_quantised_layers_are_left_alone(tmp_path):
     x = keras.layers.Dense(4, name="small")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
     model.get_layer("small").quantize("int8")
-    assert "quantized layers (int8)" in live.plan(model).layers[1].reason
-    patched = live.apply(model)
+    assert "quantized layers (int8)" in snconvert.plan(model).layers[1].reason
+    patched = snconvert.apply(model)
     assert [layer.name for layer in spectral(patched)] == ["head"]
     patched.save(tmp_path / "sn.keras")
     again = keras.saving.load_model(tmp_path / "sn.keras")
@@ -393,12 +394,12 @@ def test_quantised_layers_are_left_alone(tmp_path):
 def test_plain_weights(name, mode, tmp_path):
     """The original's weights load into the converted model, and `u` is found anew."""
     model = zoo.randomize(TOPOLOGIES[name]())
-    expected = values(live.apply(model, mode=mode))
+    expected = values(snconvert.apply(model, mode=mode))
     model.save_weights(tmp_path / "plain.weights.h5")
     model.save(tmp_path / "plain.keras")
     for source in (tmp_path / "plain.weights.h5", str(tmp_path / "plain.keras"), model):
-        patched = live.apply(TOPOLOGIES[name](), mode=mode)
-        live.load_plain_weights(patched, source)
+        patched = snconvert.apply(TOPOLOGIES[name](), mode=mode)
+        snconvert.load_plain_weights(patched, source)
         assert same(expected, values(patched))
         assert all(isinstance(layer, Spectral) for layer in spectral(patched))
 
@@ -408,14 +409,14 @@ def test_plain_weights(name, mode, tmp_path):
 def test_keras_own_loading_of_plain_weights_says_what_to_do(name, tmp_path):
     """`load_weights` of the original's file names `load_plain_weights`; its own file loads."""
     model = zoo.randomize(TOPOLOGIES[name]())
-    patched = live.apply(model, **ALL)
+    patched = snconvert.apply(model, **ALL)
     model.save_weights(tmp_path / "plain.weights.h5")
     patched.save_weights(tmp_path / "own.weights.h5")
     with pytest.raises(ValueError, match=r"snconvert\.load_plain_weights"):
         patched.load_weights(tmp_path / "plain.weights.h5")
-    other = live.apply(TOPOLOGIES[name](), **ALL)
+    other = snconvert.apply(TOPOLOGIES[name](), **ALL)
     other.load_weights(tmp_path / "own.weights.h5")
-    assert same(values(live.apply(model, **ALL)), values(other))
+    assert same(values(snconvert.apply(model, **ALL)), values(other))
 
 
 def test_plain_weights_of_a_legacy_file(tmp_path):
@@ -424,26 +425,26 @@ def test_plain_weights_of_a_legacy_file(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.save(tmp_path / "legacy.h5")
-    patched = live.apply(zoo.functional())
-    live.load_plain_weights(patched, tmp_path / "legacy.h5")
-    assert same(values(live.apply(model)), values(patched))
+    patched = snconvert.apply(zoo.functional())
+    snconvert.load_plain_weights(patched, tmp_path / "legacy.h5")
+    assert same(values(snconvert.apply(model)), values(patched))
 
 
 def test_plain_weights_that_do_not_fit(tmp_path):
     """Weights of another model are refused, and change nothing."""
     zoo.functional().save_weights(tmp_path / "other.weights.h5")
-    patched = live.apply(live_models.in_functional())
+    patched = snconvert.apply(live_models.in_functional())
     before = values(patched)
     with pytest.raises(WeightsError, match="do not fit"):
-        live.load_plain_weights(patched, tmp_path / "other.weights.h5")
+        snconvert.load_plain_weights(patched, tmp_path / "other.weights.h5")
     assert same(before, values(patched))
     with pytest.raises(SelectionError, match="no layer"):
-        live.load_plain_weights(zoo.sequential(), tmp_path / "other.weights.h5")
+        snconvert.load_plain_weights(zoo.sequential(), tmp_path / "other.weights.h5")
 
 
 def test_clones_and_configurations():
     """`clone_model` and `from_config` of a converted model give converted models."""
-    patched = live.apply(live_models.in_functional())
+    patched = snconvert.apply(live_models.in_functional())
     clone = keras.models.clone_model(patched)
     assert len(spectral(clone)) == len(spectral(patched))
     block = patched.get_layer("block")
@@ -455,5 +456,5 @@ def test_inspect_lists_layers_whose_activation_is_a_layer(activation):
     inputs = keras.Input((6,))
     inner = keras.layers.Dense(5, activation=getattr(keras.layers, activation)(), name="inner")
     model = keras.Model(inputs, keras.layers.Dense(1, name="outer")(inner(inputs)))
-    report = live.inspect(live.apply(model))
+    report = snconvert.inspect(snconvert.apply(model))
     assert [r.path for r in report.layers if r.status == "spectral"] == ["inner", "outer"]

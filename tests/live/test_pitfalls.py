@@ -12,7 +12,7 @@ import pytest
 import zoo
 from live_models import outputs, targets, train
 
-from snconvert import live
+import snconvert
 from snconvert.layers import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.live.internals.walk import descendants
@@ -34,7 +34,7 @@ def test_12_the_original_does_not_move():
     wrapped(np.ones((2, 5)), training=True)
     assert not np.array_equal(before, zoo.predict(model)[0])
     before = zoo.predict(model)[0]
-    patched = live.apply(model)
+    patched = snconvert.apply(model)
     for variable in patched.weights:
         variable.assign(variable * 3)
     assert np.array_equal(before, zoo.predict(model)[0])
@@ -42,11 +42,11 @@ def test_12_the_original_does_not_move():
 
 def test_13_no_layer_is_missed():
     """Nested models, projections of attention and layers in custom blocks are all reached."""
-    assert len(spectral(live.apply(zoo.nested()))) == 4
-    assert len(spectral(live.apply(live_models.attention(), kinds="all"))) == 13
+    assert len(spectral(snconvert.apply(zoo.nested()))) == 4
+    assert len(spectral(snconvert.apply(live_models.attention(), kinds="all"))) == 13
     model = live_models.nested_subclassed()
     dense = [x for _, x in descendants(model) if type(x) is keras.layers.Dense]
-    assert len(spectral(live.apply(model))) == len(dense) == 10
+    assert len(spectral(snconvert.apply(model))) == len(dense) == 10
 
 
 def test_14_names_and_frozen_layers_stay():
@@ -54,7 +54,7 @@ def test_14_names_and_frozen_layers_stay():
     model = zoo.functional()
     model.get_layer("shared").trainable = False
     model.compile("sgd", {"zz": "mse", "aa": "mae"}, run_eagerly=True)
-    patched = live.apply(model)
+    patched = snconvert.apply(model)
     assert [layer.name for layer in patched.layers] == [layer.name for layer in model.layers]
     assert not patched.get_layer("shared").trainable
     assert [v.path for v in patched.trainable_variables] == [
@@ -77,7 +77,7 @@ def test_15_subclassed_models_are_saved_and_loaded(tmp_path):
     by_hand.save(tmp_path / "by_hand.keras")
     with pytest.raises(ValueError, match="could not be loaded"):
         keras.saving.load_model(tmp_path / "by_hand.keras")
-    patched = live.apply(model)
+    patched = snconvert.apply(model)
     patched.save(tmp_path / "patched.keras")
     loaded = keras.saving.load_model(tmp_path / "patched.keras")
     assert np.array_equal(outputs(patched), outputs(loaded))
@@ -89,7 +89,7 @@ def test_16_the_optimizer_goes_on():
     model = live_models.in_sequential()
     model.compile("adam", "mse", run_eagerly=True)
     train(model, steps=6)
-    patched = live.apply(model, mode="gain")
+    patched = snconvert.apply(model, mode="gain")
     assert int(patched.optimizer.iterations) == 6
     patched.fit(live_models.X, targets(patched), verbose=0)
     assert int(patched.optimizer.iterations) == 7
@@ -98,10 +98,10 @@ def test_16_the_optimizer_goes_on():
 def test_18_plain_weights_are_not_copied_by_position():
     """A whole-model `set_weights` of plain weights raises; `load_plain_weights` puts them right."""
     model, other = zoo.randomize(zoo.functional()), zoo.functional()
-    patched = live.apply(other)
+    patched = snconvert.apply(other)
     with pytest.raises(ValueError, match="weight list"):
         patched.set_weights(model.get_weights())
-    live.load_plain_weights(patched, model)
+    snconvert.load_plain_weights(patched, model)
     for layer in spectral(patched):
         assert np.array_equal(layer.kernel, model.get_layer(layer.name).kernel)
         norm = np.linalg.norm(np.asarray(layer.effective_kernel()), 2)

@@ -94,7 +94,7 @@ def test_spectral_with_other_settings() -> None:
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
     for looks, options in ((True, {}), (False, {"exclude": "done"}), (False, {"kinds": []})):
-        seen = make_plan(root, recipe(**options), RULES, already, looks=looks).outcomes[-1]
+        seen = make_plan(root, recipe(**options), RULES, already, lenient=looks).outcomes[-1]
         assert isinstance(seen, Skip)
         assert seen.reason == "spectral already"  # who only looks, or not at it, wants no others
 
@@ -146,7 +146,7 @@ def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
     root = tree(layer("head", **config))
     assert converted(root, exclude="head") == ["encoder/dense"]
     for looks, options in ((True, {"only": "head"}), (False, {"only": "*"}), (False, {})):
-        skipped = make_plan(root, recipe(**options), RULES, already, looks=looks).outcomes[-1]
+        skipped = make_plan(root, recipe(**options), RULES, already, lenient=looks).outcomes[-1]
         assert isinstance(skipped, Skip)
         assert says in skipped.reason
     for options in ({"only": "head"}, {"overrides": {"head": {"bound": 2}}}):

@@ -217,8 +217,8 @@ def test_leaving_the_block_ends_the_child():
 def test_the_child_does_not_outlive_its_parent(busy):
     """A parent that is killed takes a hanging child with it."""
     code = (
-        f"import sys; sys.path[:] = {[*sys.path, str(SUPPORT)]!r}\n"
-        "import os, test_archive_guard as t\n"
+        f"import sys; sys.path[:] = {[*sys.path, str(SUPPORT), str(Path(__file__).parent)]!r}\n"
+        "import os, test_worker as t\n"
         "worker = t.Worker()\n"
         "print(worker.call(os.getpid), flush=True)\n"
         f"worker.call(t.{busy}, *({busy!r} == 'pause') * (1000,))\n"

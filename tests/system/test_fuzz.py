@@ -109,7 +109,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         root = model_root(parse(tree))
         check_version(root, about)
         stage = "planned"
-        plan = make_plan(root, recipe(kinds="all"), RULES, already, looks=True)
+        plan = make_plan(root, recipe(kinds="all"), RULES, already, lenient=True)
         stage = "found"
         others = ("optimizer", "metrics") if is_keras_2(root, about) else ("optimizer",)
         take_inventory(root, group_paths(root), contents or Contents(), RULES, others)

@@ -25,7 +25,7 @@ from snconvert.config.constraint_entry import (
     view_entry,
 )
 from snconvert.config.tree import Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
 from snconvert.errors import OptionError, SourceError, UnsupportedError, located, printable
 from snconvert.files.edits import Edits
@@ -141,10 +141,7 @@ def edits(
 
 def factor_for(triplet: Triplet, settings: Settings) -> float:
     """Returns what a kernel is multiplied by at conversion."""
-    if triplet.zero:
-        return 1.0
-    factor = settings.bound / triplet.sigma
-    return min(1.0, factor) if settings.mode == "cap" else factor
+    return 1.0 if triplet.zero else scale(triplet.sigma, settings)
 
 
 def is_mine(node: Node) -> bool:
@@ -160,6 +157,11 @@ def owner_of(node: Node) -> Node:
 def options_of(node: Node) -> Mapping[str, Any]:
     """Returns the options of a layer's first constraint."""
     return {"norm": "matrix", **next(found_in(node.config))[1]}
+
+
+def arguments_in(config: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the arguments that hold our constraint."""
+    return [argument for argument, _ in found_in(config)]
 
 
 def settings_of(node: Node) -> Settings:
@@ -226,7 +228,7 @@ def plain_class(node: Node) -> str:
 
 def unwrap(node: Node, _: Mapping[str, Any] | None = None) -> None:
     """Takes the constraints out of a layer's configuration."""
-    node.config.update(dict.fromkeys([argument for argument, _ in found_in(node.config)]))
+    node.config.update(dict.fromkeys(arguments_in(node.config)))
 
 
 def removals(*_: object) -> list[str]:

@@ -140,6 +140,11 @@ def options_of(node: Node) -> Mapping[str, Any]:
     return {"mode": "hard", "bound": 1.0, "power_iterations": rounds, "norm": "matrix"}
 
 
+def arguments_in(_: Mapping[str, Any]) -> Sequence[str]:
+    """Returns nothing: the layer in a wrapper is as it was."""
+    return ()
+
+
 def settings_of(node: Node) -> Settings:
     """Returns how a wrapper normalises; without the rounds, where it has none that Keras takes."""
     rounds = node.config.get("power_iterations", 1)

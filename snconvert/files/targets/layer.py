@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from snconvert.config.safety import is_builtin_layer
 from snconvert.config.tree import PACKAGE, Node
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings, settings_in
 from snconvert.core.triplet import Triplet
 from snconvert.errors import OptionError, SourceError, printable
 from snconvert.files.edits import Edits
@@ -33,8 +34,6 @@ WRAPPER: str | None = None
 IN_PLACE = False
 RECORDED = False
 MODULE = "snconvert.layers"
-FIELDS = ("mode", "bound", "power_iterations", "norm")
-"""The entries that a spectral layer adds to the configuration, in this order."""
 
 _TODAY: Mapping[str, Any] = {"module": "keras.layers", "registered_name": None}
 
@@ -64,7 +63,7 @@ def wrap(node: Node, rule: KernelRule, settings: Settings, *_: object) -> None:
     node.entry["module"] = _module(node, rule) if own else MODULE
     node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
     node.entry["registered_name"] = rule.spectral_class if own else PACKAGE + rule.spectral_class
-    node.config.update({name: getattr(settings, name) for name in FIELDS})
+    node.config.update(asdict(settings))
 
 
 def _module(node: Node, rule: KernelRule) -> Any:
@@ -133,6 +132,11 @@ def options_of(node: Node) -> Mapping[str, Any]:
     return node.config
 
 
+def arguments_in(_: Mapping[str, Any]) -> Sequence[str]:
+    """Returns nothing: the settings are no arguments of the Keras layer."""
+    return ()
+
+
 def settings_of(node: Node) -> Settings:
     """Returns how a spectral layer is normalised.
 
@@ -140,7 +144,7 @@ def settings_of(node: Node) -> Settings:
         SourceError: Its configuration says nothing that can be.
     """
     try:
-        return Settings(**{name: node.config[name] for name in FIELDS if name in node.config})
+        return settings_in(node.config)
     except OptionError as error:
         raise SourceError(
             f"its configuration is invalid: {error.what}",

@@ -113,6 +113,9 @@ class Target(Protocol):
     def options_of(self, node: Node) -> Mapping[str, Any]:
         """Returns the settings by their names as the configuration holds them, right or wrong."""
 
+    def arguments_in(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """Returns the arguments in the configuration of a Keras layer that the target has set."""
+
     def settings_of(self, node: Node) -> Settings:
         """Returns how the layer is normalised.
 

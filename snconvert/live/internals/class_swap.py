@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from snconvert.compat.layers import follow_class, unlocked, variable_lists
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import UnsupportedError
 from snconvert.kinds.kernel_rule import Kernel, KernelRule, input_shape_of
@@ -74,10 +74,8 @@ def _become(
             own = None if triplets is None else [next(found) for _ in kernels]
             _become(owner, spectral.part_class, settings, own)
     give_class(layer, spectral)
-    layer.mode = settings.mode
-    layer.bound = settings.bound
-    layer.power_iterations = settings.power_iterations
-    layer.norm = settings.norm
+    for name in FIELDS:
+        setattr(layer, name, getattr(settings, name))
     if layer.built and not issubclass(spectral, Composite):
         _add_state(layer, triplets)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ import keras
 from snconvert.compat.layers import call_after_build
 from snconvert.compat.saving import register_class, register_name
 from snconvert.config.tree import CONTAINERS, PATCHED
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import SourceError
 from snconvert.live.internals.class_swap import (
     adopt,
@@ -36,7 +37,6 @@ from snconvert.live.internals.class_swap import (
 from snconvert.live.internals.walk import Layer, Route, descendants, follow
 
 _PENDING = "_snconvert_pending"
-_SETTINGS = ("mode", "bound", "power_iterations", "norm")
 
 Entry = dict[str, Any]
 
@@ -50,7 +50,7 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
             {
                 "route": list(route),
                 "class": keras.saving.get_registered_name(type(layer)),
-                "config": {name: getattr(layer, name) for name in _SETTINGS},
+                "config": {name: getattr(layer, name) for name in FIELDS},
             }
             for route, layer in descendants(self)
             if is_adopted(layer)
@@ -172,8 +172,7 @@ def _identity(cls: type) -> dict[str, Any]:
 
 
 def _entry(route: Route, name: str, settings: Settings) -> Entry:
-    config = {name: getattr(settings, name) for name in _SETTINGS}
-    return {"route": list(route), "class": name, "config": config}
+    return {"route": list(route), "class": name, "config": asdict(settings)}
 
 
 def _parse(entry: Entry) -> tuple[Route, str, Settings]:

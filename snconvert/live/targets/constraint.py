@@ -91,7 +91,7 @@ def _constrain(
             multiply(variable, factor)
 
 
-def constraints_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Layer, Any, str, Any]]:
+def _constraints_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Layer, Any, str, Any]]:
     """Yields owner, kernel, argument and constraint for each kernel of a layer that has ours."""
     config = layer.get_config()
     for owner, kernels in kernels_by_owner(layer, rule):
@@ -121,8 +121,15 @@ def rule_of(node: Node) -> KernelRule | None:
 def recorded_factors(layer: Layer, rule: KernelRule) -> dict[str, float | None]:
     """Returns what the conversion has multiplied the kernels of a layer by, by their paths."""
     return {
-        kernel.path: constraint.factor for _, kernel, _, constraint in constraints_of(layer, rule)
+        kernel.path: constraint.factor for _, kernel, _, constraint in _constraints_of(layer, rule)
     }
+
+
+def parts_of(layer: Layer, rule: KernelRule) -> Iterator[tuple[Any, str, Any]]:
+    """Yields the kernels of a constrained layer that is built, with the constraints."""
+    if layer.built:
+        for owner, kernel, _, constraint in _constraints_of(layer, rule):
+            yield getattr(owner, kernel.name), "constraint", constraint
 
 
 def plain_class(node: Node) -> str:
@@ -137,7 +144,7 @@ def check_undo(_: Node) -> None:
 def make_plain(verb: str, _: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
     """Takes the constraints off layers; `remove` divides the kernels by the factors."""
     for layer, rule in layers:
-        for owner, kernel, argument, constraint in list(constraints_of(layer, rule)):
+        for owner, kernel, argument, constraint in list(_constraints_of(layer, rule)):
             setattr(owner, argument, None)
             if layer.built:
                 variable = getattr(owner, kernel.name)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -15,10 +15,11 @@ from snconvert.compat.backends import forget
 from snconvert.compat.layers import own_variables, untrack
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import FIELDS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
-from snconvert.layers.base import OPTIONS, Spectral
+from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.stored_u import Normalisation
@@ -116,6 +117,11 @@ def recorded_factors(*_: object) -> Mapping[str, float | None]:
     return {}
 
 
+def parts_of(*_: object) -> Iterator[tuple[Any, str, Any]]:
+    """Yields nothing: the variables of a spectral layer are trained as they were."""
+    return iter(())
+
+
 def plain_class(node: Node) -> str:
     """Returns the class that a spectral layer had, or would have, without normalisation."""
     return class_swap.plain_class(layer_of(node)).__name__
@@ -169,7 +175,7 @@ def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
     owner, gamma = kernel.owner, None if kernel.gamma is None else float(kernel.gamma)
     with located(path=owner.name, class_name=type(owner).__name__):
         numbers = (kernel.kernel, kernel.view, kernel.settings, kernel.u, gamma)
-        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16).factor
+        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
     return owner._variable(kernel.name), factor
 
 
@@ -183,7 +189,7 @@ def _make_plain(layer: Layer) -> None:
         untrack(layer, variable)
     views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
     plain = class_swap.plain_class(layer)
-    for name in (*attributes, *views, *OPTIONS):
+    for name in (*attributes, *views, *FIELDS):
         layer.__dict__.pop(name, None)
         forget(layer, name)
     forget_adoption(layer)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
@@ -65,6 +65,13 @@ class LiveTarget(Normaliser, Protocol):
         """Returns what the conversion has multiplied kernels by, by their paths below the layer.
 
         `None` where that is not known; empty if nothing was multiplied.
+        """
+
+    def parts_of(self, layer: Layer, rule: KernelRule) -> Iterator[tuple[Any, str, Any]]:
+        """Yields the variables of a normalised layer that the target has given a part for training.
+
+        Yields:
+            The variable, the name of its attribute (`constraint`), and what the layer has there.
         """
 
     def plain_class(self, node: Node) -> str:

@@ -13,7 +13,6 @@ from live_models import X, outputs, targets, train
 from optimizer_examples import MAKE, plain
 
 import snconvert
-from snconvert import live
 from snconvert.errors import UnsupportedError
 from snconvert.layers import SpectralDense
 
@@ -43,9 +42,9 @@ def test_state_is_carried_over_exactly(name):
     model.compile(MAKE[name](), "mse", run_eagerly=True)
     train(model, steps=3)
     before = state(model.optimizer)
-    hard = live.apply(model)
+    hard = snconvert.apply(model)
     assert all(map(np.array_equal, before, state(hard.optimizer)))
-    gain = live.apply(model, mode="gain")
+    gain = snconvert.apply(model, mode="gain")
     slots = {v.path.rpartition("/")[2]: np.asarray(v) for v in model.optimizer.variables}
     after = {v.path.rpartition("/")[2]: np.asarray(v) for v in gain.optimizer.variables}
     named = {key: value for key, value in slots.items() if key.startswith(("a_", "c_"))}
@@ -65,7 +64,7 @@ def test_the_next_step_is_the_step_the_variables_would_have_made(name, mode):
     model = plain()
     model.compile(MAKE[name](), "mse", run_eagerly=True)
     train(model, steps=3)
-    converted = live.apply(model, mode=mode)
+    converted = snconvert.apply(model, mode=mode)
     made = reference(model, mode)
     other = type(model.optimizer).from_config(model.optimizer.get_config())
     other.build(made.trainable_variables)
@@ -87,7 +86,7 @@ def test_moving_averages_of_gamma_start_at_gamma():
     model = plain()
     model.compile(MAKE["ema"](), "mse", run_eagerly=True)
     train(model, steps=2)
-    converted = live.apply(model, mode="gain")
+    converted = snconvert.apply(model, mode="gain")
     gamma = float(converted.get_layer("a").gamma)
     converted.optimizer.finalize_variable_values(converted.trainable_variables)
     assert float(converted.get_layer("a").gamma) == pytest.approx(gamma)
@@ -97,12 +96,12 @@ def test_compiled_stays_compiled():
     """Loss, metrics, flags and a custom loop's optimizer are those of the original."""
     model = plain()
     model.compile("adam", "mae", metrics=["mse"], jit_compile=True, steps_per_execution=2)
-    converted = live.apply(model)
+    converted = snconvert.apply(model)
     assert converted.compiled
     assert converted.jit_compile == model.jit_compile
     assert converted.get_compile_config() == model.get_compile_config()
     assert converted.optimizer is not model.optimizer
-    converted = live.apply(plain())
+    converted = snconvert.apply(plain())
     assert not converted.compiled
 
 
@@ -112,7 +111,7 @@ def test_functions_compiled_before_are_dropped():
     model.compile("sgd", "mse")
     model.fit(X, targets(model), verbose=0)
     before = model.predict(X, verbose=0)
-    live.apply(model, in_place=True, bound=0.01)
+    snconvert.apply(model, in_place=True, bound=0.01)
     assert np.abs(model.predict(X, verbose=0)).max() < np.abs(before).max()
     u = np.asarray(model.get_layer("a").u)
     model.fit(X, targets(model), verbose=0)
@@ -126,7 +125,7 @@ def test_the_optimizer_stays_the_same_object():
     optimizer = optimizers.Adam()
     model.compile(optimizer, "mse", run_eagerly=True)
     train(model, steps=1)
-    live.apply(model, in_place=True, mode="gain")
+    snconvert.apply(model, in_place=True, mode="gain")
     assert model.optimizer is optimizer
     train(model, steps=1)
     assert int(optimizer.iterations) == 2
@@ -159,7 +158,7 @@ def test_an_optimizer_of_ones_own():
     model.compile(Averaged(0.1, learning_rate=0.01, momentum=0.9), "mse", run_eagerly=True)
     train(model, steps=2)
     old = model.optimizer
-    converted = live.apply(model, mode="gain")
+    converted = snconvert.apply(model, mode="gain")
     new = converted.optimizer
     assert (new.secret, float(new.calls)) == (0.1, 8.0)
     assert [v.shape for v in new.sums] == [v.shape for v in new._trainable_variables]
@@ -182,7 +181,7 @@ def test_a_loss_scale_around_what_was_built_before(name):
     model.train_on_batch(X, targets(model))
     model.compile(optimizers.LossScaleOptimizer(model.optimizer), "mse", run_eagerly=True)
     model.train_on_batch(X, targets(model))
-    patched = live.apply(model, mode="gain")
+    patched = snconvert.apply(model, mode="gain")
     back = snconvert.remove(patched)
     pairs = zip(back.optimizer.variables, model.optimizer.variables, strict=True)
     assert len(patched.optimizer.variables) > len(model.optimizer.variables)
@@ -198,7 +197,7 @@ def test_a_map_may_be_a_function():
     model.compile(choose, "mse", run_eagerly=True)
     train(model)
     before = state(model.optimizer)
-    converted = live.apply(model, mode="gain")
+    converted = snconvert.apply(model, mode="gain")
     assert [len(part._trainable_variables) for part in converted.optimizer.optimizers] == [4, 2]
     train(converted)
     assert all(map(np.array_equal, before, state(model.optimizer)))
@@ -212,11 +211,11 @@ def test_an_optimizer_that_cannot_be_extended():
     model.compile(optimizers.Adam(), "mse", run_eagerly=True)
     train(model, steps=1)
     model.optimizer.add_variable((3,), name="by_hand")
-    hard = live.apply(model)
+    hard = snconvert.apply(model)
     for converted in (hard, snconvert.bake(hard), snconvert.remove(hard)):
         assert len(converted.optimizer.variables) == len(model.optimizer.variables)
     with pytest.raises(UnsupportedError, match="mode hard or cap"):
-        live.apply(model, mode="gain", in_place=True)
+        snconvert.apply(model, mode="gain", in_place=True)
     assert type(model.get_layer("a")) is keras.layers.Dense
 
 
@@ -226,7 +225,7 @@ def test_layers_frozen_after_compiling():
     model.compile("adam", "mse", run_eagerly=True)
     train(model, steps=1)
     model.get_layer("b").trainable = False
-    converted = live.apply(model, mode="gain")
+    converted = snconvert.apply(model, mode="gain")
     known = [v.path for v in converted.optimizer._trainable_variables]
     assert "sequential/b/gamma" in [re.sub(r"_\d+", "", path) for path in known]
     assert not converted.get_layer("b").gamma.trainable
@@ -257,7 +256,7 @@ def test_several_optimizers():
     model(X)
     model.critic_optimizer, model.maker_optimizer = optimizers.Adam(), optimizers.SGD()
     model.critic_optimizer.build(model.critic.trainable_variables)
-    converted = live.apply(model, mode="gain", only="critic/*")
+    converted = snconvert.apply(model, mode="gain", only="critic/*")
     assert converted.critic_optimizer is not model.critic_optimizer
     trained = converted.critic_optimizer._trainable_variables
     assert [v.path for v in trained] == [v.path for v in converted.critic.trainable_variables]
@@ -265,13 +264,13 @@ def test_several_optimizers():
     assert not converted.maker_optimizer.built
 
 
-@pytest.mark.parametrize("back", [live.bake, live.remove])
+@pytest.mark.parametrize("back", [snconvert.bake, snconvert.remove])
 def test_the_way_back_of_a_frozen_model(back, tmp_path):
     """The slots of gamma go, also where the layers were frozen since, as GANs do in every step."""
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8), keras.layers.Dense(1)])
     model.compile("adam", "mse", run_eagerly=True)
     model.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)
-    patched = live.apply(model, mode="gain")
+    patched = snconvert.apply(model, mode="gain")
     patched.fit(np.ones((8, 6)), np.ones((8, 1)), verbose=0)
     patched.trainable = False
     plain = back(patched)
@@ -324,7 +323,7 @@ def test_gamma_decays_as_its_kernel(tmp_path, name, how, when):
 
     model = plain(b=True)
     if when == "fresh":
-        model = live.apply(model, mode="gain")
+        model = snconvert.apply(model, mode="gain")
     model.compile(DECAYING[name](), "mse", run_eagerly=True)
     if when == "before":
         exclude(model)
@@ -335,7 +334,7 @@ def test_gamma_decays_as_its_kernel(tmp_path, name, how, when):
         snconvert.apply_file(tmp_path / "plain.keras", tmp_path / "sn.keras", mode="gain")
         model = keras.saving.load_model(tmp_path / "sn.keras")
     elif when != "fresh":
-        model = live.apply(model, mode="gain")
+        model = snconvert.apply(model, mode="gain")
     if when != "before":
         exclude(model)
     before = {v.path: np.array(v) for v in model.trainable_variables}
@@ -357,7 +356,7 @@ def test_what_optimizers_keep_by_variable():
     optimizer.chosen = {optimizer._var_key(kernel)}
     model.compile(optimizer, "mse", run_eagerly=True)
     train(model, steps=1)
-    gain = live.apply(model, mode="gain")
+    gain = snconvert.apply(model, mode="gain")
     layer, found = gain.get_layer("a"), gain.optimizer
     assert found.rates == {**optimizer.rates, layer.gamma.path: 0.25}
     assert found.chosen == {found._var_key(v) for v in (layer.kernel, layer.gamma)}
@@ -372,9 +371,9 @@ def test_gamma_trains_with_its_kernel(tmp_path):
     model = plain()
     model.compile(MAKE["by pattern"](), "mse", run_eagerly=True)
     train(model, steps=2)
-    gain = live.apply(model, mode="gain")
+    gain = snconvert.apply(model, mode="gain")
     gain.save(tmp_path / "gain.keras")
-    later = live.apply(plain(), mode="gain")
+    later = snconvert.apply(plain(), mode="gain")
     later.compile(MAKE["by pattern"](), "mse", run_eagerly=True)
     train(later, steps=1)
     loaded = keras.saving.load_model(tmp_path / "gain.keras")
