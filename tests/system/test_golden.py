@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
-RENEW = "python tests/golden.py portable --renew"
+from places import DATA, SUPPORT
+
+RENEW = "python tests/support/golden.py portable --renew"
 
 
 def test_nothing_that_users_see_changes() -> None:
@@ -16,11 +16,11 @@ def test_nothing_that_users_see_changes() -> None:
 
     Where one is to change, renew the file with the command above and look at its difference.
     """
-    command = [sys.executable, str(HERE / "golden.py"), "portable"]
+    command = [sys.executable, str(SUPPORT / "golden.py"), "portable"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     now: dict[str, str] = json.loads(done.stdout)
-    before: dict[str, str] = json.loads((HERE / "data" / "golden.json").read_text("utf-8"))
+    before: dict[str, str] = json.loads((DATA / "golden.json").read_text("utf-8"))
     assert len(now) > 300
     differing = [
         f"{name}:\n  was {before.get(name)!r}\n  is  {now.get(name)!r}"

@@ -1,7 +1,7 @@
 """Prints what both carriers do, a line for each case, to compare two states of the code.
 
-    PYTHONPATH=OLD python tests/golden.py files live texts --models FOLDER > old.txt
-    PYTHONPATH=NEW python tests/golden.py files live texts --models FOLDER > new.txt
+    PYTHONPATH=OLD python tests/support/golden.py files live texts --models FOLDER > old.txt
+    PYTHONPATH=NEW python tests/support/golden.py files live texts --models FOLDER > new.txt
     diff old.txt new.txt
 
 `files` runs the command line and the functions on files, `live` the functions on Keras models,
@@ -9,8 +9,9 @@
 the name of a case, a tab, and what came out: as it is where it is short (always with `--full`),
 else its SHA-256. Two runs on one machine print the same; the digits depend on its BLAS.
 
-`portable` is what `tests/test_golden.py` compares with `tests/data/golden.json` on any machine: the
-files of `tests/data` only, and no digits. `python tests/golden.py portable --renew` writes it anew.
+`portable` is what `tests/system/test_golden.py` compares with `tests/data/golden.json` on any
+machine: the files of `tests/data` only, and no digits. `python tests/support/golden.py portable
+--renew` writes it anew.
 
 The models are built once, by whichever snconvert does it first, into the folder of `--models`; both
 runs need the same folder. Nothing but public names is used, so that any state of the code can run.
@@ -65,8 +66,8 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # heeded at the start only; for the
 
 import snconvert
 
-HERE = Path(__file__).resolve().parent
-DATA = HERE / "data"
+TESTS = Path(__file__).resolve().parents[1]
+DATA = TESTS / "data"
 SHORT = 400
 """How many letters a line shows; of a longer text it shows the hash."""
 
@@ -120,7 +121,7 @@ def digest(content: bytes) -> str:
 
 def normal(text: str) -> str:
     """Takes out of a text what changes from run to run: times, and the folder it ran in."""
-    text = text.replace(os.path.realpath(os.getcwd()), "$WORK").replace(str(HERE.parent), "$REPO")
+    text = text.replace(os.path.realpath(os.getcwd()), "$WORK").replace(str(TESTS.parent), "$REPO")
     text = text.replace(os.path.dirname(os.path.dirname(snconvert.__file__)), "$PACKAGE")
     text = re.sub(r"\b\d+\.\d\d s\b", "# s", text)
     text = re.sub(r'("seconds": |seconds=|seconds_sigma=)[0-9.e-]+', r"\1#", text)
@@ -561,7 +562,7 @@ def texts(models: Path) -> None:
     _surface()
 
 
-PORTABLE = HERE / "data" / "golden.json"
+PORTABLE = DATA / "golden.json"
 
 
 def portable(_: Path) -> None:
@@ -569,7 +570,7 @@ def portable(_: Path) -> None:
     asked.full = True
     warm_up()
     Path("m").mkdir()
-    shutil.copy(HERE.parent / "samples" / "moons.keras", "m")
+    shutil.copy(TESTS.parent / "samples" / "moons.keras", "m")
     for path in (DATA / "models").iterdir():
         (shutil.copytree if path.is_dir() else shutil.copy)(path, Path("m", path.name))
     for path in (DATA / "corpus" / "cases").iterdir():
@@ -1083,7 +1084,7 @@ def build(folder: Path) -> None:
     folder.mkdir(parents=True)
     for path in (DATA / "models").iterdir():
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / f"data-{path.name}")
-    shutil.copy(HERE.parent / "samples" / "moons.keras", folder)
+    shutil.copy(TESTS.parent / "samples" / "moons.keras", folder)
 
     def save(name: str, model: Any) -> Any:
         model.save(folder / f"{name}.keras")
