@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         sys.meta_path.insert(0, light.NoKeras())
+        config.option.doctestmodules = False  # in the package, where many modules need keras
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -44,9 +45,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if fast and not light.is_light(collection_path) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what takes long, so that no process is left with it in the end."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts first what takes long, so that no process is left with it in the end; with `--fast`,
+    leaves out single tests that need keras."""
     items.sort(key=lambda item: light.SYSTEM not in item.path.parents)
+    if config.getoption("--fast"):
+        items[:] = [item for item in items if not item.get_closest_marker("keras")]
 
 
 @pytest.hookimpl(tryfirst=True)

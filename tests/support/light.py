@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from places import ROOT, SUPPORT, TESTS
+from places import SUPPORT, TESTS
 
 SYSTEM = TESTS / "system"
 KERAS = ("keras", "keras_hub", "tensorflow", "jax", "torch")
@@ -36,8 +36,6 @@ def _is_heavy(name: str) -> bool:
 
 def _imports(path: Path) -> Iterator[str]:
     """Yields the names of modules, and of what may be one, that a module imports first of all."""
-    if ROOT / "snconvert" in path.parents:
-        yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
@@ -52,5 +50,5 @@ class NoKeras(importlib.abc.MetaPathFinder):
         if name in KERAS:
             raise ImportError(
                 f"a test of `--fast` imports {name}: import it at the top of the test's module, "
-                "which then runs without `--fast` only"
+                "or mark the test with `keras`; it runs without `--fast` only, then"
             )
