@@ -486,7 +486,7 @@ def check(made: Case) -> Result:
         return Result(math.inf, math.inf, 0.0)
     sigma = found.sigma / scale
     reached = sigma
-    if conv is not None and not conv.wrapped:
+    if conv is not None and not conv.on_torus:
         back = [one.T if "Transpose" in made.kind else one for one in matrices]
         rows = found.u.reshape(len(back), -1).astype("f8")
         images = zip(back, rows, strict=True)

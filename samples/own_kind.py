@@ -23,7 +23,6 @@ from keras import ops
 
 import snconvert
 from snconvert.layers import Spectral
-from snconvert.live import apply
 
 
 @keras.saving.register_keras_serializable("own_kind")
@@ -88,7 +87,7 @@ class SpectralAffine(Spectral, Affine):
 def main() -> None:
     """Converts a model in memory, and its file, and shows that they are the same."""
     model = keras.Sequential([keras.Input((8,)), Affine(16), keras.layers.Dense(4)])
-    patched = apply(model, rules=[RULE])
+    patched = snconvert.apply(model, rules=[RULE])
     x = np.random.default_rng(0).normal(size=(5, 8)).astype("float32")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")

@@ -46,9 +46,8 @@ def main() -> None:
     gc.set_threshold(100_000)
     # One BLAS thread each, as kernels are worked on side by side; to be set before numpy comes.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    for verb in sys.argv[1:2]:
-        if verb in VERBS:
-            _check_descriptors()
+    if VERBS.keys() & sys.argv[1:2]:
+        _check_descriptors()
     from snconvert.cli.commands import main as run  # noqa: PLC0415 - most of the start
 
     try:

@@ -12,11 +12,7 @@ from places import ROOT, TESTS
 PACKAGE = ROOT / "snconvert"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 LINES, FILES, PARAMETERS = 300, 17, 6
-LONG: dict[str, int] = {
-    "config/tree.py": 346,
-    "live/internals/optimizer_state.py": 330,
-    "sandbox/worker.py": 312,
-}
+LONG: dict[str, int] = {}
 """Modules that are longer than they should be, and how long: none may grow, none may be added."""
 
 WIDE = {
@@ -25,8 +21,6 @@ WIDE = {
     "files/convert.py": {"convert_file": 8},
     "files/edits.py": {"write_model": 7},
     "files/undo.py": {"undo_file": 8},
-    "jobs/compare.py": {"judge": 8},
-    "jobs/effective.py": {"factor_of": 7},
     "live/by_file.py": {"undo_by_file": 7},
     "live/through_keras.py": {"apply_through_keras": 8, "_through_keras": 7},
     "live/undo.py": {"undo": 7},
@@ -39,6 +33,7 @@ ELSEWHERE = {
     "archive/test_output.py": "archive/zip_writer.py",
     "archive/test_source.py": "archive/file_source.py archive/folder_source.py",
     "cli/test_commands.py": "cli/options.py cli/progress.py cli/runner.py cli/tables.py",
+    "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"
     " config/references.py",
     "files/targets/test_constraint.py": "config/constraint_entry.py",
@@ -50,10 +45,10 @@ ELSEWHERE = {
     "formats/test_table.py": "formats/format.py formats/keras3.py",
     "kinds/test_table.py": "kinds/attention.py kinds/conv.py kinds/dense.py kinds/embedding.py"
     " kinds/kernel_rule.py kinds/recurrent.py core/matrix_view.py rules.py",
-    "laws/test_carriers_agree.py": "planning/layer_rows.py planning/measured.py",
+    "laws/test_carriers_agree.py": "planning/measured.py",
     "laws/test_messages.py": "errors.py planning/advice.py",
     "layers/test_base.py": "layers/attention.py layers/composite.py layers/conv.py"
-    " layers/dense.py layers/depthwise.py layers/errors.py compat/layers.py",
+    " layers/dense.py layers/depthwise.py layers/errors.py",
     "layers/test_constraint.py": "constraints.py",
     "layers/test_initial_u.py": "layers/config_view.py",
     "layers/test_recurrent.py": "layers/swapped_kernel.py",
@@ -62,19 +57,17 @@ ELSEWHERE = {
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
-    "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py compat/optimizers.py"
-    " live/variables.py",
-    "live/test_convert.py": "compat/graphs.py compat/calls.py live/internals/class_swap.py"
+    "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
+    " live/variables.py live/internals/optimizer_twins.py",
+    "live/test_convert.py": "live/internals/class_swap.py"
     " live/internals/copying.py live/internals/reachable.py live/internals/walk.py"
     " live/kernels.py live/measure.py live/targets/layer.py live/targets/target.py live/tree.py",
-    "live/test_through_keras.py": "compat/saving.py live/internals/saved_owners.py"
-    " live/loading.py live/quiet.py",
+    "live/test_through_keras.py": "live/internals/saved_owners.py live/loading.py live/quiet.py",
     "live/test_undo.py": "live/plain_weights.py live/targets/constraint.py"
     " live/targets/keras_wrapper.py",
     "planning/test_plan.py": "planning/selection.py",
-    "planning/test_recipe.py": "core/settings.py recipe.py",
-    "sandbox/test_worker.py": "sandbox/signals.py",
-    "system/test_backends.py": "compat/backends.py",
+    "planning/test_recipe.py": "recipe.py",
+    "sandbox/test_worker.py": "sandbox/child.py sandbox/signals.py",
     "system/test_docs.py": "core/targets.py core/version.py",
     "system/test_no_backend.py": "__main__.py api.py",
     "verification/test_files.py": "core/report.py core/verdict.py jobs/compare.py render.py"

@@ -8,6 +8,7 @@ import inspect
 import pytest
 
 import snconvert
+from snconvert import live
 from snconvert.kinds.table import RULES
 
 
@@ -108,7 +109,22 @@ def test_every_rule_has_its_layer() -> None:
         )
 
 
+def test_the_ways_back_are_called_alike() -> None:
+    """`bake` and `remove` take the same arguments, of models and of files."""
+    for name in ("", "_file"):
+        bake, remove = (getattr(snconvert, f"{verb}{name}") for verb in ("bake", "remove"))
+        assert inspect.signature(bake) == inspect.signature(remove)
+
+
 def test_unknown_names() -> None:
     """A name that is not there is an AttributeError."""
-    with pytest.raises(AttributeError, match="has no attribute 'aply'"):
-        _ = snconvert.aply
+    for module in (snconvert, live):
+        with pytest.raises(AttributeError, match="has no attribute 'aply'"):
+            _ = module.aply
+
+
+def test_live_has_the_functions_on_models() -> None:
+    """Who imports them from `snconvert.live` gets the same; those on files are not there."""
+    for name in ("apply", "bake", "converge", "inspect", "load_plain_weights", "plan", "project"):
+        assert getattr(live, name) is getattr(snconvert, name)
+    assert not hasattr(live, "apply_file")

@@ -1,1 +1,1 @@
-"""Saved models as files: reading them safely, editing their weights, writing them atomically."""
+"""A saved model as a file or folder: read without trust, written as a whole or not at all."""

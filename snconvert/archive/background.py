@@ -2,8 +2,6 @@
 
 It is the slowest single pass over a large file, and one that only one thread can do: it starts when
 it is known that there will be an output, beside the search for `u`, and is asked for at the end.
-
-Work in a thread of its own.
 """
 
 from __future__ import annotations
@@ -66,10 +64,10 @@ class Hashing:
     def _hash(self) -> str:
         digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
         for _, part in self._parts():
-            for at in range(0, part.size, _CHUNK):
+            for offset in range(0, part.size, _CHUNK):
                 if self._closed.is_set():
                     return ""
-                data = buffer[: min(_CHUNK, part.size - at)]
-                part.pread_into(data, at)
+                data = buffer[: min(_CHUNK, part.size - offset)]
+                part.pread_into(data, offset)
                 digest.update(data)
         return digest.hexdigest()

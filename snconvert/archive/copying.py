@@ -5,8 +5,6 @@ weights, and flushes them to the disk, while that goes on; the changes are writt
 end. The CRC-32 of the old weights is checked on the way, and that of the new ones follows from it
 and the changes.
 
-The CRC-32 of changed bytes, from the CRC-32 of the unchanged ones.
-
 CRC-32 is linear: for messages of equal length, `crc(a) ^ crc(b)` depends on `a ^ b` alone. Where a
 few blocks of a large file change, its new CRC follows from the old one and the blocks, without a
 second pass: a block whose change has the CRC `d` and is followed by `t` bytes contributes `d * x^(8
@@ -166,10 +164,10 @@ class Copying:
         """
         crc = self._resize(self._wait(progress), overlay.size)
         changes = []
-        for at, new in _changes(overlay, self._weights):
-            old = self._read(len(new), at)
-            changes.append((overlay.size - at - len(new), zlib.crc32(old) ^ zlib.crc32(new)))
-            write_at(self._descriptor, new, self._offset + at)
+        for position, new in _changes(overlay, self._weights):
+            old = self._read(len(new), position)
+            changes.append((overlay.size - position - len(new), zlib.crc32(old) ^ zlib.crc32(new)))
+            write_at(self._descriptor, new, self._offset + position)
         return crc_of_changed(crc, changes)
 
     def close(self) -> None:
@@ -186,14 +184,14 @@ class Copying:
         try:
             crc, buffer = 0, memoryview(bytearray(min(_CHUNK, self._weights.size)))
             weights = self._weights._replace(descriptor=source)
-            for at in range(0, weights.size, _CHUNK):
+            for position in range(0, weights.size, _CHUNK):
                 if self._closed.is_set():
                     return 0
-                chunk = buffer[: min(_CHUNK, weights.size - at)]
-                weights.pread_into(chunk, at)
+                chunk = buffer[: min(_CHUNK, weights.size - position)]
+                weights.pread_into(chunk, position)
                 crc = zlib.crc32(chunk, crc)
-                write_at(output, chunk, self._offset + at)
-                self._copied = at + len(chunk)
+                write_at(output, chunk, self._offset + position)
+                self._copied = position + len(chunk)
             if self._expected not in (None, crc):
                 raise damaged(self._name)
             if not self._awaited.is_set():  # else changes come at once, and one flush does for all
@@ -205,36 +203,36 @@ class Copying:
 
     def _wait(self, progress: Progress | None) -> int:
         self._awaited.set()
-        told, running = 0, {self._crc}
+        reported, running = 0, {self._crc}
         while running:
             _, running = wait(running, _BEAT)
             now = self._copied
-            if progress is not None and now > told:
-                progress(now - told)
-            told = now
+            if progress is not None and now > reported:
+                progress(now - reported)
+            reported = now
         return self._crc.result()
 
     def _resize(self, crc: int, size: int) -> int:
         """Cuts the weights, or makes them longer by zeros; returns their CRC-32 then."""
         old, tail = self._weights.size, 0
-        for at in range(size, old, _CHUNK):
-            tail = zlib.crc32(self._read(min(_CHUNK, old - at), at), tail)
+        for position in range(size, old, _CHUNK):
+            tail = zlib.crc32(self._read(min(_CHUNK, old - position), position), tail)
         os.ftruncate(self._descriptor, self._offset + size)
         return crc_without(crc, tail, old - size) if size < old else crc_with_zeros(crc, size - old)
 
-    def _read(self, size: int, at: int) -> bytes:
-        data = os.pread(self._descriptor, size, self._offset + at)
+    def _read(self, size: int, position: int) -> bytes:
+        data = os.pread(self._descriptor, size, self._offset + position)
         if len(data) != size:
             raise OSError("it became shorter while it was written")
         return data
 
 
-def write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Writes all of `data` from a place in a file on."""
     rest = memoryview(data)
     while rest:
-        count = os.pwrite(descriptor, rest, at)
-        rest, at = rest[count:], at + count
+        count = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[count:], offset + count
 
 
 def _changes(overlay: Overlay, weights: Extent) -> Iterator[tuple[int, bytes | memoryview]]:

@@ -34,8 +34,8 @@ def read_bytes(file: Extent, member: Member) -> Iterator[bytes]:
 
 
 def _stored(source: Extent) -> Iterator[bytes]:
-    for at in range(0, source.size, CHUNK):
-        yield source.pread(CHUNK, at)
+    for offset in range(0, source.size, CHUNK):
+        yield source.pread(CHUNK, offset)
 
 
 def _inflated(source: Extent) -> Iterator[bytes]:

@@ -114,16 +114,16 @@ def _entries(file: Extent) -> tuple[list[_Entry], int]:
         raise SourceError(f"the archive has too many members ({count})", _RESAVE)
     directory = file.pread(size, start)
     entries = []
-    at = 0
+    offset = 0
     for _ in range(count):
-        if directory[at : at + 4] != b"PK\x01\x02" or at + 46 > size:
+        if directory[offset : offset + 4] != b"PK\x01\x02" or offset + 46 > size:
             raise SourceError("the archive's directory is damaged (corrupt zip)", _COPY)
         (flags, method, crc, stored, full, name, extra, comment, disk, mode, header) = (
-            struct.unpack_from("<8xHH4xIIIHHHH2xII", directory, at)
+            struct.unpack_from("<8xHH4xIIIHHHH2xII", directory, offset)
         )
-        body = at + 46
-        at = body + name + extra + comment
-        if at > size:
+        body = offset + 46
+        offset = body + name + extra + comment
+        if offset > size:
             raise SourceError("the archive's directory is damaged (corrupt zip)", _COPY)
         fields = directory[body + name : body + name + extra]
         wide = _wide(fields)
@@ -137,26 +137,26 @@ def _entries(file: Extent) -> tuple[list[_Entry], int]:
             raise SourceError("the archive is split over several files", "Join them first")
         raw = directory[body : body + name]
         entries.append(_Entry(raw, flags, method, crc, stored, full, header, mode >> 16, fields))
-    if at != size:
+    if offset != size:
         raise SourceError("the archive's directory is damaged (corrupt zip)", _COPY)
     return entries, start
 
 
 def _end(file: Extent) -> tuple[int, int, int]:
     """Returns number of members, size and start of the directory; checks that it ends the file."""
-    tail_at = max(0, file.size - 65557)
-    tail = file.pread(65557, tail_at)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or at + 22 > len(tail):
+    tail_start = max(0, file.size - 65557)
+    tail = file.pread(65557, tail_start)
+    offset = tail.rfind(b"PK\x05\x06")
+    if offset < 0 or offset + 22 > len(tail):
         raise SourceError(
             "this is not a complete zip archive: its directory is missing "
             "(truncated or corrupt file)",
             _COPY,
         )
-    disk, first, here, count, size, start, comment = struct.unpack_from("<4x4HIIH", tail, at)
-    if at + 22 + comment != len(tail):
+    disk, first, here, count, size, start, comment = struct.unpack_from("<4x4HIIH", tail, offset)
+    if offset + 22 + comment != len(tail):
         raise SourceError("the zip archive is truncated, or other data follows its end", _COPY)
-    ends = tail_at + at
+    ends = tail_start + offset
     locator = file.pread(20, ends - 20) if ends >= 20 else b""  # noqa: PLR2004 - its size
     if locator[:4] == b"PK\x06\x07":
         ends, wide = _end64(file, locator, ends - 20)
@@ -176,25 +176,28 @@ def _end(file: Extent) -> tuple[int, int, int]:
     return count, size, start
 
 
-def _end64(file: Extent, locator: bytes, at: int) -> tuple[int, tuple[int, int, int, int]]:
+def _end64(file: Extent, locator: bytes, limit: int) -> tuple[int, tuple[int, int, int, int]]:
     (position,) = struct.unpack_from("<8xQ", locator)
-    record = file.pread(56, position) if 0 <= position <= at - 56 else b""
-    if record[:4] != b"PK\x06\x06" or struct.unpack_from("<4xQ", record)[0] != at - position - 12:
+    record = file.pread(56, position) if 0 <= position <= limit - 56 else b""
+    if (
+        record[:4] != b"PK\x06\x06"
+        or struct.unpack_from("<4xQ", record)[0] != limit - position - 12
+    ):
         raise SourceError("the zip archive's directory end (zip64) is damaged", _COPY)
     here, count, size, start = struct.unpack_from("<24x4Q", record)
     return position, (here, count, size, start)
 
 
 def _fields(extra: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at)
-        if at + 4 + size > len(extra) or kind in found:
+    fields: dict[int, bytes] = {}
+    offset = 0
+    while offset + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, offset)
+        if offset + 4 + size > len(extra) or kind in fields:
             raise SourceError("the archive's directory is damaged (an extra field)", _COPY)
-        found[kind] = extra[at + 4 : at + 4 + size]
-        at += 4 + size
-    return found
+        fields[kind] = extra[offset + 4 : offset + 4 + size]
+        offset += 4 + size
+    return fields
 
 
 def _wide(extra: bytes) -> list[int]:

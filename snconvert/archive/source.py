@@ -177,7 +177,7 @@ def refuse_url(path: str) -> None:
 
 @contextlib.contextmanager
 def unchanged(path: str) -> Iterator[None]:
-    """Makes sure that a model is the same at the end of a block, for those who read it by its path.
+    """Refuses a model, read by its path within the block, that is another at the end of the block.
 
     Args:
         path: A file or a folder.
@@ -213,7 +213,7 @@ def _changed(path: str) -> SourceError:
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Returns what a change changes, what else changes the time of the status, and that time."""
+    """Returns what every change of a file changes, its owner and mode, and the time of both."""
     content = status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
     other = status.st_mode, status.st_uid, status.st_gid, status.st_nlink
     return content, other, status.st_ctime_ns

@@ -50,15 +50,15 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
     Raises:
         SourceError: A glob or a folder holds no model.
     """
-    found: list[str] = []
+    sources: list[str] = []
     for model in models:
         if not means_several(model):
-            found.append(model)
+            sources.append(model)
         elif not os.path.isdir(model):
             matches = sorted(glob.glob(model, recursive=True))
             if not matches:
                 raise SourceError("the pattern matches no file", "Check it", file=model)
-            found += _without_results(matches, verb)
+            sources += _without_results(matches, verb)
         else:
             inside = sorted(str(path) for path in Path(model).glob("*.keras"))
             if not inside:
@@ -67,8 +67,8 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
                     "Give a model file, or the folder that model.save(..., zipped=False) wrote",
                     file=model,
                 )
-            found += _without_results(inside, verb)
-    return list(dict.fromkeys(found))
+            sources += _without_results(inside, verb)
+    return list(dict.fromkeys(sources))
 
 
 def _is_model_folder(path: str) -> bool:
@@ -135,7 +135,7 @@ def run(
         while waiting or running:
             while waiting and len(running) < jobs:
                 index, pair = waiting.popleft()
-                with signals.put_off():
+                with signals.blocked():
                     ours, theirs = context.Pipe(duplex=False)
                     process = context.Process(target=_work, args=(theirs, job, *pair))
                     process.start()
@@ -180,7 +180,7 @@ def _work(results: Connection, job: Job, source: str, target: str | None) -> Non
     signal.signal(signal.SIGTERM, _leave)
     for number in set(signals.SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
-    signals.admit()
+    signals.unblock()
     outcome: Report | Exception
     try:
         outcome = _attempt(job, source, target)

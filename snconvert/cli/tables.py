@@ -31,7 +31,7 @@ _COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
     "result": bool,
 }
 """The headings of the table of layers in their order, and whether they are shown."""
-_SHOWN = {
+_NORM_SENTENCES = {
     "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
     "mixed": "sigma is the norm that each layer is normalised by",
@@ -70,7 +70,7 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
     if _RANGE in columns:
-        print(_SHOWN[norm_of(shown, report.norm)], file=stream)
+        print(_NORM_SENTENCES[norm_of(shown, report.norm)], file=stream)
     if any(layer.certified for layer in shown):
         print(
             f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after", file=stream
@@ -81,31 +81,31 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 
 def closing(report: Report) -> list[str]:
     """Returns the sentences below the table: how many, where to, how long."""
-    took = f"{report.seconds:.2f} s"
+    duration = f"{report.seconds:.2f} s"
     if report.seconds_sigma:
         what = "sigma and u" if report.verb in {"apply", "inspect"} else "sigma"
-        took += f", {report.seconds_sigma:.2f} s of it for {what}"
+        duration += f", {report.seconds_sigma:.2f} s of it for {what}"
     source, count = printable(report.source), report.converted
     missing = [layer.missing_kind for layer in report.layers if layer.missing_kind is not None]
-    said = more_with(missing, count)
+    clauses = more_with(missing, count)
     already = sum(layer.status == "spectral" for layer in report.layers)
     if already:
-        said.append(f"{already} {'was' if already == 1 else 'were'} converted already")
+        clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and report.verb == "apply":
-        said[-1] += " (`snconvert remove` first to change that)"
+        clauses[-1] += " (`snconvert remove` first to change that)"
     if report.output is None:
-        looked = any(x.status == "convertible" and x.missing_kind for x in report.layers)
+        inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
         if report.verb in {"apply", "inspect"}:
             verb = "converts" if count == 1 else "convert"
-            can = f"{verb} by default" if looked else verb
+            outcome = f"{verb} by default" if inspected else verb
         else:
-            can = f"to {report.verb}"
-        said.insert(0, f"{_layers(count)} {can}")
-        return [f"{source}: {'; '.join(said)}; nothing was written ({took})"]
+            outcome = f"to {report.verb}"
+        clauses.insert(0, f"{_layers(count)} {outcome}")
+        return [f"{source}: {'; '.join(clauses)}; nothing was written ({duration})"]
     done = f"{_layers(count)} {VERBS[report.verb].done}, {report.skipped} left as they were"
     lines = [
-        f"{source}: {'; '.join([done, *said])}",
-        f"wrote {printable(report.output)} ({size(report.bytes)}; {took})",
+        f"{source}: {'; '.join([done, *clauses])}",
+        f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})",
     ]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")

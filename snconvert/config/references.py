@@ -176,12 +176,12 @@ def needs(config: Any) -> tuple[str, ...]:
         >>> needs({"module": "my_net", "class_name": "Net", "config": {}})
         ('`import my_net`',)
     """
-    found = [OURS] if any(map(_is_ours, _objects(config))) else []
-    found += [
+    imports = [OURS] if any(map(_is_ours, _objects(config))) else []
+    imports += [
         f"`import {printable(module)}`" if module else f"the code that registers {printable(name)}"
         for name, module in foreign_objects(config)
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(imports))
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

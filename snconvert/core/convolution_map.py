@@ -41,7 +41,7 @@ _COARSE, _COARSEST = 8, 4  # of higher ranks, 13 %; and where the torus would be
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """Where the taps of a kernel read and write; one entry an axis.
+    """A convolution as a map: where the taps of its kernel read and write; one entry an axis.
 
     Attributes:
         kernel: Sizes of the kernel.
@@ -50,7 +50,7 @@ class Convolution:
         before: Zeros before the input.
         inputs: Sizes of the input; of a transposed convolution, of what the layer puts out.
         outputs: Sizes of the output; of a transposed convolution, of what the layer takes in.
-        wrapped: Whether it is on a torus, as a bound for every input size.
+        on_torus: Whether it is on a torus, as a bound for every input size.
     """
 
     kernel: Sizes
@@ -59,7 +59,7 @@ class Convolution:
     before: Sizes
     inputs: Sizes
     outputs: Sizes
-    wrapped: bool = False
+    on_torus: bool = False
 
     @classmethod
     def over_all_sizes(
@@ -91,7 +91,7 @@ class Convolution:
             positions >>= sum(d > 0 for d in degrees)
         outputs = tuple(max(1, fine * d) for d in degrees)
         inputs = tuple(o * s for o, s in zip(outputs, strides, strict=True))
-        return cls(kernel, strides, dilation, (0,) * len(kernel), inputs, outputs, wrapped=True)
+        return cls(kernel, strides, dilation, (0,) * len(kernel), inputs, outputs, on_torus=True)
 
     @property
     def reach(self) -> Sizes:
@@ -114,15 +114,15 @@ class Convolution:
     @property
     def factor(self) -> float:
         """What the map's norm is multiplied by, to be a bound for every input size; 1 for `T`."""
-        if not self.wrapped:
+        if not self.on_torus:
             return 1.0
         axes = zip(self.degrees, self.outputs, strict=True)
         return math.prod(math.cos(math.pi * d / n) for d, n in axes) ** -0.5
 
     @property
-    def whole(self) -> bool:
+    def has_interior_output(self) -> bool:
         """Whether some output sees nothing but the input, so that `R <= T`."""
-        if self.wrapped:
+        if self.on_torus:
             return True
         for axis, size in enumerate(self.inputs):
             first = -(-self.before[axis] // self.strides[axis])  # the first that starts inside
@@ -133,21 +133,21 @@ class Convolution:
         return True
 
     @property
-    def as_matrix(self) -> bool:
+    def same_norm_as_matrix(self) -> bool:
         """Whether the norm is that of the matrix view, `T = R`."""
-        return self.whole and (self.overlap == 1 or math.prod(self.outputs) == 1)
+        return self.has_interior_output and (self.overlap == 1 or math.prod(self.outputs) == 1)
 
     def range(self, norm: float) -> tuple[float, float]:
         """Returns the least and the greatest norm that the map can have.
 
         Args:
-            norm: That of the matrix view.
+            norm: The norm of the matrix view.
 
         Example:
             >>> Convolution.over_all_sizes((3, 3), (1, 1), (1, 1)).range(2.0)
             (2.0, 6.0)
         """
-        return norm if self.whole else 0.0, math.sqrt(self.overlap) * norm
+        return norm if self.has_interior_output else 0.0, math.sqrt(self.overlap) * norm
 
 
 def joint_range(norms: Iterable[tuple[Convolution | None, float]]) -> tuple[float, float] | None:
@@ -201,8 +201,8 @@ def at_size(
         outputs = tuple(
             (size + b - span - 1) // s + 1 for b, (size, span, s) in zip(before, axes, strict=True)
         )
-    made = Convolution(kernel, strides, dilation, before, known, outputs)
-    return _or_over_all_sizes(made, stack)
+    convolution = Convolution(kernel, strides, dilation, before, known, outputs)
+    return _or_over_all_sizes(convolution, stack)
 
 
 def transposed_at_size(
@@ -238,22 +238,22 @@ def transposed_at_size(
             long = (size - 1) * s + (max(span, s) if extra is None else span + extra)
         inputs.append(long)
         before.append(max((size - 1) * s + span - long, 0) // 2 if padding == "same" else 0)
-    made = Convolution(kernel, strides, dilation, tuple(before), tuple(inputs), known)
-    return _or_over_all_sizes(made, stack)
+    convolution = Convolution(kernel, strides, dilation, tuple(before), tuple(inputs), known)
+    return _or_over_all_sizes(convolution, stack)
 
 
-def _or_over_all_sizes(made: Convolution, stack: Sizes) -> Convolution:
+def _or_over_all_sizes(conv: Convolution, stack: Sizes) -> Convolution:
     count, rows, columns = stack
-    channels = count * max(rows // math.prod(made.kernel), columns)
-    sizes = (*made.inputs, *made.outputs)
-    most = max(math.prod(made.inputs), math.prod(made.outputs)) * channels
+    channels = count * max(rows // math.prod(conv.kernel), columns)
+    sizes = (*conv.inputs, *conv.outputs)
+    most = max(math.prod(conv.inputs), math.prod(conv.outputs)) * channels
     if min(sizes) > 0 and most <= _LARGEST:
-        return made
-    bound = Convolution.over_all_sizes(made.kernel, made.strides, made.dilation, channels)
-    if not bound.as_matrix and math.prod(bound.inputs) * channels > _MOST:
+        return conv
+    bound = Convolution.over_all_sizes(conv.kernel, conv.strides, conv.dilation, channels)
+    if not bound.same_norm_as_matrix and math.prod(bound.inputs) * channels > _MOST:
         raise SourceError(
-            f"no operator norm can be found for strides {made.strides} with dilation"
-            f" {made.dilation} and a kernel of {made.kernel}",
+            f"no operator norm can be found for strides {conv.strides} with dilation"
+            f" {conv.dilation} and a kernel of {conv.kernel}",
             "Repair the layer's configuration and save the model again",
         )
     return bound

@@ -1,4 +1,4 @@
-"""What a file that is no Keras archive really is, told by its first bytes.
+"""What a file really is that holds no model of a known format, by its first bytes.
 
 The extension says nothing: Keras 2.12 wrote HDF5 under the name `.keras`, downloads end as HTML
 pages. Nothing is parsed here, so nothing can go wrong in a parser: signatures and a plain search
@@ -37,7 +37,7 @@ _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
 
 
 def unknown_file(head: bytes, size: int) -> SourceError:
-    """Returns the error that says what a file is which does not begin as a zip archive does.
+    """Returns the error for a file of no known format, which says what the file is.
 
     Args:
         head: The first bytes of the file, a mebibyte at most.
@@ -86,7 +86,7 @@ def weights_only(head: bytes) -> SourceError:
     """Returns the error for an HDF5 file that holds no model.
 
     Args:
-        head: Its first bytes.
+        head: The first bytes of the file.
     """
     writer = "of another program"
     if b"vars\x00" in head or b"layers\x00" in head:
@@ -128,38 +128,38 @@ def unknown_members(names: list[str]) -> SourceError | None:
     Args:
         names: The members' names: paths with `/`, relative to the archive's or folder's root.
     """
-    found = set(names)
-    if "model.weights.npz" in found:
+    members = set(names)
+    if "model.weights.npz" in members:
         return SourceError(
             "the weights are stored as npz (model.weights.npz), which Keras cannot load back",
             "Save the model again with zipped=True, or with HDF5 weights",
         )
-    if "model.weights.json" in found:
+    if "model.weights.json" in members:
         return SourceError(
             "the weights are sharded (model.weights.json)",
             "Load the model with Keras and save it without max_shard_size",
         )
-    if "saved_model.pb" in found or "saved_model.pbtxt" in found:
+    if "saved_model.pb" in members or "saved_model.pbtxt" in members:
         return SourceError(
             "this is a TensorFlow SavedModel, not a Keras model file",
             "Save the model that it was exported from as .keras",
         )
     orbax = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint.orbax")
-    if found & set(orbax) or any("orbax" in name for name in found):
+    if members & set(orbax) or any("orbax" in name for name in members):
         return SourceError(
             "this is an Orbax checkpoint, not a Keras model file",
             "Restore it into the model with Keras and save that as .keras",
         )
-    if "checkpoint" in found or any(name.endswith(".index") for name in found):
+    if "checkpoint" in members or any(name.endswith(".index") for name in members):
         return SourceError(
             "this is a TensorFlow checkpoint: weights only, not a Keras model file",
             "Build the model, load_weights into it and save it as .keras",
         )
-    if "config.json" in found:
+    if "config.json" in members:
         return None
     if names and all(name.endswith(".npy") for name in names):
         return SourceError("this is an npz file of arrays, not a Keras model file", _NEEDED)
-    if any(name.endswith("/data.pkl") for name in found):
+    if any(name.endswith("/data.pkl") for name in members):
         return SourceError("this is a PyTorch file, not a Keras model file", _NEEDED)
     return None
 

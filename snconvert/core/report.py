@@ -1,4 +1,4 @@
-"""What was done to each layer, in numbers, and how far it is."""
+"""The report of a run, layer by layer, and how far a run is."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class KernelReport(NamedTuple):
     Attributes:
         name: Its path below the layer: `kernel`, `cell/recurrent_kernel`.
         shape: Its shape.
-        sigma: That of the raw kernel.
+        sigma: The largest singular value of the raw kernel.
         sigma_after: That of the kernel that the layer computes with.
-        residual: Of the `u` that is stored.
-        certified: Between what sigma was proved to be.
+        residual: That of the `u` that is stored.
+        certified: The least and the greatest that sigma was proved to be.
         certified_after: The same of `sigma_after`.
         operator_range: Between which numbers the norm of its convolution lies, if it makes one.
     """
@@ -52,7 +52,7 @@ class LayerReport:
             layer computes in that.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma` of that `u`; before a conversion,
             of the one that it stores.
-        certified: Between what sigma was proved to be, if that was asked for.
+        certified: The least and the greatest that sigma was proved to be, if that was asked for.
         certified_after: The same of `sigma_after`.
         operator_range: Between which numbers the norm of a convolution as a map lies, whatever its
             input size: `R` and `sqrt(prod ceil(k / stride)) * R`, with `R` the norm of its matrix.
@@ -180,7 +180,7 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None] | None
-"""A function that is called with how far a run is, if anybody wants to know."""
+"""The function that is called with how far a run is; `None` where nobody asks."""
 
 
 def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[str, int]], None]:

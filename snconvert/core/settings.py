@@ -1,4 +1,4 @@
-"""What a converted layer is told: mode, bound, power iterations and norm."""
+"""The settings of a converted layer: mode, bound, power iterations and norm."""
 
 from __future__ import annotations
 

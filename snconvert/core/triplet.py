@@ -1,6 +1,6 @@
-"""What is known of the largest singular value of a kernel, as a value.
+"""The largest singular value of a kernel, its vectors, and what is proved of it, as a value.
 
-Apart from the search for it, because the process that only passes it on does without numpy.
+Apart from the search for these, as the process that only passes them on does without numpy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Triplet(NamedTuple):
         residual: The largest `max(|W u - sigma v|, |W' v - sigma u|) / sigma` over the blocks, in
             float64, of the `u` given here and `v = W u / |W u|`; or of the one that is stored.
         zero: Whether the whole kernel, or the map that it makes, is zero.
-        bounds: Between what sigma was proved to be, if that was asked for.
+        bounds: Proved lower and upper bound of sigma, if a proof was asked for.
         matrix_norm: The norm of the matrix view, where sigma is another.
         after: The norm of the kernel that the layer computes with, by the `u` that it stores;
             `None` where it stores none.
@@ -51,10 +51,10 @@ class Triplet(NamedTuple):
 def joint_bounds(
     bounds: Sequence[tuple[float, float] | None],
 ) -> tuple[float, float] | None:
-    """Returns between what the largest norm of several kernels is proved to be, if all are.
+    """Returns proved bounds of the largest norm of several kernels; `None` unless all have some.
 
     Args:
-        bounds: Between what that of each kernel is proved to be, if it is.
+        bounds: The proved bounds of the norm of each kernel, `None` without a proof.
     """
     proved = [pair for pair in bounds if pair is not None]
     if not proved or len(proved) < len(bounds):

@@ -1,4 +1,4 @@
-"""What a comparison of two models found."""
+"""The result of a comparison of two models."""
 
 from __future__ import annotations
 

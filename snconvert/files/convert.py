@@ -26,7 +26,7 @@ from snconvert.files.model import (
 )
 from snconvert.files.normalised import layer_moves, states_in_use
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shapes
-from snconvert.files.targets import TARGETS, already, target_of
+from snconvert.files.targets import TARGETS, already, norm_of
 from snconvert.files.targets.layer import spelling_of
 from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
@@ -63,7 +63,7 @@ def convert_file(
         force: Replace an existing output.
         in_place: `output` is the source itself.
         check: Called before the result takes its place.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.
@@ -83,7 +83,7 @@ def convert_file(
         TARGETS[recipe.target].check_model(model.root)
         outcomes = plan.outcomes if output is None else plan.steps
         status = "convertible" if output is None else "converted"
-        chosen = [(x.node, isinstance(x, Step), _norm_for(x, recipe)) for x in outcomes]
+        chosen = [(x.node, isinstance(x, Step), norm_of(x, recipe.settings.norm)) for x in outcomes]
         writing: AbstractContextManager[Output | None] = nullcontext()
         if output is not None:  # copies and hashes the weights beside the search for u
             opened.hash_ahead()
@@ -141,7 +141,7 @@ def inspect_file(
         source: The model's file or folder.
         recipe: What would be converted; all kinds, unless it says which.
         rules: Rows to use beside `RULES`.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
     """
     started = time.perf_counter()
     with (
@@ -151,7 +151,7 @@ def inspect_file(
     ):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
-        chosen = [(x.node, False, _norm_for(x, recipe)) for x in plan.outcomes]
+        chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]
         known = states_in_use(model)
         measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
         plan = without_failed(plan, measured)
@@ -171,16 +171,6 @@ def inspect_file(
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
     )
-
-
-def _norm_for(outcome: Step | Skip, recipe: Recipe) -> str:
-    """Returns which norm is taken of a layer: that by which it is or will be normalised."""
-    if isinstance(outcome, Step):
-        return outcome.settings.norm
-    target = target_of(outcome.node)
-    if target is None or target.IN_PLACE:
-        return recipe.settings.norm
-    return target.settings_of(outcome.node).norm
 
 
 def _open(
@@ -217,7 +207,7 @@ def _layer_reports(
         return LayerFacts(
             node.title if step is None else node.class_name,
             None if step is None else new_class(node, step.rule),
-            _norm_for(outcome, recipe),
+            norm_of(outcome, recipe.settings.norm),
             kernel_shape(model, node),
             kernels_of(model.inventory.get(node)),
             bare=not node.opaque and (node.first or node) not in with_matrices,
@@ -260,11 +250,11 @@ def _spellings(plan: Plan) -> dict[str, dict[str, Any]]:
 def _factors(model: Opened, plan: Plan, edits: Edits) -> dict[str, dict[str, float]]:
     """Returns what the kernels of each layer are multiplied by, where the target does so."""
     by_path = {product.path: product.factor for product in edits.products if not product.copy}
-    found: dict[str, dict[str, float]] = {}
+    factors: dict[str, dict[str, float]] = {}
     for step in plan.steps:
         stored = model.inventory.get(step.node)
         for kernel in stored.kernels if stored else ():
             if kernel.path in by_path:
-                factors = found.setdefault(step.node.path, {})
-                factors[kernel.kernel.path] = by_path[kernel.path]
-    return found
+                own = factors.setdefault(step.node.path, {})
+                own[kernel.kernel.path] = by_path[kernel.path]
+    return factors

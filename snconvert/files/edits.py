@@ -64,9 +64,9 @@ def write_model(
         model: The model.
         edits: What changes in the weights.
         output: Where the result goes; it is finished.
-        worker: Where HDF5 runs.
+        worker: The guarded process.
         metadata: Returns what `metadata.json` is to hold.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
         check: Called with a path to the finished output, before it takes its place.
 
     Returns:

@@ -124,21 +124,21 @@ def _take(
 ) -> StoredLayer:
     input_shape = input_shape_of(node.entry.get("build_config"))
     expected = rule.variables(node.config, input_shape)
-    found_kernels = rule.kernels_of(node.config)
+    rows = rule.kernels_of(node.config)
     kernels: list[StoredKernel] = []
     counts: dict[str, int] = {}
     for part, shapes in expected.items():
         owner = f"{group}/{part}" if part else group
-        found = variables.get(owner, {})
-        counts[part] = len(found)
-        if not found and input_shape is None and f"{group}/vars" in contents.groups:
+        datasets = variables.get(owner, {})
+        counts[part] = len(datasets)
+        if not datasets and input_shape is None and f"{group}/vars" in contents.groups:
             continue  # the layer is not built yet: Keras saved it without weights
-        own = [kernel for kernel in found_kernels if kernel.group == part]
+        own = [kernel for kernel in rows if kernel.group == part]
         full = _with_normalisation(node, shapes, own)
-        if found or full:
-            _check(owner, found, full, dtype=variable_dtype(node.config.get("dtype")))
+        if datasets or full:
+            _check(owner, datasets, full, dtype=variable_dtype(node.config.get("dtype")))
         for kernel in own:
-            dataset = found[str(kernel.index)]
+            dataset = datasets[str(kernel.index)]
             view = kernel.view(dataset.shape, node.config)
             path = f"{owner}/vars/{kernel.index}"
             kernels.append(StoredKernel(kernel, path, dataset, view, node.config, input_shape))
@@ -159,32 +159,32 @@ def _with_normalisation(
 
 def _check(
     owner: str,
-    found: Mapping[str, Dataset],
+    stored: Mapping[str, Dataset],
     expected: list[tuple[int | None, ...] | None],
     *,
     dtype: str | None,
 ) -> None:
     names = [str(index) for index in range(len(expected))]
-    extra = sorted(found.keys() - set(names))
-    if not found:
+    extra = sorted(stored.keys() - set(names))
+    if not stored:
         raise WeightsError(
             f"the weights are missing: {owner}/vars holds no variable, {len(expected)} expected",
             _AGAIN,
         )
-    if extra or len(found) < len(expected):
+    if extra or len(stored) < len(expected):
         stray = f" (unexpected: {', '.join(map(printable, extra))})" if extra else ""
         raise WeightsError(
-            f"{owner}/vars holds {len(found)} variables{stray}, but the configuration (use_bias and"
-            f" the like) makes {len(expected)} expected",
+            f"{owner}/vars holds {len(stored)} variables{stray}, but the configuration (use_bias"
+            f" and the like) makes {len(expected)} expected",
             _AGAIN,
         )
     for name, shape in zip(names, expected, strict=True):
-        dataset = found[name]
+        dataset = stored[name]
         if shape is not None and not _fits(dataset.shape, shape):
-            wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+            belongs = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
             raise WeightsError(
                 f"the stored shape of variable {name} is {dataset.shape}, but the configuration"
-                f" (units, filters, input shape) makes it {wanted}",
+                f" (units, filters, input shape) makes it {belongs}",
                 _AGAIN,
             )
         if dataset.dtype not in FLOATS or (dtype and shape and dataset.dtype != dtype):
@@ -195,9 +195,9 @@ def _check(
             )
 
 
-def _fits(found: Shape, expected: tuple[int | None, ...]) -> bool:
-    return len(found) == len(expected) and all(
-        want is None or have == want for have, want in zip(found, expected, strict=True)
+def _fits(shape: Shape, expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        size is None or actual == size for actual, size in zip(shape, expected, strict=True)
     )
 
 

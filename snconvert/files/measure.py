@@ -30,8 +30,8 @@ def measure(
     Args:
         model: The model.
         nodes: The layers, each with whether it must have one, and which norm sigma is.
-        worker: Where the work is done.
-        progress: Told how far it is.
+        worker: The guarded process.
+        progress: Called with how far the work is.
         certify: Prove each sigma.
         states: How kernels are normalised already, by their datasets.
 
@@ -55,14 +55,14 @@ def measure(
     tell = cumulative(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
     triplets: dict[Node, list[Triplet | None]] = {}
     if tasks:
-        found = worker.call(
+        results = worker.call(
             "snconvert.jobs.measure:measure",
             model.source.weights,
             tasks,
             seconds=None,
             progress=tell,
         )
-        for node, triplet in zip(owners, found, strict=True):
+        for node, triplet in zip(owners, results, strict=True):
             triplets.setdefault(node, []).append(triplet)
     return Measured(triplets, time.perf_counter() - started)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
+from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet, warnings_of
-from snconvert.config.tree import Node, in_two_owners, model_root, parse
+from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import check_version
 from snconvert.core.convolution_map import Convolution
 from snconvert.files.inventory import StoredLayer, take_inventory

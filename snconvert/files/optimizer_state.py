@@ -1,6 +1,7 @@
 """What the optimizer's state in a file needs when layers gain or lose a trainable `gamma`.
 
-How many of the variables that a Keras layer stores are trainable; these come first.
+That follows from how many of the variables that a Keras layer stores are trainable; these come
+first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from snconvert.files.optimizer_slots import (
     Variable,
     edit_slots,
 )
-from snconvert.files.optimizer_slots import untrained_slots as slots_before_training
+from snconvert.files.optimizer_slots import untrained_slots as untrained_slots_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.planning.selection import is_leaf
 
@@ -147,14 +148,14 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
 def untrained_slots(model: Opened) -> dict[str, float]:
     """Returns what each slot of the optimizer holds throughout before the first step, by its path.
 
-    As `snconvert.files.optimizer_slots.untrained_slots`; nothing if that cannot be told.
+    As `snconvert.files.optimizer_slots.untrained_slots`; nothing if the state is not understood.
     """
     slots, optimizer, shapes = _slots(model), _optimizer(model), stored_shapes(model)
     if optimizer is not None:
         for reading in _READINGS:
             with suppress(UnsupportedError):
                 variables = _trainable_variables(model, {}, shapes, reading)
-                return slots_before_training(optimizer, slots, variables)
+                return untrained_slots_of(optimizer, slots, variables)
     return {}
 
 
@@ -266,9 +267,9 @@ def _of_parts(
         for activation in ACTIVATIONS:
             if f"{group}/{activation}" in model.contents.groups:
                 inside = f"{group}/{activation}/"
-                found = [
+                shapes_inside = [
                     dataset.shape
                     for path, dataset in model.contents.datasets.items()
                     if path.startswith(inside)
                 ]
-                yield StoredVariables(tuple(found), exact=False)
+                yield StoredVariables(tuple(shapes_inside), exact=False)

@@ -85,7 +85,7 @@ def undo_file(
         force: Replace an existing output.
         in_place: `output` is the source itself.
         metadata: The `metadata.json` to go by, where it is not the source's own.
-        progress: Told how far it is.
+        progress: Called with how far the work is.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.

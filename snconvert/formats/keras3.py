@@ -23,7 +23,7 @@ from snconvert.weights.contents import Contents
 _LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
 
 
-def read_members(source: Source) -> None:
+def read_contents(source: Source) -> None:
     """Fills in the configuration, the metadata, the weights and the assets from the members.
 
     Raises:
@@ -86,7 +86,7 @@ def _read_archive(source: FileSource) -> None:
                 "which no Keras model needs",
                 "If you put it there, remove it (`zip -d`); if not, do not trust the file",
             )
-    read_members(source)
+    read_contents(source)
 
 
 def _is_any(_: FolderSource) -> bool:
@@ -113,7 +113,7 @@ def _read_folder(source: FolderSource) -> None:
         wanted += source.files_below(assets)
     for name in wanted:
         source.add(name)
-    read_members(source)
+    read_contents(source)
 
 
 ARCHIVE = Format("keras3_archive", FileSource, _is_zip, _read_archive, keras3_names, ZipWriter)

@@ -1,4 +1,4 @@
-"""Compares the arrays of two weights files, and proves `u`; runs inside the guarded process."""
+"""The comparison of two weights files, and the proof of `u`; runs inside the guarded process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.errors import KernelError
-from snconvert.jobs.requests import Compared, Pair, Proof, Proved, Way
+from snconvert.jobs.requests import Compared, Pair, Proof, Proved, StoredState, Way
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet
@@ -161,12 +161,12 @@ def prove(
         proofs: The kernels.
         report: Called with the layer's path and the kernel's bytes when a kernel is done.
     """
-    found: list[Proved] = []
+    results: list[Proved] = []
     for proof in proofs:
-        found.append(_proved(before, after, proof))
+        results.append(_proved(before, after, proof))
         if report is not None:
             report((proof.layer, proof.dataset.nbytes))
-    return found
+    return results
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
@@ -174,11 +174,13 @@ def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
         read_kernel(before, proof.kernel, proof.dataset),
         proof.view,
         proof.settings,
-        read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
-        None if proof.gamma is None else read_dataset(after, proof.gamma),
+        StoredState(
+            read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
+            None if proof.gamma is None else read_dataset(after, proof.gamma),
+            proof.u_dtype,
+        ),
         conv=proof.convolution,
         bfloat16=proof.dataset.dtype == "bfloat16",
-        u_dtype=proof.u_dtype,
     )
 
 
@@ -186,12 +188,10 @@ def judge(
     kernel: Array,
     view: MatrixView,
     settings: Settings,
-    stored_u: Array,
-    stored_gamma: Array | None,
+    stored: StoredState,
     *,
     conv: Convolution | None = None,
     bfloat16: bool = False,
-    u_dtype: str = "float32",
 ) -> Proved:
     """Finds sigma of a kernel anew, and tells whether a stored `u` and `gamma` fit it.
 
@@ -199,12 +199,11 @@ def judge(
         kernel: As for `leading_triplet`.
         view: As for `leading_triplet`.
         settings: How it is said to be normalised.
-        stored_u: `u`, `(b, n)`, of a map `(b, *conv.outputs, n)`; uint16 that holds bfloat16.
-        stored_gamma: `gamma`, in mode `gain`.
+        stored: Its `u` and `gamma`.
         conv: The map whose norm sigma is said to be, if it is not that of the view.
         bfloat16: As for `leading_triplet`.
-        u_dtype: The type that `u` is to have.
     """
+    stored_u, stored_gamma, u_dtype = stored
     try:
         if conv is None:
             triplet = leading_triplet(kernel, view, bfloat16=bfloat16)

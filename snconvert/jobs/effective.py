@@ -1,4 +1,4 @@
-"""By what a stored spectral layer multiplies its kernels at inference; for the guarded process.
+"""The factor of each stored spectral kernel at inference; runs inside the guarded process.
 
 As the layers do: sigma is `max |W u| / |u|` over the blocks, with the stored `u`, however far
 training or averaging has left it behind the kernel, and `s(sigma)` follows by the mode.
@@ -15,7 +15,7 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings, scale
 from snconvert.errors import KernelError, located
-from snconvert.jobs.requests import Scaling
+from snconvert.jobs.requests import Scaling, StoredState
 from snconvert.linalg.blocks import Array, scan
 from snconvert.linalg.stored_u import norm_by
 from snconvert.weights.extent import Extent
@@ -48,23 +48,24 @@ def factors(
 
 
 def _factor(extent: Extent, task: Scaling) -> float:
-    return factor_of(
+    return inference_factor(
         read_kernel(extent, task.path, task.dataset),
         task.view,
         task.settings,
-        read_dataset(extent, task.u),
-        None if task.gamma is None else float(read_dataset(extent, task.gamma)),
+        StoredState(
+            read_dataset(extent, task.u),
+            None if task.gamma is None else read_dataset(extent, task.gamma),
+        ),
         conv=task.convolution,
         bfloat16=task.dataset.dtype == "bfloat16",
     )
 
 
-def factor_of(
+def inference_factor(
     kernel: Array,
     view: MatrixView,
     settings: Settings,
-    u: Array,
-    gamma: float | None,
+    stored: StoredState,
     *,
     conv: Convolution | None = None,
     bfloat16: bool = False,
@@ -75,8 +76,7 @@ def factor_of(
         kernel: As for `leading_triplet`.
         view: As for `leading_triplet`.
         settings: How it is normalised.
-        u: float32 `(b, n)`, of a map `(b, *conv.outputs, n)`.
-        gamma: In mode `gain`.
+        stored: Its `u`, float32, and its `gamma`.
         conv: The map whose norm is sigma; `None` where that is the view's.
         bfloat16: As for `leading_triplet`.
 
@@ -84,6 +84,7 @@ def factor_of(
         KernelError: The kernel or its `u` holds NaN or infinity.
     """
     blocks, _, n = view.shape
+    u, gamma = stored.u, None if stored.gamma is None else float(stored.gamma)
     expected = (blocks, *(conv.outputs if conv else ()), n)
     if u.shape != expected:
         raise KernelError(

@@ -1,4 +1,4 @@
-"""Finds sigma and `u` of many kernels side by side; runs inside the guarded process."""
+"""Sigma and `u` of many kernels, found side by side; runs inside the guarded process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import State, Task
 from snconvert.linalg.blocks import read
-from snconvert.linalg.certificate import prove
+from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
@@ -55,11 +55,11 @@ def measure(
                 batch = batches[place]
                 size = sum(tasks[index].dataset.nbytes for index in batch)
                 report((tasks[batch[-1]].layer[0], size))
-    found = [results[index] for index in range(len(tasks))]
-    for result in found:
+    in_order = [results[index] for index in range(len(tasks))]
+    for result in in_order:
         if isinstance(result, KernelError):
             raise result
-    return [None if isinstance(result, KernelError) else result for result in found]
+    return [None if isinstance(result, KernelError) else result for result in in_order]
 
 
 def _batches(tasks: Sequence[Task]) -> Iterator[list[int]]:
@@ -101,7 +101,7 @@ def _one(extent: Extent, task: Task, turn: OneAtATime) -> Triplet | KernelError 
                 triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
             if task.certify and task.convolution is None:
                 with turn:
-                    bounds = prove(kernel, task.view, triplet, bfloat16=half)
+                    bounds = proved_bounds(kernel, task.view, triplet, bfloat16=half)
                 triplet = triplet._replace(bounds=bounds)
     except KernelError as error:
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.

@@ -1,4 +1,4 @@
-"""What is asked of the process that measures kernels."""
+"""The requests to the guarded process that measures and compares kernels, and its answers."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ class State(NamedTuple):
     u: tuple[str, Dataset] | Array | None
     gamma: tuple[str, Dataset] | None = None
     settings: Settings | None = None
+
+
+class StoredState(NamedTuple):
+    """The arrays that a layer stores for one kernel.
+
+    Attributes:
+        u: `(b, n)`, of a map `(b, *conv.outputs, n)`; uint16 where it holds bfloat16.
+        gamma: In mode `gain`.
+        u_dtype: The type that `u` is to have.
+    """
+
+    u: Array
+    gamma: Array | None
+    u_dtype: str = "float32"
 
 
 class Task(NamedTuple):
@@ -144,7 +158,7 @@ class Proof(NamedTuple):
 
 
 class Proved(NamedTuple):
-    """What was found out about a kernel.
+    """The answer to a `Proof`.
 
     Attributes:
         sigma: Its norm, found anew.

@@ -62,7 +62,7 @@ class Kernel:
             SourceError: The configuration is invalid.
         """
         conv = None if norm == "matrix" else self.convolution_of(shape, config, input_shape)
-        return None if conv is None or conv.as_matrix else conv
+        return None if conv is None or conv.same_norm_as_matrix else conv
 
     def convolution_of(self, shape: Shape, config: Config, input_shape: Any) -> Convolution | None:
         """Returns the convolution by the kernel as a map, or `None` if the layer is none.

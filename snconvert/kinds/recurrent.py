@@ -62,7 +62,7 @@ def _convolutions(first: int) -> tuple[Map, Map]:
 
     def along(shape: KernelShape, config: Config, built: Any) -> Convolution:
         conv = inputs(shape, config, built, (1, math.prod(shape[:-2]), 1))
-        sizes = (None,) * len(conv.outputs) if conv.wrapped else conv.outputs
+        sizes = (None,) * len(conv.outputs) if conv.on_torus else conv.outputs
         ones = (1,) * len(sizes)
         return at_size(sizes, shape[:-2], ones, ones, "same", usual_view(shape, config).shape)
 

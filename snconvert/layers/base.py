@@ -266,7 +266,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     def _as_bound(self, name: str, norm: Norm) -> Norm:
         conv = self._map(name)
-        if conv is None or not conv.wrapped:
+        if conv is None or not conv.on_torus:
             return norm
         return norm._replace(length=norm.length * conv.factor)
 

@@ -94,7 +94,7 @@ class ConvolutionMap:
         ):
             ahead = (slice(None),) * axis
             long = min(size, reach - before)
-            if conv.wrapped and reach > size:
+            if conv.on_torus and reach > size:
                 extra = inputs[(*ahead, slice(0, reach - size))]
                 inputs = ops.concatenate([inputs, extra], axis=axis)
                 long = reach
@@ -109,7 +109,7 @@ class ConvolutionMap:
         ends = [(0, 0)]
         for axis, (before, size) in enumerate(zip(conv.before, conv.inputs, strict=True), start=1):
             ahead, total = (slice(None),) * axis, whole.shape[axis]
-            if conv.wrapped and total > size:
+            if conv.on_torus and total > size:
                 kept = whole[(*ahead, slice(0, size))]
                 extra = whole[(*ahead, slice(size, total))]
                 rest = [(0, 0)] * len(whole.shape)

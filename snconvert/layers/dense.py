@@ -9,7 +9,7 @@ from keras import ops
 
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
-from snconvert.layers.power_iteration import SPACE, input_direction, output_direction, times
+from snconvert.layers.power_iteration import XP, input_direction, output_direction, times
 from snconvert.layers.register import register
 
 _FEW = 128
@@ -67,7 +67,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
         """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
         v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
         product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
-        outputs, image = SPACE.split(product)
+        outputs, image = XP.split(product)
         norm, u = output_direction(image, self.u)
         self.u.assign(u)
         return outputs, self._scale_of("kernel", norm)

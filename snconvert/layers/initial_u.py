@@ -95,13 +95,13 @@ def _tiled(kernel: Array, view: MatrixView, conv: Convolution) -> Array:
     outputs = tuple(max(_WAVES, 2 * degree) if degree else 1 for degree in conv.degrees)
     inputs = tuple(n * s for n, s in zip(outputs, conv.strides, strict=True))
     none = (0,) * len(outputs)
-    small = replace(conv, before=none, inputs=inputs, outputs=outputs, wrapped=True)
+    small = replace(conv, before=none, inputs=inputs, outputs=outputs, on_torus=True)
     work = kernel.size * math.prod(outputs)
     rounds = max(_FEWEST, min(_ROUNDS, 4 * _QUICK // work))
     u = iterated(kernel, view, small, random_u(view, small), rounds)
     for axis, (size, period) in enumerate(zip(conv.outputs, outputs, strict=True), start=1):
         u = np.take(u, np.arange(size) % period, axis)
-        if not conv.wrapped:
+        if not conv.on_torus:
             window = np.sin(np.pi * np.arange(1, size + 1, dtype="float32") / (size + 1))
             u = u * window.reshape(-1, *(1,) * (u.ndim - axis - 1))
     length = np.sqrt(np.square(u).sum(axis=tuple(range(1, u.ndim)), keepdims=True))

@@ -12,7 +12,7 @@ from keras import ops
 
 from snconvert.core.matrix_view import MatrixView
 from snconvert.layers.convolution_map import ConvolutionMap
-from snconvert.linalg.array_libraries import space_of_backend
+from snconvert.linalg.array_libraries import library_of_backend
 from snconvert.linalg.power_iteration import (
     Norm,
     norm_and_directions,
@@ -21,7 +21,7 @@ from snconvert.linalg.power_iteration import (
     unit_rows,
 )
 
-SPACE = space_of_backend(keras.backend.backend())
+XP = library_of_backend(keras.backend.backend())
 """The functions of Keras' backend."""
 
 TINY = 2.0**-120
@@ -71,7 +71,7 @@ def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
     for done in range(rounds):
         if done:
             _, u = output_direction(_onto_columns(matrix, v), u)
-        v = unit_rows(SPACE, _onto_rows(matrix, u), matrix.shape[-2] ** -0.5, TINY)
+        v = unit_rows(XP, _onto_rows(matrix, u), matrix.shape[-2] ** -0.5, TINY)
     return v
 
 
@@ -82,7 +82,7 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         image: `v W`, float32 `(b, n)`.
         u: The `u` of before, which the row of a block of zeros keeps.
     """
-    return norm_and_directions(SPACE, image, ops.convert_to_tensor(u, "float32"), TINY)
+    return norm_and_directions(XP, image, ops.convert_to_tensor(u, "float32"), TINY)
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
@@ -90,8 +90,8 @@ def current_norm(matrix: Any, u: Any) -> Norm:
 
     Weights that were averaged have a `u` shorter than 1. One of zeros gives the norm 0.
     """
-    u = unit_rows(SPACE, ops.convert_to_tensor(u, "float32"), None, TINY)
-    return norm_and_directions(SPACE, _onto_rows(matrix, u), 0.0, TINY)[0]
+    u = unit_rows(XP, ops.convert_to_tensor(u, "float32"), None, TINY)
+    return norm_and_directions(XP, _onto_rows(matrix, u), 0.0, TINY)[0]
 
 
 def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
@@ -106,12 +106,12 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
     # One after the other: the product may leave the range of float32, the quotients do not.
     above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
     # A length is 1 at least unless all is zero: what is divided by it stays finite.
-    factor = above / SPACE.least(norm.length, 0.5) / norm.unit
-    factor = SPACE.where(norm.positive, factor, 1.0)
+    factor = above / XP.maximum(norm.length, 0.5) / norm.unit
+    factor = XP.where(norm.positive, factor, 1.0)
     if mode != "cap":
         return factor / norm.ratio
     # The constant first, which may be infinite: its product with a gradient of 0 would be NaN.
-    return ops.minimum(factor, 1.0) / SPACE.where(factor <= 1.0, norm.ratio, 1.0)
+    return ops.minimum(factor, 1.0) / XP.where(factor <= 1.0, norm.ratio, 1.0)
 
 
 def times(tensor: Any, factor: Any) -> Any:
@@ -131,11 +131,11 @@ def _onto_rows(matrix: Any, u: Any) -> Any:
     """Returns `W u`, of shape `(b, m)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_rows(u)
-    return onto_rows(SPACE, matrix, u)
+    return onto_rows(XP, matrix, u)
 
 
 def _onto_columns(matrix: Any, v: Any) -> Any:
     """Returns `v W`, of shape `(b, n)`."""
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_columns(v)
-    return onto_columns(SPACE, matrix, v)
+    return onto_columns(XP, matrix, v)

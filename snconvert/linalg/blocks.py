@@ -1,14 +1,13 @@
-"""Reads the blocks of a kernel piece by piece as aligned, native, scaled float32 or float64.
+"""A kernel, read block by block in pieces of aligned, native, scaled float32 or float64.
 
 A kernel may lie unaligned in a memory map, in half precision or in the other byte order. Each
 piece is copied once into a buffer that fits a cache, whatever the kernel is, so that every kernel
 takes the same arithmetic, no more than a few megabytes are allocated, and numbers from 1e-300 to
 1e300 work: pieces are multiplied by a power of two, which is exact.
 
-One pass over a kernel: numbers that are not finite, and the largest magnitude.
-
-The bits of an IEEE number without its sign are ordered as its magnitude, so an integer maximum
-finds both, at memory speed for every format, byte order and alignment.
+`scan` finds that power, and numbers that are not finite, in one pass: the bits of an IEEE number
+without its sign are ordered as its magnitude, so an integer maximum finds both, at memory speed
+for every format, byte order and alignment.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ class Blocks:
         kernel: The kernel, as `scan` describes it.
         view: How it is read as a stack.
         bfloat16: Whether it is uint16 that holds bfloat16.
-        found: What a pass over it has found, if there was one.
+        scanned: What a pass over it has found, if there was one.
 
     Attributes:
         shape: `(b, m, n)`.
@@ -131,10 +130,10 @@ class Blocks:
     """
 
     def __init__(
-        self, kernel: Array, view: MatrixView, *, bfloat16: bool, found: Scan | None = None
+        self, kernel: Array, view: MatrixView, *, bfloat16: bool, scanned: Scan | None = None
     ) -> None:
         self.shape = view.shape
-        self._found = found if view.shape[0] == 1 else None
+        self._scanned = scanned if view.shape[0] == 1 else None
         self.bfloat16 = bfloat16
         self.stack: Array | None = None
         split = kernel.reshape(view.split).transpose(view.axes)
@@ -147,11 +146,11 @@ class Blocks:
         """Returns the matrix at `index` of the stack."""
         if self.stack is not None or self._groups is None:
             stack = self._split.reshape(self.shape) if self.stack is None else self.stack
-            return Block(stack[index], self.shape[1:], 1, self._found, bfloat16=self.bfloat16)
+            return Block(stack[index], self.shape[1:], 1, self._scanned, bfloat16=self.bfloat16)
         blocks, rows, _ = self._groups
         place = np.unravel_index(index, blocks) if blocks else ()
         array = self._split[place]
-        return Block(array, self.shape[1:], len(rows), self._found, bfloat16=self.bfloat16)
+        return Block(array, self.shape[1:], len(rows), self._scanned, bfloat16=self.bfloat16)
 
 
 class Block:
@@ -161,7 +160,7 @@ class Block:
         array: Its numbers; the first `axes` axes make up the rows, the others the columns.
         shape: `(m, n)`.
         axes: How many axes make up the rows.
-        found: What a pass over it has found, if there was one.
+        scanned: What a pass over it has found, if there was one.
         bfloat16: Whether it is uint16 that holds bfloat16.
 
     Attributes:
@@ -176,7 +175,7 @@ class Block:
         array: Array,
         shape: tuple[int, ...],
         axes: int,
-        found: Scan | None = None,
+        scanned: Scan | None = None,
         *,
         bfloat16: bool,
     ) -> None:
@@ -186,9 +185,9 @@ class Block:
         self._axes = axes
         self.lines = int(array.ndim == 2 and array.strides[0] < array.strides[1])  # noqa: PLR2004
         self.longer = int(shape[0] < shape[1])
-        found = found or scan(array, bfloat16=bfloat16)
-        self.zero = found.zero
-        self.exponent = found.exponent if abs(found.exponent) > _CALM else 0
+        scanned = scanned or scan(array, bfloat16=bfloat16)
+        self.zero = scanned.zero
+        self.exponent = scanned.exponent if abs(scanned.exponent) > _CALM else 0
 
     def pieces(self, side: int, dtype: str) -> Iterator[tuple[slice, Array]]:
         """Yields slices of the rows (`side` 0) or columns (1) and what they hold.

@@ -1,4 +1,4 @@
-"""Proves in float64 that sigma is the norm of a kernel to one part in a million.
+"""The proof in float64 that sigma is the norm of a kernel to one part in a million.
 
 Lower bound: no image of a unit vector is longer than the norm, so `|W u| / |u|` is one.
 
@@ -36,7 +36,7 @@ _ROOM = 1e-7  # of the shift, left for the remainder
 
 
 @one_thread()
-def prove(
+def proved_bounds(
     kernel: Array, view: MatrixView, triplet: Triplet, *, bfloat16: bool = False
 ) -> tuple[float, float]:
     """Returns a lower and an upper bound of a kernel's norm, not more than `SLACK` from sigma.
@@ -56,7 +56,7 @@ def prove(
     Example:
         >>> from snconvert.linalg.matrix_norm import leading_triplet
         >>> kernel, view = np.diag([3.0, 4.0]), MatrixView.of((2, 2))
-        >>> prove(kernel, view, leading_triplet(kernel, view))[1]
+        >>> proved_bounds(kernel, view, leading_triplet(kernel, view))[1]
         4.000004
     """
     sigma = triplet.sigma
@@ -136,10 +136,10 @@ def _is_below(block: Block, limit: float, square: float) -> bool:
         )
 
     shift = highest * (1.0 - _ROOM) - hidden(size * limit * limit)
-    found = _factorise(_gram(block, side), shift)
-    if found is None:
+    factorised = _factorise(_gram(block, side), shift)
+    if factorised is None:
         return False
-    remainder, factor = found
+    remainder, factor = factorised
     return shift + remainder * (1.0 + _ROOM) + hidden(factor) <= highest
 
 

@@ -1,4 +1,4 @@
-"""Applies a convolution and its adjoint, tap by tap.
+"""A convolution and its adjoint, applied tap by tap.
 
 Each tap is one product of a strided slice with a small matrix, so that nothing larger than the
 inputs is made, and strides, dilation, padding and groups are only a matter of which slice.
@@ -131,7 +131,7 @@ def _slices(conv: Convolution, strip: slice) -> Iterator[tuple[slice, ...]]:
 
 def _placed(inputs: Array, conv: Convolution) -> Array:
     """Returns the inputs with what is around them, as far as the outputs read."""
-    if conv.wrapped:
+    if conv.on_torus:
         ends = [(0, reach - size) for reach, size in zip(conv.reach, conv.inputs, strict=True)]
         if any(end < 0 for _, end in ends):
             cut = tuple(slice(0, min(r, n)) for r, n in zip(conv.reach, conv.inputs, strict=True))
@@ -146,7 +146,7 @@ def _placed(inputs: Array, conv: Convolution) -> Array:
 
 def _taken(room: Array, conv: Convolution) -> Array:
     """The adjoint of `_placed`."""
-    if conv.wrapped:
+    if conv.on_torus:
         for axis, size in enumerate(conv.inputs, start=1):
             ahead = (slice(None),) * axis
             extra = room.shape[axis] - size

@@ -39,8 +39,8 @@ def norms_over_frequencies(taps: Array, conv: Convolution, shift: float, enough:
     factor, axes = 1.0, []
     for axis, degree in enumerate(conv.degrees):
         k, s, d = conv.kernel[axis], conv.strides[axis], conv.dilation[axis]
-        ring = conv.outputs[axis] if conv.wrapped else conv.outputs[axis] + degree
-        size = ring if conv.wrapped or not degree else min(ring, _FINE * degree)
+        ring = conv.outputs[axis] if conv.on_torus else conv.outputs[axis] + degree
+        size = ring if conv.on_torus or not degree else min(ring, _FINE * degree)
         if size < ring:
             factor /= math.cos(math.pi * degree / (2 * size))
         # The kernel is real: a frequency and its negative have one norm.

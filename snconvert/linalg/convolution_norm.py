@@ -77,8 +77,8 @@ def operator_triplet(
         >>> round(operator_triplet(np.ones((2, 1, 1)), MatrixView.of((2, 1, 1)), conv).sigma**2, 6)
         3.0
     """
-    found = checked_scan(kernel, bfloat16=bfloat16)
-    taps, lift = _taps(view.matrix(kernel), found.exponent, conv, bfloat16=bfloat16)
+    scanned = checked_scan(kernel, bfloat16=bfloat16)
+    taps, lift = _taps(view.matrix(kernel), scanned.exponent, conv, bfloat16=bfloat16)
     original = _distinct(taps, lift)
     shape = (*conv.outputs, taps.shape[3])
     # Of noise where a block is zero, as equal numbers would stay so in training on a torus.
@@ -102,7 +102,7 @@ def operator_triplet(
     wide = u[largest].reshape(1, -1).astype(np.float64)
     _, residual = quality(wide, *ConvolutionBlock(taps[largest], conv).round_trip(wide))
     with np.errstate(over="ignore"):
-        norm = float(np.ldexp(sigma[largest], found.exponent)) * conv.factor
+        norm = float(np.ldexp(sigma[largest], scanned.exponent)) * conv.factor
     return Triplet(norm, u[original], float(residual[0]), zero=False)
 
 
@@ -159,7 +159,7 @@ def _reads(conv: Convolution) -> Array:
     sizes = (conv.kernel, conv.strides, conv.dilation, conv.before, conv.inputs, conv.outputs)
     for k, s, d, before, inputs, outputs in zip(*sizes, strict=True):
         places = np.arange(outputs) * s + (np.arange(k) * d)[:, None] - before
-        inside = conv.wrapped | ((places >= 0) & (places < inputs)).any(axis=1)
+        inside = conv.on_torus | ((places >= 0) & (places < inputs)).any(axis=1)
         some = (some[:, None] & inside).reshape(-1)
     return some
 
@@ -188,7 +188,7 @@ def _candidates(taps: Array, lift: Array, conv: Convolution, sigma: Array) -> It
     first = int((sigma if sigma.any() else bounds).argmax())
     yield first
     bounds[first] = 0.0
-    for shift in (0.0,) if conv.wrapped else (0.0, 0.5):
+    for shift in (0.0,) if conv.on_torus else (0.0, 0.5):
         left = np.flatnonzero(bounds > sigma.max() * (1 + _EQUAL))
         if len(left):
             enough = sigma.max() / scale[left]
@@ -214,7 +214,7 @@ def _side_by_side(taps: Array, conv: Convolution) -> tuple[Array, Array]:
 
 
 def _ritz_vectors(taps: Array, conv: Convolution, size: int) -> Array:
-    """Returns about the leading vector of each block, float32, of taps `(k, b, m, n)`."""
+    """Returns nearly the leading vector of each block, float32, of taps `(k, b, m, n)`."""
     count = taps.shape[1]
     shape = (count, *conv.outputs, taps.shape[-1])
     rounds = min(_ROUNDS, size)

@@ -36,8 +36,8 @@ _BATCH = 1 << 18  # numbers that are worked on at once
 def _skinny() -> bool:
     # OpenBLAS packs the matrix before it multiplies it by two vectors, which takes longer than two
     # products with one vector each, but for its AVX-512 kernels, which do both in one go.
-    found = np.show_config(mode="dicts") or {}
-    features = found.get("SIMD Extensions", {}).get("found", [])
+    config = np.show_config(mode="dicts") or {}
+    features = config.get("SIMD Extensions", {}).get("found", [])
     return any(name == "X86_V4" or name.startswith("AVX512") for name in features)
 
 
@@ -72,18 +72,18 @@ def leading_triplet(
         >>> triplet.sigma, np.abs(triplet.u).round(6).tolist()
         (4.0, [[0.0, 1.0]])
     """
-    found = checked_scan(kernel, bfloat16=bfloat16)
+    scanned = checked_scan(kernel, bfloat16=bfloat16)
     count, m, n = view.shape
-    if found.zero:
+    if scanned.zero:
         return Triplet(0.0, flat_rows(count, n), 0.0, zero=True)
-    blocks = Blocks(kernel, view, bfloat16=bfloat16, found=found)
+    blocks = Blocks(kernel, view, bfloat16=bfloat16, scanned=scanned)
     sigma, u, residual = np.zeros(count), flat_rows(count, n), np.zeros(count)
     if blocks.stack is not None and m * n <= _TINY and min(m, n) <= _DIRECT:
         step = max(1, _BATCH // (m * n))
         for first in range(0, count, step):
             part = slice(first, first + step)
             sigma[part], u[part], residual[part] = _stack(
-                blocks.stack[part], found.exponent, bfloat16=bfloat16
+                blocks.stack[part], scanned.exponent, bfloat16=bfloat16
             )
     else:
         for index in range(count):
@@ -94,7 +94,7 @@ def leading_triplet(
 
 
 def checked_scan(kernel: Array, *, bfloat16: bool) -> Scan:
-    """Returns what a pass over a kernel finds.
+    """Returns the scan of a kernel that has a norm.
 
     Raises:
         KernelError: It holds NaN or infinity, or numbers of another type, or none.
@@ -103,17 +103,17 @@ def checked_scan(kernel: Array, *, bfloat16: bool) -> Scan:
         raise KernelError(
             f"the kernel of shape {kernel.shape} holds no numbers", "Leave it out with --exclude"
         )
-    found = scan(kernel, bfloat16=bfloat16)
-    if found.nonfinite:
+    scanned = scan(kernel, bfloat16=bfloat16)
+    if scanned.nonfinite:
         raise KernelError(
-            f"the kernel holds {found.nonfinite} NaN or infinite numbers among {kernel.size}",
+            f"the kernel holds {scanned.nonfinite} NaN or infinite numbers among {kernel.size}",
             "Train or repair the layer first, or leave it out with --exclude",
         )
-    return found
+    return scanned
 
 
 def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, Array]:
-    """Works on many small blocks at once, all in float64."""
+    """Returns sigma, `u` and the residual of many small blocks at once, all in float64."""
     matrix = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)
     # Each block by itself: beside a large one, the squares of a small one would vanish.
     lift = np.frexp(np.abs(matrix).max(axis=(1, 2)))[1]
@@ -136,7 +136,7 @@ def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, 
 
 
 def _single(block: Block, progress: Progress) -> tuple[float, Array, float]:
-    """Works on one block in pieces."""
+    """Returns sigma, `u` and the residual of one block, read in pieces."""
     side, u = _vector(block, progress)
     if side == 1:
         u = np.concatenate([piece @ u for _, piece in block.pieces(1, "f8")])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from snconvert.linalg.array_libraries import Space
+from snconvert.linalg.array_libraries import ArrayLibrary
 
 _MATRIX = 2  # the rank of one matrix; without a batch axis it is up to three times as fast
 
@@ -43,57 +43,59 @@ class Norm(NamedTuple):
         return self.length * self.unit * self.ratio
 
 
-def onto_rows(space: Space, matrix: Any, u: Any) -> Any:
+def onto_rows(xp: ArrayLibrary, matrix: Any, u: Any) -> Any:
     """Returns `W u` of shape `(b, m)`."""
     if len(matrix.shape) == _MATRIX:
-        return space.onto_rows(matrix, u)
-    return space.reshape(matrix @ space.reshape(u, (*u.shape, 1)), tuple(matrix.shape[:2]))
+        return xp.onto_rows(matrix, u)
+    return xp.reshape(matrix @ xp.reshape(u, (*u.shape, 1)), tuple(matrix.shape[:2]))
 
 
-def onto_columns(space: Space, matrix: Any, v: Any) -> Any:
+def onto_columns(xp: ArrayLibrary, matrix: Any, v: Any) -> Any:
     """Returns `v W` of shape `(b, n)`."""
     if len(matrix.shape) == _MATRIX:
         return v @ matrix
     blocks, rows, columns = matrix.shape
-    return space.reshape(space.reshape(v, (blocks, 1, rows)) @ matrix, (blocks, columns))
+    return xp.reshape(xp.reshape(v, (blocks, 1, rows)) @ matrix, (blocks, columns))
 
 
-def unit_rows(space: Space, rows: Any, otherwise: float | None, tiny: float) -> Any:
+def unit_rows(xp: ArrayLibrary, rows: Any, otherwise: float | None, tiny: float) -> Any:
     """Returns rows of length 1, a constant.
 
     Args:
-        space: The library.
+        xp: The library.
         rows: `(b, m)`.
         otherwise: What stands in rows of zeros or NaN, lest a `u` with `W u = 0` stay what it is;
             `None` leaves them.
         tiny: What counts as 0.
     """
-    rows = space.constant(rows)
-    rows = rows / space.least(space.largest(abs(rows)), tiny)
-    lengths = space.length(rows)
-    units = rows / space.least(lengths, tiny)
-    return units if otherwise is None else space.where(lengths > 0, units, otherwise)
+    rows = xp.stop_gradient(rows)
+    rows = rows / xp.maximum(xp.max(abs(rows)), tiny)
+    lengths = xp.norm(rows)
+    units = rows / xp.maximum(lengths, tiny)
+    return units if otherwise is None else xp.where(lengths > 0, units, otherwise)
 
 
-def norm_and_directions(space: Space, rows: Any, otherwise: Any, tiny: float) -> tuple[Norm, Any]:
+def norm_and_directions(
+    xp: ArrayLibrary, rows: Any, otherwise: Any, tiny: float
+) -> tuple[Norm, Any]:
     """Returns the largest length of rows, and their directions, constants.
 
     Args:
-        space: The library.
+        xp: The library.
         rows: `(b, n)`.
         otherwise: The direction of rows of zeros or NaN.
         tiny: What counts as 0. Such a norm has no gradient.
     """
-    largest = space.largest(abs(space.constant(rows)))
+    largest = xp.max(abs(xp.stop_gradient(rows)))
     positive = largest > tiny
-    unit = space.where(positive, largest, 1.0)
+    unit = xp.where(positive, largest, 1.0)
     rows = rows / unit
-    fixed = space.constant(rows)
-    lengths = space.length(fixed)
-    directions = space.where(lengths > 0, fixed / space.least(lengths, tiny), otherwise)
-    length = space.largest(lengths)
+    fixed = xp.stop_gradient(rows)
+    lengths = xp.norm(fixed)
+    directions = xp.where(lengths > 0, fixed / xp.maximum(lengths, tiny), otherwise)
+    length = xp.max(lengths)
     # The largest length is 1 at least where the norm is positive.
-    toward = space.where(positive, directions / space.least(length, 0.5), 0.0)
+    toward = xp.where(positive, directions / xp.maximum(length, 0.5), 0.0)
     along = rows * toward
-    along = space.sum(along) if along.shape[0] == 1 else space.largest(space.total(along))
-    return Norm(length, unit, positive, along - space.constant(along) + 1.0), directions
+    along = xp.sum(along) if along.shape[0] == 1 else xp.max(xp.sum_last(along))
+    return Norm(length, unit, positive, along - xp.stop_gradient(along) + 1.0), directions

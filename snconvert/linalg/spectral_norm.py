@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from snconvert.errors import OptionError
-from snconvert.linalg.array_libraries import space_of
+from snconvert.linalg.array_libraries import library_of
 from snconvert.linalg.power_iteration import norm_and_directions, onto_columns, onto_rows, unit_rows
 
 _MATRIX = 2  # the least rank of a kernel
@@ -52,21 +52,21 @@ def spectral_norm(kernel: Any, u: Any, iterations: int = 1) -> tuple[Any, Any]:
         Miyato et al. 2018, arXiv:1802.05957, algorithm 1 and eq. 12.
     """
     kernel, u = _value(kernel), _value(u)
-    space = space_of(kernel)
+    xp = library_of(kernel)
     shape = _checked(kernel, u, iterations)
     dtype = _dtype(kernel)
-    matrix = space.reshape(space.array(kernel, dtype, kernel), shape)
-    given = tuple(u.shape)
-    u = space.constant(space.reshape(space.array(u, dtype, kernel), (-1, shape[-1])))
+    matrix = xp.reshape(xp.asarray(kernel, dtype, kernel), shape)
+    shape_of_u = tuple(u.shape)
+    u = xp.stop_gradient(xp.reshape(xp.asarray(u, dtype, kernel), (-1, shape[-1])))
     tiny = _TINY[dtype]
     if iterations == 0:
-        image = onto_rows(space, matrix, unit_rows(space, u, None, tiny))
-        norm, _ = norm_and_directions(space, image, 0.0, tiny)
-        return norm.sigma, space.copy(space.reshape(u, given))
+        image = onto_rows(xp, matrix, unit_rows(xp, u, None, tiny))
+        norm, _ = norm_and_directions(xp, image, 0.0, tiny)
+        return norm.sigma, xp.copy(xp.reshape(u, shape_of_u))
     for _ in range(iterations):
-        v = unit_rows(space, onto_rows(space, matrix, u), shape[-2] ** -0.5, tiny)
-        norm, u = norm_and_directions(space, onto_columns(space, matrix, v), u, tiny)
-    return norm.sigma, space.copy(space.reshape(u, given))
+        v = unit_rows(xp, onto_rows(xp, matrix, u), shape[-2] ** -0.5, tiny)
+        norm, u = norm_and_directions(xp, onto_columns(xp, matrix, v), u, tiny)
+    return norm.sigma, xp.copy(xp.reshape(u, shape_of_u))
 
 
 def _dtype(kernel: Any) -> str:

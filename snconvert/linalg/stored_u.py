@@ -28,7 +28,7 @@ class Normalisation(NamedTuple):
     """How a layer normalises one kernel.
 
     Attributes:
-        u: Its `u`, of any floating-point type; `None` if what is stored is none.
+        u: Its `u`, of any floating-point type; `None` if what is stored cannot be one.
         gamma: Its `gamma`, in mode `gain`.
         settings: Its settings. `None`: the layer computes with the stored kernel as it is, as under
             a constraint and in Keras' own wrapper.
@@ -93,7 +93,7 @@ def shortfall(
     *,
     bfloat16: bool = False,
 ) -> float:
-    """Returns by how much less, in parts, a block's `u` reaches than a wanted one, at most."""
+    """Returns by what part `|W u|` of a block falls short of that of a wanted `u`, at most."""
     rows = _unit_rows(np.stack([u, wanted]), view.shape[0])
     blocks = _blocks(kernel, view, conv, bfloat16=bfloat16)
     norms = [np.linalg.norm(block.image(rows[:, index]), axis=1) for index, block in blocks]
@@ -109,7 +109,7 @@ def norm_by(
     *,
     bfloat16: bool = False,
 ) -> float:
-    """Returns what a layer takes for sigma by its `u`: `max |W u| / |u|` over the blocks."""
+    """Returns sigma as a layer computes it from its `u`: `max |W u| / |u|` over the blocks."""
     rows = _unit_rows(u[None], view.shape[0])
     norms = [
         _lengths(block.image(rows[:, index]), block.exponent)[0]

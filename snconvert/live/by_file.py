@@ -69,7 +69,7 @@ def undo_by_file(
 
     Args:
         verb: `bake` or `remove`.
-        target: The one of the layers.
+        target: The target that has put something around layers of the model.
         model: A live model.
         recipe: Which layers, and the target.
         dry_run: Report only.
@@ -114,9 +114,9 @@ def _by_file(
         try:
             report = work(source, None if dry_run else output)
             with scope_of(model):
-                result, told = (model, []) if dry_run else load(output)
+                result, notes = (model, []) if dry_run else load(output)
         except SnconvertError as error:
             error.file = None  # a name that nobody knows
             raise
-    said: dict[str, Any] = {"source": model.name, "output": None}
-    return result, replace(report, **said, warnings=(*report.warnings, *told))
+    names: dict[str, Any] = {"source": model.name, "output": None}
+    return result, replace(report, **names, warnings=(*report.warnings, *notes))

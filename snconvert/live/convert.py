@@ -69,18 +69,18 @@ def apply(
         SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
             `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
     """
-    made = recipe(recipe_file, **options)
-    result, report = convert(model, made, rules=rules, in_place=in_place)
+    chosen = recipe(recipe_file, **options)
+    result, report = convert(model, chosen, rules=rules, in_place=in_place)
     messages = list(report.warnings)
     missing = [row.missing_kind for row in report.layers if row.missing_kind is not None]
-    if missing and not made.kinds_chosen:
+    if missing and not chosen.kinds_chosen:
         counts = Counter(missing)
-        argument = "conv=True" if [*counts] == ["conv"] else f"kinds={[*made.kinds, *counts]}"
+        argument = "conv=True" if [*counts] == ["conv"] else f"kinds={[*chosen.kinds, *counts]}"
         stay = "1 layer stays" if len(missing) == 1 else f"{len(missing)} layers stay"
         messages.append(
             f"{stay} plain: {', '.join(f'{count} {kind}' for kind, count in counts.items())}. Give"
-            f" {argument} to convert more, or kinds={list(made.kinds)} to leave it at that without"
-            " this warning."
+            f" {argument} to convert more, or kinds={list(chosen.kinds)} to leave it at that"
+            " without this warning."
         )
     for message in messages:
         warnings.warn(f"{printable(model.name)}: {message}", SnconvertWarning, stacklevel=2)
@@ -131,52 +131,52 @@ def inspect(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Prepared:
     plan: Plan
     measured: Measured
 
 
 def convert(
-    model: Layer, made: Recipe, *, rules: Iterable[KernelRule] = (), in_place: bool = False
+    model: Layer, recipe: Recipe, *, rules: Iterable[KernelRule] = (), in_place: bool = False
 ) -> tuple[Layer, Report]:
     """Converts a live model by a recipe, and says what was done.
 
     Args:
         model: A live model.
-        made: What to convert and how.
+        recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
         in_place: Convert `model` itself.
     """
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if TARGETS[made.target].WRAPPER is not None:
-        return convert_by_file(model, made, rules, in_place=in_place)
-    found = _find(model, made, rules, everything=False)
-    measured = found.measured
+    if TARGETS[recipe.target].WRAPPER is not None:
+        return convert_by_file(model, recipe, rules, in_place=in_place)
+    prepared = _prepare(model, recipe, rules, everything=False)
+    measured = prepared.measured
     steps = [
         LiveStep(layer_of(node), rule, settings, measured.known(node) or None)
-        for node, rule, settings in found.plan.steps
+        for node, rule, settings in prepared.plan.steps
     ]
-    reports = _layer_reports(made, found, "converted")
+    reports = _layer_reports(recipe, prepared, "converted")
     result = model
     if not in_place:
         copies = Copies(model)
         result = copies.model
         steps = [step._replace(layer=copies.of(step.layer)) for step in steps]
     with scope_of(model):
-        IN_MEMORY[made.target].convert(result, steps)
-    return result, _report("apply", model, made, reports, found, started)
+        IN_MEMORY[recipe.target].convert(result, steps)
+    return result, _report("apply", model, recipe, reports, prepared, started)
 
 
 def plan_of(
-    model: Layer, made: Recipe, rules: Iterable[KernelRule] = (), *, lenient: bool = False
+    model: Layer, recipe: Recipe, rules: Iterable[KernelRule] = (), *, lenient: bool = False
 ) -> Report:
     """Reports what `convert` would do by a recipe.
 
     Args:
         model: A live model.
-        made: What to convert and how.
+        recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
         lenient: Only look: take layers that cannot be converted, and having nothing to convert, as
             they are, and look at all kinds unless the recipe says which.
@@ -184,64 +184,64 @@ def plan_of(
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
-    if TARGETS[made.target].WRAPPER is not None:
-        return convert_by_file(model, made, rules, dry_run=True, lenient=lenient)[1]
-    found = _find(model, made, rules, lenient=lenient)
-    reports = _layer_reports(made, found, "convertible")
-    return _report("inspect" if lenient else "apply", model, made, reports, found, started)
+    if TARGETS[recipe.target].WRAPPER is not None:
+        return convert_by_file(model, recipe, rules, dry_run=True, lenient=lenient)[1]
+    prepared = _prepare(model, recipe, rules, lenient=lenient)
+    reports = _layer_reports(recipe, prepared, "convertible")
+    return _report("inspect" if lenient else "apply", model, recipe, reports, prepared, started)
 
 
-def _find(
+def _prepare(
     model: Layer,
-    made: Recipe,
+    recipe: Recipe,
     rules: Iterable[KernelRule],
     *,
     lenient: bool = False,
     everything: bool = True,
-) -> _Found:
+) -> _Prepared:
     rows = table(rules)
-    looked = made.looking_at_all() if lenient else made
-    wanted = plan_for(survey(model, rows), looked, rows, lenient=lenient)
-    target = IN_MEMORY[made.target]
-    wanted = with_obstacles(wanted, lambda x, rule: target.obstacle(x.node, rule))
-    if not lenient and not wanted.steps:
-        raise nothing_to_convert(wanted, python=True)
+    looked = recipe.looking_at_all() if lenient else recipe
+    plan = plan_for(survey(model, rows), looked, rows, lenient=lenient)
+    target = IN_MEMORY[recipe.target]
+    plan = with_obstacles(plan, lambda x, rule: target.obstacle(x.node, rule))
+    if not lenient and not plan.steps:
+        raise nothing_to_convert(plan, python=True)
     if not lenient:
         target.check_model(model)
     measured = measure(
-        wanted, made.settings.norm, everything=everything, certify=made.certify, lenient=lenient
+        plan, recipe.settings.norm, everything=everything, certify=recipe.certify, lenient=lenient
     )
-    return _Found(without_failed(wanted, measured) if lenient else wanted, measured)
+    return _Prepared(without_failed(plan, measured) if lenient else plan, measured)
 
 
-def _layer_reports(made: Recipe, found: _Found, status: str) -> tuple[LayerReport, ...]:
-    class_after = TARGETS[made.target].new_class
+def _layer_reports(recipe: Recipe, prepared: _Prepared, status: str) -> tuple[LayerReport, ...]:
+    class_after = TARGETS[recipe.target].new_class
 
     def facts(outcome: Step | Skip) -> LayerFacts:
         new = class_after(outcome.node, outcome.rule) if isinstance(outcome, Step) else None
-        return facts_of(outcome, made.settings.norm, new)
+        return facts_of(outcome, recipe.settings.norm, new)
 
-    return plan_rows(found.plan, found.measured, made, status, facts)
+    return plan_rows(prepared.plan, prepared.measured, recipe, status, facts)
 
 
 def _report(
     verb: str,
     model: Layer,
-    made: Recipe,
+    recipe: Recipe,
     layers: Sequence[LayerReport],
-    found: _Found,
+    prepared: _Prepared,
     started: float,
 ) -> Report:
     return report_of(
         verb,
-        made.target,
-        [made.settings],
+        recipe.target,
+        [recipe.settings],
         layers,
         started,
         source=model.name,
         output=None,
         bytes=size_of(model),
-        seconds_sigma=found.measured.seconds,
+        seconds_sigma=prepared.measured.seconds,
         warnings=_shared_between(model),
     )
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from snconvert.config.tree import Node
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
-from snconvert.files.targets import whole_of
+from snconvert.files.targets import norm_of, whole_of
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.linalg.certificate import prove
+from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import kernel_in_use
 from snconvert.live.internals.class_swap import kernels_by_owner
@@ -73,7 +73,7 @@ def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list
     return [
         triplet
         if triplet.matrix_norm is not None
-        else triplet._replace(bounds=prove(value, view, triplet, bfloat16=half))
+        else triplet._replace(bounds=proved_bounds(value, view, triplet, bfloat16=half))
         for (value, view, half, _), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
     ]
 
@@ -105,7 +105,7 @@ def measure(
             continue
         with located(path=node.path, class_name=node.class_name):
             try:
-                wanted = _norm_of(outcome, norm)
+                wanted = norm_of(outcome, norm)
                 own = triplets_in_use(layer, rule, wanted, _around(node))
             except KernelError:
                 if isinstance(outcome, Step) and not lenient:
@@ -122,13 +122,6 @@ def _around(node: Node) -> Layer:
     return None if whole is node else layer_of(whole)
 
 
-def _norm_of(outcome: Step | Skip, usual: str) -> str:
-    """Returns which norm is taken of a layer: that by which it is or will be normalised."""
-    if isinstance(outcome, Step):
-        return outcome.settings.norm
-    return str(layer_of(outcome.node).norm) if outcome.node.spectral else usual
-
-
 def facts_of(outcome: Step | Skip, usual: str, new_class: str | None) -> LayerFacts:
     """Returns what the report needs to know of a layer of a plan.
 
@@ -142,7 +135,7 @@ def facts_of(outcome: Step | Skip, usual: str, new_class: str | None) -> LayerFa
     return LayerFacts(
         node.title if outcome.rule is None else node.class_name,
         new_class,
-        _norm_of(outcome, usual),
+        norm_of(outcome, usual),
         None if rule is None else shape_of(layer, rule),
         () if rule is None else named_kernels(layer, rule),
         bare=not (node.spectral or any(len(x.shape) >= _MATRIX for x in layer.variables)),

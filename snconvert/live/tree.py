@@ -70,6 +70,14 @@ def layer_of(node: Node) -> Layer:
     return node.layer  # type: ignore[attr-defined]
 
 
+def maker_of(node: Node) -> Layer | None:
+    """Returns the closest owner whose own code makes a layer, so that the layer is in no file."""
+    owner = node.parent
+    while owner is not None and holds_its_layers(layer_of(owner)):
+        owner = owner.parent
+    return None if owner is None else layer_of(owner)
+
+
 def _is_listed(outcome: Step | Skip) -> bool:
     """Whether it is a layer, and nothing that was opened."""
     if isinstance(outcome, Skip) and outcome.spectral:

@@ -159,11 +159,9 @@ class _ChosenLayer(NamedTuple):
 def _chosen_layer(node: Node) -> _ChosenLayer | None:
     """Returns what is known of a normalised layer that can become plain, if it is one."""
     target = target_of(node)
-    if target is None:
-        return None
-    live = IN_MEMORY[target.NAME]
-    rule = live.rule_of(node)
-    if rule is None:
+    live = None if target is None else IN_MEMORY.get(target.NAME)
+    rule = None if live is None else live.rule_of(node)
+    if target is None or live is None or rule is None:
         return None
     return _ChosenLayer(target, live, rule, live.recorded_factors(layer_of(node), rule))
 

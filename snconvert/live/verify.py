@@ -19,7 +19,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import KernelError, located
 from snconvert.jobs.compare import judge, value_differs
-from snconvert.jobs.requests import Way
+from snconvert.jobs.requests import StoredState, Way
 from snconvert.kinds.table import RULES
 from snconvert.live.internals.class_swap import kernels_by_owner, plain_class, state_of
 from snconvert.live.internals.fitting import all_layers
@@ -130,7 +130,14 @@ def _selecting(chosen: Mapping[str, Layer]) -> Recipe:
 
 def _judge(path: str, layer: Layer, findings: Findings) -> None:
     proved = [
-        judge(x.kernel, x.view, x.settings, x.u, x.gamma, conv=x.conv, bfloat16=x.bfloat16)
+        judge(
+            x.kernel,
+            x.view,
+            x.settings,
+            StoredState(x.u, x.gamma),
+            conv=x.conv,
+            bfloat16=x.bfloat16,
+        )
         for x in spectral_kernels_of(layer)
     ]
     for result in proved:

@@ -20,11 +20,11 @@ def option_for(kinds: Iterable[str]) -> str:
     return "--conv" if names == ["conv"] else f"--kinds {','.join(names)}"
 
 
-def also(missing_kind: str | None, reason: str | None) -> str | None:
-    """Returns the reason of a layer to convert, with the option that has to be given.
+def with_option(missing_kind: str | None, reason: str | None) -> str | None:
+    """Returns the option that a layer still needs to be converted, then what is special about it.
 
     Example:
-        >>> also("conv", None)
+        >>> with_option("conv", None)
         'with --conv'
     """
     option = None if missing_kind is None else f"with {option_for([missing_kind])}"
@@ -32,7 +32,7 @@ def also(missing_kind: str | None, reason: str | None) -> str | None:
 
 
 def more_with(kinds: Sequence[str], selected: int) -> list[str]:
-    """Returns which options convert more, in words.
+    """Returns which options convert more layers, in words.
 
     Args:
         kinds: The kind of each layer that is not selected.

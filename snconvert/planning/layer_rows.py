@@ -12,7 +12,7 @@ from snconvert.core.convolution_map import Convolution, joint_range
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet, joint_bounds
-from snconvert.planning.advice import also
+from snconvert.planning.advice import with_option
 from snconvert.planning.measured import NOT_FINITE, Measured
 from snconvert.planning.plan import Plan, Skip, Step
 from snconvert.planning.recipe import Recipe
@@ -89,8 +89,8 @@ def _step_row(
     settings, triplets = step.settings, measured.known(step.node)
     kernels = list(facts.kernels) if triplets else []
     reason = "not built yet: u is found when it is" if facts.shape is None else None
-    maps = [conv for *_, conv in kernels if conv is not None and not conv.as_matrix]
-    if settings.norm == "operator" and any(conv.wrapped for conv in maps):
+    maps = [conv for *_, conv in kernels if conv is not None and not conv.same_norm_as_matrix]
+    if settings.norm == "operator" and any(conv.on_torus for conv in maps):
         reason = BOUNDED
     if triplets and all(triplet.zero for triplet in triplets):
         reason = ZERO
@@ -100,7 +100,7 @@ def _step_row(
         facts.class_name,
         facts.shape,
         status,
-        also(missing, reason),
+        with_option(missing, reason),
         facts.new_class,
         norm=facts.norm,
         missing_kind=missing,

@@ -137,14 +137,14 @@ def _outcome(
 ) -> Step | Skip:
     rule = rules.get(node.builtin or str(node.entry.get("registered_name")))
     if already is not None:
-        reason, have = already.reason, already.options
+        reason, options = already.reason, already.options
         row = SPECTRAL.get(node.spectral) if node.spectral else rule
         asked = row is None or row.kind in recipe.kinds
         # Who only looks, or leaves the layer out, has asked for no other settings.
         if asked and not lenient and selection.why_excluded(node) is None:
-            reason += _other(have, already.target, selection.settings(node), recipe.target)
-        bound = have.get("bound", 1.0)
-        known = have.get("mode") != "gain" and isinstance(bound, int | float)
+            reason += _other(options, already.target, selection.settings(node), recipe.target)
+        bound = options.get("bound", 1.0)
+        known = options.get("mode") != "gain" and isinstance(bound, int | float)
         shown = float(bound) if known else None
         return Skip(node, reason, row, spectral=True, bound=shown, whole=already.whole)
     if rule is None:
@@ -168,17 +168,17 @@ def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str 
 
     Args:
         plan: A plan.
-        why_not: Returns why it cannot do so with a layer of that rule, or `None`.
+        why_not: Returns why the target cannot convert a layer of that rule, or `None`.
     """
 
-    def seen(outcome: Step | Skip) -> Step | Skip:
+    def with_obstacle(outcome: Step | Skip) -> Step | Skip:
         rule = outcome.rule
         if rule is None or not (isinstance(outcome, Step) or outcome.kind):
             return outcome
         reason = why_not(outcome, rule)
         return outcome if reason is None else Skip(outcome.node, reason, rule)
 
-    return Plan(tuple(map(seen, plan.outcomes)))
+    return Plan(tuple(map(with_obstacle, plan.outcomes)))
 
 
 def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
@@ -222,10 +222,10 @@ def _reasons(skips: Sequence[Skip]) -> str:
     return "; ".join(f"{path}: {reason}" for reason, path in list(reasons.items())[:_REASONS])
 
 
-def _other(have: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
-    """Returns in what a normalised layer is not what is wanted, and the way there."""
+def _other(options: Mapping[str, Any], target: str, wanted: Settings, wanted_target: str) -> str:
+    """Returns how a normalised layer differs from what is wanted, and what to do."""
     named: dict[str, tuple[Any, Any]] = {"target": (target, wanted_target)}
-    named |= {name: (have.get(name), getattr(wanted, name)) for name in FIELDS}
+    named |= {name: (options.get(name), getattr(wanted, name)) for name in FIELDS}
     other = [
         f"{name} {printable(is_)}, not {want}"
         for name, (is_, want) in named.items()

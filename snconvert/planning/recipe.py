@@ -147,15 +147,15 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
         >>> recipe(conv=True, mode="cap").kinds
         ('dense', 'conv')
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    options = {key: value for key, value in options.items() if value is not None}
     if file is None:
-        return _made({}, given)
+        return _recipe_of({}, options)
     table = _read(Path(file))
     try:
-        return _made(table, given)
+        return _recipe_of(table, options)
     except OptionError:
         with located(file=str(file)):
-            _made(table, {})  # what is wrong in the file is said of the file
+            _recipe_of(table, {})  # what is wrong in the file is said of the file
         raise
 
 
@@ -177,20 +177,20 @@ def undo_recipe(verb: str, **options: Any) -> Recipe:
     return recipe(None, **options)
 
 
-def _made(table: Mapping[str, Any], given: Mapping[str, Any]) -> Recipe:
-    table, given = dict(table), dict(given)
-    if "kinds" in given or given.get("conv"):
+def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
+    table, options = dict(table), dict(options)
+    if "kinds" in options or options.get("conv"):
         table = {key: value for key, value in table.items() if key not in {"kinds", "conv"}}
-    # What is given wins over all of the file, its single layers too.
+    # Options win over all of the file, its single layers too.
     overrides = [
-        Override(match, {key: value for key, value in changes.items() if key not in given})
+        Override(match, {key: value for key, value in changes.items() if key not in options})
         for match, changes in map(_override, table.pop("layer", []))
     ]
     overrides += [
         Override(match, _settings_only(changes))
-        for match, changes in dict(given.pop("overrides", {})).items()
+        for match, changes in dict(options.pop("overrides", {})).items()
     ]
-    merged = {**table, **given}
+    merged = {**table, **options}
     conv = merged.pop("conv", False)
     if not isinstance(conv, bool):
         raise OptionError(f"conv is {conv!r}", "Give true or false")
@@ -231,7 +231,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _field(key: str) -> str:
-    """Recipes may spell options as the command line does: `power-iterations`, `import`."""
+    """Returns the name of an option that a recipe spells as the command line does, `import`."""
     name = key.replace("-", "_")
     return "imports" if name == "import" else name
 

@@ -52,24 +52,24 @@ def record(
     }
 
 
-def with_record(metadata: Any, made: dict[str, Any]) -> dict[str, Any]:
-    """Returns `metadata.json` with how the file was made under `snconvert`; Keras ignores it."""
+def with_record(metadata: Any, entry: dict[str, Any]) -> dict[str, Any]:
+    """Returns `metadata.json` with a record under `snconvert`, which Keras ignores."""
     if not isinstance(metadata, dict):
         metadata = {}
     before = {"before": metadata["snconvert"]} if "snconvert" in metadata else {}
-    return {**metadata, "snconvert": {**made, **before}}
+    return {**metadata, "snconvert": {**entry, **before}}
 
 
 def records(metadata: Any) -> Iterator[dict[str, Any]]:
-    """Yields how a file was made, step by step, the last one first.
+    """Yields the records of a file, that of the last conversion first.
 
     Args:
         metadata: The parsed `metadata.json`.
     """
-    made = metadata.get("snconvert") if isinstance(metadata, dict) else None
-    while isinstance(made, dict):
-        yield made
-        made = made.get("before")
+    entry = metadata.get("snconvert") if isinstance(metadata, dict) else None
+    while isinstance(entry, dict):
+        yield entry
+        entry = entry.get("before")
 
 
 def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
@@ -78,12 +78,12 @@ def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
     Args:
         metadata: The parsed `metadata.json`.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_path: dict[str, dict[str, float]] = {}
     for path, layer in _recorded_layers(metadata):
         factors = layer.get("factors")
         if isinstance(factors, dict) and all(_is_factor(x) for x in factors.values()):
-            found.setdefault(path, factors)
-    return found
+            by_path.setdefault(path, factors)
+    return by_path
 
 
 def recorded_spellings(metadata: Any) -> dict[str, dict[str, Any]]:
@@ -92,17 +92,17 @@ def recorded_spellings(metadata: Any) -> dict[str, dict[str, Any]]:
     Args:
         metadata: The parsed `metadata.json`.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_path: dict[str, dict[str, Any]] = {}
     for path, layer in _recorded_layers(metadata):
         if isinstance(plain := layer.get("plain"), dict):
-            found.setdefault(path, plain)
-    return found
+            by_path.setdefault(path, plain)
+    return by_path
 
 
 def _recorded_layers(metadata: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields path and record of each layer, those of the last conversion first."""
-    for made in records(metadata):
-        layers = made.get("layers")
+    for entry in records(metadata):
+        layers = entry.get("layers")
         for path, layer in layers.items() if isinstance(layers, dict) else ():
             if isinstance(layer, dict):
                 yield path, layer
@@ -117,23 +117,23 @@ def without_layers(metadata: Any, gone: Container[str]) -> Any:
     """
     if not isinstance(metadata, dict) or "snconvert" not in metadata:
         return metadata
-    left = _left(metadata["snconvert"], gone)
+    left = _without(metadata["snconvert"], gone)
     rest = {key: value for key, value in metadata.items() if key != "snconvert"}
     return {**rest, "snconvert": left} if left else rest
 
 
-def _left(made: Any, gone: Container[str]) -> Any:
-    if not isinstance(made, dict):
+def _without(entry: Any, gone: Container[str]) -> Any:
+    if not isinstance(entry, dict):
         return None
-    layers = made.get("layers")
+    layers = entry.get("layers")
     layers = layers.items() if isinstance(layers, dict) else ()
     kept = {path: layer for path, layer in layers if path not in gone}
-    before = _left(made.get("before"), gone)
+    before = _without(entry.get("before"), gone)
     if not kept:
         return before
-    made = {**made, "layers": kept}
-    made.pop("before", None)
-    return {**made, "before": before} if before else made
+    entry = {**entry, "layers": kept}
+    entry.pop("before", None)
+    return {**entry, "before": before} if before else entry
 
 
 def _is_factor(value: Any) -> bool:

@@ -42,20 +42,17 @@ class Selection:
                 )
 
     def _matches(self, pattern: str, node: Node) -> bool:
-        """A pattern that matches a container holds for everything inside.
-
-        What stands in several places is one: what holds in one of them holds in all.
-        """
+        """Whether a pattern matches a layer, or a container around it, in any of its places."""
         matches = self._matchers[pattern]
         above = [node]
         seen = set()  # shared layers in shared models have more places than one cares to walk
         while above:
-            at = above.pop()
-            at = at.first or at
-            if at in seen:
+            container = above.pop()
+            first = container.first or container
+            if first in seen:
                 continue
-            seen.add(at)
-            for place in self._places.get(at, ()):  # the root is in none
+            seen.add(first)
+            for place in self._places.get(first, ()):  # the root is in none
                 if matches(place.path):
                     return True
                 if place.parent is not None:

@@ -4,7 +4,7 @@ An `Extent` names an open file by its descriptor, which means nothing in another
 channel sends the descriptor itself (SCM_RIGHTS), so that files without a name work as well.
 
 Arrays come as `Numbers` to a process that has not imported numpy. Most runs only pass them on, and
-the import would take a quarter of the time that a small model takes.
+the import would take a sixth of what a small model takes.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 from snconvert.errors import SnconvertError
 from snconvert.sandbox.channel import Channel
-from snconvert.sandbox.worker import end_with_parent
+from snconvert.sandbox.child import end_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")

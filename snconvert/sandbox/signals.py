@@ -54,8 +54,8 @@ def ignore() -> None:
 
 
 @contextmanager
-def put_off() -> Iterator[None]:
-    """Makes signals wait until the end of the block; in a process forked in it, until `admit`."""
+def blocked() -> Iterator[None]:
+    """Makes signals wait until the end of the block; in a process forked in it, until `unblock`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -63,8 +63,8 @@ def put_off() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def admit() -> None:
-    """Ends the waiting of `put_off` in a child."""
+def unblock() -> None:
+    """Ends the waiting of `blocked` in a child."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 

@@ -12,11 +12,7 @@ fresh interpreter is started instead.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import faulthandler
-import importlib
 import os
-import resource
 import select
 import signal
 import socket
@@ -24,23 +20,17 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from types import ModuleType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
-from snconvert.errors import SnconvertError, SourceError
+from snconvert.errors import SourceError
 from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
+from snconvert.sandbox.child import DAMAGED, MEMORY, PATIENCE, load_module, serve
 
-MEMORY = 1536 << 20  # what a child may allocate; mapped files do not count
-
-_SET_PDEATHSIG, _SET_DUMPABLE = 1, 4  # prctl(2)
-_PATIENCE = 6  # seconds by the clock for each of computing time
 _BACKENDS = ("tensorflow", "jax", "torch")
 _imported: set[str] = set()  # by the first child: those that follow get it from this process
-_DAMAGED = "The file is damaged or hostile: save the model again or take an intact copy"
 
 
 class Worker:
@@ -104,7 +94,7 @@ class Worker:
             SourceError: The child crashed, ran out of memory or missed the deadline.
             SnconvertError: Raised by the function, as it was raised.
         """
-        deadline = None if seconds is None else time.monotonic() + _PATIENCE * seconds
+        deadline = None if seconds is None else time.monotonic() + PATIENCE * seconds
         try:
             if self._channel is None:
                 self._channel = self._start()
@@ -131,14 +121,14 @@ class Worker:
         ready, _, _ = select.select([channel], [], [], left)
         if not ready:
             raise SourceError(
-                f"the HDF5 library did not finish on this file within {seconds:g} seconds", _DAMAGED
+                f"the HDF5 library did not finish on this file within {seconds:g} seconds", DAMAGED
             )
 
     def _death(self) -> SourceError:
         """Collects the dead child and returns the error that says how it died."""
         status = self._end()
         if status in (-signal.SIGPROF, -signal.SIGALRM):
-            return SourceError("the HDF5 library did not finish on this file in time", _DAMAGED)
+            return SourceError("the HDF5 library did not finish on this file in time", DAMAGED)
         if status == -signal.SIGKILL:
             return SourceError(
                 "the process that reads the weights was killed, perhaps for lack of memory",
@@ -153,15 +143,15 @@ class Worker:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-status).name
         how = name if status < 0 else f"exit status {status}"
-        return SourceError(f"the HDF5 library crashed on this file ({how})", _DAMAGED)
+        return SourceError(f"the HDF5 library crashed on this file ({how})", DAMAGED)
 
     def _start(self) -> Channel:
         ours, theirs = socket.socketpair()
-        with theirs, signals.put_off():
+        with theirs, signals.blocked():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
             if forks or not sys.executable:
                 for module in _imported.intersection(self._modules):
-                    _module(module)
+                    load_module(module)
                 _imported.update(self._modules)
                 with warnings.catch_warnings():
                     # 3.12 warns of threads that only native libraries have, and those cope.
@@ -175,7 +165,7 @@ class Worker:
                 # can pose as a module of the standard library.
                 code = (
                     f"import sys; sys.path[:] = {sys.path!r}; import socket; "
-                    "from snconvert.sandbox.worker import serve; "
+                    "from snconvert.sandbox.child import serve; "
                     f"serve(socket.socket(fileno={theirs.fileno()}),"
                     f" {self._memory}, {[*self._modules]!r})"
                 )
@@ -200,7 +190,7 @@ class Worker:
             self._channel = None
         if not self._pid:
             return 0
-        with signals.put_off():  # nobody else would collect it
+        with signals.blocked():  # nobody else would collect it
             pid, process = self._pid, self._process
             self._pid, self._process = 0, None
             with contextlib.suppress(ProcessLookupError):
@@ -211,102 +201,3 @@ class Worker:
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             except ChildProcessError:  # somebody else collected it
                 return 0
-
-
-def serve(connection: socket.socket, memory: int = MEMORY, modules: Sequence[str] = ()) -> NoReturn:
-    """Answers the calls of a `Worker` until it hangs up; the main loop of the child."""
-    status = 1
-    try:
-        _confine(memory)
-        with contextlib.suppress(ImportError):  # which the call will raise again
-            for module in modules:
-                _module(module)
-        channel = Channel(connection)
-        while True:
-            try:
-                function, args, reports, seconds = channel.receive()
-            except (EOFError, ConnectionError):
-                status = 0
-                break
-            if seconds is not None:  # SIGPROF and, should the parent hang, too, SIGALRM end this
-                signal.setitimer(signal.ITIMER_PROF, seconds)
-                signal.setitimer(signal.ITIMER_REAL, _PATIENCE * seconds + 5)
-            channel.send(_answer(channel, function, args, reports))
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            channel.release()
-    finally:
-        # Not sys.exit: the buffers and exit handlers of a forked parent are not ours to run.
-        os._exit(status)
-
-
-def _module(name: str) -> ModuleType:
-    return sys.modules.get(name) or importlib.import_module(name)
-
-
-def _answer(
-    channel: Channel, function: Callable[..., Any] | str, args: tuple[Any, ...], reports: bool
-) -> tuple[str, Any]:
-    def report(value: Any) -> None:
-        channel.send(("report", value))
-
-    try:
-        found: Any = function
-        if isinstance(function, str):
-            module, _, name = function.partition(":")
-            found = getattr(_module(module), name)
-        return "done", found(*args, report=report) if reports else found(*args)
-    except SnconvertError as error:
-        return "raised", error
-    except MemoryError:
-        return "raised", SourceError("reading the weights takes too much memory", _DAMAGED)
-    except Exception as error:  # noqa: BLE001 - a bug: it is raised again where it can be seen
-        text = "".join(traceback.format_exception(error))
-        return "raised", RuntimeError(f"in the guarded process: {text}")
-
-
-def _confine(memory: int) -> None:
-    """Cuts the process off from the terminal and limits what it can take."""
-    faulthandler.disable()
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    sys.stdout = sys.stderr = open(null, "w", encoding="utf-8")  # noqa: SIM115 - for good
-    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    # Ignored, as some supervisors start programs, nobody could learn how a fork of it ended.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
-    signal.set_wakeup_fd(-1)
-    signals.admit()
-    limit = _allocated() + memory
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        library.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # a core of a mapped model helps nobody
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    with contextlib.suppress(ValueError, OSError):
-        if soft == resource.RLIM_INFINITY or limit < soft:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-def end_with_parent(parent: int) -> None:
-    """Has the system kill this process, a fork, when the process that forked it ends.
-
-    Args:
-        parent: The process's number, as it may have ended already.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _allocated() -> int:
-    """Returns how much private memory the process has already, as RLIMIT_DATA counts it."""
-    try:
-        with open("/proc/self/statm") as statistics:
-            return int(statistics.read().split()[5]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return 0

@@ -58,31 +58,31 @@ def numpy_type(dataset: Dataset) -> np.dtype[Any]:
     return np.dtype(name).newbyteorder("<" if dataset.byteorder == "little" else ">")
 
 
-def describe(path: str, found: Any, size: int) -> Dataset:
-    """Returns where and what a dataset is, after checking that all of it is there.
+def describe(path: str, item: Any, size: int) -> Dataset:
+    """Returns place, shape and type of an HDF5 dataset, after checking that all of it is stored.
 
     Args:
         path: Its path, for messages.
-        found: The low-level object (`h5py.h5o.open`).
+        item: The low-level object (`h5py.h5o.open`).
         size: The size of the HDF5 file in bytes.
 
     Raises:
         SourceError: It is no dataset, or one that Keras does not write.
     """
     shown = printable(path)
-    if not isinstance(found, h5d.DatasetID):
+    if not isinstance(item, h5d.DatasetID):
         raise SourceError(
             f"{shown} is an unexpected object: a named datatype, not a group or dataset", _RESAVE
         )
-    properties = found.get_create_plist()
+    properties = item.get_create_plist()
     layout = properties.get_layout()
     if layout == h5d.VIRTUAL:
         raise SourceError(f"{shown} is a virtual dataset: its data is in other files", _RESAVE)
     if properties.get_external_count():
         raise SourceError(f"{shown} is external: its data is in another file", _RESAVE)
     _check_filters(shown, properties)
-    dtype, byteorder, width = _dtype(shown, found)
-    space = found.get_space()
+    dtype, byteorder, width = _dtype(shown, item)
+    space = item.get_space()
     if space.get_simple_extent_type() == h5s.NULL:
         raise SourceError(f"{shown} is empty: it has no shape", _RESAVE)
     shape = tuple(int(length) for length in space.get_simple_extent_dims())
@@ -90,9 +90,9 @@ def describe(path: str, found: Any, size: int) -> Dataset:
         text = printable(shape)
         raise SourceError(f"{shown} has shape {text}: empty or of too high a rank", _RESAVE)
     nbytes = math.prod(shape) * width
-    stored = found.get_storage_size()
+    stored = item.get_storage_size()
     if layout == h5d.CONTIGUOUS:
-        offset = found.get_offset()
+        offset = item.get_offset()
         if offset is None or stored != nbytes or offset + nbytes > size:
             raise SourceError(
                 f"{shown} has shape {shape}, {nbytes} bytes, but {stored} bytes of it are stored "
@@ -102,7 +102,7 @@ def describe(path: str, found: Any, size: int) -> Dataset:
         return Dataset(shape, dtype, byteorder, offset, nbytes)
     _check_decoded(shown, nbytes, stored, size)
     if layout == h5d.CHUNKED:
-        _check_chunks(shown, found, properties.get_chunk(), shape, width)
+        _check_chunks(shown, item, properties.get_chunk(), shape, width)
     return Dataset(shape, dtype, byteorder, None, nbytes)
 
 
@@ -117,22 +117,22 @@ def _check_filters(shown: str, properties: Any) -> None:
             )
 
 
-def _dtype(shown: str, found: Any) -> tuple[str, Literal["little", "big"], int]:
-    stored = found.get_type()
+def _dtype(shown: str, item: Any) -> tuple[str, Literal["little", "big"], int]:
+    stored = item.get_type()
     if stored.committed():
         raise SourceError(f"the type of {shown} is a named datatype", _RESAVE)
-    attributes = h5a.get_num_attrs(found)
+    attributes = h5a.get_num_attrs(item)
     for known, name, byteorder in _TYPES:
         if stored.equal(known):
             # Keras reads any array that is labelled so as bfloat16, whatever it holds.
-            if attributes and h5a.exists(found, b"dtype"):
+            if attributes and h5a.exists(item, b"dtype"):
                 raise SourceError(
                     f"{shown} is of type {name}, but labelled with another dtype", _RESAVE
                 )
             return name, byteorder, stored.get_size()
     kind = stored.get_class()
     opaque2 = kind == h5t.OPAQUE and stored.get_size() == 2  # noqa: PLR2004 - as bfloat16
-    if opaque2 and attributes and _label(found) == "bfloat16":
+    if opaque2 and attributes and _label(item) == "bfloat16":
         return "bfloat16", "little", 2
     what = _CLASSES.get(kind, "not a number of a standard format")
     raise SourceError(
@@ -140,11 +140,11 @@ def _dtype(shown: str, found: Any) -> tuple[str, Literal["little", "big"], int]:
     )
 
 
-def _label(found: Any) -> str | None:
+def _label(item: Any) -> str | None:
     """Returns the `dtype` attribute if it is one short text."""
-    if not h5a.exists(found, b"dtype"):
+    if not h5a.exists(item, b"dtype"):
         return None
-    attribute = h5a.open(found, b"dtype")
+    attribute = h5a.open(item, b"dtype")
     if attribute.get_type().get_class() != h5t.STRING or attribute.shape != ():
         return None
     text = np.empty((), dtype=attribute.dtype)
@@ -168,12 +168,12 @@ def _check_decoded(shown: str, nbytes: int, stored: int, size: int) -> None:
 
 
 def _check_chunks(
-    shown: str, found: Any, chunk: tuple[int, ...], shape: tuple[int, ...], width: int
+    shown: str, item: Any, chunk: tuple[int, ...], shape: tuple[int, ...], width: int
 ) -> None:
     if math.prod(chunk) * width > _LARGEST_CHUNK:
         raise SourceError(f"{shown} has a chunk size of {chunk}, which is too large", _RESAVE)
     expected = math.prod(-(-length // part) for length, part in zip(shape, chunk, strict=True))
-    present = found.get_num_chunks()
+    present = item.get_num_chunks()
     if present != expected:
         raise SourceError(
             f"{shown} has shape {shape}, but only {present} of {expected} chunks are stored",

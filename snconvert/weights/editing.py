@@ -60,39 +60,39 @@ def edit(
         factors = [h5o.open(root, product.path.encode()) for product in products]
         edited = {old for old, _ in moves}.union(removals)
         moves = [(old, new) for old, new in moves if old != new or _below(old, edited)]
-        held = {old: old for old, _ in moves}
+        places = {old: old for old, _ in moves}
         if any(_below(old, edited) or new in edited or _below(new, edited) for old, new in moves):
             # One stands in the way of another: all of them first go aside.
             h5g.create(root, _TEMPORARY.encode())
-            held = {old: f"{_TEMPORARY}/{index}" for index, old in enumerate(held)}
+            places = {old: f"{_TEMPORARY}/{index}" for index, old in enumerate(places)}
         # From below upwards, so that every old path still leads to its object.
-        for old in sorted([*held, *removals], key=_depth, reverse=True):
+        for old in sorted([*places, *removals], key=_depth, reverse=True):
             with translated(old):
-                if old not in held:
+                if old not in places:
                     root.unlink(old.encode())
-                elif held[old] != old:
-                    root.links.move(old.encode(), root, held[old].encode())
-        made: set[str] = set()
+                elif places[old] != old:
+                    root.links.move(old.encode(), root, places[old].encode())
+        groups: set[str] = set()
         # From above downwards, so that every new path leads somewhere.
         for old, new in sorted(moves, key=lambda move: _depth(move[1])):
             with translated(new):
-                _make_parents(root, new, made)
-                root.links.move(held[old].encode(), root, new.encode())
-                made.add(new)
+                _make_parents(root, new, groups)
+                root.links.move(places[old].encode(), root, new.encode())
+                groups.add(new)
         if _TEMPORARY in h5:
             root.unlink(_TEMPORARY.encode())
         properties = h5p.create(h5p.DATASET_CREATE)
         properties.set_obj_track_times(False)
         for path, array in additions:
             with translated(path):
-                _make_parents(root, path, made)
+                _make_parents(root, path, groups)
                 _add(root, path, array, properties)
         fills: list[Fill] = []
         pairs = zip(products, factors, strict=True)
         # Copies first: what is multiplied in place must be multiplied once.
-        for product, found in sorted(pairs, key=lambda pair: pair[0].copy is None):
+        for product, item in sorted(pairs, key=lambda pair: pair[0].copy is None):
             with translated(product.path):
-                fills += _multiply(root, product, found, extent.size, made)
+                fills += _multiply(root, product, item, extent.size, groups)
     seen = {above for path, _ in additions for above in _above(path)}
     _verify(file, [new for _, new in moves if new not in seen], additions)
     return file.overlay()._replace(fills=tuple(sorted(fills, key=lambda fill: fill.offset)))
@@ -115,11 +115,11 @@ def _above(path: str) -> Iterator[str]:
         end = path.find("/", end + 1)
 
 
-def _make_parents(root: Any, path: str, made: set[str]) -> None:
+def _make_parents(root: Any, path: str, groups: set[str]) -> None:
     for above in _above(path):
-        if above not in made and not root.links.exists(above.encode()):
+        if above not in groups and not root.links.exists(above.encode()):
             h5g.create(root, above.encode())
-        made.add(above)
+        groups.add(above)
 
 
 def _add(root: Any, path: str, array: np.ndarray, properties: Any) -> None:
@@ -132,17 +132,17 @@ def _add(root: Any, path: str, array: np.ndarray, properties: Any) -> None:
         h5py.Dataset(dataset).attrs["dtype"] = "bfloat16"
 
 
-def _multiply(root: Any, product: Product, found: Any, size: int, made: set[str]) -> list[Fill]:
+def _multiply(root: Any, product: Product, item: Any, size: int, groups: set[str]) -> list[Fill]:
     """Multiplies one array: by a fill where it lies in one piece, else here and now."""
-    dataset = describe(product.path, found, size)
-    target, offset = found, dataset.offset
+    dataset = describe(product.path, item, size)
+    target, offset = item, dataset.offset
     if product.copy is not None:
         properties = h5p.create(h5p.DATASET_CREATE)
         properties.set_obj_track_times(False)
         properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5d.FILL_TIME_NEVER)
-        _make_parents(root, product.copy, made)
-        kind, space = found.get_type(), found.get_space()
+        _make_parents(root, product.copy, groups)
+        kind, space = item.get_type(), item.get_space()
         target = h5d.create(root, product.copy.encode(), kind, space, properties)
         if dataset.dtype == "bfloat16":
             h5py.Dataset(target).attrs["dtype"] = "bfloat16"
@@ -151,9 +151,9 @@ def _multiply(root: Any, product: Product, found: Any, size: int, made: set[str]
         return [Fill(offset, dataset, product.factor)]
     array = np.empty(dataset.shape, numpy_type(dataset))
     raw = array.view("V2") if dataset.dtype == "bfloat16" else array
-    found.read(h5s.ALL, h5s.ALL, raw, found.get_type())
+    item.read(h5s.ALL, h5s.ALL, raw, item.get_type())
     scale(array.data.cast("B"), dataset, product.factor)
-    target.write(h5s.ALL, h5s.ALL, raw, found.get_type())
+    target.write(h5s.ALL, h5s.ALL, raw, item.get_type())
     return []
 
 
@@ -171,8 +171,8 @@ def _verify(
                 h5o.open(root, path.encode())
         for path, array in _some(additions):
             with translated(path):
-                found = describe(path, h5o.open(root, path.encode()), file.size)
-                if found.shape != array.shape or found.dtype != array.dtype.name:
+                dataset = describe(path, h5o.open(root, path.encode()), file.size)
+                if dataset.shape != array.shape or dataset.dtype != array.dtype.name:
                     raise SourceError(f"{printable(path)} was not written as it should be", _RESAVE)
 
 

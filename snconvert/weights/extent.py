@@ -30,18 +30,18 @@ class Extent(NamedTuple):
     offset: int
     size: int
 
-    def pread(self, size: int, at: int) -> bytes:
-        """Returns up to `size` bytes from position `at` of the range; fewer only at its end.
+    def pread(self, size: int, position: int) -> bytes:
+        """Returns up to `size` bytes from `position` in the range on; fewer only at its end.
 
         Raises:
             SourceError: The file has become shorter than the range, or cannot be read.
         """
-        buffer = bytearray(max(0, min(size, self.size - at)))
-        self.pread_into(memoryview(buffer), at)
+        buffer = bytearray(max(0, min(size, self.size - position)))
+        self.pread_into(memoryview(buffer), position)
         return bytes(buffer)
 
-    def pread_into(self, buffer: memoryview, at: int) -> None:
-        """Fills `buffer` with the bytes from position `at` of the range on.
+    def pread_into(self, buffer: memoryview, position: int) -> None:
+        """Fills `buffer` with the bytes from `position` in the range on.
 
         Raises:
             SourceError: The file has become shorter than the range, or cannot be read.
@@ -50,14 +50,14 @@ class Extent(NamedTuple):
         while done < len(buffer):
             try:
                 rest = buffer[done:] if done else buffer
-                count = os.preadv(self.descriptor, [rest], self.offset + at + done)
+                count = os.preadv(self.descriptor, [rest], self.offset + position + done)
             except OSError as error:
                 raise SourceError(
                     f"the file cannot be read ({error.strerror})", "Check the disk and try again"
                 ) from error
             if count == 0:
                 raise SourceError(
-                    f"the file ends at byte {self.offset + at + done}, before its weights do",
+                    f"the file ends at byte {self.offset + position + done}, before its weights do",
                     "It was cut or changed while it was read; try again with an intact file",
                 )
             done += count

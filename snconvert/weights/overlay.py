@@ -178,15 +178,15 @@ class OverlayFile(io.RawIOBase):
         self._extent.pread_into(memoryview(block)[:count], start)
         return block
 
-    def _read(self, view: memoryview, at: int) -> None:
-        old = max(0, min(len(view), self._base - at))
-        self._extent.pread_into(view[:old], at)
+    def _read(self, view: memoryview, position: int) -> None:
+        old = max(0, min(len(view), self._base - position))
+        self._extent.pread_into(view[:old], position)
         view[old:] = bytes(len(view) - old)
         if not self._blocks or not len(view):
             return
-        for index in range(at // self._block, (at + len(view) - 1) // self._block + 1):
+        for index in range(position // self._block, (position + len(view) - 1) // self._block + 1):
             changed = self._blocks.get(index)
             if changed is not None:
                 start = index * self._block
-                low, high = max(at, start), min(at + len(view), start + self._block)
-                view[low - at : high - at] = changed[low - start : high - start]
+                low, high = max(position, start), min(position + len(view), start + self._block)
+                view[low - position : high - position] = changed[low - start : high - start]

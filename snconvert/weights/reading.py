@@ -114,13 +114,13 @@ def read_whole(extent: Extent) -> dict[str, str]:
     with opened(OverlayFile(extent), "r") as file:
         for path in ("", *contents.groups, *contents.datasets):
             with translated(path or "the root"):
-                found = file[path or "/"]
-                for name, value in found.attrs.items():
+                item = file[path or "/"]
+                for name, value in item.attrs.items():
                     text = value.decode() if isinstance(value, bytes) else value
                     if not path and isinstance(text, str):
                         texts[name] = text
                 if path in contents.datasets and contents.datasets[path].offset is None:
-                    found[()]
+                    item[()]
     return texts
 
 
@@ -147,28 +147,28 @@ def _scan(file: OverlayFile, size: int) -> Contents:
             if len(seen) > _MOST_OBJECTS or len(stack) > _DEEPEST:
                 raise SourceError("model.weights.h5 holds too many objects", _RESAVE)
             with translated(below):
-                found = h5o.open(group, name.encode())
-                if isinstance(found, h5g.GroupID):
+                item = h5o.open(group, name.encode())
+                if isinstance(item, h5g.GroupID):
                     _check_group(path, name, below)
                     contents.groups.add(below)
-                    stack.append((below, found, _links(below, found)))
+                    stack.append((below, item, _links(below, item)))
                 else:
-                    contents.datasets[below] = describe(below, found, size)
+                    contents.datasets[below] = describe(below, item, size)
     _check_overlaps(contents)
     return contents
 
 
 def _links(path: str, group: Any) -> list[tuple[str, int]]:
     """Returns names and object addresses of a group's members, following no link."""
-    found: list[tuple[bytes, int, int]] = []
+    raw_links: list[tuple[bytes, int, int]] = []
 
     def add(name: bytes, info: Any) -> bool | None:
-        found.append((name, info.type, info.u))
-        return True if len(found) > _MOST_OBJECTS else None
+        raw_links.append((name, info.type, info.u))
+        return True if len(raw_links) > _MOST_OBJECTS else None
 
     group.links.iterate(add, info=True)
     links = []
-    for raw, kind, address in reversed(found):
+    for raw, kind, address in reversed(raw_links):
         name = raw.decode("utf-8", "backslashreplace")
         if kind != h5l.TYPE_HARD:
             what = {h5l.TYPE_SOFT: "a soft", h5l.TYPE_EXTERNAL: "an external"}.get(kind, "another")

@@ -12,7 +12,7 @@ import keras
 import pytest
 from zoo import ZOO
 
-from snconvert.config.tree import parse
+from snconvert.config.parsing import parse
 from snconvert.config.weight_groups import group_paths, snake_case
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from typing import Any
 
 import pytest
 from places import ROOT
@@ -15,15 +16,20 @@ from snconvert.core.verbs import VERBS, Verb
 ROWS = pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: verb.name)
 
 
+def registered(name: str) -> Any:
+    """Returns the command of a name, `None` if there is none."""
+    commands = (c for c in app.registered_commands if c.callback)
+    return next((c for c in commands if name in {c.name, c.callback.__name__}), None)
+
+
 @ROWS
 def test_a_verb_is_a_command(verb: Verb) -> None:
     """The command line has the verb, and says in its help what the verb does."""
-    commands = {c.name or c.callback.__name__: c for c in app.registered_commands if c.callback}
-    assert verb.name in commands, (
+    command = registered(verb.name)
+    assert command is not None, (
         "add to snconvert/cli/commands.py:\n"
         f"@app.command()\ndef {verb.name}(models: Models, ...) -> None:"
     )
-    command = commands[verb.name]
     assert command.help or inspect.getdoc(command.callback), (
         f"add a docstring to {verb.name} in snconvert/cli/commands.py: it is what --help says"
     )
@@ -55,3 +61,9 @@ def test_a_row_is_whole(verb: Verb) -> None:
         assert importlib.util.find_spec(module), (
             f"{module} is no module: see snconvert/core/verbs.py"
         )
+
+
+def test_the_ways_back_are_called_alike() -> None:
+    """`bake` and `remove` have the same options."""
+    commands = [registered(name).callback for name in ("bake", "remove")]
+    assert inspect.signature(commands[0]) == inspect.signature(commands[1])

@@ -1,10 +1,12 @@
 """Laws of every format, and of the table that holds them."""
 
+import re
 import shutil
+import subprocess
 import zipfile
 
 import pytest
-from places import DATA
+from places import DATA, ROOT
 
 import snconvert
 from snconvert.errors import OutputError
@@ -93,3 +95,19 @@ def test_no_row_recognises_what_is_no_model(tmp_path):
     }.items():
         with pytest.raises(snconvert.SnconvertError, match=what):
             open_model(tmp_path / path)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_the_change_that_the_page_shows_applies():
+    """`docs/adding-a-format.md` shows a difference to the code as it is."""
+    page = (ROOT / "docs" / "adding-a-format.md").read_text()
+    change = "".join(re.findall(r"^```diff\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    result = subprocess.run(
+        ["git", "apply", "--check", "-"],
+        input=change,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")

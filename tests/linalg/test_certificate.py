@@ -24,7 +24,7 @@ from snconvert.jobs import measure
 from snconvert.jobs.requests import Task
 from snconvert.linalg import certificate
 from snconvert.linalg.blocks import Blocks
-from snconvert.linalg.certificate import SLACK, prove
+from snconvert.linalg.certificate import SLACK, proved_bounds
 from snconvert.linalg.matrix_norm import leading_triplet
 from snconvert.weights.contents import Dataset
 from snconvert.weights.extent import Extent
@@ -41,7 +41,7 @@ def exact(kernel: np.ndarray, view: MatrixView) -> float:
 
 def holds(kernel: np.ndarray, view: MatrixView, triplet: Triplet) -> None:
     """The norm lies between the bounds, and they lie where they should."""
-    lower, upper = prove(kernel, view, triplet)
+    lower, upper = proved_bounds(kernel, view, triplet)
     norm = exact(kernel, view)
     assert lower <= norm * (1 + 1e-13)
     assert norm * (1 - 1e-13) <= upper
@@ -95,7 +95,7 @@ def test_half_precision() -> None:
     ):
         view = MatrixView.of(kernel.shape)
         triplet = leading_triplet(stored, view, bfloat16=bfloat16)
-        lower, upper = prove(stored, view, triplet, bfloat16=bfloat16)
+        lower, upper = proved_bounds(stored, view, triplet, bfloat16=bfloat16)
         assert lower <= exact(wide, view) * (1 + 1e-13)
         assert exact(wide, view) <= upper * (1 + 1e-13)
 
@@ -103,7 +103,7 @@ def test_half_precision() -> None:
 def test_a_kernel_of_zeros() -> None:
     """Its norm is proved to be 0."""
     kernel, view = np.zeros((3, 4)), MatrixView.of((3, 4))
-    assert prove(kernel, view, leading_triplet(kernel, view)) == (0.0, 0.0)
+    assert proved_bounds(kernel, view, leading_triplet(kernel, view)) == (0.0, 0.0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -121,10 +121,10 @@ def test_it_says_no(shape: tuple[int, int], seed: int, off: float) -> None:
     norm = exact(kernel, view)
     wrong = found._replace(sigma=norm * (1 + off))
     if abs(off) < 0.9e-6:
-        assert prove(kernel, view, wrong)[1] >= norm
+        assert proved_bounds(kernel, view, wrong)[1] >= norm
     elif abs(off) > 1.001e-6:
         with pytest.raises(KernelError, match="cannot be proved: the kernel's norm may be"):
-            prove(kernel, view, wrong)
+            proved_bounds(kernel, view, wrong)
 
 
 def test_another_singular_vector_is_not_enough() -> None:
@@ -133,11 +133,11 @@ def test_another_singular_vector_is_not_enough() -> None:
     kernel = np.diag([3.0, 2.0, 1.0])
     second = Triplet(2.0, np.array([[0, 1, 0]], "f4"), 0.0, zero=False)
     with pytest.raises(KernelError, match=r"may be above 2\.000002"):
-        prove(kernel, MatrixView.of((3, 3)), second)
+        proved_bounds(kernel, MatrixView.of((3, 3)), second)
     stack = np.stack([kernel, 2 * kernel])
     missed = Triplet(3.0, np.array([[1, 0, 0], [1, 0, 0]], "f4"), 0.0, zero=False)
     with pytest.raises(KernelError, match=r"may be above 3\.000003"):
-        prove(stack, MatrixView((2, 3, 3), (0, 1, 2), (2, 3, 3)), missed)
+        proved_bounds(stack, MatrixView((2, 3, 3), (0, 1, 2), (2, 3, 3)), missed)
 
 
 @pytest.mark.parametrize("shape", [(530, 40), (40, 530), (512, 300), (3, 9), (1300, 260)])
@@ -154,7 +154,7 @@ def test_no_row_is_left_out(shape: tuple[int, int]) -> None:
     tall[-1] *= 100.0
     wrong = found._replace(u=leading_triplet(kernel, view).u)
     with pytest.raises(KernelError, match="may be above"):
-        prove(kernel, view, wrong)
+        proved_bounds(kernel, view, wrong)
 
 
 @pytest.mark.parametrize("size", [7, 256, 300])
@@ -265,7 +265,7 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out --certify"
     ):
-        prove(kernel, view, found)
+        proved_bounds(kernel, view, found)
 
 
 def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:

@@ -39,7 +39,7 @@ def explicit(taps: np.ndarray, conv: Convolution) -> np.ndarray:
                     output, conv.strides, index, conv.dilation, conv.before, strict=True
                 )
             )
-            if conv.wrapped:
+            if conv.on_torus:
                 place = tuple(p % size for p, size in zip(place, conv.inputs, strict=True))
             if all(0 <= p < size for p, size in zip(place, conv.inputs, strict=True)):
                 at = (*place, slice(None), *output, slice(None))
@@ -61,7 +61,7 @@ def test_sigma_is_that_of_the_explicit_matrix(axis):
     """Sigma is right to 1e-6, u leads to it, and R <= T <= sqrt(c) R."""
     for seed, (m, n) in enumerate([(1, 2), (3, 2), (2, 5)]):
         kernel, view, conv = case(axis, m, n, seed)
-        if conv.wrapped:
+        if conv.on_torus:
             assert axis[0] + (axis[0] - 1) * (axis[2] - 1) > axis[4]  # no output at all
             continue
         exact = np.linalg.norm(explicit(kernel.reshape(-1, m, n), conv), 2)
@@ -73,7 +73,7 @@ def test_sigma_is_that_of_the_explicit_matrix(axis):
         norm = np.linalg.norm(kernel.reshape(-1, n), 2)
         low, high = conv.range(norm)
         assert low * (1 - 1e-9) <= exact <= high * (1 + 1e-9)
-        if conv.as_matrix:
+        if conv.same_norm_as_matrix:
             assert exact == pytest.approx(norm, rel=1e-9)
 
 
@@ -83,7 +83,7 @@ def test_the_bound_over_all_sizes(axis):
     kernel, view, conv = case(axis, 2, 3, 5)
     torus = Convolution.over_all_sizes(conv.kernel, conv.strides, conv.dilation)
     bound = operator_triplet(kernel, view, torus).sigma
-    if not conv.wrapped:
+    if not conv.on_torus:
         assert bound >= operator_triplet(kernel, view, conv).sigma * (1 - 1e-6)
     assert bound <= sampled(kernel, axis) * torus.factor * (1 + 1e-6)
 
@@ -272,7 +272,7 @@ def test_a_map_that_is_too_large_is_bounded_instead():
     """What would take too much memory, or has no size, is taken on a torus."""
     for sizes in ((1 << 20, 1 << 20), (None, 8), (2, 8)):
         conv = at_size(sizes, (3, 3), (1, 1), (1, 1), "valid", (1, 9, 1))
-        assert conv.wrapped
+        assert conv.on_torus
         assert conv.outputs == (32, 32)
         assert conv.factor == pytest.approx(1.0196, rel=1e-4)
     with pytest.raises(SourceError, match="strides"):

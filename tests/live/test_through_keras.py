@@ -152,7 +152,7 @@ def test_what_crashes_or_hangs_hdf5(models, tmp_path, monkeypatch):
     """Where reading a file kills the guarded process, or never ends, that is one line, too."""
     source = str(models / "k215_seq.h5")
     for how, what in ((hdf5_faults.crash, "crashed"), (hdf5_faults.hang, "did not finish")):
-        monkeypatch.setattr(loading.h5, "read_whole", how)
+        monkeypatch.setattr(loading, "read_whole", how)
         monkeypatch.setattr(loading, "_SECONDS", 3.0)
         with pytest.raises(SourceError, match=what):
             apply_through_keras(source, str(tmp_path / "out.keras"), recipe())

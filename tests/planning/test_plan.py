@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from snconvert.config.tree import Node, parse
+from snconvert.config.parsing import parse
+from snconvert.config.tree import Node
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
 from snconvert.files.targets import already
 from snconvert.kinds.table import RULES

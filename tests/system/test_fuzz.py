@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from places import BENCHMARKS, MODELS
 
 from snconvert.config import strict_json
+from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet
-from snconvert.config.tree import model_root, parse
 from snconvert.config.versions import check_version, is_keras_2
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
 from snconvert.files.inventory import take_inventory
-from snconvert.files.targets import already
-from snconvert.files.targets import layer as layer_target
+from snconvert.files.targets import TARGETS, already
 from snconvert.formats.table import open_model
 from snconvert.kinds.table import RULES
 from snconvert.planning.plan import make_plan
@@ -115,7 +114,7 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         take_inventory(root, group_paths(root), contents or Contents(), RULES, others)
         stage = "written"
         for step in plan.steps:
-            layer_target.wrap(step.node, step.rule, step.settings)
+            TARGETS["layer"].wrap(step.node, step.rule, step.settings, None, ())
         strict_json.dumps(root.entry)
     except SnconvertError as error:
         said = str(error)

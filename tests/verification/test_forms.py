@@ -18,7 +18,8 @@ from tampering import flip, meddled
 from zoo import randomize
 
 import snconvert
-from snconvert.config.tree import Node, parse
+from snconvert.config.parsing import parse
+from snconvert.config.tree import Node
 from snconvert.verification.findings import Findings, compare_configs
 from snconvert.weights.contents import Dataset
 from snconvert.weights.scaling import narrowed, scale, widened

@@ -1,18 +1,20 @@
-"""What a converted layer becomes: a module for each target, alike in their functions."""
+"""What a converted layer becomes: a module for each target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from snconvert.config.tree import Node
-from snconvert.files.targets import constraint, keras_wrapper, layer
+from snconvert.files.targets.constraint import ConstraintTarget
+from snconvert.files.targets.keras_wrapper import KerasTarget
+from snconvert.files.targets.layer import LayerTarget
 from snconvert.files.targets.target import Target
-from snconvert.planning.plan import Already
+from snconvert.planning.plan import Already, Skip, Step
 
 TARGETS: Mapping[str, Target] = {
-    "layer": layer,
-    "keras": keras_wrapper,
-    "constraint": constraint,
+    "layer": LayerTarget(),
+    "keras": KerasTarget(),
+    "constraint": ConstraintTarget(),
 }
 """The targets by their names."""
 
@@ -51,3 +53,16 @@ def already(node: Node) -> Already | None:
         return None
     target, normalised = normaliser
     return Already(whole_of(node), target.NAME, target.ALREADY, target.options_of(normalised))
+
+
+def norm_of(outcome: Step | Skip, usual: str) -> str:
+    """Returns which norm is taken of a layer: the one by which it is or will be normalised.
+
+    Args:
+        outcome: What happens to the layer.
+        usual: The norm of layers whose kernels are in use as they are stored.
+    """
+    if isinstance(outcome, Step):
+        return outcome.settings.norm
+    target = target_of(outcome.node)
+    return usual if target is None or target.IN_PLACE else target.settings_of(outcome.node).norm

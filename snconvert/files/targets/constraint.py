@@ -31,28 +31,158 @@ from snconvert.errors import OptionError, SourceError, UnsupportedError, located
 from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredKernel, StoredLayer
 from snconvert.files.model import Opened
-from snconvert.files.targets.target import Copy, KernelState
+from snconvert.files.targets.target import KernelState, Target
 from snconvert.jobs.requests import State
 from snconvert.kinds.kernel_rule import KernelRule, usual_view
 from snconvert.weights.contents import Product
 
-NAME = "constraint"
-FORM = "constrained"
-ALREADY = "normalised already by its constraint"
-WRAPPER: str | None = None
-IN_PLACE = True
-RECORDED = False
 
+class ConstraintTarget(Target):
+    """Target `constraint`."""
 
-def check_model(root: Node) -> None:
-    """Refuses a model whose optimizer, or one inside it, averages weights.
+    NAME = "constraint"
+    FORM = "constrained"
+    ALREADY = "normalised already by its constraint"
+    IN_PLACE = True
 
-    Raises:
-        UnsupportedError: It does.
-    """
-    compiled = root.entry.get("compile_config")
-    optimizer = compiled.get("optimizer") if isinstance(compiled, Mapping) else None
-    refuse_averages(any(part.get("use_ema") is True for part in _mappings(optimizer)))
+    def check_model(self, root: Node) -> None:
+        """Refuses a model whose optimizer, or one inside it, averages weights.
+
+        Raises:
+            UnsupportedError: It does.
+        """
+        compiled = root.entry.get("compile_config")
+        optimizer = compiled.get("optimizer") if isinstance(compiled, Mapping) else None
+        refuse_averages(any(part.get("use_ema") is True for part in _mappings(optimizer)))
+
+    def obstacle(self, node: Node, rule: KernelRule, stored: StoredLayer | None) -> str | None:
+        """Returns why the layer's kernels cannot be constrained, or `None`."""
+        return why_not(node, rule, built=bool(stored is not None and stored.kernels))
+
+    def wrap(
+        self,
+        node: Node,
+        rule: KernelRule,
+        settings: Settings,
+        stored: StoredLayer | None,
+        triplets: Sequence[Triplet],
+    ) -> None:
+        """Gives the layer's configuration its constraints."""
+        views = [kernel.view for kernel in stored.kernels] if stored is not None else []
+        for index, kernel in enumerate(rule.kernels_of(node.config)):
+            argument = str(argument_of(kernel, node.config))
+            if not triplets:
+                node.config[argument] = entry(settings, None, None, None)
+                continue
+            triplet = triplets[index]
+            factor = scale(triplet.sigma, settings)
+            node.config[argument] = entry(settings, unusual(views[index]), factor, triplet.u)
+
+    def edits(
+        self, _group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
+    ) -> Edits:
+        """Returns the products that normalise the kernels."""
+        pairs = zip(stored.kernels, triplets, strict=True)
+        return Edits(products=[Product(k.path, scale(t.sigma, settings)) for k, t in pairs])
+
+    def is_mine(self, node: Node) -> bool:
+        """Whether our constraint is on a layer."""
+        return any(found_in(node.config))
+
+    def options_of(self, node: Node) -> Mapping[str, Any]:
+        """Returns the options of a layer's first constraint."""
+        return {"norm": "matrix", **next(found_in(node.config))[1]}
+
+    def arguments_in(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """Returns the arguments that hold our constraint."""
+        return [argument for argument, _ in found_in(config)]
+
+    def settings_of(self, node: Node) -> Settings:
+        """Returns how a layer's constraints normalise; they are alike.
+
+        Raises:
+            SourceError: One of them says nothing that can be.
+        """
+        each = [constraint_entry.settings_of(held) for _, held in found_in(node.config)]
+        return each[0]
+
+    def states(self, model: Opened, node: Node) -> Iterator[KernelState]:
+        """Yields the constrained kernels of a layer with the `u` that the constraint holds.
+
+        Raises:
+            OptionError: A constraint is not what a conversion writes.
+        """
+        for kernel, held in _constrained(model, node):
+            with located(path=node.path, class_name=node.class_name):
+                u = decoded(held.get("u"), kernel.view.shape[0])
+                try:
+                    yield KernelState(kernel, u, constraint_entry.settings_of(held))
+                except SourceError as error:
+                    raise OptionError(error.what) from error
+
+    def states_in_use(self, model: Opened, node: Node) -> Mapping[str, State]:
+        """Returns the `u` that constraints hold, by dataset, of kernels which they read alike."""
+        in_use: dict[str, State] = {}
+        for kernel, held in _constrained(model, node):
+            if held.get("u") is None or held.get("view") != view_entry(unusual(kernel.view)):
+                continue
+            try:
+                in_use[kernel.path] = State(decoded(held["u"], kernel.view.shape[0]))
+            except OptionError:
+                in_use[kernel.path] = State(None)
+        return in_use
+
+    def recorded_factors(
+        self, node: Node, stored: StoredLayer | None, _: Mapping[str, float]
+    ) -> Mapping[str, float | None]:
+        """Returns what the constraints say, of each kernel of a layer that is built."""
+        by_argument = dict(found_in(node.config))
+        kernels = [kernel.kernel for kernel in stored.kernels] if stored is not None else []
+        arguments = {kernel.path: argument_of(kernel, node.config) or "" for kernel in kernels}
+        return {
+            path: factor_of(by_argument.get(argument, {})) for path, argument in arguments.items()
+        }
+
+    def unwrap(self, node: Node, _: Mapping[str, Any] | None = None) -> None:
+        """Takes the constraints out of a layer's configuration."""
+        node.config.update(dict.fromkeys(self.arguments_in(node.config)))
+
+    def flaws(self, node: Node, rule: KernelRule, stored: StoredLayer | None) -> Iterator[str]:
+        """Yields which of a layer's constraints are not those that a conversion sets."""
+        present, seen = dict(found_in(node.config)), set[Settings]()
+        arguments = {argument_of(kernel, node.config) for kernel in rule.kernels_of(node.config)}
+        for argument in sorted(present.keys() - arguments):
+            yield f"`{printable(argument)}` is of no kernel, but holds {CLASS}"
+        for argument in sorted(filter(None, arguments - present.keys())):
+            yield f"`{argument}` holds no {CLASS}, as another of its kernels has"
+        views = {
+            argument_of(kernel.kernel, node.config): unusual(kernel.view)
+            for kernel in (stored.kernels if stored is not None else ())
+        }
+        for argument, held in present.items():
+            value, usual = (
+                node.config[argument],
+                options(Settings(), views.get(argument), None, None),
+            )
+            expected = {"module": MODULE, "class_name": CLASS, "registered_name": REGISTERED}
+            for name in sorted(value.keys() - {"config", "shared_object_id"} | expected.keys()):
+                if name not in expected or value.get(name) != expected[name]:
+                    yield f"{printable(name)} of its {argument} is {printable(value.get(name))}"
+            for name in sorted(held.keys() - usual.keys()):
+                option = printable(name)
+                yield f"its {argument} has the option {option}, which {CLASS} does not know"
+            try:
+                seen.add(constraint_entry.settings_of(held))
+            except SourceError as error:
+                yield error.what
+            if held.get("mode") == "gain":
+                yield f"its {argument} is of mode gain, which {CLASS} does not know"
+            if argument in arguments and held.get("view") != usual["view"]:
+                yield f"its {argument} reads the kernel as another matrix"
+            if held.get("factor") is not None and factor_of(held) is None:
+                yield f"the factor of its {argument} is {printable(held['factor'])}"
+        if len(seen) > 1:
+            yield "its constraints are not of one mode, bound and number of power iterations"
 
 
 def refuse_averages(averages: bool) -> None:
@@ -81,11 +211,6 @@ def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _mappings(inner)
 
 
-def obstacle(node: Node, rule: KernelRule, stored: StoredLayer | None) -> str | None:
-    """Returns why the layer's kernels cannot be constrained, or `None`."""
-    return why_not(node, rule, built=bool(stored is not None and stored.kernels))
-
-
 def why_not(node: Node, rule: KernelRule, *, built: bool) -> str | None:
     """Returns why the kernels of a layer, built or not, cannot be constrained, or `None`."""
     kernels = rule.kernels_of(node.config)
@@ -102,106 +227,6 @@ def why_not(node: Node, rule: KernelRule, *, built: bool) -> str | None:
     return None
 
 
-def new_class(node: Node, _: KernelRule) -> str:
-    """Returns the layer's own class."""
-    return node.class_name
-
-
-def place(group: str) -> str:
-    """Returns the layer's group itself."""
-    return group
-
-
-def wrap(
-    node: Node,
-    rule: KernelRule,
-    settings: Settings,
-    stored: StoredLayer | None,
-    triplets: Sequence[Triplet],
-) -> None:
-    """Gives the layer's configuration its constraints."""
-    views = [kernel.view for kernel in stored.kernels] if stored is not None else []
-    for index, kernel in enumerate(rule.kernels_of(node.config)):
-        argument = str(argument_of(kernel, node.config))
-        if not triplets:
-            node.config[argument] = entry(settings, None, None, None)
-            continue
-        triplet = triplets[index]
-        factor = factor_for(triplet, settings)
-        node.config[argument] = entry(settings, unusual(views[index]), factor, triplet.u)
-
-
-def edits(
-    _group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
-) -> Edits:
-    """Returns the products that normalise the kernels."""
-    pairs = zip(stored.kernels, triplets, strict=True)
-    return Edits(products=[Product(k.path, factor_for(t, settings)) for k, t in pairs])
-
-
-def factor_for(triplet: Triplet, settings: Settings) -> float:
-    """Returns what a kernel is multiplied by at conversion."""
-    return 1.0 if triplet.zero else scale(triplet.sigma, settings)
-
-
-def is_mine(node: Node) -> bool:
-    """Whether our constraint is on a layer."""
-    return any(found_in(node.config))
-
-
-def owner_of(node: Node) -> Node:
-    """Returns the layer itself."""
-    return node
-
-
-def options_of(node: Node) -> Mapping[str, Any]:
-    """Returns the options of a layer's first constraint."""
-    return {"norm": "matrix", **next(found_in(node.config))[1]}
-
-
-def arguments_in(config: Mapping[str, Any]) -> Sequence[str]:
-    """Returns the arguments that hold our constraint."""
-    return [argument for argument, _ in found_in(config)]
-
-
-def settings_of(node: Node) -> Settings:
-    """Returns how a layer's constraints normalise; they are alike.
-
-    Raises:
-        SourceError: One of them says nothing that can be.
-    """
-    each = [constraint_entry.settings_of(held) for _, held in found_in(node.config)]
-    return each[0]
-
-
-def states(model: Opened, node: Node) -> Iterator[KernelState]:
-    """Yields the constrained kernels of a layer with the `u` that the constraint holds.
-
-    Raises:
-        OptionError: A constraint is not what a conversion writes.
-    """
-    for kernel, held in _constrained(model, node):
-        with located(path=node.path, class_name=node.class_name):
-            u = decoded(held.get("u"), kernel.view.shape[0])
-            try:
-                yield KernelState(kernel, u, constraint_entry.settings_of(held))
-            except SourceError as error:
-                raise OptionError(error.what) from error
-
-
-def states_in_use(model: Opened, node: Node) -> Mapping[str, State]:
-    """Returns the `u` that constraints hold, by dataset, of kernels which they read as we do."""
-    in_use: dict[str, State] = {}
-    for kernel, held in _constrained(model, node):
-        if held.get("u") is None or held.get("view") != view_entry(unusual(kernel.view)):
-            continue
-        try:
-            in_use[kernel.path] = State(decoded(held["u"], kernel.view.shape[0]))
-        except OptionError:
-            in_use[kernel.path] = State(None)
-    return in_use
-
-
 def _constrained(model: Opened, node: Node) -> Iterator[tuple[StoredKernel, Mapping[str, Any]]]:
     """Yields the kernels of a layer that our constraint is on, with its options."""
     by_argument, stored = dict(found_in(node.config)), model.inventory.get(node)
@@ -209,76 +234,3 @@ def _constrained(model: Opened, node: Node) -> Iterator[tuple[StoredKernel, Mapp
         argument = argument_of(kernel.kernel, node.config)
         if argument in by_argument:
             yield kernel, by_argument[argument]
-
-
-def recorded_factors(
-    node: Node, stored: StoredLayer | None, _: Mapping[str, float]
-) -> Mapping[str, float | None]:
-    """Returns what the constraints say, of each kernel of a layer that is built."""
-    by_argument = dict(found_in(node.config))
-    kernels = [kernel.kernel for kernel in stored.kernels] if stored is not None else []
-    arguments = {kernel.path: argument_of(kernel, node.config) or "" for kernel in kernels}
-    return {path: factor_of(by_argument.get(argument, {})) for path, argument in arguments.items()}
-
-
-def plain_class(node: Node) -> str:
-    """Returns the layer's own class."""
-    return node.class_name
-
-
-def unwrap(node: Node, _: Mapping[str, Any] | None = None) -> None:
-    """Takes the constraints out of a layer's configuration."""
-    node.config.update(dict.fromkeys(arguments_in(node.config)))
-
-
-def removals(*_: object) -> list[str]:
-    """Returns nothing: the weights hold nothing of a constraint."""
-    return []
-
-
-def flaws(node: Node, rule: KernelRule, stored: StoredLayer | None) -> Iterator[str]:
-    """Yields which of a layer's constraints are not those that a conversion sets."""
-    present, seen = dict(found_in(node.config)), set[Settings]()
-    arguments = {argument_of(kernel, node.config) for kernel in rule.kernels_of(node.config)}
-    for argument in sorted(present.keys() - arguments):
-        yield f"`{printable(argument)}` is of no kernel, but holds {CLASS}"
-    for argument in sorted(filter(None, arguments - present.keys())):
-        yield f"`{argument}` holds no {CLASS}, as another of its kernels has"
-    views = {
-        argument_of(kernel.kernel, node.config): unusual(kernel.view)
-        for kernel in (stored.kernels if stored is not None else ())
-    }
-    for argument, held in present.items():
-        value, wanted = node.config[argument], options(Settings(), views.get(argument), None, None)
-        expected = {"module": MODULE, "class_name": CLASS, "registered_name": REGISTERED}
-        for name in sorted(value.keys() - {"config", "shared_object_id"} | expected.keys()):
-            if name not in expected or value.get(name) != expected[name]:
-                yield f"{printable(name)} of its {argument} is {printable(value.get(name))}"
-        for name in sorted(held.keys() - wanted.keys()):
-            yield f"its {argument} has the option {printable(name)}, which {CLASS} does not know"
-        try:
-            seen.add(constraint_entry.settings_of(held))
-        except SourceError as error:
-            yield error.what
-        if held.get("mode") == "gain":
-            yield f"its {argument} is of mode gain, which {CLASS} does not know"
-        if argument in arguments and held.get("view") != wanted["view"]:
-            yield f"its {argument} reads the kernel as another matrix"
-        if held.get("factor") is not None and factor_of(held) is None:
-            yield f"the factor of its {argument} is {printable(held['factor'])}"
-    if len(seen) > 1:
-        yield "its constraints are not of one mode, bound and number of power iterations"
-
-
-def stored_flaws(*_: object) -> Iterator[str]:
-    """Yields nothing: the inventory has checked what a layer stores."""
-    return iter(())
-
-
-def copies(*_: object) -> Iterator[Copy]:
-    """Yields nothing."""
-    return iter(())
-
-
-def drop_defaults(_: Node) -> None:
-    """Does nothing: Keras writes a constraint as a conversion does."""

@@ -19,7 +19,7 @@ from snconvert.errors import OptionError, SourceError, printable
 from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredLayer
 from snconvert.files.model import Opened
-from snconvert.files.targets.target import Copy, KernelState
+from snconvert.files.targets.target import KernelState, Target
 from snconvert.jobs.requests import State
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
@@ -27,43 +27,148 @@ from snconvert.kinds.table import SPECTRAL
 if TYPE_CHECKING:
     import numpy as np
 
-NAME = "layer"
-FORM = "spectral"
-ALREADY = "spectral already"
-WRAPPER: str | None = None
-IN_PLACE = False
-RECORDED = False
 MODULE = "snconvert.layers"
 
 _TODAY: Mapping[str, Any] = {"module": "keras.layers", "registered_name": None}
 
 
-def check_model(_: Node) -> None:
-    """Accepts every model."""
+class LayerTarget(Target):
+    """Target `layer`."""
 
+    NAME = "layer"
+    FORM = "spectral"
+    ALREADY = "spectral already"
 
-def obstacle(*_: object) -> str | None:
-    """Returns `None`: every kind has its spectral class."""
-    return None
+    def new_class(self, _: Node, rule: KernelRule) -> str:
+        """Returns the spectral class."""
+        return rule.spectral_class
 
+    def wrap(self, node: Node, rule: KernelRule, settings: Settings, *_: object) -> None:
+        """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
+        own = ">" in rule.spectral_class
+        node.entry["module"] = _module(node, rule) if own else MODULE
+        node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
+        node.entry["registered_name"] = (
+            rule.spectral_class if own else PACKAGE + rule.spectral_class
+        )
+        node.config.update(asdict(settings))
 
-def new_class(_: Node, rule: KernelRule) -> str:
-    """Returns the spectral class."""
-    return rule.spectral_class
+    def edits(
+        self, group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
+    ) -> Edits:
+        """Returns the datasets to add: each gamma, then each `u`, behind the variables of its part.
 
+        Args:
+            group: The layer's group.
+            stored: What the file holds for it.
+            triplets: The leading singular triplet of each of its kernels.
+            settings: How it is normalised.
+        """
+        added: list[tuple[str, np.ndarray]] = []
+        for part, count in stored.counts.items():
+            own = [
+                triplet
+                for kernel, triplet in zip(stored.kernels, triplets, strict=True)
+                if kernel.kernel.group == part
+            ]
+            values: list[np.ndarray] = []
+            if settings.mode == "gain":
+                import numpy as np  # noqa: PLC0415 - the other modes do without
 
-def place(group: str) -> str:
-    """Returns the layer's group itself."""
-    return group
+                values += [np.asarray(triplet.sigma, np.float32) for triplet in own]
+            values += [triplet.u for triplet in own]
+            owner = f"{group}/{part}" if part else group
+            added += [(f"{owner}/vars/{count + i}", value) for i, value in enumerate(values)]
+        return Edits(additions=list(added))
 
+    def is_mine(self, node: Node) -> bool:
+        """Whether a node is of a spectral class."""
+        return node.spectral is not None
 
-def wrap(node: Node, rule: KernelRule, settings: Settings, *_: object) -> None:
-    """Turns the node's entry into that of the spectral class, as Keras would serialise it."""
-    own = ">" in rule.spectral_class
-    node.entry["module"] = _module(node, rule) if own else MODULE
-    node.entry["class_name"] = rule.spectral_class.rpartition(">")[2]
-    node.entry["registered_name"] = rule.spectral_class if own else PACKAGE + rule.spectral_class
-    node.config.update(asdict(settings))
+    def options_of(self, node: Node) -> Mapping[str, Any]:
+        """Returns the layer's configuration."""
+        return node.config
+
+    def settings_of(self, node: Node) -> Settings:
+        """Returns how a spectral layer is normalised.
+
+        Raises:
+            SourceError: Its configuration says nothing that can be.
+        """
+        try:
+            return settings_in(node.config)
+        except OptionError as error:
+            raise SourceError(
+                f"its configuration is invalid: {error.what}",
+                "Convert the original model again",
+                path=node.path,
+                class_name=node.class_name,
+            ) from error
+
+    def states(self, model: Opened, node: Node) -> Iterator[KernelState]:
+        """Yields each kernel of a spectral layer with its `u` and, in mode `gain`, its gamma."""
+        settings, stored = self.settings_of(node), model.inventory.get(node)
+        if stored is None or not stored.kernels:
+            return
+        for part, count in stored.counts.items():
+            own = [kernel for kernel in stored.kernels if kernel.kernel.group == part]
+            variables = f"{model.paths[node]}/{part}/vars" if part else f"{model.paths[node]}/vars"
+            first = count - len(own)
+            for index, kernel in enumerate(own):
+                u = f"{variables}/{first + index}"
+                gamma = (
+                    f"{variables}/{first - len(own) + index}" if settings.mode == "gain" else None
+                )
+                yield KernelState(kernel, u, settings, gamma)
+
+    def states_in_use(self, model: Opened, node: Node) -> Mapping[str, State]:
+        """Returns how the kernels of a spectral layer are normalised, by dataset."""
+        datasets = model.contents.datasets
+        return {
+            state.kernel.path: State(
+                (str(state.u), datasets[str(state.u)]),
+                None if state.gamma is None else (state.gamma, datasets[state.gamma]),
+                state.settings,
+            )
+            for state in self.states(model, node)
+        }
+
+    def plain_class(self, node: Node) -> str:
+        """Returns the Keras class of a spectral layer."""
+        return SPECTRAL[str(node.spectral)].class_name
+
+    def unwrap(self, node: Node, spelling: Mapping[str, Any] | None = None) -> None:
+        """Turns the entry of a spectral layer back into that of the Keras class.
+
+        Args:
+            node: The layer.
+            spelling: What `spelling_of` said before the conversion; it is not trusted.
+        """
+        plain = self.plain_class(node)
+        own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
+        if is_builtin_layer({**own, "class_name": plain}) != plain:
+            own = _TODAY
+        node.entry["class_name"] = plain
+        node.entry.update(own)
+        if "registered_name" not in own:
+            del node.entry["registered_name"]
+        for name in FIELDS:
+            node.config.pop(name, None)
+
+    def removals(self, model: Opened, node: Node) -> list[str]:
+        """Returns the datasets of each gamma and `u`."""
+        return [
+            path
+            for state in self.states(model, node)
+            for path in (state.gamma, str(state.u))
+            if path is not None
+        ]
+
+    def flaws(self, node: Node, *_: object) -> Iterator[str]:
+        """Yields what in a spectral layer's entry is not as a conversion writes it."""
+        module = node.entry.get("module")
+        if module != MODULE:
+            yield f"its module is {printable(module)}, where {MODULE} belongs"
 
 
 def _module(node: Node, rule: KernelRule) -> Any:
@@ -73,38 +178,9 @@ def _module(node: Node, rule: KernelRule) -> Any:
     the module of the plain class stands: Keras finds either by the registered name.
     """
     keras = sys.modules.get("keras")
-    found = keras.saving.get_registered_object(rule.spectral_class) if keras is not None else None
-    module = node.entry.get("module") if found is None else found.__module__
+    own = keras.saving.get_registered_object(rule.spectral_class) if keras is not None else None
+    module = node.entry.get("module") if own is None else own.__module__
     return None if module == "__main__" else module
-
-
-def edits(
-    group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
-) -> Edits:
-    """Returns the datasets to add: each gamma, then each `u`, behind the variables of its part.
-
-    Args:
-        group: The layer's group.
-        stored: What the file holds for it.
-        triplets: The leading singular triplet of each of its kernels.
-        settings: How it is normalised.
-    """
-    added: list[tuple[str, np.ndarray]] = []
-    for part, count in stored.counts.items():
-        own = [
-            triplet
-            for kernel, triplet in zip(stored.kernels, triplets, strict=True)
-            if kernel.kernel.group == part
-        ]
-        values: list[np.ndarray] = []
-        if settings.mode == "gain":
-            import numpy as np  # noqa: PLC0415 - the other modes do without
-
-            values += [np.asarray(triplet.sigma, np.float32) for triplet in own]
-        values += [triplet.u for triplet in own]
-        owner = f"{group}/{part}" if part else group
-        added += [(f"{owner}/vars/{count + i}", value) for i, value in enumerate(values)]
-    return Edits(additions=list(added))
 
 
 def spelling_of(node: Node) -> dict[str, Any] | None:
@@ -115,128 +191,3 @@ def spelling_of(node: Node) -> dict[str, Any] | None:
     """
     own = {name: node.entry[name] for name in _TODAY if name in node.entry}
     return None if own == _TODAY else own
-
-
-def is_mine(node: Node) -> bool:
-    """Whether a node is of a spectral class."""
-    return node.spectral is not None
-
-
-def owner_of(node: Node) -> Node:
-    """Returns the layer itself."""
-    return node
-
-
-def options_of(node: Node) -> Mapping[str, Any]:
-    """Returns the layer's configuration."""
-    return node.config
-
-
-def arguments_in(_: Mapping[str, Any]) -> Sequence[str]:
-    """Returns nothing: the settings are no arguments of the Keras layer."""
-    return ()
-
-
-def settings_of(node: Node) -> Settings:
-    """Returns how a spectral layer is normalised.
-
-    Raises:
-        SourceError: Its configuration says nothing that can be.
-    """
-    try:
-        return settings_in(node.config)
-    except OptionError as error:
-        raise SourceError(
-            f"its configuration is invalid: {error.what}",
-            "Convert the original model again",
-            path=node.path,
-            class_name=node.class_name,
-        ) from error
-
-
-def states(model: Opened, node: Node) -> Iterator[KernelState]:
-    """Yields each kernel of a spectral layer with its `u` and, in mode `gain`, its gamma."""
-    settings, stored = settings_of(node), model.inventory.get(node)
-    if stored is None or not stored.kernels:
-        return
-    for part, count in stored.counts.items():
-        own = [kernel for kernel in stored.kernels if kernel.kernel.group == part]
-        variables = f"{model.paths[node]}/{part}/vars" if part else f"{model.paths[node]}/vars"
-        first = count - len(own)
-        for index, kernel in enumerate(own):
-            u = f"{variables}/{first + index}"
-            gamma = f"{variables}/{first - len(own) + index}" if settings.mode == "gain" else None
-            yield KernelState(kernel, u, settings, gamma)
-
-
-def states_in_use(model: Opened, node: Node) -> Mapping[str, State]:
-    """Returns how the kernels of a spectral layer are normalised, by dataset."""
-    datasets = model.contents.datasets
-    return {
-        state.kernel.path: State(
-            (str(state.u), datasets[str(state.u)]),
-            None if state.gamma is None else (state.gamma, datasets[state.gamma]),
-            state.settings,
-        )
-        for state in states(model, node)
-    }
-
-
-def recorded_factors(*_: object) -> Mapping[str, float | None]:
-    """Returns nothing: the kernels are stored as they were."""
-    return {}
-
-
-def plain_class(node: Node) -> str:
-    """Returns the Keras class of a spectral layer."""
-    return SPECTRAL[str(node.spectral)].class_name
-
-
-def unwrap(node: Node, spelling: Mapping[str, Any] | None = None) -> None:
-    """Turns the entry of a spectral layer back into that of the Keras class.
-
-    Args:
-        node: The layer.
-        spelling: What `spelling_of` said before the conversion; it is not trusted.
-    """
-    plain = plain_class(node)
-    own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
-    if is_builtin_layer({**own, "class_name": plain}) != plain:
-        own = _TODAY
-    node.entry["class_name"] = plain
-    node.entry.update(own)
-    if "registered_name" not in own:
-        del node.entry["registered_name"]
-    for name in FIELDS:
-        node.config.pop(name, None)
-
-
-def removals(model: Opened, node: Node) -> list[str]:
-    """Returns the datasets of each gamma and `u`."""
-    return [
-        path
-        for state in states(model, node)
-        for path in (state.gamma, str(state.u))
-        if path is not None
-    ]
-
-
-def flaws(node: Node, *_: object) -> Iterator[str]:
-    """Yields what in a spectral layer's entry is not as a conversion writes it."""
-    module = node.entry.get("module")
-    if module != MODULE:
-        yield f"its module is {printable(module)}, where {MODULE} belongs"
-
-
-def stored_flaws(*_: object) -> Iterator[str]:
-    """Yields nothing: the inventory has checked what a spectral layer stores."""
-    return iter(())
-
-
-def copies(*_: object) -> Iterator[Copy]:
-    """Yields nothing."""
-    return iter(())
-
-
-def drop_defaults(_: Node) -> None:
-    """Does nothing: Keras writes a spectral layer as a conversion does."""

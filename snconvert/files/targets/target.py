@@ -1,4 +1,4 @@
-"""What every target can do with the layers of a file: the protocol that its module implements.
+"""What every target does with the layers of a file: the class that its module derives.
 
 The way in turns a plain layer into a normalised one, the way back turns that into a plain one, and
 the proof compares both. A normalised layer is named by the node that stands for it in its model:
@@ -7,8 +7,9 @@ the layer itself, or what the target has put around it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.config.tree import Node
 from snconvert.core.settings import Settings
@@ -53,8 +54,8 @@ class Copy(NamedTuple):
     pair: Pair
 
 
-class Target(Protocol):
-    """What every target can do.
+class Target(ABC):
+    """What a target does; as it stands here, for one that leaves layers where they are.
 
     Attributes:
         NAME: Its name, as in `snconvert.core.targets`.
@@ -69,21 +70,24 @@ class Target(Protocol):
     NAME: str
     FORM: str
     ALREADY: str
-    WRAPPER: str | None
-    IN_PLACE: bool
-    RECORDED: bool
+    WRAPPER: str | None = None
+    IN_PLACE = False
+    RECORDED = False
 
     # The way in.
 
-    def check_model(self, root: Node) -> None:
+    def check_model(self, root: Node) -> None:  # noqa: B027 -- most targets take every model
         """Raises `UnsupportedError` if the target would do a whole model wrong."""
 
-    def obstacle(self, node: Node, rule: KernelRule, stored: StoredLayer | None) -> str | None:
-        """Returns why the layer cannot become what the target makes of others, or `None`."""
+    def obstacle(self, _node: Node, _rule: KernelRule, _stored: StoredLayer | None) -> str | None:
+        """Returns why a layer cannot become what the target makes of others, or `None`."""
+        return None
 
-    def new_class(self, node: Node, rule: KernelRule) -> str:
+    def new_class(self, node: Node, _rule: KernelRule) -> str:
         """Returns the class that a plain layer will have."""
+        return node.class_name
 
+    @abstractmethod
     def wrap(
         self,
         node: Node,
@@ -96,7 +100,9 @@ class Target(Protocol):
 
     def place(self, group: str) -> str:
         """Returns where the layer's own variables lie, if its new group is `group`."""
+        return group
 
+    @abstractmethod
     def edits(
         self, group: str, stored: StoredLayer, triplets: Sequence[Triplet], settings: Settings
     ) -> Edits:
@@ -104,18 +110,23 @@ class Target(Protocol):
 
     # A normalised layer.
 
+    @abstractmethod
     def is_mine(self, node: Node) -> bool:
         """Whether a node stands for a layer that this target has normalised."""
 
     def owner_of(self, node: Node) -> Node:
         """Returns the node of the layer that has the kernels."""
+        return node
 
+    @abstractmethod
     def options_of(self, node: Node) -> Mapping[str, Any]:
         """Returns the settings by their names as the configuration holds them, right or wrong."""
 
-    def arguments_in(self, config: Mapping[str, Any]) -> Sequence[str]:
+    def arguments_in(self, _config: Mapping[str, Any]) -> Sequence[str]:
         """Returns the arguments in the configuration of a Keras layer that the target has set."""
+        return ()
 
+    @abstractmethod
     def settings_of(self, node: Node) -> Settings:
         """Returns how the layer is normalised.
 
@@ -123,6 +134,7 @@ class Target(Protocol):
             SourceError: Its configuration says nothing that can be.
         """
 
+    @abstractmethod
     def states(self, model: Opened, node: Node) -> Iterator[KernelState]:
         """Yields what is kept with each kernel.
 
@@ -131,28 +143,32 @@ class Target(Protocol):
             SourceError: As for `settings_of`.
         """
 
+    @abstractmethod
     def states_in_use(self, model: Opened, node: Node) -> Mapping[str, State]:
         """Returns how kernels are normalised, by dataset, where what is kept serves to measure."""
 
     def recorded_factors(
-        self, node: Node, stored: StoredLayer | None, record: Mapping[str, float]
+        self, _node: Node, _stored: StoredLayer | None, _record: Mapping[str, float]
     ) -> Mapping[str, float | None]:
         """Returns what the conversion has multiplied each kernel by, by the kernel's path.
 
         Args:
-            node: The layer.
-            stored: What the file holds for it.
-            record: What `metadata.json` says of it.
+            _node: The layer.
+            _stored: What the file holds for it.
+            _record: What `metadata.json` says of it.
 
         Returns:
             The factors, `None` where one is not known; empty if nothing was multiplied.
         """
+        return {}
 
     # The way back.
 
     def plain_class(self, node: Node) -> str:
         """Returns the class of the plain layer."""
+        return node.class_name
 
+    @abstractmethod
     def unwrap(self, node: Node, spelling: Mapping[str, Any] | None) -> None:
         """Turns the entry of a normalised layer into that of the plain one.
 
@@ -161,11 +177,13 @@ class Target(Protocol):
             spelling: Module and registered name of the plain layer, as far as they were recorded.
         """
 
-    def removals(self, model: Opened, node: Node) -> list[str]:
+    def removals(self, _model: Opened, _node: Node) -> list[str]:
         """Returns the datasets and groups that go when the layer becomes plain."""
+        return []
 
     # The proof.
 
+    @abstractmethod
     def flaws(self, node: Node, rule: KernelRule, stored: StoredLayer | None) -> Iterator[str]:
         """Yields what in a normalised layer's entry is not as a conversion writes it.
 
@@ -175,11 +193,13 @@ class Target(Protocol):
             stored: What is stored for the plain layer.
         """
 
-    def stored_flaws(self, model: Opened, node: Node) -> Iterator[str]:
-        """Yields which variables are stored for the layer that a conversion does not store."""
+    def stored_flaws(self, _model: Opened, _node: Node) -> Iterator[str]:
+        """Yields what of the stored variables, beyond the inventory, no conversion writes."""
+        return iter(())
 
-    def copies(self, model: Opened, node: Node) -> Iterator[Copy]:
+    def copies(self, _model: Opened, _node: Node) -> Iterator[Copy]:
         """Yields the arrays that are stored twice, if `stored_flaws` yields nothing."""
+        return iter(())
 
-    def drop_defaults(self, node: Node) -> None:
+    def drop_defaults(self, node: Node) -> None:  # noqa: B027 -- Keras writes most as conversions do
         """Takes out of the entry what Keras writes when it saves the model, but no conversion."""

@@ -35,14 +35,14 @@ def spectral_class(name: str) -> type:
         UnsupportedError: There is none.
     """
     registered = name if ">" in name else f"snconvert>{name}"
-    found = keras.saving.get_registered_object(registered)
-    if not (isinstance(found, type) and issubclass(found, Spectral)):
+    registered_class = keras.saving.get_registered_object(registered)
+    if not (isinstance(registered_class, type) and issubclass(registered_class, Spectral)):
         raise UnsupportedError(
             f"no spectral class is registered as {registered!r}",
             "Import the module that defines it, as a subclass of snconvert.layers.Spectral under"
             " keras.saving.register_keras_serializable",
         )
-    return found
+    return registered_class
 
 
 def adopt(
@@ -69,9 +69,9 @@ def _become(
     layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None
 ) -> None:
     if issubclass(spectral, Composite):
-        found = iter(triplets or ())
+        each = iter(triplets or ())
         for owner, kernels in kernels_by_owner(layer, spectral.rule):
-            own = None if triplets is None else [next(found) for _ in kernels]
+            own = None if triplets is None else [next(each) for _ in kernels]
             _become(owner, spectral.part_class, settings, own)
     give_class(layer, spectral)
     for name in FIELDS:

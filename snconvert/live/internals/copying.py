@@ -53,13 +53,13 @@ from snconvert.live.internals.walk import COMPILED, Layer, descendants, scope_of
 
 
 class Copies:
-    """The copy of a model, and which object of it stands for which of the original.
+    """The copy of a model, and the copy of each object in it.
 
     Args:
         model: The model; it is not changed.
 
     Raises:
-        UnsupportedError: It holds something that cannot be copied.
+        UnsupportedError: The model holds something that cannot be copied.
     """
 
     def __init__(self, model: Layer) -> None:
@@ -105,7 +105,7 @@ class Copies:
         return self._other(old, where) if reaches_state(old) else old
 
     def _other(self, old: Any, where: str) -> Any:
-        """Copies what is not Keras' own, but holds something of the model."""
+        """Returns the copy of an object that is not Keras' own, but leads to state of the model."""
         if isinstance(old, types.MethodType):
             return types.MethodType(old.__func__, self._copy(old.__self__, where))
         if isinstance(old, types.FunctionType):
@@ -125,7 +125,7 @@ class Copies:
         return self._later(old, where)
 
     def _later(self, old: Any, where: str) -> Any:
-        """Returns an empty object, to be filled in its turn: graphs are too deep for recursion."""
+        """Returns an empty copy, to be filled in its turn: graphs are too deep for recursion."""
         new = _shell(old, where)
         self._todo.append((old, new, where))
         return new
@@ -160,7 +160,7 @@ class Copies:
                 object.__setattr__(new, name, copied)
 
     def _is_of_others(self, item: Any) -> bool:
-        """Whether it is a node of the graph of another model, which is left behind."""
+        """Whether an item is a node of the graph of another model, which is left behind."""
         return isinstance(item, Node) and id(item) not in self._nodes
 
     def _tuple(self, old: Any, where: str) -> Any:
@@ -170,7 +170,7 @@ class Copies:
         return type(old)(*items) if hasattr(old, "_fields") else type(old)(items)
 
     def _history(self, old: Any, where: str) -> Any:
-        """Nodes of other models are left behind, so that the index of a node may change."""
+        """Returns a copy of a tensor's history; without other models' nodes, indices change."""
         operation, index, tensor = old
         if operation is not None:
             nodes = nodes_of(operation)
@@ -225,7 +225,7 @@ class Copies:
                 _renew(new, keys)
 
     def _variable_keys(self, old: Any) -> dict[Any, Any]:
-        """Returns, by the key that an optimizer has for a variable, that of the copy's for it."""
+        """Returns an optimizer's keys of its variables -> the keys of its copy for their copies."""
         new = self._done[id(old)]
         variables = [one for one in self._kept if isinstance(one, keras.Variable)]
         return {key_of(old, one): key_of(new, self._done[id(one)]) for one in variables}
@@ -251,7 +251,7 @@ def _own_nodes(model: Layer) -> set[int]:
 
 
 def _base(cls: type) -> Any:
-    """Returns the class of Python's own that a class is derived from."""
+    """Returns the built-in class from which a class is derived."""
     return next((base for base in (OrderedDict, dict, list, set) if issubclass(cls, base)), object)
 
 
@@ -275,7 +275,7 @@ def _cannot(where: str, old: Any) -> UnsupportedError:
 
 
 def _check(model: Layer, copies: Copies) -> None:
-    """Makes sure that the copy has the same variables, bit for bit, and none of the original's."""
+    """Makes sure that a copy has the same variables, bit for bit, and none of the original's."""
     before, after = model.variables, copies.model.variables
     shared = {id(variable) for variable in before} & {id(variable) for variable in after}
     same = len(before) == len(after) and all(

@@ -8,7 +8,6 @@ whoever holds it need not know.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -24,13 +23,16 @@ from snconvert.compat.optimizers import (
     parts_of,
     set_trained,
     trained_by,
-    unbuilt_twin,
     untracked,
     variables_of,
 )
 from snconvert.errors import UnsupportedError
-
-Key = tuple[int | None, str, int]
+from snconvert.live.internals.optimizer_twins import (
+    built_afresh,
+    built_twin,
+    kept_variables,
+    purposes_of,
+)
 
 _AVERAGE = "average"
 
@@ -77,7 +79,7 @@ def check_slots(optimizer: Any) -> None:
     elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         _as_built(optimizer.inner_optimizer)
     else:
-        _purposes(optimizer)
+        purposes_of(optimizer)
 
 
 def add_slots(optimizer: Any, additions: Sequence[tuple[Sequence[Any], Sequence[Any]]]) -> None:
@@ -174,9 +176,9 @@ def _share_out(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def _rebuild(optimizer: Any, new: list[Any]) -> None:
-    state, before = variables_of(optimizer), _purposes(optimizer)
+    state, before = variables_of(optimizer), purposes_of(optimizer)
     start = len(state) - len(before)  # what was there before `build`, as the iterations
-    twin, after = _built_twin(optimizer, state[:start], new)
+    twin, after = built_twin(optimizer, state[:start], new)
     values = dict(zip(before, state[start:], strict=True))
     fresh = {id(variable): variable for variable in new}
     for key, variable in zip(after, variables_of(twin)[start:], strict=True):
@@ -185,8 +187,8 @@ def _rebuild(optimizer: Any, new: list[Any]) -> None:
         elif key[0] in fresh and key[1] == _AVERAGE:
             variable.assign(fresh[key[0]])
     listed = {id(variable) for variable in variables_of(twin)}
-    held = dict(_held(optimizer))
-    for purpose, variable in _held(twin):
+    held = dict(kept_variables(optimizer))
+    for purpose, variable in kept_variables(twin):
         if id(variable) not in listed and purpose in held:
             variable.assign(held[purpose])
     old = trained_by(optimizer)
@@ -244,87 +246,15 @@ def slots_of(optimizer: Any, variables: Sequence[Any]) -> Iterator[tuple[Any, An
         yield from inner
     else:
         known = {id(variable): variable for variable in variables}
-        fresh, keys = _as_fresh(optimizer)
+        fresh, keys = built_afresh(optimizer)
         slots = variables_of(optimizer)[-len(keys) :] if keys else []
         pairs = list(zip(keys, slots, variables_of(fresh), strict=True))
-        listed, new = {id(slot) for slot in slots}, dict(_held(fresh))
+        listed, new = {id(slot) for slot in slots}, dict(kept_variables(fresh))
         pairs += [
             ((*purpose, 0), slot, new[purpose])
-            for purpose, slot in _held(optimizer)
+            for purpose, slot in kept_variables(optimizer)
             if id(slot) not in listed and purpose in new
         ]
         for (owner, name, _), slot, value in pairs:
             if owner in known:
                 yield slot, known[owner] if name == _AVERAGE else value
-
-
-def _purposes(optimizer: Any) -> list[Key]:
-    """Returns what each slot of an optimizer is for; these are the last of its variables."""
-    return _as_fresh(optimizer)[1]
-
-
-def _as_fresh(optimizer: Any) -> tuple[Any, list[Key]]:
-    """Returns an optimizer that was built for the same variables, and what its slots are for."""
-    old = trained_by(optimizer)
-    probe, keys = _built_twin(optimizer, [], old)
-    slots = variables_of(optimizer)[-len(keys) :] if keys else []
-    if [(v.shape, v.dtype) for v in slots] != [(v.shape, v.dtype) for v in variables_of(probe)]:
-        raise _cannot(optimizer, "building it anew gives other slots")
-    return probe, keys
-
-
-def _built_twin(optimizer: Any, head: Sequence[Any], variables: list[Any]) -> tuple[Any, list[Key]]:
-    """Returns an optimizer with the same options, built anew, and what each of its slots is for.
-
-    Args:
-        optimizer: A built optimizer; it is not changed.
-        head: The variables that it has without being built.
-        variables: What to build it for.
-    """
-    twin = unbuilt_twin(optimizer, head)
-    purposes: dict[int, tuple[int | None, str]] = {}
-    add = type(optimizer).add_variable_from_reference
-
-    def watched(self: Any, reference_variable: Any, name: Any = None, **options: Any) -> Any:
-        variable = add(self, reference_variable, name=name, **options)
-        purposes[id(variable)] = (id(reference_variable), name or "")
-        return variable
-
-    twin.__dict__["add_variable_from_reference"] = watched.__get__(twin)
-    try:
-        twin.build(variables)
-    except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
-        # The optimizer may be anybody's own, with a `build` that does not work on a copy.
-        raise _cannot(optimizer, str(error)) from error
-    finally:
-        twin.__dict__.pop("add_variable_from_reference", None)
-    for purpose, variable in _held(twin):
-        purposes.setdefault(id(variable), purpose)
-    counts: Counter[Any] = Counter()
-    keys: list[Key] = []
-    for variable in variables_of(twin)[len(head) :]:
-        purpose = purposes.get(id(variable), (None, variable.name))
-        keys.append((*purpose, counts[purpose]))
-        counts[purpose] += 1
-    return twin, keys
-
-
-def _held(optimizer: Any) -> Iterator[tuple[tuple[int | None, str], Any]]:
-    """Yields the variables in an optimizer's attributes, and what each is for."""
-    trained = trained_by(optimizer)
-    for name, value in vars(optimizer).items():
-        if isinstance(value, keras.Variable):
-            yield (None, name), value
-        elif isinstance(value, list | tuple) and len(value) == len(trained):
-            # As Adafactor keeps its factors: by the position of the variable.
-            for variable, slot in zip(trained, value, strict=True):
-                if isinstance(slot, keras.Variable) and slot is not variable:
-                    yield (id(variable), name), slot
-
-
-def _cannot(optimizer: Any, why: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"mode gain adds trainable variables, and the state of the optimizer"
-        f" {type(optimizer).__name__} cannot be extended: {why}",
-        "Use mode hard or cap, or compile the model without an optimizer and again afterwards",
-    )

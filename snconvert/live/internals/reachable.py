@@ -23,10 +23,10 @@ OURS = (
     keras.random.SeedGenerator,
     SpectralNorm,
 )
-"""Objects that are part of a model."""
+"""The classes of objects that are part of a model."""
 
 ATOMS = (type, types.ModuleType, types.BuiltinFunctionType, enum.Enum, str, bytes, int, float)
-"""What never changes, and so can be shared."""
+"""The classes of objects that never change, and so can be shared."""
 
 _BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
 _OF_FUNCTIONS = ("python_function", "concrete_functions", "variables")  # of a tf.function
@@ -43,9 +43,9 @@ def state(old: Any) -> Iterator[tuple[str, Any]]:
 
 
 def is_backend_variable(old: Any) -> bool:
-    """Whether the backend itself keeps values in it, that a user's layer may hold.
+    """Whether an object is the backend's own and has values, and so may be a user's layer's state.
 
-    Variables and lookup tables that change of TensorFlow, tensors of PyTorch.
+    That is variables and lookup tables of TensorFlow, and tensors of PyTorch.
     """
     return is_of_backend(old) and (
         hasattr(old, "assign") or is_table(old) or getattr(old, "is_leaf", False) is True

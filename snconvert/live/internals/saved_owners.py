@@ -42,10 +42,10 @@ Entry = dict[str, Any]
 
 
 class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
-    """What a patched owner's class has beside the user's own; listed before it."""
+    """The base of the classes of patched owners; listed before the user's own class."""
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the configuration described above."""
+        """Returns the configuration that the module describes."""
         entries = [
             {
                 "route": list(route),
@@ -77,7 +77,11 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return owner
 
     def load_own_variables(self, store: Any) -> None:
-        """Sees to it, before weights are loaded, that all layers are there and converted."""
+        """Converts the layers that still wait, and loads the weights.
+
+        Raises:
+            SourceError: The owner's code creates no layer where a converted one was saved.
+        """
         _settle(self)
         pending = vars(self).get(_PENDING, ())
         if pending:
@@ -93,7 +97,7 @@ register_name(PATCHED, Patched)
 
 
 def mark_owners(root: Layer) -> None:
-    """Gives every owner of converted layers that needs it, `root` included, its patched class."""
+    """Gives owners of converted layers, `root` included, patched classes where they need them."""
     layers = {(): root, **dict(descendants(root))}
     owners = {id(layer): layer for layer in layers.values() if _owns_converted(layer)}
     for owner in owners.values():
@@ -134,14 +138,14 @@ def _mark(owner: Layer) -> None:
 
 @functools.cache
 def _patched_class(cls: Any) -> type:
-    made: type = type(cls)(cls.__name__, (Patched, cls), {"__module__": "snconvert.live"})
-    made.__doc__, made.__qualname__ = cls.__doc__, cls.__qualname__
-    register_class(made, PATCHED)
-    return made
+    patched: type = type(cls)(cls.__name__, (Patched, cls), {"__module__": "snconvert.live"})
+    patched.__doc__, patched.__qualname__ = cls.__doc__, cls.__qualname__
+    register_class(patched, PATCHED)
+    return patched
 
 
 def _plain(cls: type) -> Any:
-    """Returns the class of the user's that a patched class was made from."""
+    """Returns the user's class from which a patched class is derived."""
     return next(base for base in cls.__mro__ if not issubclass(base, Patched))
 
 

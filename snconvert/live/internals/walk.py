@@ -1,11 +1,9 @@
-"""The layers that a live layer owns, and the way to each of them.
+"""The layers that a live layer owns, the way to each of them, and the scope of their variables.
 
 A *route* leads from a layer to one below it: attribute names, then indices or keys where the
 attribute holds lists, tuples or dicts. It does not depend on layer names, which Keras numbers anew
 in every process, nor on classes, so that it is the same before and after a conversion and after
 loading.
-
-Where the variables of a live model belong, when it runs on several devices.
 """
 
 from __future__ import annotations
@@ -21,35 +19,20 @@ from snconvert.compat.backends import BOOKS, torch_modules
 from snconvert.compat.graphs import SEQUENTIAL_GRAPH, Functional
 from snconvert.compat.layers import LAYERS, tracked_layers
 
-
-def scope_of(model: Layer) -> AbstractContextManager[Any]:
-    """Returns the scope of the `tf.distribute` strategy that a model was made in.
-
-    Variables that a conversion adds have to be in every replica, as the model's own are: one `u`
-    for all would be moved by each of them in turn.
-
-    Args:
-        model: A live model; what is no model, or was made by itself, has no such scope.
-    """
-    strategy = getattr(model, "distribute_strategy", None)
-    scope: AbstractContextManager[Any] = strategy.scope() if strategy else nullcontext()
-    return scope
-
-
 Layer = Any
 """A `keras.layers.Layer`; keras has no types."""
 
 Route = tuple[str | int, ...]
 
 COMPILED = ("train_function", "test_function", "predict_function", "generate_function")
-"""Where models keep functions that were traced with the layers of that time; the last one is
-keras-hub's."""
+"""The attributes of models with functions that were traced with the layers of that time; the last
+is keras-hub's."""
 
-_GRAPH = ("layers",)
+_GRAPH = "layers"
 
 
 def has_graph(layer: Layer) -> bool:
-    """Whether the layer lists its layers itself, as Sequential and Functional models do."""
+    """Whether a layer lists its layers itself, as Sequential and Functional models do."""
     return isinstance(layer, Functional | keras.Sequential)
 
 
@@ -62,7 +45,7 @@ def children(layer: Layer) -> Iterator[tuple[Route, Layer]]:
     if has_graph(layer):
         # Without the input layer of a Sequential, which comes with its first build.
         for index, child in enumerate(layer.layers):
-            yield (*_GRAPH, index), child
+            yield (_GRAPH, index), child
     for name, value in _attributes(layer):
         for route, child in _inside(value, (name,), set()):
             yield route, child
@@ -90,26 +73,25 @@ def descendants(root: Layer) -> Iterator[tuple[Route, Layer]]:
 
 
 def follow(root: Layer, route: Route) -> tuple[Layer, Route]:
-    """Returns the last layer that there is on the way, and the rest of the route from there."""
-    layer, rest, at = root, route, root
+    """Returns the last layer that exists along a route, and the rest of the route from there."""
+    layer, rest, value = root, route, root
     for index, step in enumerate(route):
-        found = _step(at, step)
-        if found is None:
+        value = _step(value, step)
+        if value is None:
             break
-        at = found
-        if isinstance(at, keras.layers.Layer):
-            layer, rest = at, route[index + 1 :]
+        if isinstance(value, keras.layers.Layer):
+            layer, rest = value, route[index + 1 :]
     return layer, rest
 
 
-def _step(at: Any, step: str | int) -> Any:
-    if isinstance(at, keras.layers.Layer):
-        if step in _GRAPH and has_graph(at):
-            return at.layers
-        return dict(_attributes(at)).get(str(step)) if step != LAYERS else tracked_layers(at)
-    if isinstance(at, dict):
-        return at.get(step) if isinstance(step, str) else _item(list(at.values()), step)
-    return _item(at, step) if isinstance(at, list | tuple) else None
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(value, keras.layers.Layer):
+        if step == _GRAPH and has_graph(value):
+            return value.layers
+        return tracked_layers(value) if step == LAYERS else dict(_attributes(value)).get(str(step))
+    if isinstance(value, dict):
+        return value.get(step) if isinstance(step, str) else _item(list(value.values()), step)
+    return _item(value, step) if isinstance(value, list | tuple) else None
 
 
 def _item(values: Any, index: str | int) -> Any:
@@ -117,7 +99,7 @@ def _item(values: Any, index: str | int) -> Any:
 
 
 def _attributes(layer: Layer) -> list[tuple[str, Any]]:
-    """Returns the attributes of the object itself; properties would run the user's code."""
+    """Returns the attributes of a layer itself; properties would run the user's code."""
     values = {**vars(layer), **torch_modules(layer)}
     names = [
         name
@@ -129,7 +111,7 @@ def _attributes(layer: Layer) -> list[tuple[str, Any]]:
 
 @functools.cache
 def _base() -> frozenset[str]:
-    """The attributes that every layer has; a name of its own keeps Keras' numbering as it is."""
+    """Returns the attributes that every layer has; a name keeps Keras' numbering as it is."""
     return frozenset(vars(keras.layers.Layer(name="snconvert")))
 
 
@@ -147,3 +129,17 @@ def _inside(value: Any, route: Route, seen: set[int]) -> Iterator[tuple[Route, L
             items = list(enumerate(value))
         for step, item in items:
             yield from _inside(item, (*route, step), seen)
+
+
+def scope_of(model: Layer) -> AbstractContextManager[Any]:
+    """Returns the scope of the `tf.distribute` strategy that a model was made in.
+
+    Variables that a conversion adds have to be in every replica, as the model's own are: one `u`
+    for all would be moved by each of them in turn.
+
+    Args:
+        model: A live model; a layer, or a model without a strategy, has a scope that does nothing.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    scope: AbstractContextManager[Any] = strategy.scope() if strategy else nullcontext()
+    return scope

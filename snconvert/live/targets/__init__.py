@@ -16,10 +16,15 @@ from snconvert.files.targets.target import Target
 from snconvert.kinds.kernel_rule import Kernel
 from snconvert.linalg.stored_u import Normalisation
 from snconvert.live.internals.walk import Layer, descendants
-from snconvert.live.targets import constraint, keras_wrapper, layer
+from snconvert.live.targets import keras_wrapper
+from snconvert.live.targets.constraint import LiveConstraintTarget
+from snconvert.live.targets.layer import LiveLayerTarget
 from snconvert.live.targets.target import LiveTarget, Normaliser
 
-IN_MEMORY: Mapping[str, LiveTarget] = {"layer": layer, "constraint": constraint}
+IN_MEMORY: Mapping[str, LiveTarget] = {
+    "layer": LiveLayerTarget(),
+    "constraint": LiveConstraintTarget(),
+}
 """The targets that change layers where they are, by their names."""
 
 BY_FILE: Mapping[str, Normaliser] = {"keras": keras_wrapper}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -18,6 +18,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import FIELDS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
+from snconvert.jobs.requests import StoredState
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
@@ -49,120 +50,101 @@ from snconvert.live.internals.saved_owners import (
 )
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import SpectralKernel, multiply, settings_of, spectral_kernels_of
-from snconvert.live.targets.target import LiveStep
+from snconvert.live.targets.target import LiveStep, LiveTarget
 from snconvert.live.tree import layer_of
 
 
-def check_model(_: Layer) -> None:
-    """Accepts every model."""
+class LiveLayerTarget(LiveTarget):
+    """Target `layer`."""
 
+    def convert(self, model: Layer, steps: Sequence[LiveStep]) -> None:
+        """Turns layers of a model into spectral ones, and tells all who keep lists of variables.
 
-def obstacle(*_: object) -> str | None:
-    """Returns `None`: every kind has its spectral class."""
-    return None
-
-
-def convert(model: Layer, steps: Sequence[LiveStep]) -> None:
-    """Turns layers of a model into spectral ones, and tells all who keep lists of variables.
-
-    Raises:
-        UnsupportedError: A class does not fit, or an optimizer cannot do; nothing was changed.
-    """
-    classes = [spectral_class(step.rule.spectral_class) for step in steps]
-    for step, cls in zip(steps, classes, strict=True):
-        check_fit(step.layer, cls)
-    optimizers = optimizers_of(all_layers(model))
-    if any(step.settings.mode == "gain" for step in steps):
+        Raises:
+            UnsupportedError: A class does not fit, or an optimizer cannot do; nothing was changed.
+        """
+        classes = [spectral_class(step.rule.spectral_class) for step in steps]
+        for step, cls in zip(steps, classes, strict=True):
+            check_fit(step.layer, cls)
+        optimizers = optimizers_of(all_layers(model))
+        if any(step.settings.mode == "gain" for step in steps):
+            for optimizer in optimizers:
+                check_slots(optimizer)
+        additions: list[tuple[list[Any], list[Any]]] = []
+        for (layer, rule, settings, triplets), cls in zip(steps, classes, strict=True):
+            owners = [owner for owner, _ in kernels_by_owner(layer, rule)]
+            # Without the variables of layers inside, which come behind.
+            before = [own_variables(owner) for owner in owners]
+            adopt(layer, cls, settings, triplets)
+            for owner, own in zip(owners, before, strict=True):
+                additions.append((own, state_of(owner, ("gamma",))))
         for optimizer in optimizers:
-            check_slots(optimizer)
-    additions: list[tuple[list[Any], list[Any]]] = []
-    for (layer, rule, settings, triplets), cls in zip(steps, classes, strict=True):
-        owners = [owner for owner, _ in kernels_by_owner(layer, rule)]
-        # Without the variables of layers inside, which come behind.
-        before = [own_variables(owner) for owner in owners]
-        adopt(layer, cls, settings, triplets)
-        for owner, own in zip(owners, before, strict=True):
-            additions.append((own, state_of(owner, ("gamma",))))
-    for optimizer in optimizers:
-        add_slots(optimizer, additions)
-    renew_compiled(model)
-    mark_owners(model)
-    renew_parameters(model)
+            add_slots(optimizer, additions)
+        renew_compiled(model)
+        mark_owners(model)
+        renew_parameters(model)
 
+    def normalisation(
+        self, owner: Layer, kernel: Kernel, _view: MatrixView, _around: Layer = None
+    ) -> Normalisation | None:
+        """Returns the `u` and the `gamma` of a spectral layer's kernel."""
+        if not isinstance(owner, Spectral):
+            return None
+        prefix = owner._prefix(kernel.name)
+        gamma = getattr(owner, f"{prefix}gamma") if owner.mode == "gain" else None
+        number = None if gamma is None else float(_array(gamma))
+        return Normalisation(_array(getattr(owner, f"{prefix}u")), number, settings_of(owner))
 
-def normalisation(
-    owner: Layer, kernel: Kernel, _view: MatrixView, _around: Layer = None
-) -> Normalisation | None:
-    """Returns the `u` and the `gamma` of a spectral layer's kernel."""
-    if not isinstance(owner, Spectral):
-        return None
-    prefix = owner._prefix(kernel.name)
-    gamma = getattr(owner, f"{prefix}gamma") if owner.mode == "gain" else None
-    number = None if gamma is None else float(_array(gamma))
-    return Normalisation(_array(getattr(owner, f"{prefix}u")), number, settings_of(owner))
+    def rule_of(self, node: Node) -> KernelRule | None:
+        """Returns the row of a spectral layer."""
+        rule: KernelRule = layer_of(node).rule
+        return rule
+
+    def plain_class(self, node: Node) -> str:
+        """Returns the class that a spectral layer had, or would have, without normalisation."""
+        return class_swap.plain_class(layer_of(node)).__name__
+
+    def check_undo(self, node: Node) -> None:
+        """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
+        layer, parent = layer_of(node), node.parent
+        if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
+            return
+        raise UnsupportedError(
+            f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
+            " again when the model is loaded",
+            "Change that code to make a plain layer, and load these weights into it",
+            path=node.path,
+            class_name=node.class_name,
+        )
+
+    def make_plain(
+        self, verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]
+    ) -> None:
+        """Turns spectral layers of a model into plain ones; `bake` multiplies the kernels.
+
+        Raises:
+            SnconvertError: It cannot be done; nothing was changed.
+        """
+        owners = [owner for layer, _ in layers for owner in _owners(layer)]
+        baked = (
+            [_effective(kernel) for layer, _ in layers for kernel in spectral_kernels_of(layer)]
+            if verb == "bake"
+            else []
+        )
+        gone = {id(variable) for owner in owners for variable in state_of(owner)}
+        # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
+        # cannot do without stops here, where nothing is changed yet.
+        remove_slots(optimizers_of(all_layers(model)), gone)
+        for variable, factor in baked:
+            multiply(variable, factor)
+        for layer, _ in layers:
+            for part in dict.fromkeys((*_owners(layer), layer)):
+                _make_plain(part)
+        unmark_owners(model)
 
 
 def _array(variable: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64)
-
-
-def rule_of(node: Node) -> KernelRule | None:
-    """Returns the row of a spectral layer."""
-    rule: KernelRule = layer_of(node).rule
-    return rule
-
-
-def recorded_factors(*_: object) -> Mapping[str, float | None]:
-    """Returns nothing: the kernels are kept as they were."""
-    return {}
-
-
-def parts_of(*_: object) -> Iterator[tuple[Any, str, Any]]:
-    """Yields nothing: the variables of a spectral layer are trained as they were."""
-    return iter(())
-
-
-def plain_class(node: Node) -> str:
-    """Returns the class that a spectral layer had, or would have, without normalisation."""
-    return class_swap.plain_class(layer_of(node)).__name__
-
-
-def check_undo(node: Node) -> None:
-    """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
-    layer, parent = layer_of(node), node.parent
-    if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
-        return
-    raise UnsupportedError(
-        f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
-        " again when the model is loaded",
-        "Change that code to make a plain layer, and load these weights into it",
-        path=node.path,
-        class_name=node.class_name,
-    )
-
-
-def make_plain(verb: str, model: Layer, layers: Sequence[tuple[Layer, KernelRule]]) -> None:
-    """Turns spectral layers of a model into plain ones; `bake` multiplies the kernels.
-
-    Raises:
-        SnconvertError: It cannot be done; nothing was changed.
-    """
-    owners = [owner for layer, _ in layers for owner in _owners(layer)]
-    baked = (
-        [_effective(kernel) for layer, _ in layers for kernel in spectral_kernels_of(layer)]
-        if verb == "bake"
-        else []
-    )
-    gone = {id(variable) for owner in owners for variable in state_of(owner)}
-    # Of these an optimizer knows each `gamma`, also of a layer that was frozen since. One that
-    # cannot do without stops here, where nothing is changed yet.
-    remove_slots(optimizers_of(all_layers(model)), gone)
-    for variable, factor in baked:
-        multiply(variable, factor)
-    for layer, _ in layers:
-        for part in dict.fromkeys((*_owners(layer), layer)):
-            _make_plain(part)
-    unmark_owners(model)
 
 
 def _owners(layer: Layer) -> list[Layer]:
@@ -172,10 +154,10 @@ def _owners(layer: Layer) -> list[Layer]:
 
 def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
     """Returns the variable of a kernel and by what inference multiplies it, as the file carrier."""
-    owner, gamma = kernel.owner, None if kernel.gamma is None else float(kernel.gamma)
+    owner, stored = kernel.owner, StoredState(kernel.u, kernel.gamma)
     with located(path=owner.name, class_name=type(owner).__name__):
-        numbers = (kernel.kernel, kernel.view, kernel.settings, kernel.u, gamma)
-        factor = effective.factor_of(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
+        numbers = (kernel.kernel, kernel.view, kernel.settings, stored)
+        factor = effective.inference_factor(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
     return owner._variable(kernel.name), factor
 
 

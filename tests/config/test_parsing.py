@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from snconvert.config.tree import model_root, parse
+from snconvert.config.parsing import model_root, parse
 from snconvert.errors import SourceError
 
 
