@@ -17,6 +17,9 @@ from snconvert.sandbox.worker import Worker
 from snconvert.weights.extent import Extent
 
 
+COLD_WORKERS = True  # their start is tested here
+
+
 def crash(number):
     os.kill(os.getpid(), number)
 
