@@ -16,7 +16,6 @@ from snconvert.errors import SourceError, WeightsError
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.extent import Extent
 
-
 COLD_WORKERS = True  # their start is tested here
 
 
