@@ -18,7 +18,7 @@ import keras
 
 from snconvert.archive.atomic import new_file, new_folder, writing
 from snconvert.archive.output import Destination, check_output
-from snconvert.archive.source import unchanged
+from snconvert.archive.source import CONFIG, METADATA, unchanged
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
@@ -37,7 +37,6 @@ from snconvert.planning.record import record, with_record, without_layers
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
 _OURS = ("keras", "snconvert")  # which whoever loads the result imports anyway
-_CONFIG, _METADATA = "config.json", "metadata.json"
 
 
 def apply_through_keras(
@@ -187,8 +186,8 @@ def _save(model: Layer, output: Destination, own: dict[str, Any] | None, folder:
         if folder:
             with new_folder(real, force) as place, _saving():
                 save_model(model, place, zipped=False)
-                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
-                _change(os.path.join(place, _CONFIG), _numbered)
+                _change(os.path.join(place, METADATA), lambda old: _with_record(old, own))
+                _change(os.path.join(place, CONFIG), _numbered)
                 for path, _, names in os.walk(place):
                     for name in names:
                         _change(os.path.join(path, name), None)
@@ -222,10 +221,10 @@ def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None)
         for member in old.infolist():
             info = zipfile.ZipInfo(member.filename, _DATE)
             info.external_attr = 0o600 << 16
-            if member.filename == _METADATA:
+            if member.filename == METADATA:
                 new.writestr(info, _with_record(old.read(member), record))
                 continue
-            if member.filename == _CONFIG:
+            if member.filename == CONFIG:
                 new.writestr(info, _numbered(old.read(member)))
                 continue
             info.file_size = member.file_size
