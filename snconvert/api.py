@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from snconvert.archive.output import Destination
 from snconvert.archive.source import refuse_url
 from snconvert.core.report import OnProgress, Progress, Report
 from snconvert.core.verbs import VERBS, StrPath
@@ -64,7 +65,9 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
-    target = _target("apply", source, output, dry_run=dry_run, in_place=in_place)
+    destination = _destination(
+        "apply", source, output, dry_run=dry_run, force=force, in_place=in_place
+    )
     path, recipe, rules = os.fspath(source), read_options(recipe_file, **options), tuple(rules)
     if verify and (recipe.imports or rules):
         raise OptionError(
@@ -74,25 +77,14 @@ def apply_file(
     if recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
-        report = apply_through_keras(
-            path, target, recipe, rules=rules, force=force, in_place=in_place
-        )
+        report = apply_through_keras(path, destination, recipe, rules=rules)
         return _with_warning(report)
     check: Check | None = None
     if verify:
         from snconvert.verification.files import check_result
 
         check = check_result
-    report = convert_file(
-        path,
-        target,
-        recipe,
-        rules=rules,
-        force=force,
-        in_place=in_place,
-        check=check,
-        progress=progress,
-    )
+    report = convert_file(path, destination, recipe, rules=rules, check=check, progress=progress)
     return _with_warning(report)
 
 
@@ -159,8 +151,10 @@ def bake_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    target = _target("bake", source, output, dry_run=dry_run, in_place=in_place)
-    return _undo("bake", source, target, options, progress, force=force, in_place=in_place)
+    destination = _destination(
+        "bake", source, output, dry_run=dry_run, force=force, in_place=in_place
+    )
+    return _undo("bake", source, destination, options, progress)
 
 
 def remove_file(
@@ -194,8 +188,10 @@ def remove_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    target = _target("remove", source, output, dry_run=dry_run, in_place=in_place)
-    return _undo("remove", source, target, options, progress, force=force, in_place=in_place)
+    destination = _destination(
+        "remove", source, output, dry_run=dry_run, force=force, in_place=in_place
+    )
+    return _undo("remove", source, destination, options, progress)
 
 
 def verify(
@@ -240,18 +236,17 @@ def verify(
 def _undo(
     verb: str,
     source: StrPath,
-    target: str | None,
+    destination: Destination | None,
     options: dict[str, Any],
     progress: OnProgress,
-    **writing: bool,
 ) -> Report:
     recipe, path = undo_recipe(verb, **options), os.fspath(source)
     if recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import undo_through_keras
-        report = undo_through_keras(verb, path, target, recipe, **writing)
+        report = undo_through_keras(verb, path, destination, recipe)
     else:
-        report = undo_file(verb, path, target, recipe, **writing, progress=progress)
+        report = undo_file(verb, path, destination, recipe, progress=progress)
     return _with_warning(report)
 
 
@@ -267,9 +262,15 @@ def _with_warning(report: Report) -> Report:
     return replace(report, warnings=(*report.warnings, warning))
 
 
-def _target(
-    verb: str, source: StrPath, output: StrPath | None, *, dry_run: bool, in_place: bool
-) -> str | None:
+def _destination(
+    verb: str,
+    source: StrPath,
+    output: StrPath | None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+) -> Destination | None:
     """Returns where the result goes; `None`: nowhere."""
     if not isinstance(source, str | os.PathLike):
         raise OptionError(
@@ -282,5 +283,7 @@ def _target(
     if dry_run:
         return None
     if in_place:
-        return os.fspath(source)
-    return VERBS[verb].default_output(source) if output is None else os.fspath(output)
+        output = source
+    elif output is None:
+        output = VERBS[verb].default_output(source)
+    return Destination(os.fspath(output), force, in_place)

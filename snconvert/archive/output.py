@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
@@ -15,6 +16,25 @@ from snconvert.errors import OutputError, located, printable
 from snconvert.weights.overlay import Overlay
 
 Check = Callable[[str], None]
+
+
+class Destination(NamedTuple):
+    """Where a result goes, and what may be there already.
+
+    Attributes:
+        path: The output.
+        force: Whether an existing output may be replaced.
+        in_place: Whether the output may be the input, and replace it.
+    """
+
+    path: str
+    force: bool = False
+    in_place: bool = False
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the result may take the place of something."""
+        return self.force or self.in_place
 
 
 def check_output(

@@ -17,6 +17,7 @@ from snconvert.archive.source import refuse_url
 from snconvert.core.report import Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
+from snconvert.formats.table import is_model_folder
 from snconvert.sandbox import signals
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def means_several(model: str) -> bool:
     if not os.path.lexists(model):
         refuse_url(model)
         return glob.has_magic(model)
-    return os.path.isdir(model) and not _is_model_folder(model)
+    return os.path.isdir(model) and not is_model_folder(model)
 
 
 def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
@@ -69,11 +70,6 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
                 )
             sources += _without_results(inside, verb)
     return list(dict.fromkeys(sources))
-
-
-def _is_model_folder(path: str) -> bool:
-    names = ("config.json", "model.weights.h5", "metadata.json", "saved_model.pb")
-    return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
 def _without_results(paths: Sequence[str], verb: str) -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from snconvert.core.settings import MODES, NORMS
 from snconvert.core.targets import TARGETS
+from snconvert.kinds.kernel_rule import KINDS
 
 Models = Annotated[
     list[str],
@@ -21,7 +23,7 @@ Output = Annotated[
 Conv = Annotated[bool, typer.Option("--conv", help="Convolutions too.")]
 Kinds = Annotated[
     str | None,
-    typer.Option(metavar="LIST|all", help="Of dense, conv, attention, recurrent, embedding."),
+    typer.Option(metavar="LIST|all", help=f"Of {', '.join(KINDS)}."),
 ]
 Only = Annotated[
     list[str] | None,
@@ -31,12 +33,12 @@ Exclude = Annotated[
     list[str] | None, typer.Option(metavar="PATTERN", help="Leave these layers as they are.")
 ]
 Target = Annotated[str | None, typer.Option(metavar="|".join(TARGETS))]
-Mode = Annotated[str | None, typer.Option(metavar="hard|cap|gain")]
+Mode = Annotated[str | None, typer.Option(metavar="|".join(MODES))]
 Bound = Annotated[float | None, typer.Option(metavar="C", help="The norm to set or allow.")]
 Iterations = Annotated[
     int | None, typer.Option("--power-iterations", metavar="N", help="Rounds per training step.")
 ]
-Norm = Annotated[str | None, typer.Option(metavar="matrix|operator")]
+Norm = Annotated[str | None, typer.Option(metavar="|".join(NORMS))]
 RecipeFile = Annotated[
     str | None, typer.Option("--recipe", metavar="FILE.toml", help="Options from a file.")
 ]

@@ -10,7 +10,9 @@ from __future__ import annotations
 from snconvert.errors import SourceError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+HDF5_SUFFIXES = (".h5", ".hdf5")
 ZIP = b"PK\x03\x04"
+SAVED_MODEL = "saved_model.pb"
 
 HEAD = 1 << 20
 """How much of a file is enough to tell what it is."""
@@ -139,7 +141,7 @@ def unknown_members(names: list[str]) -> SourceError | None:
             "the weights are sharded (model.weights.json)",
             "Load the model with Keras and save it without max_shard_size",
         )
-    if "saved_model.pb" in members or "saved_model.pbtxt" in members:
+    if SAVED_MODEL in members or "saved_model.pbtxt" in members:
         return SourceError(
             "this is a TensorFlow SavedModel, not a Keras model file",
             "Save the model that it was exported from as .keras",

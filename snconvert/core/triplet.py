@@ -6,10 +6,10 @@ Apart from the search for these, as the process that only passes them on does wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from snconvert.linalg.blocks import Array
+    from numpy.typing import NDArray
 
 
 class Triplet(NamedTuple):
@@ -30,7 +30,7 @@ class Triplet(NamedTuple):
     """
 
     sigma: float
-    u: Array
+    u: NDArray[Any]
     residual: float
     zero: bool
     bounds: tuple[float, float] | None = None

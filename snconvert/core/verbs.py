@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from snconvert.core.foreign import HDF5_SUFFIXES
+
 StrPath = str | os.PathLike[str]
 
-_LEGACY = (".h5", ".hdf5")
 _MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
 
 
@@ -49,7 +50,7 @@ class Verb(NamedTuple):
         path = Path(source)
         if path.name in ("", ".."):  # a folder that is named by where it lies
             path = Path(os.path.abspath(path))
-        suffix = ".keras" if path.suffix in _LEGACY else path.suffix
+        suffix = ".keras" if path.suffix in HDF5_SUFFIXES else path.suffix
         return str(path.parent / f"{path.stem}{self.suffix}{suffix}")
 
 

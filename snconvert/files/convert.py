@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from snconvert.archive.output import Output, begin, check_output
+from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
-from snconvert.core.verbs import VERBS
-from snconvert.errors import located
 from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
     Opened,
+    begin_output,
     describe,
     keras_loads,
     kernel_shape,
     kernels_of,
+    open_source,
     open_weights,
 )
 from snconvert.files.normalised import layer_moves, states_in_use
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, stored_shapes
 from snconvert.files.targets import TARGETS, already, norm_of
 from snconvert.files.targets.layer import spelling_of
-from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
 from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
@@ -44,12 +42,10 @@ Check = Callable[[Source, str, Worker], None]
 
 def convert_file(
     source: str,
-    output: str | None,
+    output: Destination | None,
     recipe: Recipe,
     *,
     rules: Iterable[KernelRule] = (),
-    force: bool = False,
-    in_place: bool = False,
     check: Check | None = None,
     progress: OnProgress = None,
 ) -> Report:
@@ -60,8 +56,6 @@ def convert_file(
         output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
-        force: Replace an existing output.
-        in_place: `output` is the source itself.
         check: Called before the result takes its place.
         progress: Called with how far the work is.
 
@@ -69,14 +63,7 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with (
-        located(file=source),
-        open_model(source) as opened,
-        Worker(VERBS["apply"].child_modules) as worker,
-    ):
-        writer = FORMATS[opened.format].writer
-        if output is not None:
-            check_output(source, output, writer, force=force, in_place=in_place)
+    with open_source("apply", source, output) as (opened, worker):
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -84,11 +71,9 @@ def convert_file(
         outcomes = plan.outcomes if output is None else plan.steps
         status = "convertible" if output is None else "converted"
         chosen = [(x.node, isinstance(x, Step), norm_of(x, recipe.settings.norm)) for x in outcomes]
-        writing: AbstractContextManager[Output | None] = nullcontext()
-        if output is not None:  # copies and hashes the weights beside the search for u
+        if output is not None:  # beside the search for u, too
             opened.hash_ahead()
-            writing = begin(opened, output, writer, force=force or in_place)
-        with writing as begun:
+        with begin_output(opened, output) as begun:
             tell = watched(begun, progress)
             known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
@@ -102,16 +87,12 @@ def convert_file(
                     model,
                     edits,
                     begun,
-                    worker,
                     metadata=lambda: with_record(
                         model.metadata, record(recipe, layers, opened.sha256(), factors, spellings)
                     ),
                     progress=progress,
                     check=None if check is None else lambda result: check(opened, result, worker),
                 )
-            else:
-                opened.check_weights()  # writing does both on its way
-                opened.check_unchanged()
     return report_of(
         "apply",
         recipe.target,
@@ -119,7 +100,7 @@ def convert_file(
         layers,
         started,
         source=source,
-        output=output,
+        output=None if output is None else output.path,
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
@@ -144,11 +125,7 @@ def inspect_file(
         progress: Called with how far the work is.
     """
     started = time.perf_counter()
-    with (
-        located(file=source),
-        open_model(source) as opened,
-        Worker(VERBS["inspect"].child_modules) as worker,
-    ):
+    with open_source("inspect", source, None) as (opened, worker):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]

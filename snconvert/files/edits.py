@@ -12,7 +12,6 @@ from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
 from snconvert.files.model import Opened
 from snconvert.files.optimizer_slots import SlotEdits
-from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product
 
 T = TypeVar("T")
@@ -52,7 +51,6 @@ def write_model(
     model: Opened,
     edits: Edits,
     output: Output,
-    worker: Worker,
     *,
     metadata: Callable[[], Any],
     progress: OnProgress,
@@ -64,7 +62,6 @@ def write_model(
         model: The model.
         edits: What changes in the weights.
         output: Where the result goes; it is finished.
-        worker: The guarded process.
         metadata: Returns what `metadata.json` is to hold.
         progress: Called with how far the work is.
         check: Called with a path to the finished output, before it takes its place.
@@ -72,7 +69,7 @@ def write_model(
     Returns:
         The output's size in bytes.
     """
-    overlay = worker.call(
+    overlay = model.worker.call(
         "snconvert.weights.editing:edit",
         model.source.weights,
         edits.moves,

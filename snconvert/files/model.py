@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from snconvert.archive.output import Destination, Output, begin, check_output
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
@@ -13,8 +15,10 @@ from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import check_version
 from snconvert.core.convolution_map import Convolution
+from snconvert.core.verbs import VERBS
+from snconvert.errors import located
 from snconvert.files.inventory import StoredLayer, take_inventory
-from snconvert.formats.table import FORMATS
+from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
@@ -47,16 +51,62 @@ class Opened(Described):
         paths: The group of each node.
         contents: What the weights file holds.
         inventory: What is stored for each node that a rule covers.
+        worker: The guarded process, in which HDF5 runs.
     """
 
     paths: Mapping[Node, str]
     contents: Contents
     inventory: Mapping[Node, StoredLayer]
+    worker: Worker
 
     @property
     def seconds(self) -> float:
         """How much computing time HDF5 may take over the file before it counts as damaged."""
         return deadline(self.source)
+
+
+@contextmanager
+def open_source(
+    verb: str, path: str, output: Destination | None
+) -> Iterator[tuple[Source, Worker]]:
+    """Opens a source for a verb, with the guarded process, and checks where the result goes.
+
+    Args:
+        verb: The name of the verb.
+        path: The model's file or folder.
+        output: Where the result goes; `None`: nowhere.
+
+    Raises:
+        SnconvertError: The source cannot be read, or the output cannot be written.
+    """
+    modules = VERBS[verb].child_modules
+    with located(file=path), open_model(path) as source, Worker(modules) as worker:
+        if output is not None:
+            out, force, in_place = output
+            writer = FORMATS[source.format].writer
+            check_output(path, out, writer, force=force, in_place=in_place)
+        yield source, worker
+
+
+@contextmanager
+def begin_output(source: Source, output: Destination | None) -> Iterator[Output | None]:
+    """Starts to copy the weights of a source to its output, beside the search for `u`.
+
+    Args:
+        source: The input.
+        output: Where the result goes; `None`: nowhere, the source is read to its end and checked.
+
+    Yields:
+        What has to be finished within the block, as `snconvert.archive.output.begin` does.
+    """
+    if output is None:
+        yield None
+        source.check_weights()  # writing does both on its way
+        source.check_unchanged()
+        return
+    writer = FORMATS[source.format].writer
+    with begin(source, output.path, writer, force=output.replaces) as begun:
+        yield begun
 
 
 def describe(source: Source, *, opaque: bool = False) -> Described:
@@ -99,7 +149,8 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     )
     paths, beside = FORMATS[source.format].names(root, model.metadata, contents)
     inventory = take_inventory(root, paths, contents, rules, beside)
-    opened = Opened(source, model.metadata, root, model.warnings, paths, contents, inventory)
+    own = source, model.metadata, root, model.warnings
+    opened = Opened(*own, paths, contents, inventory, worker)
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from snconvert.archive.output import Output, begin, check_output
+from snconvert.archive.output import Destination
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
-from snconvert.core.verbs import VERBS
-from snconvert.errors import SelectionError, located
+from snconvert.errors import SelectionError
 from snconvert.files.edits import write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
     Opened,
+    begin_output,
     describe,
     keras_loads,
     kernel_shape,
     kernels_of,
+    open_source,
     open_weights,
 )
 from snconvert.files.normalised import (
@@ -39,7 +39,6 @@ from snconvert.files.normalised import (
 )
 from snconvert.files.optimizer_state import stored_shapes
 from snconvert.files.targets import target_of
-from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import (
     RESTORED,
@@ -66,11 +65,9 @@ _UNKNOWN = (
 def undo_file(
     verb: str,
     source: str,
-    output: str | None,
+    output: Destination | None,
     recipe: Recipe,
     *,
-    force: bool = False,
-    in_place: bool = False,
     metadata: Any = None,
     progress: OnProgress = None,
 ) -> Report:
@@ -83,8 +80,6 @@ def undo_file(
         source: The model's file or folder.
         output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: Its `only`, `exclude` and `select` say which layers.
-        force: Replace an existing output.
-        in_place: `output` is the source itself.
         metadata: The `metadata.json` to go by, where it is not the source's own.
         progress: Called with how far the work is.
 
@@ -92,14 +87,7 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with (
-        located(file=source),
-        open_model(source) as opened,
-        Worker(VERBS[verb].child_modules) as worker,
-    ):
-        writer = FORMATS[opened.format].writer
-        if output is not None:
-            check_output(source, output, writer, force=force, in_place=in_place)
+    with open_source(verb, source, output) as (opened, worker):
         described = describe(opened)
         if metadata is not None:
             described = replace(described, metadata=metadata)
@@ -112,10 +100,7 @@ def undo_file(
         divisors = _divisors(normalised) if verb == "remove" else {}
         status = "convertible" if output is None else "converted"
         size = opened.size
-        writing: AbstractContextManager[Output | None] = nullcontext()
-        if output is not None:  # copies the weights beside the search for sigma
-            writing = begin(opened, output, writer, force=force or in_place)
-        with writing as begun:
+        with begin_output(opened, output) as begun:
             chosen = [
                 (layer.target.owner_of(node), False, layer.norm)
                 for node, layer in normalised.layers.items()
@@ -131,13 +116,9 @@ def undo_file(
                     model,
                     unwrap(normalised, products),
                     begun,
-                    worker,
                     metadata=lambda: without_layers(model.metadata, gone),
                     progress=progress,
                 )
-            else:
-                opened.check_weights()
-                opened.check_unchanged()
     return report_of(
         verb,
         first_target(normalised.layers.values()),
@@ -145,7 +126,7 @@ def undo_file(
         layers,
         started,
         source=source,
-        output=output,
+        output=None if output is None else output.path,
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),

@@ -10,7 +10,7 @@ from typing import Any
 from snconvert.archive.descriptors import check_descriptors
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
-from snconvert.archive.source import Source, kind_of_file, refuse_url
+from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file, refuse_url
 from snconvert.core import foreign
 from snconvert.errors import SourceError, located
 from snconvert.formats import keras3
@@ -23,6 +23,12 @@ _ROWS: tuple[Format[Any], ...] = (
 FORMATS: Mapping[str, Format[Any]] = {row.name: row for row in _ROWS}
 """The formats by their names. The first that recognises an input reads it; those of Keras 3 come
 last, as they say what a zip archive or a folder lacks."""
+
+
+def is_model_folder(path: str) -> bool:
+    """Whether a folder is meant as one model, and no place where models lie."""
+    names = (CONFIG, WEIGHTS, METADATA, foreign.SAVED_MODEL)
+    return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
 def open_model(path: str | os.PathLike[str]) -> Source:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from snconvert.archive.output import Destination
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
@@ -47,7 +48,7 @@ def convert_by_file(
         SnconvertError: It cannot be done.
     """
 
-    def work(source: str, output: str | None) -> Report:
+    def work(source: str, output: Destination | None) -> Report:
         if lenient:
             return inspect_file(source, recipe, rules=rules)
         return convert_file(source, output, recipe, rules=rules)
@@ -91,7 +92,7 @@ def undo_by_file(
 def _by_file(
     model: Layer,
     target: Target,
-    work: Callable[[str, str | None], Report],
+    work: Callable[[str, Destination | None], Report],
     *,
     dry_run: bool,
     in_place: bool,
@@ -112,7 +113,7 @@ def _by_file(
         source, output = (os.path.join(folder, f"{name}.keras") for name in ("before", "after"))
         save(model, source)
         try:
-            report = work(source, None if dry_run else output)
+            report = work(source, None if dry_run else Destination(output))
             with scope_of(model):
                 result, notes = (model, []) if dry_run else load(output)
         except SnconvertError as error:

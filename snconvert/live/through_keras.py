@@ -16,8 +16,8 @@ from typing import IO, Any
 import keras
 
 from snconvert.archive.atomic import new_file, new_folder, writing
-from snconvert.archive.output import check_output
-from snconvert.archive.source import unchanged
+from snconvert.archive.output import Destination, check_output
+from snconvert.archive.source import CONFIG, METADATA, unchanged
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
@@ -37,18 +37,15 @@ _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
 _OURS = ("keras", "snconvert")  # which whoever loads the result imports anyway
 _SAVED = "the converted model"
-_CONFIG, _METADATA = "config.json", "metadata.json"
 
 
 def apply_through_keras(
     source: str,
-    output: str | None,
+    output: Destination | None,
     recipe: Recipe,
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    force: bool = False,
-    in_place: bool = False,
     lenient: bool = False,
 ) -> Report:
     """Converts a file by loading it with Keras, converting the live model, and saving that.
@@ -60,8 +57,6 @@ def apply_through_keras(
         recipe: What to convert and how.
         imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        force: Replace an existing output.
-        in_place: `output` is the source itself.
         lenient: Without `output`: take layers that cannot be converted as they are.
 
     Returns:
@@ -86,19 +81,14 @@ def apply_through_keras(
             metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
         ),
         modules,
-        force=force,
-        in_place=in_place,
     )
 
 
 def undo_through_keras(
     verb: str,
     source: str,
-    output: str | None,
+    output: Destination | None,
     recipe: Recipe,
-    *,
-    force: bool = False,
-    in_place: bool = False,
 ) -> Report:
     """Bakes a file, or undoes its conversion, by loading and saving it with Keras.
 
@@ -107,8 +97,6 @@ def undo_through_keras(
         source: As for `apply_through_keras`.
         output: Where the result goes; `None`: nowhere, only the report is wanted.
         recipe: Which layers; its `imports` register the file's custom classes.
-        force: Replace an existing output.
-        in_place: `output` is the source itself.
 
     Raises:
         SnconvertError: It cannot be done; nothing was written.
@@ -134,8 +122,6 @@ def undo_through_keras(
             metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
         recipe.imports,
-        force=force,
-        in_place=in_place,
     )
 
 
@@ -154,25 +140,23 @@ def _holds_ours(model: Layer) -> bool:
 
 def _through_keras(
     source: str,
-    output: str | None,
+    output: Destination | None,
     work: Callable[[Layer, Any], tuple[Layer, Report]],
     recorded: Callable[[Report, Any], Any],
     modules: Iterable[str],
-    *,
-    force: bool,
-    in_place: bool,
 ) -> Report:
     started = time.perf_counter()
     folder = os.path.isdir(source)
     with located(file=source):
         if output is not None:
-            if not folder and not output.endswith(".keras"):
+            out, force, in_place = output
+            if not folder and not out.endswith(".keras"):
                 raise OptionError(
-                    f"the output is {printable(output)!r}, but Keras writes .keras files",
+                    f"the output is {printable(out)!r}, but Keras writes .keras files",
                     "Give an output that ends in .keras",
                 )
             writer = FolderWriter if folder else ZipWriter
-            check_output(source, output, writer, force=force, in_place=in_place)
+            check_output(source, out, writer, force=force, in_place=in_place)
         with unchanged(source):
             model, warned = load(source)
             metadata = metadata_of(source)
@@ -181,12 +165,12 @@ def _through_keras(
                 metadata = recorded(report, metadata)
         if output is not None:
             own = metadata.get("snconvert") if isinstance(metadata, dict) else None
-            _save(model, output, own, folder, force or in_place)
+            _save(model, output, own, folder)
     return replace(
         report,
         source=source,
-        output=output,
-        bytes=_size(source if output is None else output),
+        output=None if output is None else output.path,
+        bytes=_size(source if output is None else output.path),
         seconds=time.perf_counter() - started,
         warnings=(*warned, *report.warnings),
         needs=(
@@ -196,14 +180,14 @@ def _through_keras(
     )
 
 
-def _save(model: Layer, output: str, own: dict[str, Any] | None, folder: bool, force: bool) -> None:
-    with writing(output):
-        real = os.path.realpath(output)
+def _save(model: Layer, output: Destination, own: dict[str, Any] | None, folder: bool) -> None:
+    with writing(output.path):
+        real, force = os.path.realpath(output.path), output.replaces
         if folder:
             with new_folder(real, force) as place, saving(OutputError, _SAVED):
                 save_model(model, place, zipped=False)
-                _change(os.path.join(place, _METADATA), lambda old: _with_record(old, own))
-                _change(os.path.join(place, _CONFIG), _numbered)
+                _change(os.path.join(place, METADATA), lambda old: _with_record(old, own))
+                _change(os.path.join(place, CONFIG), _numbered)
                 for path, _, names in os.walk(place):
                     for name in names:
                         _change(os.path.join(path, name), None)
@@ -237,10 +221,10 @@ def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None)
         for member in old.infolist():
             info = zipfile.ZipInfo(member.filename, _DATE)
             info.external_attr = 0o600 << 16
-            if member.filename == _METADATA:
+            if member.filename == METADATA:
                 new.writestr(info, _with_record(old.read(member), record))
                 continue
-            if member.filename == _CONFIG:
+            if member.filename == CONFIG:
                 new.writestr(info, _numbered(old.read(member)))
                 continue
             info.file_size = member.file_size

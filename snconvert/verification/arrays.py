@@ -50,7 +50,6 @@ def compare_arrays(
     after: Renamed,
     factors: Mapping[str, Mapping[Way, float]],
     findings: Findings,
-    worker: Worker,
     progress: OnProgress,
     way: Way | None = None,
 ) -> dict[str, float]:
@@ -61,7 +60,6 @@ def compare_arrays(
         after: The arrays of the other.
         factors: What kernels may have been multiplied by, by their dataset before.
         findings: Takes what differs.
-        worker: The guarded process.
         progress: Called with how far the comparison is.
         way: What has made layers plain, `bake` or `remove`, if that is known.
 
@@ -77,6 +75,7 @@ def compare_arrays(
         path = layers.get(group, "") if group else ""
         return path or name, f"{name}: {what}" if path else what
 
+    worker = before.model.worker
     built = _compare_built_slots(before, after, findings, worker)
     for name in sorted((before.arrays.keys() ^ after.arrays.keys()) - built):
         findings.differ(

@@ -169,7 +169,7 @@ def _converted(
     for side in sides:
         drop_defaults(side.model.root)
     compare_configs(before.root, after.root, findings)
-    explained = compare_arrays(renamed[0], renamed[1], factors, findings, worker, progress, way)
+    explained = compare_arrays(renamed[0], renamed[1], factors, findings, progress, way)
     compare_assets(renamed[0], renamed[1], findings)
     findings.differences += recorded.differences
     for x in changed:

@@ -17,6 +17,7 @@ from places import SAMPLES
 
 import snconvert
 from snconvert.api import apply_file
+from snconvert.archive.output import Destination
 from snconvert.errors import SelectionError
 from snconvert.live.through_keras import apply_through_keras
 from snconvert.planning.recipe import recipe
@@ -165,7 +166,7 @@ def test_through_keras_gives_the_file_carriers_model(tmp_path):
     """`apply_through_keras` writes what the file carrier writes."""
     zoo.randomize(zoo.functional()).save(tmp_path / "plain.keras")
     source, output = str(tmp_path / "plain.keras"), str(tmp_path / "live.keras")
-    apply_through_keras(source, output, recipe())
+    apply_through_keras(source, Destination(output), recipe())
     apply_file(source, tmp_path / "file.keras")
     assert config(tmp_path / "file.keras") == config(tmp_path / "live.keras")
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")

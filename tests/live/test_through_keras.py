@@ -21,6 +21,7 @@ from live_models import outputs, train
 from places import CASES, SAMPLES
 
 from snconvert.api import apply_file, remove_file
+from snconvert.archive.output import Destination
 from snconvert.cli.tables import closing
 from snconvert.errors import (
     OptionError,
@@ -50,7 +51,7 @@ def test_custom_classes(saved):
     """A file with custom classes is converted inside them, and says how it was made."""
     model, source, output = saved
     before = Path(source).read_bytes()
-    report = apply_through_keras(source, output, recipe(mode="gain"), ["live_models"])
+    report = apply_through_keras(source, Destination(output), recipe(mode="gain"), ["live_models"])
     loaded = keras.saving.load_model(output)
     np.testing.assert_allclose(outputs(model), outputs(loaded), rtol=2e-5)
     assert int(loaded.optimizer.iterations) == 1
@@ -78,10 +79,10 @@ def test_dry_run_and_existing_output(saved):
     assert {layer.status for layer in report.layers} <= {"convertible", "skipped"}
     Path(output).write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        apply_through_keras(source, output, recipe())
+        apply_through_keras(source, Destination(output), recipe())
     assert Path(output).read_text() == "mine"
-    apply_through_keras(source, output, recipe(), force=True)
-    apply_through_keras(source, source, recipe(), in_place=True)
+    apply_through_keras(source, Destination(output, force=True), recipe())
+    apply_through_keras(source, Destination(source, in_place=True), recipe())
     assert len(Path(source).read_bytes()) == len(Path(output).read_bytes())
 
 
@@ -91,7 +92,7 @@ def test_folders(saved):
     folder = Path(source).parent / "folder"
     model.save(folder, zipped=False)
     out = folder.with_name("folder-sn")
-    apply_through_keras(str(folder), str(out), recipe(mode="gain"))
+    apply_through_keras(str(folder), Destination(str(out)), recipe(mode="gain"))
     np.testing.assert_allclose(
         outputs(model), outputs(keras.saving.load_model(str(out))), rtol=2e-5
     )
@@ -109,14 +110,14 @@ def test_folders(saved):
 def test_legacy_files(name, lost, models, tmp_path):
     """Legacy whole-model files give a .keras file, and what was lost is said."""
     source, output = str(models / f"{name}.h5"), str(tmp_path / "out.keras")
-    report = apply_through_keras(source, output, recipe())
+    report = apply_through_keras(source, Destination(output), recipe())
     assert report.converted
     assert keras.saving.load_model(output).built
     assert all(lost in warning.lower() for warning in report.warnings)
     assert all("compile the result" in warning for warning in report.warnings)
     assert report.warnings
     with pytest.raises(OptionError, match=r"ends in \.keras"):
-        apply_through_keras(source, str(tmp_path / "out.h5"), recipe())
+        apply_through_keras(source, Destination(str(tmp_path / "out.h5")), recipe())
 
 
 def damaged(data: bytes, seed: int) -> bytes:
@@ -140,7 +141,7 @@ def test_damaged_legacy_files(name, models, tmp_path):
         source, output = tmp_path / f"{seed}.h5", tmp_path / f"{seed}.keras"
         source.write_bytes(damaged(data, seed))
         try:
-            apply_through_keras(str(source), str(output), recipe())
+            apply_through_keras(str(source), Destination(str(output)), recipe())
         except SnconvertError as error:
             errors.append((str(source), str(error)))
         assert output.exists() or errors[-1][0] == str(source)
@@ -155,7 +156,7 @@ def test_what_crashes_or_hangs_hdf5(models, tmp_path, monkeypatch):
         monkeypatch.setattr(loading, "read_whole", how)
         monkeypatch.setattr(loading, "_SECONDS", 3.0)
         with pytest.raises(SourceError, match=what):
-            apply_through_keras(source, str(tmp_path / "out.keras"), recipe())
+            apply_through_keras(source, Destination(str(tmp_path / "out.keras")), recipe())
 
 
 def test_damage_ends_in_exit_code_1(models, tmp_path, snconvert):
@@ -172,7 +173,7 @@ def test_damage_ends_in_exit_code_1(models, tmp_path, snconvert):
 def test_hdf5_under_the_name_of_an_archive(models, tmp_path):
     """What Keras 2.12 called .keras is HDF5, and is opened as that."""
     source, output = str(models / "k2.12.0_seq.keras"), str(tmp_path / "out.keras")
-    report = apply_through_keras(source, output, recipe())
+    report = apply_through_keras(source, Destination(output), recipe())
     assert report.converted
     assert keras.saving.load_model(output).built
 
@@ -205,7 +206,7 @@ def test_weights_only(tmp_path):
 def test_the_way_out_fits_the_cause(name, cause, way_out, models, tmp_path):
     """Keras refuses files for several reasons: `--import` is the way out of one of them."""
     with pytest.raises(SourceError, match=cause) as caught:
-        apply_through_keras(str(models / name), str(tmp_path / "out.keras"), recipe())
+        apply_through_keras(str(models / name), Destination(str(tmp_path / "out.keras")), recipe())
     assert way_out in caught.value.fix
     assert ("with --import" in caught.value.fix) == (way_out == "with --import")
 
@@ -214,7 +215,7 @@ def test_a_legacy_lambda(tmp_path):
     """Of a legacy file with a Lambda there is one way out only."""
     source = CASES / "fmt_legacy_lambda.h5"
     with pytest.raises(SourceError, match="safe mode: this lambda") as caught:
-        apply_through_keras(str(source), str(tmp_path / "out.keras"), recipe())
+        apply_through_keras(str(source), Destination(str(tmp_path / "out.keras")), recipe())
     assert "without --import" not in caught.value.fix
 
 
@@ -303,22 +304,28 @@ def test_unsafe_references_are_refused(tmp_path):
         file.attrs["model_config"] = text.replace("keras.initializers", "keras.utils")
     for name in ("evil.keras", "m.h5"):
         with pytest.raises(UnsafeError, match="get_file"):
-            apply_through_keras(str(tmp_path / name), str(tmp_path / "o.keras"), recipe())
+            apply_through_keras(
+                str(tmp_path / name), Destination(str(tmp_path / "o.keras")), recipe()
+            )
 
 
 def test_errors_leave_nothing_behind(models, tmp_path):
     """What cannot be opened is refused in one line, and leaves no file."""
     output = str(tmp_path / "out.keras")
     with pytest.raises(OptionError, match=r"'no_such_module' cannot be imported"):
-        apply_through_keras("x.keras", output, recipe(), ["no_such_module"])
+        apply_through_keras("x.keras", Destination(output), recipe(), ["no_such_module"])
     with pytest.raises(SourceError, match="Lambda"):
-        apply_through_keras(str(models / "a24_lambda.keras"), output, recipe())
+        apply_through_keras(str(models / "a24_lambda.keras"), Destination(output), recipe())
     with pytest.raises(SourceError, match="--import"):
-        apply_through_keras(str(models / "a09_custom_dense_subclass.keras"), output, recipe())
+        apply_through_keras(
+            str(models / "a09_custom_dense_subclass.keras"), Destination(output), recipe()
+        )
     with pytest.raises(SourceError, match="no such file"):
-        apply_through_keras(str(tmp_path / "none.keras"), output, recipe())
+        apply_through_keras(str(tmp_path / "none.keras"), Destination(output), recipe())
     with pytest.raises(SelectionError, match=r"a01_seq_plain.keras: the pattern"):
-        apply_through_keras(str(models / "a01_seq_plain.keras"), output, recipe(only="nothing"))
+        apply_through_keras(
+            str(models / "a01_seq_plain.keras"), Destination(output), recipe(only="nothing")
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -328,9 +335,9 @@ def test_same_bytes_for_the_same_model(tmp_path):
     zoo.frozen().save(source)
     with zipfile.ZipFile(source) as archive:
         assert b"shared_object_id" in archive.read("config.json")
-    apply_through_keras(source, output, recipe())
+    apply_through_keras(source, Destination(output), recipe())
     first = Path(output).read_bytes()
-    apply_through_keras(source, output, recipe(), force=True)
+    apply_through_keras(source, Destination(output, force=True), recipe())
     assert Path(output).read_bytes() == first
 
 
