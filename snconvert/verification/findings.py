@@ -201,10 +201,10 @@ def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any
                 group.setdefault(repr(number), []).append(index)
     numbers = [(each.before, each.after) for each in shared]
     for side in (0, 1):
-        mine, its = groups[side], groups[1 - side]
-        for members in mine.values():
+        own_groups, other_groups = groups[side], groups[1 - side]
+        for members in own_groups.values():
             others = {repr(numbers[index][1 - side]) for index in members} - {"None"}
-            rest = [its[other] for other in others] or [[]]
+            rest = [other_groups[other] for other in others] or [[]]
             is_layer = shared[members[0]].is_layer
             is_new = side == 1 and rest == [[]] and len(members) > 1
             if is_new or len(rest) > 1 or not _is_rest(members, rest[0], exact=is_layer):
