@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
 from snconvert.core.triplet import Triplet
+from snconvert.core.verbs import VERBS
 from snconvert.errors import KernelError, SelectionError, located, printable
 from snconvert.files.targets import TARGETS, target_of
 from snconvert.files.targets.target import Target
@@ -126,7 +127,7 @@ def undo(
         renew_compiled(result)
         renew_parameters(result)
     targets = {layer.target.NAME for layer in chosen.values()}
-    divided = verb == "remove" and any(layer.target.IN_PLACE for layer in chosen.values())
+    divided = VERBS[verb].divides and any(layer.target.IN_PLACE for layer in chosen.values())
     return result, report_of(
         verb,
         next(name for name in TARGETS if name in targets),
@@ -187,7 +188,7 @@ def _chosen_layers(
             left[node] = excluded
         elif node.first is not None:
             left[node] = f"the same layer as {printable(node.first.path)}"
-        elif verb == "remove" and layer.target.IN_PLACE and not _is_recorded(layer.factors):
+        elif VERBS[verb].divides and layer.target.IN_PLACE and not _is_recorded(layer.factors):
             left[node] = "by how much the kernel was scaled is not recorded; bake keeps it as it is"
         else:
             chosen[node] = layer
