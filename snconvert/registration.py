@@ -88,7 +88,10 @@ class _Finder:
         return None
 
     def leave(self) -> None:
-        """Goes from the list; a new list, as the import that asks is iterating over the old one."""
+        """Takes the finder out of the list of finders.
+
+        The list is replaced, as the import that asks the finder is iterating over the old one.
+        """
         sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import light
 import pytest
 import warm
 from places import MODELS
@@ -26,6 +27,30 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is the
 # interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run the tests that do without keras")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        sys.meta_path.insert(0, light.NoKeras())
+        config.option.doctestmodules = False  # in the package, where many modules need keras
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--fast`, leaves out what needs keras."""
+    fast = config.getoption("--fast") and collection_path.suffix == ".py"
+    return True if fast and not light.is_light(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts first what takes long, so that no process is left with it in the end; with `--fast`,
+    leaves out single tests that need keras."""
+    items.sort(key=lambda item: light.SYSTEM not in item.path.parents)
+    if config.getoption("--fast"):
+        items[:] = [item for item in items if not item.get_closest_marker("keras")]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -72,6 +72,7 @@ def test_names() -> None:
     ]
 
 
+@pytest.mark.keras
 @pytest.mark.parametrize("name", snconvert.__all__)
 def test_every_name_is_there(name: str) -> None:
     """Every public name resolves, and what can have a docstring has one."""
@@ -98,6 +99,7 @@ def test_editors_know_every_name() -> None:
         assert snconvert._HOME.get(name) == home, f"add to snconvert/__init__.py, _HOME:\n{line}"
 
 
+@pytest.mark.keras
 def test_every_rule_has_its_layer() -> None:
     """A new row needs its class in `snconvert.layers` and its name in `snconvert`."""
     for rule in RULES.values():

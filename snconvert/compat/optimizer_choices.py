@@ -1,4 +1,4 @@
-"""What an optimizer is told of a kernel holds for the kernel's `gamma`, too.
+"""Applies to each `gamma` what users set in an optimizer for its kernel.
 
 With mode `gain` a layer computes with `gamma / sigma * W`: that a kernel must not decay, or that
 another optimizer trains it, is meant of `gamma` then. Keras keeps such choices by variable and by

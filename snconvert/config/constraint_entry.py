@@ -56,10 +56,10 @@ def found_in(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings:
-    """Returns how a constraint of these options normalises.
+    """Returns how a constraint with some options normalises.
 
     Raises:
-        SourceError: They say nothing that can be.
+        SourceError: The options contain a value that cannot work.
     """
     try:
         return settings_in({name: options[name] for name in OPTIONS if name in options})

@@ -142,7 +142,7 @@ def is_builtin_layer(entry: Mapping[str, Any]) -> str | None:
 
 
 def is_legacy(entry: Mapping[str, Any]) -> bool:
-    """Whether this is the older form, in which a bare `class_name` means a class of Keras."""
+    """Whether an entry has the older form, in which a bare `class_name` means a class of Keras."""
     return "module" not in entry and "registered_name" not in entry
 
 

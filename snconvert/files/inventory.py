@@ -30,12 +30,12 @@ class StoredKernel(NamedTuple):
     """One kernel of a layer, in the file.
 
     Attributes:
-        kernel: Its row in the rule.
-        path: Its dataset.
-        dataset: What the file says of it.
-        view: How it is read as a stack of matrices.
-        config: The configuration of its layer.
-        built_for: The shape that its layer was built for.
+        kernel: The kernel's row in the rule.
+        path: The kernel's dataset.
+        dataset: What the file says of the dataset.
+        view: How the kernel is read as a stack of matrices.
+        config: The layer's configuration.
+        built_for: The shape that the layer was built for.
     """
 
     kernel: Kernel
@@ -51,7 +51,7 @@ class StoredKernel(NamedTuple):
 
     @property
     def convolution(self) -> Convolution | None:
-        """The convolution that it makes, if it makes one."""
+        """The convolution that the kernel makes, if it makes one."""
         return self.kernel.convolution_of(self.dataset.shape, self.config, self.built_for)
 
 
@@ -59,8 +59,8 @@ class StoredLayer(NamedTuple):
     """What the file holds for one layer that a rule covers.
 
     Attributes:
-        kernels: Its kernels; empty for a layer that is not built yet.
-        counts: How many variables each of its groups stores, by the rule's group names.
+        kernels: The layer's kernels; empty for a layer that is not built yet.
+        counts: How many variables each group of the layer stores, by the rule's group names.
     """
 
     kernels: tuple[StoredKernel, ...]

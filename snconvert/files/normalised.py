@@ -41,21 +41,21 @@ class NormalisedLayer(NamedTuple):
 
     @property
     def settings(self) -> Settings:
-        """How it is normalised, as long as it is.
+        """How the layer is normalised; only until `unwrap` has changed the layer's configuration.
 
         Raises:
-            SourceError: Its configuration says nothing that can be.
+            SourceError: The layer's configuration says nothing that can be.
         """
         return self.target.settings_of(self.node)
 
     @property
     def norm(self) -> str:
-        """Which norm its sigma is."""
+        """Which norm of the kernels sigma is."""
         return "matrix" if self.target.IN_PLACE else self.settings.norm
 
     @property
     def has_gammas(self) -> bool:
-        """Whether each of its kernels has a trainable `gamma`."""
+        """Whether each kernel has a trainable `gamma`."""
         return not self.target.IN_PLACE and self.settings.mode == "gain"
 
 
@@ -115,6 +115,12 @@ def normalised_layers(model: Opened, why_left: Callable[[Node], str | None]) -> 
         factors = target.recorded_factors(node, stored, record.get(node.path, {}))
         layers[node] = NormalisedLayer(node, target, factors)
     return Normalised(model, layers, left)
+
+
+def first_target(layers: Iterable[NormalisedLayer]) -> str:
+    """Returns the target of normalised layers; of several, the first in the table."""
+    present = {layer.target.NAME for layer in layers}
+    return next(name for name in TARGETS if name in present)
 
 
 def scalings(normalised: Normalised) -> list[Scaling]:

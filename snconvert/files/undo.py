@@ -31,6 +31,7 @@ from snconvert.files.model import (
 )
 from snconvert.files.normalised import (
     Normalised,
+    first_target,
     normalised_layers,
     refuse_newer,
     scalings,
@@ -38,7 +39,7 @@ from snconvert.files.normalised import (
     unwrap,
 )
 from snconvert.files.optimizer_state import stored_shapes
-from snconvert.files.targets import TARGETS, target_of
+from snconvert.files.targets import target_of
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import (
     RESTORED,
@@ -121,7 +122,7 @@ def undo_file(
                 )
     return report_of(
         verb,
-        _target(normalised),
+        first_target(normalised.layers.values()),
         settings,
         layers,
         started,
@@ -174,12 +175,6 @@ def _divisors(normalised: Normalised) -> dict[str, float]:
             if factor is not None:
                 divisors[kernel.path] = factor
     return divisors
-
-
-def _target(normalised: Normalised) -> str:
-    """Returns the target of the layers; of several, the first one."""
-    present = {layer.target.NAME for layer in normalised.layers.values()}
-    return next(name for name in TARGETS if name in present)
 
 
 def _factors(normalised: Normalised, worker: Worker, progress: OnProgress) -> dict[str, float]:

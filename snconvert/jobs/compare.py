@@ -55,20 +55,20 @@ def compare(
     """
     results: list[dict[Way, Compared]] = []
     for pair in pairs:
-        one, two = pair.first, pair.second
-        same = one.dtype == two.dtype or {one.dtype, two.dtype} == _INTEGERS
-        if one.shape != two.shape or not same:
-            what = f"{one.dtype} {one.shape} before, {two.dtype} {two.shape} after"
+        old, new = pair.first, pair.second
+        same = old.dtype == new.dtype or {old.dtype, new.dtype} == _INTEGERS
+        if old.shape != new.shape or not same:
+            what = f"{old.dtype} {old.shape} before, {new.dtype} {new.shape} after"
             results.append(dict.fromkeys(pair.factors, Compared(None, what)))
         else:
-            a = read_kernel(before, pair.before, one).reshape(-1)
-            b = read_kernel(after, pair.after, two).reshape(-1)
-            if one.dtype != two.dtype:
+            a = read_kernel(before, pair.before, old).reshape(-1)
+            b = read_kernel(after, pair.after, new).reshape(-1)
+            if old.dtype != new.dtype:
                 a, b = a.astype(np.int64), b.astype(np.int64)
             factors = pair.factors.items()
-            results.append({way: _multiplied(a, b, one.dtype, by) for way, by in factors})
+            results.append({way: _multiplied(a, b, old.dtype, by) for way, by in factors})
         if report is not None:
-            report((pair.before, one.nbytes))
+            report((pair.before, old.nbytes))
     return results
 
 
@@ -171,15 +171,13 @@ def prove(
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:
+    u = read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u
+    gamma = None if proof.gamma is None else read_dataset(after, proof.gamma)
     return judge(
         read_kernel(before, proof.kernel, proof.dataset),
         proof.view,
         proof.settings,
-        StoredState(
-            read_dataset(after, proof.u) if isinstance(proof.u, str) else proof.u,
-            None if proof.gamma is None else read_dataset(after, proof.gamma),
-            proof.u_dtype,
-        ),
+        StoredState(u, gamma, proof.u_dtype),
         conv=proof.convolution,
         bfloat16=proof.dataset.dtype == "bfloat16",
     )
@@ -204,7 +202,6 @@ def judge(
         conv: The map whose norm sigma is said to be, if it is not that of the view.
         bfloat16: As for `leading_triplet`.
     """
-    stored_u, stored_gamma, u_dtype = stored
     try:
         if conv is None:
             triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
@@ -213,6 +210,7 @@ def judge(
     except KernelError as error:
         return Proved(None, None, (error.what,))
     sigma, belongs = triplet.sigma, triplet.u.shape
+    stored_u, stored_gamma, u_dtype = stored
     wrong = [
         *_unlike("u", stored_u, belongs, u_dtype),
         *([] if stored_gamma is None else _unlike("gamma", stored_gamma, (), "float32")),

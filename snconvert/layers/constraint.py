@@ -61,6 +61,7 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         LayerOptionError: An option has a value that cannot work; also a `ValueError`.
 
     Example:
+        >>> import keras, numpy as np
         >>> layer = keras.layers.Dense(8, kernel_constraint=SpectralNorm(bound=2.0))
         >>> layer.build((None, 4))
         >>> _ = layer.kernel.assign(layer.kernel.constraint(layer.kernel))

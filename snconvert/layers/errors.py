@@ -25,7 +25,7 @@ class LayerOptionError(OptionError, ValueError):
 
 
 class LayerUnsupportedError(UnsupportedError, NotImplementedError):
-    """A spectral layer cannot do what was asked of it.
+    """A spectral layer cannot do something that its plain class can.
 
     Being a `NotImplementedError`, the error lets `keras.Model.quantize` pass over the layer with a
     warning instead of stopping half-way.
@@ -100,5 +100,5 @@ def refuse_adapters(layer: keras.layers.Layer) -> None:
 
 
 def unsupported(layer: keras.layers.Layer, what: str) -> LayerUnsupportedError:
-    """Returns the error that says how to get a plain layer first."""
+    """Returns the error for something that only a plain layer can do; it says how to get one."""
     return LayerUnsupportedError(what, _BAKE, path=layer.name, class_name=type(layer).__name__)

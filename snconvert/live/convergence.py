@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import keras
 
+from snconvert.compat.backends import compiled_step
 from snconvert.errors import SelectionError
 from snconvert.layers.base import Spectral
 from snconvert.layers.constraint import SpectralNorm
@@ -120,18 +121,14 @@ def _compiled(layers: Sequence[ReferenceType[Spectral]], rounds: int) -> Callabl
     def step() -> None:
         _converge(layers, rounds)
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        # Traced now: TensorFlow would warn of calls that trace, of the sixth model on.
-        function = import_module("tensorflow").function(step, autograph=False)
-        return function.get_concrete_function()  # type: ignore[no-any-return]
-    if backend == "torch":
-        return import_module("torch").no_grad()(step)  # type: ignore[no-any-return]
-    return _with_jit(layers, step)
+    # Traced now: TensorFlow would warn of calls that trace, of the sixth model on.
+    return compiled_step(step, partial(_stateless, layers, step), traced=True)
 
 
-def _with_jit(
-    layers: Sequence[ReferenceType[Spectral]], step: Callable[[], None]
+def _stateless(
+    layers: Sequence[ReferenceType[Spectral]],
+    step: Callable[[], None],
+    jit: Callable[..., Any],
 ) -> Callable[[], None]:
     owned = [(layer, name) for layer in _alive(layers) for name in layer._own_kernels()]
     us = [layer._u(name) for layer, name in owned]
@@ -143,7 +140,7 @@ def _with_jit(
             step()
         return [scope.get_current_value(u) for u in us]
 
-    jitted = import_module("jax").jit(stateless)
+    jitted = jit(stateless)
 
     def jax_step() -> None:
         for u, value in zip(us, jitted([each.value for each in read]), strict=True):

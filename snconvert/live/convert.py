@@ -1,4 +1,4 @@
-"""Converting live models: survey, plan, measure, copy, adopt."""
+"""Converting live models: survey, plan, measure, copy, convert."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from snconvert.config.safety import Finding, layer_name, vet
 from snconvert.config.tree import MODELS
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
-from snconvert.errors import OptionError, SourceError, counted, printable, quoted
+from snconvert.errors import OptionError, SnconvertError, SourceError, counted, printable, quoted
 from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
@@ -95,7 +95,7 @@ def load(source: str) -> tuple[Layer, list[str]]:
             except Exception as error:
                 raise _refusal(contents, error) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
-    why = summary(first).rstrip(".")
+    why = _summary(first).rstrip(".")
     return model, [f"{lost} ({why}); compile the result before you train it", *warned]
 
 
@@ -144,7 +144,7 @@ def _refusal(contents: _Contents, error: Exception) -> SourceError:
     )
     if contents.legacy or (contents.version is not None and contents.version < _KERAS_3):
         fix = REBUILD
-    return SourceError(f"Keras cannot load it: {summary(error)}", fix)
+    return SourceError(f"Keras cannot load it: {_summary(error)}", fix)
 
 
 def _unregistered(config: Any) -> dict[str, str | None]:
@@ -181,13 +181,25 @@ def save(model: Layer, path: str) -> None:
     Raises:
         OptionError: Keras cannot save it.
     """
-    try:
+    with saving(OptionError, f"the model {printable(model.name)!r}"):
         model.save(path)
+
+
+@contextmanager
+def saving(error_class: type[SnconvertError], what: str) -> Iterator[None]:
+    """Turns what Keras raises when it saves a model into an error of this package.
+
+    Args:
+        error_class: The class of the error.
+        what: What the error's message calls the model.
+    """
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:
-        raise OptionError(
-            f"Keras cannot save the model {printable(model.name)!r}: {summary(error)}",
+        raise error_class(
+            f"Keras cannot save {what}: {_summary(error)}",
             "Give its custom classes a get_config, as Keras needs it to save them",
         ) from error
 
@@ -236,7 +248,7 @@ def _deadline(size: int) -> float:
     return _SECONDS + size / _BYTES_PER_SECOND
 
 
-def summary(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     """Returns the first line of an error, and the second where the first announces it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

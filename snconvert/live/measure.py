@@ -45,7 +45,7 @@ def triplets_of(layer: Layer, rule: KernelRule, norm: str) -> list[Triplet]:
 def triplets_in_use(
     layer: Layer, rule: KernelRule, norm: str, around: Layer = None
 ) -> list[Triplet]:
-    """Returns what `triplets_of` does, and what a `u` that is stored makes of the kernels.
+    """Returns the triplet of each kernel, with the norm in use where a `u` is stored for it.
 
     Args:
         layer: A built layer, normalised or not.

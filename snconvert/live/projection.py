@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
 
+from snconvert.compat.backends import compiled_step
 from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, SelectionError
 from snconvert.kinds.table import RULES
 from snconvert.layers.projection import (
-    JAX,
     Memory,
     kernel_u,
     outside_graph,
@@ -183,24 +184,22 @@ def _kernels(model: Layer, chosen: Recipe) -> _Kernels:
     return selected
 
 
-def _compiled(kernels: _Kernels) -> Any:
+def _compiled(kernels: _Kernels) -> Callable[[], None]:
     def step() -> None:
         for variable, memory, settings in kernels:
             variable.assign(memory.project(variable, settings))
 
-    if keras.backend.backend() == "tensorflow":
-        return import_module("tensorflow").function(step, autograph=False)
-    return _with_jit(kernels) if JAX else step
+    return compiled_step(step, partial(_stateless, kernels), traced=False)
 
 
-def _with_jit(kernels: _Kernels) -> Any:
+def _stateless(kernels: _Kernels, jit: Callable[..., Any]) -> Callable[[], None]:
     views = [(memory.view, settings) for _, memory, settings in kernels]
 
     def all_of(values: list[Any], vectors: list[Any]) -> list[Any]:
         triples = zip(values, vectors, views, strict=True)
-        return [projected(value, pair, *how) for value, pair, how in triples]
+        return [projected(value, pair, *view) for value, pair, view in triples]
 
-    jitted = import_module("jax").jit(all_of)
+    jitted = jit(all_of)
 
     def step() -> None:
         values = [variable.value for variable, _, _ in kernels]

@@ -9,8 +9,7 @@ import re
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import IO, Any
 
@@ -28,7 +27,7 @@ from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
-from snconvert.live.loading import import_modules, load, metadata_of, summary
+from snconvert.live.loading import import_modules, load, metadata_of, saving
 from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
@@ -37,6 +36,7 @@ from snconvert.planning.record import record, with_record, without_layers
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
 _OURS = ("keras", "snconvert")  # which whoever loads the result imports anyway
+_SAVED = "the converted model"
 
 
 def apply_through_keras(
@@ -184,7 +184,7 @@ def _save(model: Layer, output: Destination, own: dict[str, Any] | None, folder:
     with writing(output.path):
         real, force = os.path.realpath(output.path), output.replaces
         if folder:
-            with new_folder(real, force) as place, _saving():
+            with new_folder(real, force) as place, saving(OutputError, _SAVED):
                 save_model(model, place, zipped=False)
                 _change(os.path.join(place, METADATA), lambda old: _with_record(old, own))
                 _change(os.path.join(place, CONFIG), _numbered)
@@ -198,7 +198,7 @@ def _save(model: Layer, output: Destination, own: dict[str, Any] | None, folder:
             new_file(real, force) as descriptor,
             os.fdopen(os.dup(descriptor), "w+b") as target,
         ):
-            with _saving():
+            with saving(OutputError, _SAVED):
                 save_model(model, plain)
             _rewrite(plain, target, own)
 
@@ -248,19 +248,6 @@ def _numbered(config: bytes) -> bytes:
         return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1))
 
     return re.sub(r'("shared_object_id": )(\d+)', number, config.decode()).encode()
-
-
-@contextmanager
-def _saving() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OutputError(
-            f"Keras cannot save the converted model: {summary(error)}",
-            "Give its custom classes a get_config, as Keras needs it to save them",
-        ) from error
 
 
 def _digest(source: str) -> str | None:

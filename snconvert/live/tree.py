@@ -79,7 +79,7 @@ def maker_of(node: Node) -> Layer | None:
 
 
 def _is_listed(outcome: Step | Skip) -> bool:
-    """Whether it is a layer, and nothing that was opened."""
+    """Whether a report lists an outcome: containers that were looked into are left out."""
     if isinstance(outcome, Skip) and outcome.spectral:
         return True
     return outcome.rule is not None or not outcome.node.children

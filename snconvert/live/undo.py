@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
 from snconvert.core.triplet import Triplet
 from snconvert.core.verbs import VERBS
 from snconvert.errors import KernelError, SelectionError, located, printable
-from snconvert.files.targets import TARGETS, target_of
-from snconvert.files.targets.target import Target
-from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.files.normalised import NormalisedLayer, first_target
+from snconvert.files.targets import target_of
 from snconvert.kinds.table import RULES
 from snconvert.live.by_file import undo_by_file
 from snconvert.live.convert import size_of
@@ -25,7 +24,6 @@ from snconvert.live.kernels import named_kernels, shape_of
 from snconvert.live.measure import triplets_in_use
 from snconvert.live.model import check_model
 from snconvert.live.targets import IN_MEMORY, wrapping_target
-from snconvert.live.targets.target import LiveTarget
 from snconvert.live.tree import LiveNode, layer_of, survey
 from snconvert.planning.layer_rows import (
     RESTORED,
@@ -110,11 +108,11 @@ def undo(
     root = survey(model, RULES)
     chosen, left = _chosen_layers(root, recipe, verb)
     for node, layer in chosen.items():
-        layer.live.check_undo(node)
+        IN_MEMORY[layer.target.NAME].check_undo(node)
     status = "convertible" if dry_run else "converted"
     reports = _reports(verb, root, chosen, left, status, measured=measured)
     # Before the layers are plain again.
-    settings = [layer.target.settings_of(node) for node, layer in chosen.items()]
+    settings = [layer.settings for layer in chosen.values()]
     result, layers = model, {node: layer_of(node) for node in chosen}
     if not dry_run:
         if not in_place:
@@ -122,15 +120,15 @@ def undo(
             result = copies.model
             layers = {node: copies.of(layer) for node, layer in layers.items()}
         for name, live in IN_MEMORY.items():
-            own = {node: layer for node, layer in chosen.items() if name == layer.target.NAME}
-            live.make_plain(verb, result, [(layers[node], own[node].rule) for node in own])
+            own = [node for node, layer in chosen.items() if name == layer.target.NAME]
+            rules: list[Any] = [live.rule_of(node) for node in own]
+            live.make_plain(verb, result, [(layers[x], y) for x, y in zip(own, rules, strict=True)])
         renew_compiled(result)
         renew_parameters(result)
-    targets = {layer.target.NAME for layer in chosen.values()}
     divided = VERBS[verb].divides and any(layer.target.IN_PLACE for layer in chosen.values())
     return result, report_of(
         verb,
-        next(name for name in TARGETS if name in targets),
+        first_target(chosen.values()),
         settings,
         reports,
         started,
@@ -141,35 +139,19 @@ def undo(
     )
 
 
-class _ChosenLayer(NamedTuple):
-    """A normalised layer that becomes plain.
-
-    Attributes:
-        target: The target that has normalised it.
-        live: The same in memory.
-        rule: Its row.
-        factors: What the conversion has multiplied its kernels by, by their paths.
-    """
-
-    target: Target
-    live: LiveTarget
-    rule: KernelRule
-    factors: Mapping[str, float | None]
-
-
-def _chosen_layer(node: Node) -> _ChosenLayer | None:
+def _normalised_layer(node: Node) -> NormalisedLayer | None:
     """Returns what is known of a normalised layer that can become plain, if it is one."""
     target = target_of(node)
     live = None if target is None else IN_MEMORY.get(target.NAME)
     rule = None if live is None else live.rule_of(node)
     if target is None or live is None or rule is None:
         return None
-    return _ChosenLayer(target, live, rule, live.recorded_factors(layer_of(node), rule))
+    return NormalisedLayer(node, target, live.recorded_factors(layer_of(node), rule))
 
 
 def _chosen_layers(
     root: LiveNode, recipe: Recipe, verb: str
-) -> tuple[dict[Node, _ChosenLayer], dict[Node, str]]:
+) -> tuple[dict[Node, NormalisedLayer], dict[Node, str]]:
     """Returns the layers that become plain, and why the others do not.
 
     Raises:
@@ -177,11 +159,11 @@ def _chosen_layers(
     """
     nodes = [node for node in root.walk() if node.path or not node.parent]
     selection = Selection(recipe, [node for node in nodes if node.path])
-    chosen: dict[Node, _ChosenLayer] = {}
+    chosen: dict[Node, NormalisedLayer] = {}
     left: dict[Node, str] = {}
     for node in nodes:
         excluded = selection.why_excluded(node) if node.path else None
-        layer = _chosen_layer(node)
+        layer = _normalised_layer(node)
         if layer is None:
             left[node] = "not spectral"
         elif excluded is not None:
@@ -209,7 +191,7 @@ def _is_recorded(factors: Mapping[str, float | None]) -> bool:
 def _reports(
     verb: str,
     root: LiveNode,
-    chosen: Mapping[Node, _ChosenLayer],
+    chosen: Mapping[Node, NormalisedLayer],
     left: Mapping[Node, str],
     status: str,
     *,
@@ -230,9 +212,10 @@ def _reports(
 
 
 def _report(
-    verb: str, node: Node, chosen: _ChosenLayer, status: str, *, measured: bool
+    verb: str, node: Node, chosen: NormalisedLayer, status: str, *, measured: bool
 ) -> LayerReport:
-    layer, rule, norm = layer_of(node), chosen.rule, chosen.target.settings_of(node).norm
+    layer, live, norm = layer_of(node), IN_MEMORY[chosen.target.NAME], chosen.norm
+    rule: Any = live.rule_of(node)  # it has one, or it were not chosen
     triplets: list[Triplet] = []
     if measured and layer.built:
         with suppress(KernelError):  # `remove` keeps what is not finite, too
@@ -240,7 +223,7 @@ def _report(
     divisors = {path: factor for path, factor in chosen.factors.items() if factor is not None}
     facts = LayerFacts(
         node.class_name,
-        chosen.live.plain_class(node),
+        live.plain_class(node),
         norm,
         shape_of(layer, rule) if layer.built else None,
         named_kernels(layer, rule),

@@ -41,8 +41,8 @@ def compare_variables(before: Layer, after: Layer, findings: Findings) -> None:
         if getattr(variable, name) is not part:
             what = f"its layer's {type(part).__name__} is not on the variable"
             findings.differ(variable.path, what)
-    one, two = (side.layers for side in sides)
-    for x, y in ((one[route], two[route]) for route in one if route in two):
+    old, new = (side.layers for side in sides)
+    for x, y in ((old[route], new[route]) for route in old if route in new):
         wrapped = is_wrapper(x), is_wrapper(y)
         a, b = (x, y) if wrapped[0] == wrapped[1] else map(_inside, (x, y))
         if id(a) not in sides[0].described:
@@ -114,13 +114,13 @@ def _ours(nodes: Iterable[Node]) -> Iterator[tuple[tuple[int, str], tuple[Any, A
 
 def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findings) -> None:
     """Compares how the variables are trained that a layer has itself."""
-    one, two = (side.own(layer) for side, layer in zip(sides, (x, y), strict=True))
+    old, new = (side.own(layer) for side, layer in zip(sides, (x, y), strict=True))
     if isinstance(x, Spectral) != isinstance(y, Spectral):
         states = [state_of(layer) if isinstance(layer, Spectral) else [] for layer in (x, y)]
-        gone, new = ({id(variable) for variable in state} for state in states)
-        one = [pair for pair in one if id(pair[0]) not in gone]
-        for variable, now in two:
-            if id(variable) in new:
+        old_state, new_state = ({id(variable) for variable in state} for state in states)
+        old = [pair for pair in old if id(pair[0]) not in old_state]
+        for variable, now in new:
+            if id(variable) in new_state:
                 kernel = kernel_of(variable)  # that of a gamma; u has none, and is never trained
                 trained = kernel is not variable and id(kernel) in sides[1].trained
                 belongs = {"trained": trained, "regularizer": _NONE, "constraint": _NONE}
@@ -128,9 +128,9 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findi
                     if now[name] != value:
                         what = f"{name} is {printable(now[name])}, where {value} belongs"
                         findings.differ(variable.path, what)
-        two = [pair for pair in two if id(pair[0]) not in new]
-    if len(one) == len(two):
-        for (_, then), (variable, now) in zip(one, two, strict=True):
+        new = [pair for pair in new if id(pair[0]) not in new_state]
+    if len(old) == len(new):
+        for (_, then), (variable, now) in zip(old, new, strict=True):
             for name, value in then.items():
                 other = now[name]
                 if value != other and not _is_from_target(value, other):
@@ -138,9 +138,9 @@ def _compare_own(sides: tuple[_Side, _Side], x: Layer, y: Layer, findings: Findi
                     findings.differ(variable.path, what)
 
 
-def _is_from_target(one: Any, two: Any) -> bool:
+def _is_from_target(part: Any, other: Any) -> bool:
     """Whether one of two parts of a variable is a target's, and the other is none."""
-    return _NONE in {one, two} and any(str(each).endswith(_BY_LAYER) for each in (one, two))
+    return _NONE in {part, other} and any(str(x).endswith(_BY_LAYER) for x in (part, other))
 
 
 def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -154,8 +154,8 @@ def _configs(x: Layer, y: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     for config in configs:
         ours = [name for target in TARGETS.values() for name in target.arguments_in(config)]
         changed |= {name for name in ours if any(each.get(name) is None for each in configs)}
-    one, two = ({k: v for k, v in config.items() if k not in changed} for config in configs)
-    return one, two
+    before, after = ({k: v for k, v in x.items() if k not in changed} for x in configs)
+    return before, after
 
 
 def _config(layer: Layer) -> dict[str, Any]:

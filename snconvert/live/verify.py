@@ -17,7 +17,7 @@ import keras
 
 from snconvert.core.triplet import Triplet
 from snconvert.core.verbs import WAYS_BACK, Way
-from snconvert.core.verdict import Change, Verdict
+from snconvert.core.verdict import Verdict
 from snconvert.errors import KernelError, located
 from snconvert.jobs.compare import judge, value_differs
 from snconvert.jobs.requests import StoredState
@@ -35,7 +35,7 @@ from snconvert.live.undo import undo
 from snconvert.live.variables import compare_variables
 from snconvert.planning.recipe import Recipe
 from snconvert.verification.files import verify_file
-from snconvert.verification.findings import Findings
+from snconvert.verification.findings import Findings, converted, made_plain
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
@@ -84,30 +84,28 @@ def verify_models(
     started = time.perf_counter()
     for model in (before, after):
         check_model(model, "verify", keras.Model)
-    mine, its = (_spectral(model) for model in (before, after))
-    new = {path: layer for path, layer in its.items() if path not in mine}
-    gone = {path: layer for path, layer in mine.items() if path not in its}
+    old, new = (_spectral(model) for model in (before, after))
+    made_spectral = {path: layer for path, layer in new.items() if path not in old}
+    no_longer = {path: layer for path, layer in old.items() if path not in new}
     findings = Findings()
-    for path, layer in new.items():
+    for path, layer in made_spectral.items():
         _judge(path, layer, findings)
-    _compare_slots(after, new, findings)
+    _compare_slots(after, made_spectral, findings)
     if trained:
         compare_variables(before, after, findings)
-    plain = undo("remove", after, _selecting(new))[0] if new else after
+    plain = undo("remove", after, _selecting(made_spectral))[0] if made_spectral else after
     verdict, way = min(
-        ((_saved(one, plain, way), way) for one, way in _ways_back(before, gone)),
+        ((_saved(source, plain, way), way) for source, way in _ways_back(before, no_longer)),
         key=lambda pair: len(pair[0].differences),
     )
-    for path, layer in gone.items():
+    for path, layer in no_longer.items():
         classes = type(layer).__name__, plain_class(layer).__name__
         baked, triplets = way == "bake", list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
-        after = [t.norm_in_use if baked else t.sigma for t in triplets]
-        norms = max((t.sigma for t in triplets), default=None), max(after, default=None)
-        findings.changes.append(
-            Change(path, *classes, "plain, scaled" if baked else "plain", *norms)
-        )
+        norms = [t.sigma for t in triplets]
+        norms_after = [t.norm_in_use for t in triplets] if baked else norms
+        findings.changes.append(made_plain(path, *classes, norms, norms_after, baked=baked))
     return Verdict(
         *names,
         (*findings.changes, *verdict.changes),
@@ -144,10 +142,8 @@ def _judge(path: str, layer: Layer, findings: Findings) -> None:
             findings.differ(path, what)
         for note in result.notes:
             findings.note(path, note)
-    sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
-    reached = max((p.reached for p in proved if p.reached is not None), default=None)
     classes = plain_class(layer).__name__, type(layer).__name__
-    findings.changes.append(Change(path, *classes, "converted", sigma, reached))
+    findings.changes.append(converted(path, *classes, proved))
 
 
 def _compare_slots(model: Layer, new: Mapping[str, Layer], findings: Findings) -> None:
@@ -176,9 +172,9 @@ def _ways_back(before: Layer, gone: Mapping[str, Layer]) -> Iterator[tuple[Layer
             yield undo(verb, before, _selecting(gone))[0], verb
 
 
-def _saved(one: Layer, two: Layer, way: Way | None) -> Verdict:
+def _saved(before: Layer, after: Layer, way: Way | None) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, f"{name}.keras") for name in ("before", "after")]
-        for model, path in zip((one, two), paths, strict=True):
+        for model, path in zip((before, after), paths, strict=True):
             save(model, path)
         return verify_file(paths[0], paths[1], way=way)

@@ -123,7 +123,7 @@ def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
 
 
 def compared(
-    worker: Worker, one: Any, two: Any, pairs: list[Pair], progress: OnProgress = None
+    worker: Worker, before: Any, after: Any, pairs: list[Pair], progress: OnProgress = None
 ) -> list[dict[Way, Compared]]:
     """Compares pairs of arrays of two weights files."""
     if not pairs:
@@ -131,7 +131,7 @@ def compared(
     tell = cumulative(progress, "reading", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.jobs.compare:compare"
     results: list[dict[Way, Compared]]
-    results = worker.call(name, one, two, pairs, seconds=None, progress=tell)
+    results = worker.call(name, before, after, pairs, seconds=None, progress=tell)
     return results
 
 

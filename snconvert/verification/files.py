@@ -35,7 +35,7 @@ from snconvert.verification.arrays import (
     compare_fresh_slots,
     compared,
 )
-from snconvert.verification.findings import Findings, compare_configs
+from snconvert.verification.findings import Findings, compare_configs, converted, made_plain
 from snconvert.verification.forms import PLAIN, drop_defaults, form_of
 from snconvert.verification.proofs import (
     Side,
@@ -67,15 +67,15 @@ def verify_file(
     with (
         Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
-        open_model(before) as one,
+        open_model(before) as first,
         located(file=after),
-        open_model(after) as two,
+        open_model(after) as second,
     ):
-        findings, opened = _compare(one, two, worker, progress, way)
+        findings, opened = _compare(first, second, worker, progress, way)
         warnings = [*opened.warnings, *findings.notes]
         if any(change.what == "converted" for change in findings.changes):
-            warnings += _of_another_source(one, opened.metadata)
-        for source in (one, two):
+            warnings += _of_another_source(first, opened.metadata)
+        for source in (first, second):
             source.check_weights()
             source.check_unchanged()
     seconds = time.perf_counter() - started
@@ -119,23 +119,23 @@ def _of_another_source(source: Source, metadata: Any) -> Iterator[str]:
 
 
 def _compare(
-    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None = None
+    first: Source, second: Source, worker: Worker, progress: OnProgress, way: Way | None = None
 ) -> tuple[Findings, Opened]:
     """Compares two models; where kernels of the first were normalised, the other way round as well.
 
     The second may be the very original of the first, and not what `remove` makes of the first: then
     a conversion of the second makes the first.
     """
-    findings, after, restored = _converted(one, two, worker, progress, way)
+    findings, after, restored = _converted(first, second, worker, progress, way)
     if findings.differences and restored:
-        back = _converted(two, one, worker, progress, way)[0]
+        back = _converted(second, first, worker, progress, way)[0]
         if not back.differences:
             findings, findings.changes = back, [_turned(change) for change in back.changes]
     return findings, after
 
 
 def _converted(
-    one: Source, two: Source, worker: Worker, progress: OnProgress, way: Way | None
+    first: Source, second: Source, worker: Worker, progress: OnProgress, way: Way | None
 ) -> tuple[Findings, Opened, bool]:
     """Compares two models, of which the second is to be made of the first.
 
@@ -144,7 +144,7 @@ def _converted(
         normalised in the first.
     """
     findings = Findings()
-    before, after = (_open(source, worker) for source in (one, two))
+    before, after = (_open(source, worker) for source in (first, second))
     pairs = _pairs(before.root, after.root, findings)
     if findings.differences:
         return findings, after, False
@@ -173,9 +173,9 @@ def _converted(
     compare_assets(renamed[0], renamed[1], findings)
     findings.differences += recorded.differences
     for x in changed:
-        how = [explained.get(kernel.path) for kernel in kernels[x]]
+        explaining = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
-        findings.changes.append(_change(x.path, *classes[x], how, known, sigmas[x]))
+        findings.changes.append(_change(x.path, *classes[x], explaining, known, sigmas[x]))
     return findings, after, restored
 
 
@@ -188,13 +188,13 @@ def _open(source: Source, worker: Worker) -> Opened:
 
 def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
     """Pairs layers by their paths, and adds to the findings which are without a partner."""
-    one = {node.path: node for node in layers_of(before)}
-    two = {node.path: node for node in layers_of(after)}
-    for path in one.keys() - two.keys():
+    old = {node.path: node for node in layers_of(before)}
+    new = {node.path: node for node in layers_of(after)}
+    for path in old.keys() - new.keys():
         findings.differ(path, "the layer is not there after")
-    for path in two.keys() - one.keys():
+    for path in new.keys() - old.keys():
         findings.differ(path, "the layer was not there before")
-    pairs = {node: two[path] for path, node in one.items() if path in two}
+    pairs = {node: new[path] for path, node in old.items() if path in new}
     for x, y in pairs.items():
         if PLAIN not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):
             findings.differ(
@@ -228,16 +228,13 @@ def _change(
     path: str,
     class_name: str,
     new_class: str,
-    how: list[float | None],
+    factors: list[float | None],
     proved: list[Proved],
     norms: list[float],
 ) -> Change:
     if proved:
-        sigma = max((p.sigma for p in proved if p.sigma is not None), default=None)
-        reached = max((p.reached for p in proved if p.reached is not None), default=None)
-        return Change(path, class_name, new_class, "converted", sigma, reached)
-    baked = any(factor not in {None, 1.0} for factor in how)
-    sigma = max(norms, default=None)
-    after = [norm * factor for norm, factor in zip(norms, how, strict=False) if factor is not None]
-    what = "plain, scaled" if baked else "plain"
-    return Change(path, class_name, new_class, what, sigma, max(after, default=None))
+        return converted(path, class_name, new_class, proved)
+    pairs = zip(norms, factors, strict=False)
+    after = [norm * factor for norm, factor in pairs if factor is not None]
+    baked = any(factor not in {None, 1.0} for factor in factors)
+    return made_plain(path, class_name, new_class, norms, after, baked=baked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from snconvert.config.keras_modules import torch_optimizer
 from snconvert.config.tree import Node
 from snconvert.core.verdict import Change, Difference
 from snconvert.errors import printable
+from snconvert.jobs.requests import Proved
 
 _MOST, _LONGEST = 50, 60
 _ID = "shared_object_id"
@@ -46,6 +47,50 @@ class Findings:
         return (*first, Difference("", f"{rest} more differences")) if rest > 0 else tuple(first)
 
 
+def converted(path: str, class_name: str, new_class: str, proved: Sequence[Proved]) -> Change:
+    """Returns the change of a layer that was converted.
+
+    Args:
+        path: The layer's path.
+        class_name: The layer's class before.
+        new_class: The layer's class after.
+        proved: The proofs of the layer's kernels.
+    """
+    return Change(path, class_name, new_class, "converted", *largest_norms(proved))
+
+
+def made_plain(
+    path: str,
+    class_name: str,
+    new_class: str,
+    norms: Iterable[float],
+    norms_after: Iterable[float],
+    *,
+    baked: bool,
+) -> Change:
+    """Returns the change of a layer that has become plain.
+
+    Args:
+        path: The layer's path.
+        class_name: The layer's class before.
+        new_class: The layer's class after.
+        norms: The norms of the layer's kernels before, as far as they are known.
+        norms_after: The same after.
+        baked: Whether kernels were multiplied.
+    """
+    what = "plain, scaled" if baked else "plain"
+    return Change(path, class_name, new_class, what, _largest(norms), _largest(norms_after))
+
+
+def largest_norms(proved: Sequence[Proved]) -> tuple[float | None, float | None]:
+    """Returns the largest sigma that was proved, and the largest that inference has."""
+    return _largest(p.sigma for p in proved), _largest(p.reached for p in proved)
+
+
+def _largest(numbers: Iterable[float | None]) -> float | None:
+    return max((x for x in numbers if x is not None), default=None)
+
+
 def compare_configs(before: Node, after: Node, findings: Findings) -> None:
     """Adds to the findings in which layer and field the configurations of two models differ.
 
@@ -58,8 +103,8 @@ def compare_configs(before: Node, after: Node, findings: Findings) -> None:
     shared: list[_Numbered] = []
     for path, what in _unequal(before.entry, after.entry, layers, shared):
         findings.differ(path, what)
-    for layer, place, one, two in _regrouped(shared):
-        what = f"is {_short(one)} before, {_short(two)} after, so that other objects are one"
+    for layer, place, old, new in _regrouped(shared):
+        what = f"is {_short(old)} before, {_short(new)} after, so that other objects are one"
         findings.differ(layer, f"{f'{place}.{_ID}'.lstrip('.')} {what}")
 
 
@@ -167,10 +212,11 @@ def _regrouped(shared: Sequence[_Numbered]) -> Iterator[tuple[str, str, Any, Any
                 yield shared[index][:4]
 
 
-def _is_rest(one: list[int], two: list[int], *, exact: bool) -> bool:
+def _is_rest(members: list[int], others: list[int], *, exact: bool) -> bool:
     """Whether one group is what is left of the other one, from either side."""
-    shorter = min(len(one), len(two))
-    return one == two or (not exact and one[len(one) - shorter :] == two[len(two) - shorter :])
+    shorter = min(len(members), len(others))
+    ends = [group[len(group) - shorter :] for group in (members, others)]
+    return members == others or (not exact and ends[0] == ends[1])
 
 
 def _short(value: Any) -> str:

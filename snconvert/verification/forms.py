@@ -24,7 +24,7 @@ def form_of(node: Node) -> str:
 
 
 def flaws(plain: Node, converted: Node, stored: StoredLayer | None) -> Iterator[str]:
-    """Yields what is not as a conversion writes it.
+    """Yields in what a layer after is not as a conversion of the layer before writes it.
 
     Args:
         plain: The layer before.

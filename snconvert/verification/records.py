@@ -24,7 +24,7 @@ from snconvert.planning.recipe import Override, Recipe
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.record import records
 from snconvert.planning.selection import Selection
-from snconvert.verification.findings import Findings
+from snconvert.verification.findings import Findings, largest_norms
 from snconvert.verification.forms import form_of
 
 _OPTIONS = ("target", "kinds", "only", "exclude")
@@ -152,16 +152,13 @@ def _wrong_form(
     recorded = selection.settings(node)
     for name in FIELDS:
         if getattr(actual, name) != getattr(recorded, name):
-            there, here = (getattr(settings, name) for settings in (recorded, actual))
-            yield f"is of options with {name} {there}, where it has {here}"
+            values = (getattr(settings, name) for settings in (recorded, actual))
+            yield "is of options with {} {}, where it has {}".format(name, *values)
 
 
 def _wrong_numbers(record: Mapping[str, Any], layer: Converted) -> Iterator[str]:
     """Yields which recorded numbers are not those of a layer that was converted."""
-    sigma, after = (
-        max((x for x in values if x is not None), default=None)
-        for values in ([p.sigma for p in layer.proved], [p.reached for p in layer.proved])
-    )
+    sigma, after = largest_norms(layer.proved)
     residual = max((p.residual for p in layer.proved), default=None)
     near = _NEAR if layer.half else _SAME
     for name, value, off in (("sigma", sigma, _SAME), ("sigma_after", after, near)):

@@ -196,9 +196,8 @@ def _explicit_matrix(call: Callable[[Any], Any], shape: list[Any]) -> np.ndarray
     """Returns the response to each unit input, one a row."""
     shape = [1, *(size or 1 for size in shape[1:])]
     count = int(np.prod(shape))
-    bias = call(np.zeros(shape))
-    rows = [np.ravel(call(unit.reshape(shape)) - bias) for unit in np.eye(count)]
-    return np.stack(rows).astype("float64")
+    rows = call(np.eye(count).reshape(count, *shape[1:])) - call(np.zeros(shape))
+    return np.reshape(rows, (count, -1)).astype("float64")
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -424,8 +424,8 @@ def test_kernels_that_cannot_be_measured() -> None:
 _MEASURE = """
 import mmap, sys, threading, time
 import numpy as np
-from snconvert.linalg.triplet import leading_triplet
-from snconvert.matrix import MatrixView
+from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.core.matrix_view import MatrixView
 
 def anonymous():
     with open("/proc/self/status") as status:

@@ -14,10 +14,10 @@ from snconvert.linalg.one_thread import FUNCTIONS, one_thread
 SEARCH = """
 import hashlib
 import numpy as np
-from snconvert.convolution import Convolution
-from snconvert.linalg.operator import operator_triplet
-from snconvert.linalg.triplet import leading_triplet
-from snconvert.matrix import MatrixView
+from snconvert.core.convolution_map import Convolution
+from snconvert.linalg.convolution_norm import operator_triplet
+from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.core.matrix_view import MatrixView
 random = np.random.default_rng(0)
 digest = hashlib.sha256()
 for shape in ((192, 768), (300, 1500), (1152, 192), (700, 700)):

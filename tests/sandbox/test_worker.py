@@ -16,6 +16,8 @@ from snconvert.errors import SourceError, WeightsError
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.extent import Extent
 
+COLD_WORKERS = True  # their start is tested here
+
 
 def crash(number):
     os.kill(os.getpid(), number)

@@ -20,26 +20,26 @@ from live_models import TOPOLOGIES, outputs, train
 
 import snconvert
 
-TOPOLOGY = ("subclassed", "task", "attention", "recurrent")
-"""Live models: of layers, of a model in a model, of projections, of cells."""
+TOPOLOGY = {"quick": ("subclassed", "attention"), "slow": ("task", "recurrent")}
+"""Live models: of layers, of projections; of a model in a model, of cells."""
 
 
-FILES = ("many", "wrapped", "tokens", "recurrent", "mixed_float16")
-"""Models of the zoo: inputs and outputs, wrappers, attention, cells, half precision."""
+FILES = {"quick": ("many", "wrapped", "tokens", "mixed_float16"), "slow": ("recurrent",)}
+"""Models of the zoo: inputs and outputs, wrappers, attention, half precision; cells."""
 
 
-def write_files(folder: Path) -> dict[str, np.ndarray]:
+def write_files(folder: Path, extent: str) -> dict[str, np.ndarray]:
     """Converts models of the zoo as files, and returns what TensorFlow predicts."""
-    for name in FILES:
+    for name in FILES[extent]:
         zoo.randomize(zoo.ZOO[name]()).save(folder / "plain.keras")
         snconvert.apply_file(folder / "plain.keras", folder / f"zoo-{name}.keras", kinds="all")
-    return predictions(folder)
+    return predictions(folder, extent)
 
 
-def predictions(folder: Path) -> dict[str, np.ndarray]:
+def predictions(folder: Path, extent: str) -> dict[str, np.ndarray]:
     """Returns what this backend predicts from the converted files."""
     found = {}
-    for name in FILES:
+    for name in FILES[extent]:
         # Keras on JAX refuses its attention, whose values are wider than its keys.
         if name == "tokens" and keras.backend.backend() == "jax":
             continue
@@ -51,10 +51,10 @@ def predictions(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def conversions(folder: Path) -> dict[str, np.ndarray]:
+def conversions(folder: Path, extent: str) -> dict[str, np.ndarray]:
     """Converts, trains and converts back live models; returns `live {topology}/{what}`."""
     found = {}
-    for name in TOPOLOGY:
+    for name in TOPOLOGY[extent]:
         for what, value in _there_and_back(name, folder).items():
             found[f"live {name}/{what}"] = np.array(value)
     return found
@@ -147,10 +147,11 @@ def refused() -> dict[str, np.ndarray]:
 
 if __name__ == "__main__":
     place, extent = Path(sys.argv[1]), sys.argv[2]
-    everything = [backend_models.read(place, extent)]
+    own = place / keras.backend.backend()
+    own.mkdir()
+    everything = [backend_models.read(place, extent), predictions(place, extent)]
+    everything.append(conversions(own, extent))
     if extent == "quick":
-        own = place / keras.backend.backend()
-        own.mkdir()
-        everything += [predictions(place), conversions(own), steps(), refused(), modules()]
+        everything += [steps(), refused(), modules()]
     merged = {key: value for part in everything for key, value in part.items()}
     np.savez(place / f"{keras.backend.backend()}.npz", **merged)

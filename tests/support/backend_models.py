@@ -2,8 +2,8 @@
 
 Each case is a branch of its own, so that one compilation serves all of them; the outputs stand side
 by side. JAX compiles for a minute what the others run in seconds, hence one example of each kind
-only in the modes `hard` and `cap`; and every example is in the `quick` model in one mode, the modes
-taking turns, and in the `slow` one in the others.
+only in the modes `hard` and `cap`; and the `quick` model has one example of each kind, the modes
+taking turns, the `slow` one the rest.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ALL = [
     for param in EVERY
     if param.id != NARROW and (mode == "gain" or param.id in _FIRST.values())
 ]
-_TURN = dict(zip(_FIRST.values(), itertools.cycle(MODES), strict=False))
-_QUICK = {f"{_TURN.get(param.id, 'gain')}-{param.id}" for param in EVERY}
+_TURNS = zip(itertools.cycle(MODES), _FIRST.values(), strict=False)
+_QUICK = {f"{mode}-{example}" for mode, example in _TURNS}
 CASES = {
     "quick": [case for case in _ALL if case in _QUICK],
     "slow": [case for case in _ALL if case not in _QUICK],

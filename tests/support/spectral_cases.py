@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from kind_examples import examples_of
 
 from snconvert import layers
@@ -195,6 +194,8 @@ def unit_maps(layer: Any, path: str) -> np.ndarray | None:
     kind, config, (_, *shape) = convolution_at(layer, path)
     twin = getattr(keras.layers, kind)(**config, use_bias=False, dtype="float64")
     twin.build((None, *shape))
+    import tensorflow as tf  # other backends have no use for it
+
     size = math.prod(shape)
     eye = tf.constant(np.eye(size).reshape(size, *shape))
     respond, found = tf.function(twin), []  # traced once: groups are compiled anew in eager calls

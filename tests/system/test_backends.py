@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import backend_models
 import keras
@@ -36,19 +38,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
     """What each backend computes."""
-    files = write_files(folder) | conversions(folder) | steps()
-    return everywhere(folder, "quick", files)
+    return everywhere(folder, "quick", steps())
 
 
 @pytest.fixture(scope="module")
 def slow_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """What each backend computes of the layers in their other modes."""
+    """What each backend computes of the layers and models that take long."""
     return everywhere(tmp_path_factory.mktemp("slow"), "slow", {})
 
 
 def everywhere(folder: Path, extent: str, others: dict[str, np.ndarray]) -> Results:
-    """Runs a model of cases, and the rest: TensorFlow in this process, the others in their own."""
-    found = {"tensorflow": backend_models.write(folder, extent) | others}
+    """Runs everything of that extent: TensorFlow in this process, the others in their own."""
+    reference = backend_models.write(folder, extent) | write_files(folder, extent)
+    found = {"tensorflow": reference | conversions(folder, extent) | others}
     children = [  # side by side
         subprocess.Popen(
             [sys.executable, SUPPORT / "backend_child.py", folder, extent],
@@ -66,6 +68,26 @@ def everywhere(folder: Path, extent: str, others: dict[str, np.ndarray]) -> Resu
     return found
 
 
+FIXTURES = {"quick": "results", "slow": "slow_results"}
+
+
+def both(names: Mapping[str, Sequence[str]]) -> list[Any]:
+    """Returns all names as parameters of a test, those of the `slow` extent so marked."""
+    return [
+        *names["quick"],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in names["slow"]),
+    ]
+
+
+def results_with(
+    request: pytest.FixtureRequest, name: str, names: Mapping[str, Sequence[str]]
+) -> Results:
+    """Returns the results that have that name."""
+    (extent,) = (extent for extent in FIXTURES if name in names[extent])
+    results: Results = request.getfixturevalue(FIXTURES[extent])
+    return results
+
+
 def of(results: Results, backend: str, case: str) -> dict[str, np.ndarray]:
     """Returns what a backend has about a case, by what it is."""
     stem = f"{case}/"
@@ -81,13 +103,11 @@ def close(one: np.ndarray, two: np.ndarray, limit: float, what: str) -> None:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize(
-    "case", [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in CASES["slow"])]
-)
+@pytest.mark.parametrize("case", both(CASES))
 def test_same_results(request: pytest.FixtureRequest, backend: str, case: str) -> None:
     """Outputs before and after training agree to 3e-6, the new u to 2e-6, and each variable's step
     to 3e-4 of the step and a rounding of the variable."""
-    results = request.getfixturevalue("results" if case in QUICK else "slow_results")
+    results = results_with(request, case, CASES)
     expected, found = (of(results, name, case) for name in ("tensorflow", backend))
     assert expected.keys() == found.keys()
     for what, value in expected.items():
@@ -105,7 +125,7 @@ def test_the_step_is_larger_than_what_is_tolerated(
     request: pytest.FixtureRequest, extent: str
 ) -> None:
     """Every kernel takes a step of five times what is tolerated above, or more."""
-    results = request.getfixturevalue("results" if extent == "quick" else "slow_results")
+    results = request.getfixturevalue(FIXTURES[extent])
     for case in CASES[extent]:
         for what, value in of(results, "tensorflow", case).items():
             if "kernel" in what and not what.endswith(("u", "gamma")):
@@ -134,10 +154,11 @@ def _on_tensorflow(layer: keras.layers.Layer) -> bool:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("name", FILES)
-def test_converted_files(results: Results, backend: str, name: str) -> None:
+@pytest.mark.parametrize("name", both(FILES))
+def test_converted_files(request: pytest.FixtureRequest, backend: str, name: str) -> None:
     """A file that the file carrier converted predicts the same on every backend, to 1e-5; half
     precision to its rounding."""
+    results = results_with(request, name, FILES)
     if (name, backend) == ("tokens", "jax"):
         refusals = of(results, backend, "refused")
         assert refusals == {"MultiHeadAttention": True, "SpectralMultiHeadAttention": True}
@@ -150,11 +171,12 @@ def test_converted_files(results: Results, backend: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", *OTHERS])
-@pytest.mark.parametrize("name", TOPOLOGY)
-def test_live_conversion(results: Results, backend: str, name: str) -> None:
+@pytest.mark.parametrize("name", both(TOPOLOGY))
+def test_live_conversion(request: pytest.FixtureRequest, backend: str, name: str) -> None:
     """On each backend, and as on TensorFlow: a conversion with gain changes no output and keeps the
     optimizer going, saving and loading gives the same bits, baking the same outputs, removing the
     same weights, and plain weights can be put in."""
+    results = results_with(request, name, TOPOLOGY)
     expected, found = (of(results, each, f"live {name}") for each in ("tensorflow", backend))
     assert expected.keys() == found.keys()
     # Of its embedding, plain as it is then, Keras' Adam makes another step on TensorFlow: there the

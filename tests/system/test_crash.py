@@ -32,6 +32,12 @@ SCENARIOS = (
     "folder-new",
     "folder-force",
 )
+QUICK = {
+    "kill": ("archive-new", "archive-inplace", "folder-new", "folder-force"),
+    "EIO": ("archive-force", "folder-new"),
+}
+"""The scenarios that every fault is tried with every time."""
+
 PARTS = 2
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and change users")
 
@@ -43,46 +49,36 @@ def one_line(text: str) -> str:
     return line
 
 
-def inject(mode: str, root: Path) -> dict[str, Any]:
-    """Runs all scenarios with a fault of `mode` at each call, in two processes each."""
-    jobs = [(name, part) for name in SCENARIOS for part in range(PARTS)]
+def inject(name: str, mode: str, root: Path) -> dict[str, Any]:
+    """Runs a scenario with a fault of `mode` at each call, in two processes."""
+    driver = [sys.executable, str(SUPPORT / "faults.py"), name, mode]
     outcomes = run_all(
         [
-            {
-                "command": [
-                    *(sys.executable, str(SUPPORT / "faults.py"), name, mode),
-                    *(str(part), str(PARTS), str(root / f"{name}-{part}")),
-                ],
-                "seconds": 120,
-            }
-            for name, part in jobs
+            {"command": [*driver, str(part), str(PARTS), str(root / str(part))], "seconds": 120}
+            for part in range(PARTS)
         ]
     )
-    found: dict[str, Any] = {}
-    for (name, _), outcome in zip(jobs, outcomes, strict=True):
-        assert outcome["code"] == 0, outcome
-        part = json.loads(outcome["stdout"])
-        whole = found.setdefault(name, part)
-        if whole is not part:
-            assert whole["calls"] == part["calls"]
-            whole["runs"] += part["runs"]
-    return found
+    assert [outcome["code"] for outcome in outcomes] == [0] * PARTS, outcomes
+    whole, *others = (json.loads(outcome["stdout"]) for outcome in outcomes)
+    for part in others:
+        assert whole["calls"] == part["calls"]
+        whole["runs"] += part["runs"]
+    return whole
 
 
-@pytest.fixture(scope="module", params=["kill", "EIO"])
-def faults(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, dict[str, Any]]:
-    return request.param, inject(request.param, tmp_path_factory.mktemp("faults"))
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_a_fault_at_any_call_loses_nothing(name: str, faults: tuple[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        pytest.param(mode, name, marks=[] if name in QUICK[mode] else pytest.mark.slow)
+        for mode in QUICK
+        for name in SCENARIOS
+    ],
+)
+def test_a_fault_at_any_call_loses_nothing(mode: str, name: str, tmp_path: Path) -> None:
     """Whichever open, write, fsync, rename, unlink or close it is at which the process is killed
     or the disk fails: the input is untouched, the output is the old or the complete new one, what
     is left behind is one temp file at most, after a kill, and the next run removes it."""
-    mode, scenarios = faults
-    found = scenarios[name]
+    found = inject(name, mode, tmp_path)
     old, new = found["before"], found["after"]
     assert (found["code"], found["stderr"]) == (0, "")
     calls = found["calls"]

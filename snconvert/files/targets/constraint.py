@@ -135,7 +135,7 @@ class ConstraintTarget(Target):
     def recorded_factors(
         self, node: Node, stored: StoredLayer | None, _: Mapping[str, float]
     ) -> Mapping[str, float | None]:
-        """Returns what the constraints say, of each kernel of a layer that is built."""
+        """Returns the factors that constraints record, for each kernel of a layer that is built."""
         by_argument = dict(found_in(node.config))
         kernels = [kernel.kernel for kernel in stored.kernels] if stored is not None else []
         arguments = {kernel.path: argument_of(kernel, node.config) or "" for kernel in kernels}

@@ -144,7 +144,10 @@ class KerasTarget(Target):
             yield KernelState(kernel, u, self.settings_of(node), u_dtype=dtype)
 
     def states_in_use(self, model: Opened, node: Node) -> Mapping[str, State]:
-        """Returns the vector by the kernel's dataset, where the wrapper's matrix is the rule's."""
+        """Returns the wrapper's vector by the kernel's dataset.
+
+        Nothing is returned where the wrapper reads the kernel as another matrix than the rule does.
+        """
         state = next(self.states(model, node), None)
         dataset = None if state is None else model.contents.datasets.get(str(state.u))
         if state is None or dataset is None or "float" not in dataset.dtype:
@@ -155,7 +158,7 @@ class KerasTarget(Target):
     def recorded_factors(
         self, _node: Node, _stored: StoredLayer | None, record: Mapping[str, float]
     ) -> Mapping[str, float | None]:
-        """Returns what `metadata.json` says."""
+        """Returns the factor that `metadata.json` records for the kernel."""
         return {"kernel": record.get("kernel")}
 
     def plain_class(self, node: Node) -> str:
@@ -228,7 +231,7 @@ class KerasTarget(Target):
 
 
 def _as(u: np.ndarray, dtype: str) -> np.ndarray:
-    """The wrapper keeps its vector in the kernel's type."""
+    """Returns a vector in the type of the kernel, in which the wrapper keeps it."""
     import numpy as np  # noqa: PLC0415 - the other targets do without
 
     if dtype == "bfloat16":

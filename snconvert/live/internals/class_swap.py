@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import keras
 import numpy as np
 
-from snconvert.compat.layers import follow_class, unlocked, variable_lists
+from snconvert.compat.backends import forget
+from snconvert.compat.layers import follow_class, unlocked, untrack, variable_lists
 from snconvert.core.settings import FIELDS, Settings
 from snconvert.core.triplet import Triplet
 from snconvert.errors import UnsupportedError
@@ -45,7 +47,7 @@ def spectral_class(name: str) -> type:
     return registered_class
 
 
-def adopt(
+def swap_class(
     layer: Layer, spectral: type, settings: Settings, triplets: Sequence[Triplet] | None = None
 ) -> None:
     """Turns a layer into one of class `spectral`.
@@ -78,6 +80,23 @@ def _become(
         setattr(layer, name, getattr(settings, name))
     if layer.built and not issubclass(spectral, Composite):
         _add_state(layer, triplets)
+
+
+def swap_back(layer: Layer) -> None:
+    """Turns a spectral layer, or a part of one, into a plain one: the reverse of `swap_class`."""
+    own = state_of(layer)
+    attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
+    for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
+        forget(layer._variable(kernel), name)
+    for variable in own:
+        untrack(layer, variable)
+    views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
+    plain = plain_class(layer)
+    for name in (*attributes, *views, *FIELDS):
+        layer.__dict__.pop(name, None)
+        forget(layer, name)
+    layer.__dict__.pop(_PLAIN, None)
+    give_class(layer, plain)
 
 
 def check_fit(layer: Layer, spectral: type) -> None:
@@ -119,14 +138,9 @@ def built_for(layer: Layer) -> Any:
     return input_shape_of(layer.get_build_config())
 
 
-def is_adopted(layer: Layer) -> bool:
+def is_swapped(layer: Layer) -> bool:
     """Whether the layer was turned into a spectral one in this process, not made or loaded so."""
     return _PLAIN in vars(layer)
-
-
-def forget_adoption(layer: Layer) -> None:
-    """Makes a layer one that was never turned into a spectral one."""
-    layer.__dict__.pop(_PLAIN, None)
 
 
 def plain_class(layer: Layer) -> type:

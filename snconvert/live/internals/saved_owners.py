@@ -28,11 +28,11 @@ from snconvert.config.tree import CONTAINERS, PATCHED
 from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import SourceError
 from snconvert.live.internals.class_swap import (
-    adopt,
     give_class,
-    is_adopted,
+    is_swapped,
     plain_class,
     spectral_class,
+    swap_class,
 )
 from snconvert.live.internals.walk import Layer, Route, descendants, follow
 
@@ -53,7 +53,7 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
                 "config": {name: getattr(layer, name) for name in FIELDS},
             }
             for route, layer in descendants(self)
-            if is_adopted(layer)
+            if is_swapped(layer)
         ]
         entries += [_entry(route, *rest) for route, *rest in vars(self).get(_PENDING, ())]
         with as_before(self):
@@ -125,9 +125,9 @@ def holds_its_layers(layer: Layer) -> bool:
 
 
 def _owns_converted(layer: Layer) -> bool:
-    if holds_its_layers(layer) or is_adopted(layer):
+    if holds_its_layers(layer) or is_swapped(layer):
         return False
-    return any(is_adopted(child) for _, child in descendants(layer))
+    return any(is_swapped(child) for _, child in descendants(layer))
 
 
 def _mark(owner: Layer) -> None:
@@ -153,7 +153,7 @@ def _plain(cls: type) -> Any:
 def as_before(owner: Layer) -> Iterator[None]:
     """Gives an owner and all layers inside the classes that they had before the conversion."""
     layers = [owner, *(layer for _, layer in descendants(owner))]
-    kept = [(x, type(x)) for x in layers if isinstance(x, Patched) or is_adopted(x)]
+    kept = [(x, type(x)) for x in layers if isinstance(x, Patched) or is_swapped(x)]
     try:
         for layer, cls in kept:
             plain = _plain(cls) if issubclass(cls, Patched) else plain_class(layer)
@@ -199,7 +199,7 @@ def _settle(owner: Layer) -> None:
         if rest:
             _wait(layer, [(rest, name, settings)])
         elif name != keras.saving.get_registered_name(type(layer)):
-            adopt(layer, spectral_class(name), settings)
+            swap_class(layer, spectral_class(name), settings)
 
 
 call_after_build(Patched, _settle)

@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import keras
 import numpy as np
 
-from snconvert.compat.backends import forget
-from snconvert.compat.layers import own_variables, untrack
+from snconvert.compat.layers import own_variables
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import FIELDS
 from snconvert.core.verbs import VERBS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
@@ -27,14 +24,13 @@ from snconvert.linalg.blocks import Array
 from snconvert.linalg.stored_u import Normalisation
 from snconvert.live.internals import class_swap
 from snconvert.live.internals.class_swap import (
-    adopt,
     check_fit,
-    forget_adoption,
-    give_class,
-    is_adopted,
+    is_swapped,
     kernels_by_owner,
     spectral_class,
     state_of,
+    swap_back,
+    swap_class,
 )
 from snconvert.live.internals.fitting import all_layers, renew_compiled, renew_parameters
 from snconvert.live.internals.optimizer_state import (
@@ -76,7 +72,7 @@ class LiveLayerTarget(LiveTarget):
             owners = [owner for owner, _ in kernels_by_owner(layer, rule)]
             # Without the variables of layers inside, which come behind.
             before = [own_variables(owner) for owner in owners]
-            adopt(layer, cls, settings, triplets)
+            swap_class(layer, cls, settings, triplets)
             for owner, own in zip(owners, before, strict=True):
                 additions.append((own, state_of(owner, ("gamma",))))
         for optimizer in optimizers:
@@ -108,7 +104,7 @@ class LiveLayerTarget(LiveTarget):
     def check_undo(self, node: Node) -> None:
         """Refuses a layer that the user's own code makes spectral again whenever it is loaded."""
         layer, parent = layer_of(node), node.parent
-        if parent is None or is_adopted(layer) or holds_its_layers(layer_of(parent)):
+        if parent is None or is_swapped(layer) or holds_its_layers(layer_of(parent)):
             return
         raise UnsupportedError(
             f"the code of {original_class(layer_of(parent)).__name__} makes it spectral, and would"
@@ -140,7 +136,7 @@ class LiveLayerTarget(LiveTarget):
             multiply(variable, factor)
         for layer, _ in layers:
             for part in dict.fromkeys((*_owners(layer), layer)):
-                _make_plain(part)
+                swap_back(part)
         unmark_owners(model)
 
 
@@ -160,20 +156,3 @@ def _effective(kernel: SpectralKernel) -> tuple[Any, float]:
         numbers = (kernel.kernel, kernel.view, kernel.settings, stored)
         factor = effective.inference_factor(*numbers, conv=kernel.conv, bfloat16=kernel.bfloat16)
     return owner._variable(kernel.name), factor
-
-
-def _make_plain(layer: Layer) -> None:
-    """Turns one layer, or a part of one, into a plain one."""
-    own = state_of(layer)
-    attributes = [name for name, value in vars(layer).items() if any(value is v for v in own)]
-    for kernel, name in product(layer._own_kernels(), ("u", "gamma")):
-        forget(layer._variable(kernel), name)
-    for variable in own:
-        untrack(layer, variable)
-    views = [f"_{kernel.name}_view" for kernel in layer.rule.kernels]
-    plain = class_swap.plain_class(layer)
-    for name in (*attributes, *views, *FIELDS):
-        layer.__dict__.pop(name, None)
-        forget(layer, name)
-    forget_adoption(layer)
-    give_class(layer, plain)

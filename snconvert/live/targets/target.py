@@ -33,7 +33,7 @@ class LiveStep(NamedTuple):
 
 
 class Normaliser(Protocol):
-    """What every target can do."""
+    """A target that tells how it has normalised a kernel."""
 
     def normalisation(
         self, owner: Layer, kernel: Kernel, view: MatrixView, around: Layer = None
@@ -49,7 +49,7 @@ class Normaliser(Protocol):
 
 
 class LiveTarget(ABC):
-    """What a target does that changes layers where they are; as it stands here, as most do it."""
+    """A target that changes layers in memory; methods that are not abstract suit most targets."""
 
     def check_model(self, model: Layer) -> None:  # noqa: B027 -- most targets take every model
         """Raises `UnsupportedError` if the target would do a whole model wrong."""
