@@ -77,7 +77,9 @@ def _without_results(paths: Sequence[str], verb: str) -> list[str]:
         return list(paths)
     # What `apply` has made is what the ways back are for.
     verbs = [
-        each for each in VERBS.values() if each.writes and (verb == "apply" or each.name != "apply")
+        each
+        for each in VERBS.values()
+        if each.writes and (VERBS[verb].converts or not each.converts)
     ]
     results = {each.default_output(path) for path in paths for each in verbs}
     return [path for path in paths if path not in results]

@@ -81,9 +81,9 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 
 def closing(report: Report) -> list[str]:
     """Returns the sentences below the table: how many, where to, how long."""
-    duration = f"{report.seconds:.2f} s"
+    verb, duration = VERBS[report.verb], f"{report.seconds:.2f} s"
     if report.seconds_sigma:
-        what = "sigma and u" if report.verb in {"apply", "inspect"} else "sigma"
+        what = "sigma and u" if verb.converts else "sigma"
         duration += f", {report.seconds_sigma:.2f} s of it for {what}"
     source, count = printable(report.source), report.converted
     missing = [layer.missing_kind for layer in report.layers if layer.missing_kind is not None]
@@ -91,18 +91,18 @@ def closing(report: Report) -> list[str]:
     already = sum(layer.status == "spectral" for layer in report.layers)
     if already:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
-    if already and report.verb == "apply":
+    if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
     if report.output is None:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
-        if report.verb in {"apply", "inspect"}:
-            verb = "converts" if count == 1 else "convert"
-            outcome = f"{verb} by default" if inspected else verb
+        if verb.converts:
+            outcome = "converts" if count == 1 else "convert"
+            outcome += " by default" if inspected else ""
         else:
-            outcome = f"to {report.verb}"
+            outcome = f"to {verb.name}"
         clauses.insert(0, f"{_layers(count)} {outcome}")
         return [f"{source}: {'; '.join(clauses)}; nothing was written ({duration})"]
-    done = f"{_layers(count)} {VERBS[report.verb].done}, {report.skipped} left as they were"
+    done = f"{_layers(count)} {verb.done}, {report.skipped} left as they were"
     lines = [
         f"{source}: {'; '.join([done, *clauses])}",
         f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})",
@@ -170,7 +170,7 @@ def rules_json() -> list[dict[str, Any]]:
 def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     """Returns a layer's row by the headings; of several kernels one row each."""
     result = layer.new_class or layer.status
-    if verb == "apply" and layer.new_class == layer.class_name:
+    if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
         result = f"{result}: {layer.reason}" if layer.new_class else layer.reason

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from snconvert.core.foreign import HDF5_SUFFIXES
 
 StrPath = str | os.PathLike[str]
+Way = Literal["apply", "bake", "remove"]
+"""A verb that makes one model of another."""
 
 _MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
 
@@ -23,12 +25,18 @@ class Verb(NamedTuple):
         done: What has become of the layers, as the closing line of the report says.
         child_modules: The modules that the guarded process needs, and no other: h5py and the linear
             algebra.
+        converts: Whether the verb makes layers normalised, or tells which ones can become so.
+        scales: Whether kernels become what inference uses of them.
+        divides: Whether kernels are divided by what the conversion has multiplied them by.
     """
 
     name: str
     suffix: str | None
     done: str | None
     child_modules: tuple[str, ...]
+    converts: bool = False
+    scales: bool = False
+    divides: bool = False
 
     @property
     def writes(self) -> bool:
@@ -55,11 +63,13 @@ class Verb(NamedTuple):
 
 
 _ROWS = (
-    Verb("apply", "-sn", "converted", _MEASURING),
-    Verb("bake", "-baked", "baked", (*_MEASURING, "snconvert.jobs.effective")),
-    Verb("remove", "-plain", "plain again", _MEASURING),
-    Verb("inspect", None, None, _MEASURING),
+    Verb("apply", "-sn", "converted", _MEASURING, converts=True),
+    Verb("bake", "-baked", "baked", (*_MEASURING, "snconvert.jobs.effective"), scales=True),
+    Verb("remove", "-plain", "plain again", _MEASURING, divides=True),
+    Verb("inspect", None, None, _MEASURING, converts=True),
     Verb("verify", None, None, (*_MEASURING, "snconvert.jobs.effective", "snconvert.jobs.compare")),
 )
 VERBS = {verb.name: verb for verb in _ROWS}
 """The verbs by their names."""
+WAYS_BACK: tuple[Way, ...] = ("bake", "remove")
+"""The verbs that make normalised layers plain."""

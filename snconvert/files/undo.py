@@ -15,6 +15,7 @@ from snconvert.archive.output import Destination
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
+from snconvert.core.verbs import VERBS
 from snconvert.errors import SelectionError
 from snconvert.files.edits import write_model
 from snconvert.files.measure import measure, watched
@@ -96,8 +97,8 @@ def undo_file(
         normalised = _chosen_layers(model, recipe, verb)
         # Before the configuration is that of plain layers.
         settings = [layer.settings for layer in normalised.layers.values()]
-        factors = _factors(normalised, worker, progress) if verb == "bake" else {}
-        divisors = _divisors(normalised) if verb == "remove" else {}
+        factors = _factors(normalised, worker, progress) if VERBS[verb].scales else {}
+        divisors = _divisors(normalised) if VERBS[verb].divides else {}
         status = "convertible" if output is None else "converted"
         size = opened.size
         with begin_output(opened, output) as begun:
@@ -148,7 +149,7 @@ def _chosen_layers(model: Opened, recipe: Recipe, verb: str) -> Normalised:
 
     normalised = normalised_layers(model, why_left)
     layers, left = normalised.layers, normalised.left
-    if verb == "remove":
+    if VERBS[verb].divides:
         unknown = [node for node, layer in layers.items() if None in layer.factors.values()]
         for node in unknown:
             wrapper = layers.pop(node).target.WRAPPER

@@ -11,8 +11,9 @@ import numpy as np
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
+from snconvert.core.verbs import Way
 from snconvert.errors import KernelError
-from snconvert.jobs.requests import Compared, Pair, Proof, Proved, StoredState, Way
+from snconvert.jobs.requests import Compared, Pair, Proof, Proved, StoredState
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet

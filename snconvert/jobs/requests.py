@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
+from snconvert.core.verbs import Way
 from snconvert.weights.contents import Dataset
 
 if TYPE_CHECKING:
     from snconvert.linalg.blocks import Array
-
-Way = Literal["apply", "bake", "remove"]
-"""What makes one model of another."""
 
 
 class State(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
 from snconvert.core.triplet import Triplet
+from snconvert.core.verbs import VERBS
 from snconvert.errors import KernelError, SelectionError, located, printable
 from snconvert.files.normalised import NormalisedLayer, first_target
 from snconvert.files.targets import target_of
@@ -124,7 +125,7 @@ def undo(
             live.make_plain(verb, result, [(layers[x], y) for x, y in zip(own, rules, strict=True)])
         renew_compiled(result)
         renew_parameters(result)
-    divided = verb == "remove" and any(layer.target.IN_PLACE for layer in chosen.values())
+    divided = VERBS[verb].divides and any(layer.target.IN_PLACE for layer in chosen.values())
     return result, report_of(
         verb,
         first_target(chosen.values()),
@@ -169,7 +170,7 @@ def _chosen_layers(
             left[node] = excluded
         elif node.first is not None:
             left[node] = f"the same layer as {printable(node.first.path)}"
-        elif verb == "remove" and layer.target.IN_PLACE and not _is_recorded(layer.factors):
+        elif VERBS[verb].divides and layer.target.IN_PLACE and not _is_recorded(layer.factors):
             left[node] = "by how much the kernel was scaled is not recorded; bake keeps it as it is"
         else:
             chosen[node] = layer

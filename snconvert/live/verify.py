@@ -16,10 +16,11 @@ from typing import Any
 import keras
 
 from snconvert.core.triplet import Triplet
+from snconvert.core.verbs import WAYS_BACK, Way
 from snconvert.core.verdict import Verdict
 from snconvert.errors import KernelError, located
 from snconvert.jobs.compare import judge, value_differs
-from snconvert.jobs.requests import StoredState, Way
+from snconvert.jobs.requests import StoredState
 from snconvert.kinds.table import RULES
 from snconvert.live.internals.class_swap import kernels_by_owner, plain_class, state_of
 from snconvert.live.internals.fitting import all_layers
@@ -35,8 +36,6 @@ from snconvert.live.variables import compare_variables
 from snconvert.planning.recipe import Recipe
 from snconvert.verification.files import verify_file
 from snconvert.verification.findings import Findings, converted, made_plain
-
-_VERBS: tuple[Way, ...] = ("remove", "bake")
 
 
 def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
@@ -168,7 +167,7 @@ def _ways_back(before: Layer, gone: Mapping[str, Layer]) -> Iterator[tuple[Layer
     if not gone:
         yield before, None
         return
-    for verb in _VERBS:
+    for verb in reversed(WAYS_BACK):  # of two that fit as well, the first counts
         with suppress(KernelError):  # numbers that are not finite are never baked
             yield undo(verb, before, _selecting(gone))[0], verb
 

@@ -12,6 +12,7 @@ from snconvert.core.convolution_map import Convolution, joint_range
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.settings import Settings
 from snconvert.core.triplet import Triplet, joint_bounds
+from snconvert.core.verbs import VERBS
 from snconvert.planning.advice import with_option
 from snconvert.planning.measured import NOT_FINITE, Measured
 from snconvert.planning.plan import Plan, Skip, Step
@@ -167,7 +168,7 @@ def norm_after_undoing(verb: str, divisors: Mapping[str, float]) -> NormAfter:
         verb: `bake` or `remove`.
         divisors: What `remove` divides kernels of the layer by, by their paths below it.
     """
-    if verb == "bake":
+    if VERBS[verb].scales:
         return _norm_in_use
     return lambda path, triplet: triplet.sigma / divisors.get(path, 1.0)
 
@@ -237,7 +238,7 @@ def report_of(
         target=target,
         mode=common(each.mode for each in settings),
         bound=max(each.bound for each in settings),
-        norm=norm_of(layers, norm) if verb == "inspect" else norm,
+        norm=norm if VERBS[verb].writes else norm_of(layers, norm),
         layers=tuple(layers),
         seconds=time.perf_counter() - started,
         verb=verb,

@@ -9,11 +9,12 @@ from typing import Any
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import OnProgress, cumulative
+from snconvert.core.verbs import WAYS_BACK, Way
 from snconvert.files.edits import Edits, asset_moves
 from snconvert.files.model import Opened
 from snconvert.files.optimizer_families import LOSS_SCALE
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, untrained_slots
-from snconvert.jobs.requests import UNCHANGED, Compared, Pair, Way
+from snconvert.jobs.requests import UNCHANGED, Compared, Pair
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.findings import Findings
 from snconvert.weights.contents import Dataset
@@ -106,7 +107,6 @@ def compare_arrays(
     return explained
 
 
-_WAYS_BACK: tuple[Way, ...] = ("bake", "remove")
 _UNKNOWN = Compared(None, "by what it is to be divided is not recorded")
 
 
@@ -119,7 +119,7 @@ def _way_back(results: Iterable[Mapping[Way, Compared]]) -> Way:
         left = [result for result in left if result.factor is None]
         return len(left), sum(result.off for result in left)
 
-    return min(_WAYS_BACK, key=wrong)
+    return min(WAYS_BACK, key=wrong)
 
 
 def compared(

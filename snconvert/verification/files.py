@@ -16,7 +16,7 @@ from typing import Any
 from snconvert.archive.source import Source
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress
-from snconvert.core.verbs import VERBS
+from snconvert.core.verbs import VERBS, Way
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import OutputError, SnconvertError, located
 from snconvert.files.measure import measure
@@ -25,7 +25,7 @@ from snconvert.files.normalised import layers_of, refuse_newer, unwrap
 from snconvert.files.targets import owner_of
 from snconvert.files.targets.target import Copy
 from snconvert.formats.table import open_model
-from snconvert.jobs.requests import Proved, Way
+from snconvert.jobs.requests import Proved
 from snconvert.kinds.table import RULES
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.arrays import (

@@ -9,13 +9,14 @@ from typing import NamedTuple
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.settings import scale
+from snconvert.core.verbs import Way
 from snconvert.errors import KernelError, OptionError, located
 from snconvert.files.inventory import StoredKernel
 from snconvert.files.model import Opened
 from snconvert.files.normalised import Normalised, normalised_layers, scalings
 from snconvert.files.optimizer_state import Gammas
 from snconvert.files.targets import owner_of, target_of
-from snconvert.jobs.requests import Proof, Proved, Way
+from snconvert.jobs.requests import Proof, Proved
 from snconvert.sandbox.worker import Worker
 from snconvert.verification.findings import Findings
 from snconvert.verification.forms import flaws

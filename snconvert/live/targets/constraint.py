@@ -10,6 +10,7 @@ from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings, scale
 from snconvert.core.triplet import Triplet
+from snconvert.core.verbs import VERBS
 from snconvert.files.targets.constraint import refuse_averages, why_not
 from snconvert.kinds.kernel_rule import Kernel, KernelRule
 from snconvert.layers.constraint import SpectralNorm
@@ -82,7 +83,7 @@ class LiveConstraintTarget(LiveTarget):
                 if layer.built:
                     variable = getattr(owner, kernel.name)
                     variable.constraint = None
-                    if verb == "remove" and constraint.factor is not None:
+                    if VERBS[verb].divides and constraint.factor is not None:
                         multiply(variable, 1.0 / constraint.factor)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from snconvert.compat.layers import own_variables
 from snconvert.config.tree import Node
 from snconvert.core.matrix_view import MatrixView
+from snconvert.core.verbs import VERBS
 from snconvert.errors import UnsupportedError, located
 from snconvert.jobs import effective
 from snconvert.jobs.requests import StoredState
@@ -124,7 +125,7 @@ class LiveLayerTarget(LiveTarget):
         owners = [owner for layer, _ in layers for owner in _owners(layer)]
         baked = (
             [_effective(kernel) for layer, _ in layers for kernel in spectral_kernels_of(layer)]
-            if verb == "bake"
+            if VERBS[verb].scales
             else []
         )
         gone = {id(variable) for owner in owners for variable in state_of(owner)}
