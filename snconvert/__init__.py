@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from snconvert.core.public_names import HOME as _HOME
 from snconvert.registration import install as _install
 from snconvert.registration import load_layers as _load_layers
 
@@ -67,64 +68,6 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.live.undo import bake as bake
     from snconvert.live.undo import remove as remove
     from snconvert.planning.recipe import Recipe as Recipe
-
-_HOME = {
-    "Change": "core.verdict",
-    "Difference": "core.verdict",
-    "Kernel": "kinds.kernel_rule",
-    "KernelRule": "kinds.kernel_rule",
-    "LayerReport": "core.report",
-    "MatrixView": "core.matrix_view",
-    "Progress": "core.report",
-    "RULES": "kinds.table",
-    "Recipe": "planning.recipe",
-    "Report": "core.report",
-    "Settings": "core.settings",
-    "SnconvertError": "errors",
-    "SnconvertWarning": "errors",
-    "SpectralConv1D": "layers",
-    "SpectralConv1DTranspose": "layers",
-    "SpectralConv2D": "layers",
-    "SpectralConv2DTranspose": "layers",
-    "SpectralConv3D": "layers",
-    "SpectralConv3DTranspose": "layers",
-    "SpectralConvLSTM1D": "layers",
-    "SpectralConvLSTM2D": "layers",
-    "SpectralConvLSTM3D": "layers",
-    "SpectralDense": "layers",
-    "SpectralDepthwiseConv1D": "layers",
-    "SpectralDepthwiseConv2D": "layers",
-    "SpectralEinsumDense": "layers",
-    "SpectralEmbedding": "layers",
-    "SpectralGRU": "layers",
-    "SpectralGRUCell": "layers",
-    "SpectralGroupQueryAttention": "layers",
-    "SpectralLSTM": "layers",
-    "SpectralLSTMCell": "layers",
-    "SpectralMultiHeadAttention": "layers",
-    "SpectralProjection": "live.projection",
-    "SpectralReversibleEmbedding": "layers",
-    "SpectralSeparableConv1D": "layers",
-    "SpectralSeparableConv2D": "layers",
-    "SpectralSimpleRNN": "layers",
-    "SpectralSimpleRNNCell": "layers",
-    "Verdict": "core.verdict",
-    "__version__": "core.version",
-    "apply": "live.convert",
-    "apply_file": "api",
-    "bake": "live.undo",
-    "bake_file": "api",
-    "converge": "live.convergence",
-    "inspect": "api",
-    "load_plain_weights": "live.plain_weights",
-    "plan": "live.convert",
-    "project": "live.projection",
-    "remove": "live.undo",
-    "remove_file": "api",
-    "spectral_norm": "linalg.spectral_norm",
-    "verify": "api",
-}
-"""The public names, each with the module that it is imported from when it is first used."""
 
 __all__ = list(_HOME)
 _FACES = ("constraints", "layers", "recipe", "render", "rules")

@@ -65,6 +65,7 @@ ELSEWHERE = {
     "sandbox/test_worker.py": "sandbox/child.py sandbox/signals.py",
     "system/test_docs.py": "core/targets.py core/version.py",
     "system/test_no_backend.py": "__main__.py api.py",
+    "test_public_api.py": "core/public_names.py",
     "verification/test_files.py": "core/report.py core/verdict.py jobs/compare.py render.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",
     "verification/test_forms.py": "verification/findings.py",

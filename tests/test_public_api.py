@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+from importlib import import_module
 
 import pytest
 
 import snconvert
 from snconvert import live
+from snconvert.core.public_names import HOME
 from snconvert.kinds.table import RULES
 
 
@@ -92,11 +94,11 @@ def test_editors_know_every_name() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    for name, home in (snconvert._HOME | told).items():
+    for name, home in (HOME | told).items():
         line = f"    from snconvert.{home} import {name} as {name}"
         assert told.get(name) == home, f"add to snconvert/__init__.py, in its first block:\n{line}"
         line = f'    "{name}": "{home}",'
-        assert snconvert._HOME.get(name) == home, f"add to snconvert/__init__.py, _HOME:\n{line}"
+        assert HOME.get(name) == home, f"add to snconvert/core/public_names.py:\n{line}"
 
 
 @pytest.mark.keras
@@ -104,8 +106,8 @@ def test_every_rule_has_its_layer() -> None:
     """A new row needs its class in `snconvert.layers` and its name in `snconvert`."""
     for rule in RULES.values():
         assert hasattr(snconvert, rule.spectral_class), (
-            f"add {rule.spectral_class} to snconvert/layers/__init__.py and, twice, to"
-            " snconvert/__init__.py"
+            f"add {rule.spectral_class} to snconvert/layers/__init__.py, snconvert/__init__.py and"
+            " core/public_names.py"
         )
 
 
@@ -125,6 +127,7 @@ def test_unknown_names() -> None:
 
 def test_live_has_the_functions_on_models() -> None:
     """Who imports them from `snconvert.live` gets the same; those on files are not there."""
-    for name in ("apply", "bake", "converge", "inspect", "load_plain_weights", "plan", "project"):
+    for name in ("apply", "bake", "converge", "load_plain_weights", "plan", "project", "remove"):
         assert getattr(live, name) is getattr(snconvert, name)
+    assert live.inspect is import_module("snconvert.live.convert").inspect
     assert not hasattr(live, "apply_file")
