@@ -22,6 +22,7 @@ from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
+from snconvert.core.settings import scale
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
@@ -130,7 +131,7 @@ def _factors(recipe: Recipe, report: Report) -> dict[str, dict[str, float]]:
     if not TARGETS[recipe.target].RECORDED:
         return {}
     done = [layer for layer in report.layers if layer.status == "converted"]
-    return {layer.path: {"kernel": 1.0 / (layer.sigma or 1.0)} for layer in done}
+    return {layer.path: {"kernel": scale(layer.sigma or 0.0, recipe.settings)} for layer in done}
 
 
 def _holds_ours(model: Layer) -> bool:
