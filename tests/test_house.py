@@ -12,8 +12,6 @@ from places import ROOT, TESTS
 PACKAGE = ROOT / "snconvert"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 LINES, FILES, PARAMETERS = 300, 17, 6
-LONG: dict[str, int] = {}
-"""Modules that are longer than they should be, and how long: none may grow, none may be added."""
 
 WIDE = {
     "api.py": {"apply_file": 9},
@@ -105,25 +103,15 @@ def test_the_table_is_true() -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
 def test_a_module_is_short(module: Path) -> None:
-    """A module has 300 lines at most, or no more than the table of the long ones says."""
+    """A module has 300 lines at most."""
     lines = len(module.read_text(encoding="utf-8").splitlines())
-    if name_of(module) not in LONG:
-        assert lines <= LINES, f"{name_of(module)} has {lines} lines: split it"
-    elif lines <= LINES:
-        pytest.fail(f"{name_of(module)} is short now: take it out of LONG")
-    else:
-        assert lines <= LONG[name_of(module)], f"{name_of(module)} has grown"
+    assert lines <= LINES, f"{name_of(module)} has {lines} lines: split it"
 
 
 def test_a_folder_is_small() -> None:
     """A folder has 17 modules at most."""
     counts = Counter(path.parent for path in MODULES)
     assert [str(folder) for folder, count in counts.items() if count > FILES] == []
-
-
-def test_the_table_of_long_modules_is_true() -> None:
-    """Every long module that the table names is there."""
-    assert set(LONG) <= {name_of(module) for module in MODULES}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)
