@@ -182,8 +182,8 @@ class Copying:
 
     def _copy(self, source: int, output: int) -> int:
         try:
-            crc, buffer = 0, memoryview(bytearray(min(_CHUNK, self._weights.size)))
-            weights = self._weights._replace(descriptor=source)
+            weights = self._weights._replace(descriptor=source, changes=None)
+            crc, buffer = 0, memoryview(bytearray(min(_CHUNK, weights.size)))
             for position in range(0, weights.size, _CHUNK):
                 if self._closed.is_set():
                     return 0
@@ -214,7 +214,7 @@ class Copying:
 
     def _resize(self, crc: int, size: int) -> int:
         """Cuts the weights, or makes them longer by zeros; returns their CRC-32 then."""
-        old, tail = self._weights.size, 0
+        old, tail = self._weights.stored, 0
         for position in range(size, old, _CHUNK):
             tail = zlib.crc32(self._read(min(_CHUNK, old - position), position), tail)
         os.ftruncate(self._descriptor, self._offset + size)

@@ -80,7 +80,7 @@ def open_source(
         SnconvertError: The source cannot be read, or the output cannot be written.
     """
     modules = VERBS[verb].child_modules
-    with located(file=path), open_model(path) as source, Worker(modules) as worker:
+    with located(file=path), Worker(modules) as worker, open_model(path, worker) as source:
         if output is not None:
             out, force, in_place = output
             writer = FORMATS[source.format].writer

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from snconvert.archive.source import Source
 from snconvert.archive.zip_writer import Writer
 from snconvert.config.tree import Node
+from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 
 S = TypeVar("S", bound=Source)
@@ -35,8 +36,9 @@ class Format(Generic[S]):
         container: Whether it is a file or a folder.
         recognise: Whether such an open file or folder is of this format, by its first bytes and
             the names of its members; no row before this one in the table has recognised it.
-        read: Fills in `config`, `metadata`, `weights` and `assets` of an open file or folder, or
-            raises `SourceError` for what is missing, hostile or damaged.
+        read: Fills in `config`, `metadata`, `weights` and `assets` of an open file or folder, as
+            those of a model of Keras 3, or raises `SourceError` for what is missing, hostile or
+            damaged. HDF5 runs in the worker that is given.
         names: Returns where the variables lie, from the root node, the parsed metadata and what
             the weights hold; raises `SourceError` if no Keras finds them there.
         writer: What writes the result of a conversion, which is always a model of Keras 3.
@@ -45,6 +47,6 @@ class Format(Generic[S]):
     name: str
     container: type[S]
     recognise: Callable[[S], bool]
-    read: Callable[[S], None]
+    read: Callable[[S, Worker], None]
     names: Callable[[Node, Any, Contents], Names]
     writer: type[Writer]

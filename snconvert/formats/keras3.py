@@ -18,6 +18,7 @@ from snconvert.config.weight_groups import group_paths
 from snconvert.core import foreign
 from snconvert.errors import SourceError, printable
 from snconvert.formats.format import Format, Names
+from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 
 _LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
@@ -63,7 +64,7 @@ def _is_zip(source: FileSource) -> bool:
     return source.is_zip
 
 
-def _read_archive(source: FileSource) -> None:
+def _read_archive(source: FileSource, _: Worker) -> None:
     names = list(source.members)
     error = foreign.unknown_members(names)
     if error is not None:
@@ -93,7 +94,7 @@ def _is_any(_: FolderSource) -> bool:
     return True
 
 
-def _read_folder(source: FolderSource) -> None:
+def _read_folder(source: FolderSource, _: Worker) -> None:
     names, assets = source.names, ASSETS.rstrip("/")
     error = foreign.unknown_members(names)
     if error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from snconvert.core import foreign
 from snconvert.errors import SourceError, located
 from snconvert.formats import keras3
 from snconvert.formats.format import Format
+from snconvert.sandbox.worker import Worker
 
 _ROWS: tuple[Format[Any], ...] = (
     keras3.ARCHIVE,
@@ -31,11 +33,13 @@ def is_model_folder(path: str) -> bool:
     return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
-def open_model(path: str | os.PathLike[str]) -> Source:
+def open_model(path: str | os.PathLike[str], worker: Worker | None = None) -> Source:
     """Opens a saved model for reading and checks its outside.
 
     Args:
         path: A file or a folder of any format. The extension does not matter.
+        worker: The guarded process in which HDF5 runs, for formats that keep more than weights in
+            it; by default one of its own.
 
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
@@ -49,7 +53,11 @@ def open_model(path: str | os.PathLike[str]) -> Source:
         try:
             source = _container(shown)
             try:
-                _read(source)
+                if worker is None:
+                    with contextlib.closing(Worker()) as own:
+                        _read(source, own)
+                else:
+                    _read(source, worker)
             except BaseException:
                 source.close()
                 raise
@@ -72,11 +80,11 @@ def _container(path: str) -> Source:
     return FileSource(path)
 
 
-def _read(source: Source) -> None:
+def _read(source: Source, worker: Worker) -> None:
     for row in FORMATS.values():
         if isinstance(source, row.container) and row.recognise(source):
             source.format = row.name
-            row.read(source)
+            row.read(source, worker)
             return
     if isinstance(source, FileSource):
         raise foreign.unknown_file(source.head(foreign.HEAD), source.size)

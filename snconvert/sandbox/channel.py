@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from snconvert.weights.extent import Extent
+from snconvert.weights.extent import Changes, Extent
 
 _HEAD = struct.Struct("<QI")  # the length of the body, the number of files
 _MOST_FILES = 64
@@ -129,7 +129,8 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, Extent):
             place = self.files.setdefault(value.descriptor, len(self.files))
-            return "extent", place, value.offset, value.size
+            changes = None if value.changes is None else tuple(value.changes)
+            return "extent", place, value.offset, value.stored, changes
         if isinstance(value, Numbers):
             return "array", value.dtype, value.shape, value.data
         numpy = sys.modules.get("numpy")
@@ -149,5 +150,6 @@ class _Unpickler(pickle.Unpickler):
             numbers = Numbers(*parts)
             # Writable, as other unpickled arrays are.
             return numbers.__array__(copy=True) if "numpy" in sys.modules else numbers
-        index, offset, size = parts
-        return Extent(self._files[index], offset, size)
+        index, offset, stored, changes = parts
+        lying_over = None if changes is None else Changes(*changes)
+        return Extent(self._files[index], offset, stored, lying_over)

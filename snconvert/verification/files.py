@@ -67,9 +67,9 @@ def verify_file(
     with (
         Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
-        open_model(before) as first,
+        open_model(before, worker) as first,
         located(file=after),
-        open_model(after) as second,
+        open_model(after, worker) as second,
     ):
         findings, opened = _compare(first, second, worker, progress, way)
         warnings = [*opened.warnings, *findings.notes]
@@ -94,7 +94,7 @@ def check_result(source: Source, result: str, worker: Worker) -> None:
         worker: The guarded process.
     """
     try:
-        with open_model(result) as written:
+        with open_model(result, worker) as written:
             written.check_weights()
             findings, opened = _compare(source, written, worker, None)
             notes = [*findings.notes, *_of_another_source(source, opened.metadata)]

@@ -3,19 +3,44 @@
 The weights lie somewhere inside the archive. Everything that reads them gets an `Extent` and takes
 the bytes from the file itself: by a memory map for the kernels, by `pread` where the file could
 shrink under the reader.
+
+The weights of an older file become those of Keras 3 by a few changed blocks, which an extent
+carries along: whoever reads it sees the file as Keras 3 would have written it.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from snconvert.errors import SourceError
 
 
+class Changes(NamedTuple):
+    """What lies over the bytes of a file.
+
+    Attributes:
+        blocks: Block number -> its new bytes. Block `i` covers the bytes from `i * block` on; each
+            is `block` long but the last, which ends at `size`. Bytes in no block are the file's,
+            and zero beyond its end.
+        size: The number of bytes with the changes.
+        block: The length of a block in bytes.
+    """
+
+    blocks: Mapping[int, bytes]
+    size: int
+    block: int
+
+    def touched(self, low: int, high: int) -> Iterator[int]:
+        """Yields the numbers of the blocks that lie over some of the bytes from `low` to `high`."""
+        numbers = range(low // self.block, -(-high // self.block))
+        yield from (index for index in numbers if index in self.blocks)
+
+
 class Extent(NamedTuple):
-    """The `size` bytes from `offset` on in the open file `descriptor`.
+    """The `stored` bytes from `offset` on in the open file `descriptor`, and what lies over them.
 
     An extent borrows the descriptor: who opened the file closes it. It can be sent to a
     `sandbox.worker.Worker`, which passes the descriptor along.
@@ -23,12 +48,19 @@ class Extent(NamedTuple):
     Attributes:
         descriptor: A file descriptor that is open for reading.
         offset: Where the range begins in the file.
-        size: Its length in bytes.
+        stored: Its length in the file, in bytes.
+        changes: What lies over the bytes of the file, if anything does.
     """
 
     descriptor: int
     offset: int
-    size: int
+    stored: int
+    changes: Changes | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of bytes, with the changes."""
+        return self.stored if self.changes is None else self.changes.size
 
     def pread(self, size: int, position: int) -> bytes:
         """Returns up to `size` bytes from `position` in the range on; fewer only at its end.
@@ -46,6 +78,19 @@ class Extent(NamedTuple):
         Raises:
             SourceError: The file has become shorter than the range, or cannot be read.
         """
+        if self.changes is None:
+            self._read(buffer, position)
+            return
+        old = max(0, min(len(buffer), self.stored - position))
+        self._read(buffer[:old], position)
+        buffer[old:] = bytes(len(buffer) - old)
+        last = position + len(buffer)
+        for index in self.changes.touched(position, last):
+            block, start = self.changes.blocks[index], index * self.changes.block
+            low, high = max(position, start), min(last, start + len(block))
+            buffer[low - position : high - position] = block[low - start : high - start]
+
+    def _read(self, buffer: memoryview, position: int) -> None:
         done = 0
         while done < len(buffer):
             try:
@@ -62,8 +107,8 @@ class Extent(NamedTuple):
                 )
             done += count
 
-    def map(self) -> memoryview:
-        """Returns the range as read-only memory that the system pages in from the file.
+    def view(self, size: int, position: int) -> memoryview:
+        """Returns so many bytes from `position` on: mapped, or a copy where any of them changed.
 
         A file that shrinks while it is mapped kills the process that touches the lost pages:
         do so in a `sandbox.worker.Worker`, or read with `pread`.
@@ -71,15 +116,34 @@ class Extent(NamedTuple):
         Raises:
             SourceError: The file cannot be mapped, for example because it has become shorter.
         """
-        if self.size == 0:
+        if self._as_stored(position, position + size):
+            return self._map(size, position)
+        return memoryview(self.pread(size, position))
+
+    def _as_stored(self, start: int, end: int) -> bool:
+        """Whether the bytes are the file's: a block may have changed beside them only."""
+        if self.changes is None:
+            return True
+        if end > self.stored:
+            return False
+        before = self._replace(changes=None)
+        for index in self.changes.touched(start, end):
+            low = max(start, index * self.changes.block)
+            high = min(end, (index + 1) * self.changes.block)
+            if before.pread(high - low, low) != self.pread(high - low, low):
+                return False
+        return True
+
+    def _map(self, size: int, position: int) -> memoryview:
+        if size == 0:
             return memoryview(b"")
-        lead = self.offset % mmap.ALLOCATIONGRANULARITY
+        lead = (self.offset + position) % mmap.ALLOCATIONGRANULARITY
         try:
             mapped = mmap.mmap(
                 self.descriptor,
-                lead + self.size,
+                lead + size,
                 access=mmap.ACCESS_READ,
-                offset=self.offset - lead,
+                offset=self.offset + position - lead,
             )
         except (OSError, ValueError) as error:
             raise SourceError(

@@ -80,6 +80,15 @@ class OverlayFile(io.RawIOBase):
         if self._base < self._extent.size:  # what was cut off and grown again is zero, not old
             regrown = min(self._size, self._extent.size)
             changed.update(range(self._base // self._block, -(-regrown // self._block)))
+        if self._extent.changes is not None:  # what lay over the file before lies over it still
+            known, length = self._extent.changes.blocks, self._extent.changes.block
+            changed.update(
+                index
+                for number in known
+                for index in range(
+                    number * length // self._block, -(-(number + 1) * length // self._block)
+                )
+            )
         return {
             index: bytes(self._load(index)[: self._size - index * self._block])
             for index in sorted(changed)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import itertools
-import math
 import resource
 from collections.abc import Iterator
 from typing import Any
@@ -89,9 +88,8 @@ def read_kernel(extent: Extent, path: str, dataset: Dataset) -> np.ndarray:
     """
     if dataset.offset is None:
         return read_dataset(extent, path)
-    count = math.prod(dataset.shape)
-    flat = np.frombuffer(extent.map(), numpy_type(dataset), count, dataset.offset)
-    return flat.reshape(dataset.shape)
+    data = extent.view(dataset.nbytes, dataset.offset)
+    return np.frombuffer(data, numpy_type(dataset)).reshape(dataset.shape)
 
 
 def read_whole(extent: Extent) -> dict[str, str]:
