@@ -37,7 +37,8 @@ class Worker:
     """Runs module-level functions in a guarded child process; a context manager.
 
     The child starts with the block or with the first call, so that it imports while this process
-    goes on, and is started anew after it died. Arguments and results are pickled; an `Extent` takes its open file along.
+    goes on, and is started anew after it died. Arguments and results are pickled; an `Extent` takes
+    its open file along.
 
     Args:
         modules: What the child will need.
