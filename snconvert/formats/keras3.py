@@ -36,10 +36,10 @@ def read_contents(source: Source) -> None:
                 f"{name} is too large ({source.members[name].size} bytes, the limit is {most})",
                 "Save the model again with Keras",
             )
-    source.config = b"".join(source.read(CONFIG))
-    if METADATA in source.members:
-        source.metadata = b"".join(source.read(METADATA))
-    else:
+    small = [name for name in _LARGEST if name in source.members]
+    source.stored = {name: b"".join(source.read(name)) for name in small}
+    source.config, source.metadata = source.stored[CONFIG], source.stored.get(METADATA)
+    if source.metadata is None:
         source.warnings.append("It has no metadata.json, so its Keras version is unknown")
     source.assets = tuple(name for name in source.members if name.startswith(ASSETS))
     source.weights = source.extent(source.weights_name)
