@@ -13,7 +13,7 @@ from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners
-from snconvert.config.versions import check_version
+from snconvert.config.versions import newer_than_tried
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.verbs import VERBS
 from snconvert.errors import located
@@ -127,8 +127,8 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     root = parse(config)
     if not (opaque and root.opaque):
         root = model_root(root)
-    aged = check_version(root, metadata)
-    return Described(source, metadata, root, (*source.warnings, *aged, *warnings_of(findings)))
+    newer = newer_than_tried(metadata)
+    return Described(source, metadata, root, (*source.warnings, *newer, *warnings_of(findings)))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:
