@@ -39,13 +39,14 @@ def apply_file(
 ) -> Report:
     """Converts a saved model, file to file, without importing keras or a backend.
 
-    With `imports` the file goes through Keras (safe mode on) and the memory carrier instead; legacy
-    whole-model `.h5` files need that, if only as `imports=["keras"]`.
+    What an older Keras saved becomes a `.keras` file of Keras 3. With `imports` the file goes
+    through Keras (safe mode on) and the memory carrier instead.
 
     Args:
-        source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, or a legacy
-            `.h5` file of a whole model.
-        output: Where the result goes; by default `source` with `-sn` before the suffix.
+        source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, an `.h5`
+            file of a whole model, or with `config` an HDF5 file of weights only.
+        output: Where the result goes; by default `source` with `-sn` before the suffix, which is
+            `.keras` for HDF5 files.
         recipe_file: A TOML file with options; those given here win over it.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
@@ -55,7 +56,7 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `imports`, `certify`, as in
+            `exclude`, `select`, `overrides`, `imports`, `config`, `certify`, as in
             `snconvert.recipe.recipe`.
 
     Returns:
@@ -99,7 +100,7 @@ def inspect(
     """Reports every layer of a model: class, kernel, sigma, convertible or why not.
 
     Args:
-        source: A `.keras` file, an unzipped folder, a legacy `.h5` file, or a live `keras.Model`.
+        source: A file or folder, as for `apply_file`, or a live `keras.Model`.
         recipe_file: A TOML file with options; those given here win over it.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on, for files.
@@ -137,13 +138,13 @@ def bake_file(
     anywhere, without this package. Layers in Keras' own `SpectralNormalization` become plain, too.
 
     Args:
-        source: A `.keras` file or an unzipped folder.
+        source: A file or folder, as for `apply_file`.
         output: Where the result goes; by default `source` with `-baked` before the suffix.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
         in_place: Replace `source` itself.
         progress: Called with a `Progress` as it goes on.
-        **options: `only`, `exclude`, `select` and `imports`, as for `apply_file`.
+        **options: `only`, `exclude`, `select`, `imports` and `config`, as for `apply_file`.
 
     Returns:
         What was done to each layer.
@@ -174,7 +175,7 @@ def remove_file(
     and `constraint`), it is divided by the recorded factor, and a warning says so.
 
     Args:
-        source: A `.keras` file or an unzipped folder.
+        source: A file or folder, as for `apply_file`.
         output: Where the result goes; by default `source` with `-plain` before the suffix.
         dry_run: As for `bake_file`.
         force: As for `bake_file`.
@@ -194,11 +195,47 @@ def remove_file(
     return _undo("remove", source, destination, options, progress)
 
 
+def upgrade_file(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    config: StrPath | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Writes what an older Keras saved as a `.keras` file of Keras 3, and changes nothing else.
+
+    Weights, configuration, compilation and the optimizer's state go over. Where something cannot,
+    or means something else in Keras 3, a warning of the report says so. Neither keras nor a backend
+    is imported.
+
+    Args:
+        source: A whole model in HDF5 (`.h5`), an archive of Keras 2, or an HDF5 file of weights
+            only.
+        output: Where the result goes; by default `source` with `-keras3` before `.keras`.
+        config: The JSON file with the configuration of a model whose weights only are in `source`:
+            what `model.to_json()` returns, or a `config.json`.
+        dry_run: Read and check the file, write nothing.
+        force: Replace an existing output.
+        progress: Called with a `Progress` as it goes on.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    from snconvert.files.upgrade import upgrade_file as upgrade
+
+    destination = _destination("upgrade", source, output, dry_run=dry_run, force=force)
+    report = upgrade(os.fspath(source), destination, config=config, progress=progress)
+    return _with_warning(report)
+
+
 def verify(
     before: StrPath | Any,
     after: StrPath | Any,
     *,
     imports: Iterable[str] = (),
+    config: StrPath | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Verdict:
     """Proves that one model is another one, converted, baked or made plain again.
@@ -211,6 +248,7 @@ def verify(
         before: A path or a live model.
         after: The same of the other; whichever of them is the converted one.
         imports: Modules that register custom classes; both files then go through Keras.
+        config: The configuration of the model before, where `before` is a file of weights only.
         progress: Called with a `Progress` as it goes on, for files.
 
     Returns:
@@ -225,11 +263,11 @@ def verify(
     if all(paths) and not imports:
         from snconvert.verification.files import verify_file
 
-        return verify_file(os.fspath(before), os.fspath(after), progress=progress)
+        return verify_file(os.fspath(before), os.fspath(after), config=config, progress=progress)
     with quiet_start():
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):
-        return verify_through_keras(before, after, imports)
+        return verify_through_keras(before, after, imports, config)
     return verify_models(before, after)
 
 

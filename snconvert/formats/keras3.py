@@ -67,6 +67,7 @@ def _is_zip(source: FileSource) -> bool:
 
 
 def read_archive(source: FileSource, _: Worker) -> None:
+    """Reads the members of an archive; see `Format.read`."""
     names = list(source.members)
     error = foreign.unknown_members(names)
     if error is not None:
@@ -97,6 +98,7 @@ def _is_any(_: FolderSource) -> bool:
 
 
 def read_folder(source: FolderSource, _: Worker) -> None:
+    """Reads the files of a folder; see `Format.read`."""
     names, assets = source.names, ASSETS.rstrip("/")
     error = foreign.unknown_members(names)
     if error is not None:
