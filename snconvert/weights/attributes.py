@@ -124,7 +124,9 @@ class _Reader:
         values = np.empty(shape, attribute.dtype)
         attribute.read(values)
         texts = [
-            bytes(value) if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+            bytes(value)
+            if isinstance(value, bytes)
+            else str(value).encode("utf-8", "surrogateescape")
             for value in values.ravel().tolist()
         ]
         if kind.is_variable_str():
