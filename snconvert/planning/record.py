@@ -73,17 +73,17 @@ def records(metadata: Any) -> Iterator[dict[str, Any]]:
         entry = entry.get("before")
 
 
-def with_source(metadata: Any, sha256: str) -> Any:
+def with_source(metadata: Any, sha256: str | None) -> Any:
     """Returns the `metadata.json` of an older file with the record of what that was.
 
     Args:
         metadata: The parsed `metadata.json` of what is made of it; its first record is of that.
-        sha256: Of the older file, in hexadecimal.
+        sha256: Of the older file, in hexadecimal; `None` where it has none.
     """
     return {**metadata, "snconvert": _with_source(metadata["snconvert"], sha256)}
 
 
-def _with_source(entry: Mapping[str, Any], sha256: str) -> dict[str, Any]:
+def _with_source(entry: Mapping[str, Any], sha256: str | None) -> dict[str, Any]:
     if _is_of_upgrade(entry):
         return {"version": __version__, **entry, "source_sha256": sha256}
     return {**entry, "before": _with_source(entry["before"], sha256)}
