@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from snconvert.archive.output import Destination
-from snconvert.archive.source import refuse_url
+from snconvert.archive.output import Destination, destination_of
 from snconvert.core.report import OnProgress, Progress, Report
-from snconvert.core.verbs import VERBS, StrPath
+from snconvert.core.verbs import StrPath
 from snconvert.errors import OptionError, printable
 from snconvert.files.convert import Check, convert_file, inspect_file
 from snconvert.files.undo import undo_file
@@ -66,7 +65,7 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
-    destination = _destination(
+    destination = destination_of(
         "apply", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     path, recipe, rules = os.fspath(source), read_options(recipe_file, **options), tuple(rules)
@@ -152,7 +151,7 @@ def bake_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = _destination(
+    destination = destination_of(
         "bake", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     return _undo("bake", source, destination, options, progress)
@@ -189,7 +188,7 @@ def remove_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = _destination(
+    destination = destination_of(
         "remove", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     return _undo("remove", source, destination, options, progress)
@@ -225,7 +224,7 @@ def upgrade_file(
     """
     from snconvert.files.upgrade import upgrade_file as upgrade
 
-    destination = _destination("upgrade", source, output, dry_run=dry_run, force=force)
+    destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
     report = upgrade(os.fspath(source), destination, config=config, progress=progress)
     return _with_warning(report)
 
@@ -298,30 +297,3 @@ def _with_warning(report: Report) -> Report:
         f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
     )
     return replace(report, warnings=(*report.warnings, warning))
-
-
-def _destination(
-    verb: str,
-    source: StrPath,
-    output: StrPath | None,
-    *,
-    dry_run: bool = False,
-    force: bool = False,
-    in_place: bool = False,
-) -> Destination | None:
-    """Returns where the result goes; `None`: nowhere."""
-    if not isinstance(source, str | os.PathLike):
-        raise OptionError(
-            f"a {type(source).__name__} is no path of a file",
-            f"Give a path, or a keras.Model to snconvert.{verb}",
-        )
-    refuse_url(os.fspath(source))
-    if in_place and output is not None:
-        raise OptionError("both an output and in_place are given", "Give one of them")
-    if dry_run:
-        return None
-    if in_place:
-        output = source
-    elif output is None:
-        output = VERBS[verb].default_output(source)
-    return Destination(os.fspath(output), force, in_place)

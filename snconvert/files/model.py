@@ -86,7 +86,7 @@ def open_source(
     """
     modules = VERBS[verb].child_modules
     worker = Worker(modules)
-    with located(file=path), closing(worker), open_model(path, worker) as source, worker:
+    with located(file=path), closing(worker), open_model(path, worker, config) as source, worker:
         if output is not None:
             check_destination(source, output)
         yield source, worker
