@@ -56,8 +56,8 @@ _FORMULAS: Mapping[str, Callable[..., Array]] = {
     "int64": lambda number: np.array(number, np.int64),
     "cudnn_kernel": _cudnn_kernel,
     "cudnn_recurrent_kernel": lambda kernel: _by_gate(kernel, kernel.shape[0], np.transpose),
-    "cudnn_lstm_bias": lambda bias: sum(np.split(bias, 2)),
+    "cudnn_lstm_bias": lambda bias: np.sum(np.split(bias, 2), axis=0),
     "cudnn_gru_bias": lambda bias: bias.reshape(2, -1),
-    "flipped": lambda kernel: np.flip(kernel, range(kernel.ndim - 2)),
+    "flipped": lambda kernel: np.flip(kernel, tuple(range(kernel.ndim - 2))),
 }
 """How new arrays are computed from old ones; see `legacy.relocation.Computed`."""

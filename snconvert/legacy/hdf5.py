@@ -60,7 +60,8 @@ def relocation(
             order = variables_by_name(node, paths, names)
         for variable, path in zip(order, stored, strict=True):
             places.setdefault(variable.path, (path, variable))
-    result = Relocation(removals=sorted({path.partition("/")[0] for path in contents.groups}))
+    everything = (*contents.groups, *contents.datasets)
+    result = Relocation(removals=sorted({path.partition("/")[0] for path in everything}))
     result.computed = [
         *_cudnn(places, contents),
         *(_flipped(root, paths, places) if attributes.backend == "theano" else ()),
@@ -179,5 +180,5 @@ def _order(
             if not variable.fits(shape)
         )
         belongs = ", ".join("any" if size is None else str(size) for size in wanted or ())
-        what = f"the shape of {printable(path)} is {stored[path]}, but its configuration makes it ({belongs})"
+        what = f"the shape of {printable(path)} is {stored[path]}, but ({belongs}) is expected"
     raise SourceError(what, _REPAIR, path=node.path, class_name=node.title)
