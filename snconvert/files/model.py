@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,7 +80,8 @@ def open_source(
         SnconvertError: The source cannot be read, or the output cannot be written.
     """
     modules = VERBS[verb].child_modules
-    with located(file=path), Worker(modules) as worker, open_model(path, worker) as source:
+    worker = Worker(modules)
+    with located(file=path), closing(worker), open_model(path, worker) as source, worker:
         if output is not None:
             out, force, in_place = output
             writer = FORMATS[source.format].writer

@@ -36,8 +36,9 @@ _imported: set[str] = set()  # by the first child: those that follow get it from
 class Worker:
     """Runs module-level functions in a guarded child process; a context manager.
 
-    The child starts with the block, so that it imports while this process goes on, and is started
-    anew after it died. Arguments and results are pickled; an `Extent` takes its open file along.
+    The child starts with the block or with the first call, so that it imports while this process
+    goes on, and is started anew after it died. Arguments and results are pickled; an `Extent` takes
+    its open file along.
 
     Args:
         modules: What the child will need.
@@ -58,7 +59,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         try:
-            self._channel = self._start()
+            self._channel = self._channel or self._start()
         except BaseException:
             self._end()
             raise
