@@ -41,6 +41,8 @@ class FolderSource(Source):
         Raises:
             SourceError: It is a link or a special file.
         """
+        if name in self.members:
+            return
         status = os.stat(name, dir_fd=self._descriptors[0], follow_symlinks=False)
         _check_plain(name, status.st_mode, stat.S_IFREG)
         self.members[name] = Member(name, 0, status.st_size, status.st_size, STORED, None)
