@@ -19,6 +19,12 @@ SAVED_MODEL = "saved_model.pb"
 
 HEAD = 1 << 20
 """How much of a file is enough to tell what it is."""
+REBUILD = (
+    "Load it with the package tf-keras, rebuild the model in Keras 3, copy the weights with"
+    " set_weights and save that"
+)
+"""The way to Keras 3 that is always there, for what Keras 2 wrote."""
+
 _NEEDED = "A model that keras.Model.save wrote is needed, as .keras or .h5"
 _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"\x1f\x8b", 0, "a gzip file, not a zip archive", "Unpack it with gunzip first"),
