@@ -96,7 +96,9 @@ if hasattr(keras.layers, "ReversibleEmbedding"):  # from Keras 3.12 on
             logits = times(ops.matmul(inputs, kernel), self.kernel_scale(name, training))
             if self.logit_soft_cap is None:
                 return logits
-            return ops.multiply(ops.tanh(ops.divide(logits, self.logit_soft_cap)), self.logit_soft_cap)
+            return ops.multiply(
+                ops.tanh(ops.divide(logits, self.logit_soft_cap)), self.logit_soft_cap
+            )
 
         def compute_output_spec(
             self,
