@@ -23,6 +23,7 @@ from snconvert.compat.saving import save_model
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.core.settings import scale
+from snconvert.core.system import flush
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
@@ -213,7 +214,7 @@ def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
             file.truncate()
             file.write(content)
             file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None) -> None:
