@@ -233,7 +233,6 @@ class translated:  # noqa: N801 - reads like a function; a generator takes twice
         if isinstance(error, Exception) and not isinstance(error, (SnconvertError, MemoryError)):
             text = printable(error).strip("'\"")
             raise SourceError(
-                f"the HDF5 structure is damaged or truncated at "
-                f"{printable(self._path)} ({text})",
+                f"the HDF5 structure is damaged or truncated at {printable(self._path)} ({text})",
                 "Save the model again with Keras or take an intact copy",
             ) from error
