@@ -1,9 +1,9 @@
 """The graph of a Functional model: from the words of Keras 2 to those of Keras 3.
 
 Keras 2 writes each call of a layer as a structure of leaves `[layer, node, tensor, kwargs]`,
-Keras 3 as `args` and `kwargs` that hold tensors. Both count the nodes of a layer, but Keras 2 begins
-with 1 where it is a model with an input of its own, Keras 3 with 0; in `output_layers` with 1 where
-it is a Functional model.
+Keras 3 as `args` and `kwargs` that hold tensors. Both count the nodes of a layer, but Keras 2
+begins with 1 where it is a model with an input of its own, Keras 3 with 0; in `output_layers` with
+1 where it is a Functional model.
 """
 
 from __future__ import annotations
