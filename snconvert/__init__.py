@@ -70,7 +70,7 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.planning.recipe import Recipe as Recipe
 
 __all__ = list(_HOME)
-_FACES = ("constraints", "layers", "recipe", "render", "rules")
+_FACES = ("activations", "constraints", "layers", "recipe", "render", "rules")
 
 
 def __getattr__(name: str) -> Any:
