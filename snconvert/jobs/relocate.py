@@ -34,7 +34,7 @@ def relocate(extent: Extent, relocation: Relocation) -> Overlay:
     ]
     for path, formula, sources in relocation.computed:
         arrays = [read_dataset(extent, source) for source in sources]
-        additions.append((path, np.ascontiguousarray(_FORMULAS[formula](*arrays))))
+        additions.append((path, _FORMULAS[formula](*arrays)))
     return edit(extent, relocation.moves, additions, relocation.removals)
 
 
