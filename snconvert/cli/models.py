@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from snconvert.archive.source import refuse_url
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.report import Report
+from snconvert.core.system import FORKS
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.formats.table import is_model_folder
@@ -134,8 +135,7 @@ def run(
     import multiprocessing
     from multiprocessing.connection import wait
 
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
     waiting = deque(enumerate(zip(sources, targets, strict=True)))
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     try:

@@ -32,9 +32,7 @@ def keras2_folder(folder):
 
 EXAMPLES = {
     "hdf5_model": lambda folder: shutil.copy(MODELS / "k215_seq.h5", folder / "in.h5"),
-    "keras2_archive": lambda folder: shutil.copy(
-        MODELS / "k2.13.1_seq.keras", folder / "in.keras"
-    ),
+    "keras2_archive": lambda folder: shutil.copy(MODELS / "k2.13.1_seq.keras", folder / "in.keras"),
     "keras2_folder": keras2_folder,
     "keras3_archive": lambda folder: shutil.copy(MODELS / "a18_assets.keras", folder / "in.keras"),
     "keras3_folder": lambda folder: shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in"),
