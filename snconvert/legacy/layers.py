@@ -31,7 +31,7 @@ class Row(NamedTuple):
     known: Mapping[str, tuple[Any, ...]] = {}
 
 
-_SILENT: Mapping[str, Any] = {
+ALWAYS_SILENT: Mapping[str, Any] = {
     "activity_regularizer": (None,),
     "batch_input_shape": _ANY,
     "dynamic": (False, None),
@@ -171,7 +171,7 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
         {'negative_slope': 0.5}
     """
     row = ROWS.get(name, _PLAIN)
-    silent = {**_SILENT, **row.silent}
+    silent = {**ALWAYS_SILENT, **row.silent}
     result = {}
     for key, value in config.items():
         if key in row.known and value not in row.known[key]:

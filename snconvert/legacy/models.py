@@ -7,8 +7,9 @@ from typing import Any
 from snconvert.config.tree import CONTAINERS
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, located, printable
-from snconvert.legacy import classes, graph, layers, objects
+from snconvert.legacy import classes, graph, layers, objects, shapes
 from snconvert.legacy.objects import Entry
+from snconvert.legacy.sharing import share
 
 _FUNCTIONAL = ("Functional", "Model", "Network")
 REPAIR = "Repair the configuration, or save the model again"
@@ -33,13 +34,14 @@ class Translator:
     def __init__(self, *, keras_2: bool) -> None:
         self._keras_2 = keras_2
         self._hard: list[str] = []
+        self._apart: list[str] = []
         self.renamed: dict[str, str] = {}
 
     def root(self, raw: Entry) -> Entry:
         """Translates the whole model."""
         root = self._entry(raw, None)
-        if root["class_name"] == "Sequential" and root["registered_name"] is None:
-            _check_shape(root)
+        shapes.check(root)
+        self._apart = share(root, stored_once="module" in raw)
         return root
 
     def notes(self) -> list[str]:
@@ -56,6 +58,12 @@ class Translator:
                 f"{printable(self._hard[0])}{_more(len(self._hard) - 1)}: `hard_sigmoid` is"
                 " another function in Keras 3; it stays what it was as an activation of this"
                 " package, so `import snconvert` before Keras loads the model"
+            )
+        if self._apart:
+            notes.append(
+                f"{printable(self._apart[0])}{_more(len(self._apart) - 1)}: the model shares this"
+                " layer with another one in it, which Keras 3 cannot load; it becomes a layer of"
+                " its own, with the same weights"
             )
         return notes
 
@@ -125,7 +133,7 @@ class Translator:
         if name == "Lambda":
             config = layers.lambda_config(config)
         if name == "InputLayer" and "batch_input_shape" in config:
-            batch_shape = objects.shape(config["batch_input_shape"])
+            batch_shape = shapes.shape(config["batch_input_shape"])
             config = {"batch_shape": batch_shape, **config}
         config = layers.respell(name, config, keras_2=self._keras_2)
         for key, value in config.items():
@@ -154,7 +162,9 @@ class Translator:
             return objects.activation(value, keras_2=self._keras_2)
         if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
             return value
-        return self._entry(value, path)
+        entry = self._entry(value, path)
+        entry.pop("shared_object_id", None)
+        return entry
 
     def _children(self, config: Entry, path: str) -> tuple[list[Entry], list[Entry]]:
         """Returns the layers of a model, as they were and as Keras 3 spells them."""
@@ -180,7 +190,7 @@ class Translator:
             for old, new in zip(olds, news, strict=True):
                 new.update(name=new["config"].get("name"), inbound_nodes=old["inbound_nodes"])
             return {**config, "layers": news}
-        known = graph.called(olds, news, config["output_layers"], _owns_input)
+        known = graph.called(olds, news, config["output_layers"], shapes.owns_input)
         for old, new in zip(olds, news, strict=True):
             with located(path=f"{path}/{old['name']}".lstrip("/"), class_name=old["class_name"]):
                 new["name"] = known[old["name"]].name
@@ -197,13 +207,15 @@ class Translator:
     def _sequential(self, config: Entry, path: str) -> Entry:
         olds, news = self._children(config, path)
         shape = config.get("build_input_shape")
-        first = _own_input(olds[0]) if olds else None
+        first = shapes.own_input(olds[0]) if olds else None
         if first is not None:
             shape = first.get("batch_input_shape", first.get("batch_shape"))
         if shape is not None:
-            shape = objects.shape(shape)
+            shape = shapes.shape(shape)
         if shape is not None and olds and news[0]["class_name"] != "InputLayer":
-            news.insert(0, _input_layer(shape, first or news[0]["config"], news[0]))
+            news.insert(
+                0, shapes.input_layer(shape, (first or news[0]["config"]).get("dtype"), news[0])
+            )
         result = {
             "name": config.get("name", "sequential"),
             "trainable": True,
@@ -231,47 +243,6 @@ def _kept(raw: Entry, name: str) -> Entry:
     if type(raw.get("shared_object_id")) is int:
         kept["shared_object_id"] = raw["shared_object_id"]
     return kept
-
-
-def _own_input(raw: Entry) -> Entry | None:
-    """Returns the configuration that says the shape of what a layer or model takes, if any."""
-    while isinstance(raw, dict):
-        config = raw.get("config")
-        if isinstance(config, list):
-            config = {"layers": config}
-        if not isinstance(config, dict):
-            return None
-        if "batch_input_shape" in config or "batch_shape" in config:
-            return config
-        inner = config.get("layers")
-        if not isinstance(inner, list) or not inner:
-            return None
-        raw = inner[0]
-    return None
-
-
-def _owns_input(raw: Entry) -> bool:
-    config = raw.get("config")
-    holds = isinstance(config, list) or (isinstance(config, dict) and "layers" in config)
-    return holds and _own_input(raw) is not None
-
-
-def _input_layer(shape: Any, first: Entry, before: Entry) -> Entry:
-    name = f"{before['config'].get('name', 'sequential')}_input"
-    dtype = objects.policy(first.get("dtype"))
-    if not isinstance(dtype, str) or dtype.startswith("mixed"):
-        dtype = "float32"
-    config = {"batch_shape": shape, "dtype": dtype, "sparse": False, "name": name}
-    return objects.of_keras("keras.layers", "InputLayer", config)
-
-
-def _check_shape(root: Entry) -> None:
-    if "build_input_shape" not in root["config"]:
-        raise SourceError(
-            "its configuration does not say the shape of its input, so that Keras does not build"
-            " the layers before it loads their weights",
-            "Load it with the Keras that saved it, call model.build(input_shape) and save it again",
-        )
 
 
 def output_count(root: Entry) -> int:

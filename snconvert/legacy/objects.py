@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snconvert.config.weight_groups import snake_case
-from snconvert.errors import SourceError, printable
+from snconvert.errors import SourceError
 
 Entry = dict[str, Any]
 
@@ -197,20 +197,6 @@ def activation(name: str, *, keras_2: bool) -> Any:
     if name == "hard_sigmoid" and keras_2:
         return function(HARD_SIGMOID)
     return name if name in ACTIVATIONS else function(name)
-
-
-def shape(value: Any) -> list[int | None]:
-    """Returns a shape with the batch in front, or refuses what is none."""
-    if (
-        not isinstance(value, list)
-        or not value
-        or any(size is not None and type(size) is not int for size in value)
-    ):
-        raise SourceError(
-            f"its input shape is {printable(value)}, which is no list of sizes",
-            "Repair the configuration, or save the model again",
-        )
-    return value
 
 
 def unique(names: Iterable[str]) -> list[str]:
