@@ -51,11 +51,11 @@ COMPILED = {
     "msle": lambda _: {"loss": "mean_squared_logarithmic_error", "metrics": ["msle", "mape"]},
     "hinge": lambda k: {"loss": k.losses.SquaredHinge(), "metrics": ["hinge"]},
     "crossentropy": lambda k: {
-        "loss": k.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1),
+        "loss": k.losses.BinaryCrossentropy(label_smoothing=0.1),
         "metrics": ["accuracy", k.metrics.AUC(name="area"), k.metrics.Precision()],
     },
     "categorical": lambda k: {
-        "loss": k.losses.CategoricalCrossentropy(from_logits=True),
+        "loss": k.losses.CategoricalCrossentropy(),
         "metrics": ["acc", k.metrics.TopKCategoricalAccuracy(k=2), "categorical_accuracy"],
     },
     "function": lambda k: {"loss": k.losses.mean_absolute_error, "metrics": [k.metrics.mse]},
