@@ -15,6 +15,7 @@ from snconvert.config.parsing import parse
 from snconvert.config.safety import vet
 from snconvert.config.tree import MODELS, Node
 from snconvert.config.versions import keras_version
+from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, printable
 from snconvert.legacy.configuration import translate
 from snconvert.legacy.relocation import Relocation
@@ -80,14 +81,13 @@ def fill_in(
     """
     for tree in (older.config, older.training):
         vet(tree)  # a translation leaves things out, which are vetted here only
-    translated = translate(older.config, older.training)
+    translated = translate(older.config, older.training, older.version)
     root = parse(translated.config)
     if root.builtin not in MODELS:
         raise SourceError(
             f"saved by an older Keras, and {printable(root.title)} is no model whose configuration"
             " holds its layers: where its weights belong only its own Python code tells",
-            "Build the model by that code in Keras 3, and carry the weights over with get_weights"
-            " in the old environment and set_weights in the new one",
+            REBUILD,
         )
     relocation, notes = relocate(root, contents)
     overlay = worker.call(

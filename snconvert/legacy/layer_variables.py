@@ -109,7 +109,8 @@ def own_variables(node: Node, group: str) -> dict[str, list[Variable]] | None:
         if node.builtin == WRAPPER:
             kernel, u = (f"{group}/{path}" for path in (WRAPPER_COPY[0], "vars/1"))
             return {"": [Variable(kernel), Variable(u, trainable=False)]}
-        own = _LAYERS.get(node.builtin, lambda _: [])(node.config)
+        variables_of = _LAYERS.get(node.builtin)
+        own = variables_of(node.config) if variables_of else []
         return {
             "": [
                 Variable(f"{group}/vars/{index}", trained, shape)
