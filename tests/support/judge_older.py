@@ -153,6 +153,9 @@ class Keras3:
         self.keras = keras
 
     def predictions(self, model: Any, inputs: list[Any]) -> list[Any]:
+        for layer in model.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_state()
         outputs = model(self._fed(model, inputs), training=False)
         return [np.asarray(value) for value in self._flat(outputs)]
 

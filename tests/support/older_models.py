@@ -128,6 +128,8 @@ def predictions(model, inputs):
         inputs = by_name(model, inputs)
     else:
         inputs = inputs if len(inputs) > 1 else inputs[0]
+    if any(getattr(layer, "stateful", False) for layer in model.layers):
+        model.reset_states()
     return flat(model.predict_on_batch(inputs))
 
 

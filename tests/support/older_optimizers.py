@@ -45,7 +45,10 @@ COMPILED = {
     "huber_name": lambda _: {"loss": "huber_loss"},
     "cosine": lambda k: {"loss": k.losses.CosineSimilarity(axis=-1)},
     "cosine_name": lambda _: {"loss": "cosine_similarity"},
-    "divergence": lambda _: {"loss": "kullback_leibler_divergence", "metrics": ["kld"]},
+    "divergence": lambda _: {
+        "loss": "kullback_leibler_divergence",
+        "metrics": ["kullback_leibler_divergence"],
+    },
     "divergence_object": lambda k: {"loss": k.losses.KLDivergence()},
     "poisson": lambda _: {"loss": "poisson", "metrics": ["poisson"]},
     "msle": lambda _: {"loss": "mean_squared_logarithmic_error", "metrics": ["msle", "mape"]},
@@ -66,5 +69,4 @@ COMPILED = {
         "weighted_metrics": ["mae"],
         "loss_weights": [2.0],
     },
-    "steps": lambda _: {"loss": "mse", "steps_per_execution": 2},
 }
