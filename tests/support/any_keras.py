@@ -8,6 +8,7 @@ backend is that of KERAS_BACKEND. FOLDER is for files. Names of checks run these
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 import time
@@ -58,6 +59,7 @@ def kinds() -> list[str]:
     return [kind for kind in EXAMPLES if hasattr(keras.layers, kind)]
 
 
+@functools.cache
 def every_kind() -> tuple[keras.Model, Data]:
     """Returns a trained model with a layer of every kind, and its data."""
     rng = np.random.default_rng(0)
@@ -145,17 +147,16 @@ def there_and_back(model: keras.Model, data: Any, **options: Any) -> None:
     baked = snconvert.bake(loaded)
     assert not spectral(baked)
     np.testing.assert_allclose(outputs_of(baked, data), moved, rtol=1e-4, atol=1e-5)
-    trained(baked, data)
+    if data is X:
+        trained(baked)
 
 
 def converted(model: keras.Model, data: Any, **options: Any) -> None:
     """Converts the file of a model, loads, trains, saves and loads it, verifies and removes."""
     plain, patched = FOLDER / "plain.keras", FOLDER / "patched.keras"
     model.save(plain)
-    report = snconvert.apply_file(plain, patched, kinds="all", force=True, **options)
+    report = snconvert.apply_file(plain, patched, kinds="all", verify=True, force=True, **options)
     assert report.converted
-    verdict = snconvert.verify(plain, patched)
-    assert verdict, verdict.differences
     loaded = keras.saving.load_model(patched)
     if options.get("mode") == "gain":
         before = outputs_of(model, data)
@@ -195,7 +196,7 @@ def every_kind_live() -> None:
 
 
 def targets_as_files() -> None:
-    for options in ({"mode": "cap"}, {"target": "keras"}, {"target": "constraint"}):
+    for options in ({"target": "keras"}, {"target": "constraint", "mode": "cap"}):
         converted(trained(compiled(small())), X, **options)
 
 
