@@ -22,6 +22,7 @@ else:
     Loader = object  # importlib.abc imports a great deal, and adds nothing that is needed here
 
 _LAYERS = "snconvert.layers"
+_ACTIVATIONS = "snconvert.activations"
 _CONSTRAINTS = "snconvert.constraints"
 _PATCHED = "snconvert.live.internals.saved_owners"  # how owners of converted layers are saved
 
@@ -41,6 +42,7 @@ def load_layers() -> ModuleType:
     another one, which has just imported keras, from registering them.
     """
     importlib.import_module("keras")
+    importlib.import_module(_ACTIVATIONS)
     importlib.import_module(_CONSTRAINTS)
     importlib.import_module(_PATCHED)
     return importlib.import_module(_LAYERS)
@@ -56,6 +58,7 @@ def _keras_is_ready() -> bool:
 def _register() -> None:
     try:
         importlib.import_module(_LAYERS)
+        importlib.import_module(_ACTIVATIONS)
         importlib.import_module(_CONSTRAINTS)
         importlib.import_module(_PATCHED)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake

@@ -43,6 +43,8 @@ class FolderSource(Source):
         Raises:
             SourceError: It is a link or a special file.
         """
+        if name in self.members:
+            return
         status = self._root.status(name)
         _check_plain(name, status.st_mode, stat.S_IFREG)
         self.members[name] = Member(name, 0, status.st_size, status.st_size, STORED, None)

@@ -143,7 +143,7 @@ def _scan(file: OverlayFile, size: int) -> Contents:
                 )
             seen.add(address)
             if len(seen) > _MOST_OBJECTS or len(stack) > _DEEPEST:
-                raise SourceError("model.weights.h5 holds too many objects", _RESAVE)
+                raise SourceError("the HDF5 file holds too many objects", _RESAVE)
             with translated(below):
                 item = h5o.open(group, name.encode())
                 if isinstance(item, h5g.GroupID):
@@ -174,7 +174,7 @@ def _links(path: str, group: Any) -> list[tuple[str, int]]:
             raise SourceError(f"{shown} is {what} link, which is not followed", _RESAVE)
         if name.encode() != raw or not name.isprintable() or name in ("", ".", "..") or "/" in name:
             raise SourceError(
-                f"the name {printable(f'{path}/{name}')!r} in model.weights.h5 is not plain",
+                f"the name {printable(f'{path}/{name}')!r} in the HDF5 file is not plain",
                 _RESAVE,
             )
         links.append((name, address))
@@ -233,7 +233,6 @@ class translated:  # noqa: N801 - reads like a function; a generator takes twice
         if isinstance(error, Exception) and not isinstance(error, (SnconvertError, MemoryError)):
             text = printable(error).strip("'\"")
             raise SourceError(
-                f"the HDF5 structure of model.weights.h5 is damaged or truncated at "
-                f"{printable(self._path)} ({text})",
+                f"the HDF5 structure is damaged or truncated at {printable(self._path)} ({text})",
                 "Save the model again with Keras or take an intact copy",
             ) from error
