@@ -86,6 +86,7 @@ def _windows() -> None:
     os.supports_fd.clear()
     os.O_BINARY = O_BINARY
     os.open = _opening(os.open)
+    os.stat = _created(os.stat)
     for name in ("rename", "replace", "unlink", "rmdir"):
         setattr(os, name, _unless_open(getattr(os, name)))
     socket.socketpair = _pair
@@ -108,6 +109,17 @@ def _opening(function: Any) -> Any:
         return function(path, flags & ~O_BINARY, mode)
 
     return opened
+
+
+def _created(function: Any) -> Any:
+    """Returns a function that says of a path when its file was created."""
+
+    def status(*arguments: Any, **options: Any) -> os.stat_result:
+        found = function(*arguments, **options)
+        fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+        return os.stat_result(tuple(found), fields | {"st_ctime_ns": 1, "st_ctime": 1e-9})
+
+    return status
 
 
 def _unless_open(function: Any) -> Any:
