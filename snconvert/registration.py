@@ -62,8 +62,8 @@ def _register() -> None:
             importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
         warnings.warn(
-            f"snconvert could not register its layers with keras: {error!r}. Import"
-            " snconvert.layers to see where it fails.",
+            "snconvert could not register its layers with keras; see `import snconvert.layers`:"
+            f" {type(error).__name__}: {error}",
             RuntimeWarning,
             stacklevel=2,
         )
