@@ -14,12 +14,12 @@ from snconvert.archive.members import STORED, Member, read_members
 from snconvert.archive.source import (
     CONFIG,
     METADATA,
-    NO_WAIT,
     Source,
     identity_of,
     kind_of_file,
 )
 from snconvert.core.foreign import ZIP
+from snconvert.core.system import READING, SENDS_FILES, Descriptor
 from snconvert.errors import OutputError, SourceError
 from snconvert.weights.extent import Extent
 
@@ -35,7 +35,7 @@ class FileSource(Source):
     is_zip: bool = False
 
     def _open(self) -> None:
-        descriptor = os.open(self.path, NO_WAIT)
+        descriptor = Descriptor(os.open(self.path, READING), self.path)
         self._descriptors.append(descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -98,16 +98,24 @@ class FileSource(Source):
             return self._hashing is None or again.result() == self._hashing.result()
 
     def _unpacked(self, name: str) -> Extent:
-        """Decompresses the weights into a file without a name, so that nothing can be left."""
+        """Decompresses the weights into a file without a name, so that nothing can be left.
+
+        Where open files cannot be sent to another process, it has a name until it is closed.
+        """
         import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
 
         try:
-            with tempfile.TemporaryFile(buffering=0) as file:
+            with (
+                tempfile.TemporaryFile(buffering=0)
+                if SENDS_FILES
+                else tempfile.NamedTemporaryFile(buffering=0, delete=False)
+            ) as file:
+                self._temporary += [] if SENDS_FILES else [file.name]
                 for chunk in self.read(name):
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[file.write(rest) :]
-                descriptor = os.dup(file.fileno())
+                descriptor = Descriptor(os.dup(file.fileno()), str(file.name))
         except OSError as error:
             raise OutputError(
                 f"the weights cannot be decompressed into {tempfile.gettempdir()}"

@@ -213,7 +213,8 @@ def begin(
         force: Whether an existing output is replaced.
 
     Yields:
-        What has to be finished within the block. If it raises, nothing is left behind.
+        What has to be finished within the block, which closes the input. If it raises, nothing is
+        left behind.
 
     Raises:
         SourceError: The input cannot be read.
@@ -231,6 +232,7 @@ def begin(
             yield output
         if not output.finished:
             raise RuntimeError("an output was begun and not finished")
+        source.close()  # Windows replaces no open file
 
 
 def _real(out: str) -> str:

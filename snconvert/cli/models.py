@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from snconvert.archive.source import refuse_url
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.report import Report
+from snconvert.core.system import FORKS
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.formats.table import is_model_folder
@@ -111,8 +112,9 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
     placed = [
         path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
     ]
-    if len(set(placed)) < len(placed):
-        twice = next(path for path in placed if placed.count(path) > 1)
+    names = [os.path.normcase(path) for path in placed]
+    if len(set(names)) < len(names):
+        twice = next(path for path in placed if names.count(os.path.normcase(path)) > 1)
         raise OptionError(
             f"two models would be written to {twice!r}", "Convert them into different folders"
         )
@@ -134,8 +136,7 @@ def run(
     import multiprocessing
     from multiprocessing.connection import wait
 
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
     waiting = deque(enumerate(zip(sources, targets, strict=True)))
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     try:

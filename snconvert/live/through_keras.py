@@ -23,6 +23,7 @@ from snconvert.config import strict_json
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.core.settings import scale
+from snconvert.core.system import flush
 from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.files.model import check_destination, is_older
 from snconvert.files.targets import TARGETS
@@ -217,7 +218,7 @@ def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
             file.truncate()
             file.write(content)
             file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import itertools
-import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ import h5py
 import numpy as np
 from h5py import h5g, h5l, h5o, h5pl, h5s
 
+from snconvert.core import system
 from snconvert.core.foreign import unknown_weights
 from snconvert.errors import SnconvertError, SourceError, printable
 from snconvert.weights.contents import Contents, Dataset
@@ -203,12 +203,13 @@ def _check_overlaps(contents: Contents) -> None:
 
 @contextlib.contextmanager
 def opened(file: OverlayFile, mode: str) -> Iterator[Any]:
-    """Opens an HDF5 file; as long as it is open, libhdf5 can open no other file by any path."""
+    """Opens an HDF5 file; as long as it is open, libhdf5 can open no other file by any path.
+
+    That is so on systems that can forbid it; links to other files are refused on all of them.
+    """
     while h5pl.size():  # TensorFlow makes the plugin path a relative folder
         h5pl.remove(0)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
+    with system.no_more_files():
         with translated("the file"):
             h5 = h5py.File(file, mode)
         try:
@@ -216,8 +217,6 @@ def opened(file: OverlayFile, mode: str) -> Iterator[Any]:
         finally:
             with translated("the file"):
                 h5.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class translated:  # noqa: N801 - reads like a function; a generator takes twice the time
@@ -234,7 +233,6 @@ class translated:  # noqa: N801 - reads like a function; a generator takes twice
         if isinstance(error, Exception) and not isinstance(error, (SnconvertError, MemoryError)):
             text = printable(error).strip("'\"")
             raise SourceError(
-                f"the HDF5 structure is damaged or truncated at "
-                f"{printable(self._path)} ({text})",
+                f"the HDF5 structure is damaged or truncated at {printable(self._path)} ({text})",
                 "Save the model again with Keras or take an intact copy",
             ) from error
