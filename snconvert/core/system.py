@@ -139,9 +139,9 @@ def is_running(process: int) -> bool:
         except ProcessLookupError:
             return False
         return True
-    kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+    kernel = getattr(ctypes, "WinDLL")("kernel32")  # noqa: B009 - mypy knows it on Windows only
     handle = kernel.OpenProcess(0x100000, False, process)  # SYNCHRONIZE; os.kill would end it
-    running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == _STILL_RUNNING
+    running: bool = bool(handle) and kernel.WaitForSingleObject(handle, 0) == _STILL_RUNNING
     kernel.CloseHandle(handle)
     return running
 
