@@ -9,7 +9,6 @@ import keras
 __all__ = ["hard_sigmoid"]
 
 
-@keras.saving.register_keras_serializable("snconvert")
 def hard_sigmoid(x: Any) -> Any:
     """Returns `clip(0.2 x + 0.5, 0, 1)`, which is what Keras 2 means by `hard_sigmoid`.
 
@@ -23,3 +22,6 @@ def hard_sigmoid(x: Any) -> Any:
         0.7
     """
     return keras.ops.clip(0.2 * keras.ops.convert_to_tensor(x) + 0.5, 0.0, 1.0)
+
+
+keras.saving.register_keras_serializable("snconvert")(hard_sigmoid)

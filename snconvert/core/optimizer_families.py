@@ -124,7 +124,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[Block]]] = {
     "muon": lambda _: [Block(_match_muon, _zeros("float32", "float32"))],
     "schedulefreeadamw": lambda _: [alike(z=None, v=0.0)],
 }
-"""Keras optimizer, in lower case -> its blocks behind those that all optimizers have. The slots have
+"""Keras optimizer, in lower case -> its blocks behind those that all optimizers have. Slots have
 the names that Keras gives them from 2.11 on."""
 
 INNER_BLOCKS: Mapping[str, list[Block]] = {

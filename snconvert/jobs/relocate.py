@@ -29,11 +29,12 @@ def relocate(extent: Extent, relocation: Relocation) -> Overlay:
     Raises:
         SourceError: The file is damaged.
     """
-    additions = [(path, np.array(value, dtype)) for path, dtype, value in relocation.scalars]
-    additions += [(path, np.zeros(shape, dtype)) for path, dtype, shape in relocation.zeros]
+    additions: list[tuple[str, Array]] = [
+        (path, np.full(shape, value, dtype)) for path, dtype, value, shape in relocation.constants
+    ]
     for path, formula, sources in relocation.computed:
         arrays = [read_dataset(extent, source) for source in sources]
-        additions.append((path, np.ascontiguousarray(_FORMULAS[formula](*arrays))))
+        additions.append((path, _FORMULAS[formula](*arrays)))
     return edit(extent, relocation.moves, additions, relocation.removals)
 
 

@@ -1,9 +1,9 @@
 """The graph of a Functional model: from the words of Keras 2 to those of Keras 3.
 
-Keras 2 writes each call of a layer as a structure of leaves `[layer, node, tensor, kwargs]`, Keras 3
-as `args` and `kwargs` that hold tensors. Nodes are counted apart: Keras 2 begins with 1 where the
-layer is a model with an input of its own, Keras 3 always with 0, but in `output_layers` with 1
-where it is a Functional model.
+Keras 2 writes each call of a layer as a structure of leaves `[layer, node, tensor, kwargs]`,
+Keras 3 as `args` and `kwargs` that hold tensors. Both count the nodes of a layer, but Keras 2
+begins with 1 where it is a model with an input of its own, Keras 3 with 0; in `output_layers` with
+1 where it is a Functional model.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from snconvert.config.tree import CONTAINERS
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, printable
-from snconvert.legacy.objects import Entry
+from snconvert.legacy.objects import Entry, words
 
 _CONSTANT = "_CONSTANT_VALUE"  # how Keras 2 marks a leaf that is no tensor of the graph
-_STATEFUL = frozenset(
-    "Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D GRU LSTM RNN SimpleRNN".split()
-)
+_STATEFUL = words("""
+    Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D GRU LSTM RNN SimpleRNN
+""")
 _REPAIR = "Repair the configuration, or save the model again"
 
 
@@ -114,7 +114,8 @@ def nodes(layer: Entry, class_name: str, known: Mapping[str, Called]) -> list[En
 
 
 def _node(call: Any, class_name: str, known: Mapping[str, Called]) -> Entry:
-    last, kwargs = None, {}
+    last: list[Any] | None = None
+    kwargs: Any = {}
     for last in _top_leaves(call):
         kwargs = last[3] if len(last) > 3 else {}  # noqa: PLR2004 -- Keras 2 takes the last ones
     if last is None or not isinstance(kwargs, dict):

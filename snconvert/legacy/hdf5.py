@@ -12,6 +12,8 @@ from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SourceError, printable
 from snconvert.legacy.layer_variables import WRAPPER, WRAPPER_COPY, Variable, variables_by_name
+from snconvert.legacy.optimizer_slots import Stored
+from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
 from snconvert.weights.contents import Attributes, Contents
@@ -33,10 +35,11 @@ def relocation(
     Raises:
         SourceError: The arrays are not those that the configuration makes expected.
     """
-    version = (attributes.keras_version or "").partition("-")[0]
+    version = attributes.keras_version or ""
+    major = version.partition(".")[0]
     if attributes.layers is None:
         raise SourceError("it lists no layers (`layer_names`), as Keras does", _REPAIR)
-    if version.partition(".")[0] == "1":
+    if major == "1":
         raise SourceError(
             f"Keras {printable(version)} wrote it, which keeps weights in another form",
             "Load it with Keras 2 (2.2.4 does) and save it again",
@@ -49,19 +52,21 @@ def relocation(
         )
     paths = group_paths(root)
     variables = Variables(root, paths)
-    keras3 = version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) > 2  # noqa: PLR2004
+    keras3 = major.isdecimal() and int(major) > 2  # noqa: PLR2004 - the last of the old ones
     places: dict[str, tuple[str, Variable]] = {}
-    for node, weights in _layers(root, variables, attributes.layers):
+    names: dict[str, str] = {}
+    for node, name, weights in _layers(root, variables, attributes.layers):
         stored = _stored(weights, contents)
+        own = {path: path.partition(f"{name}/")[2] for path in stored}
         if variables.known(node):
             order = _order(node, stored, variables.orders(node, keras3=keras3))
         else:
-            names = [path.removeprefix("model_weights/").partition("/")[2] for path in stored]
-            order = variables_by_name(node, paths, names)
+            order = variables_by_name(node, paths, [*own.values()])
+            variables.learn(node, order)
         for variable, path in zip(order, stored, strict=True):
-            places.setdefault(variable.path, (path, variable))
-    everything = (*contents.groups, *contents.datasets)
-    result = Relocation(removals=sorted({path.partition("/")[0] for path in everything}))
+            if places.setdefault(variable.path, (path, variable))[0] == path:
+                names[variable.path] = own[path]
+    result = Relocation(removals=_tops(contents))
     result.computed = [
         *_cudnn(places, contents),
         *(_flipped(root, paths, places) if attributes.backend == "theano" else ()),
@@ -69,7 +74,26 @@ def relocation(
     ]
     computed = {item.path for item in result.computed}
     result.moves = [(path, new) for new, (path, _) in places.items() if new not in computed]
-    return result, ()
+    optimizer = _stored(attributes.optimizer, contents)
+    state = Stored(optimizer, [path.partition("/")[2] for path in optimizer])
+    if keras3 and optimizer:
+        keras3_state(root, state, result)
+        return result, ()
+    shapes = {}
+    for new, (path, variable) in places.items():
+        shapes[new] = variable.shape_of(contents.datasets[path].shape)
+    candidates = variables.once_trained(root)
+    by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
+    # Keras 2.0 sorts them.
+    candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
+    trained = Trained(variables.trained(root), candidates, shapes, frozenset(computed))
+    return result, relocate_state(root, trained, state, result)
+
+
+def _tops(contents: Contents) -> list[str]:
+    """Returns the groups at the top; nothing stays where it is."""
+    everything = (*contents.groups, *contents.datasets)
+    return sorted({path.partition("/")[0] for path in everything})
 
 
 _Places = Mapping[str, tuple[str, Variable]]
@@ -118,8 +142,8 @@ def _copies(root: Node, paths: Mapping[Node, str], places: _Places) -> Iterator[
 
 def _layers(
     root: Node, variables: Variables, layers: Sequence[tuple[str, tuple[str, ...]]]
-) -> Iterator[tuple[Node, tuple[str, ...]]]:
-    """Yields the layers that have variables, each with its weights in the file."""
+) -> Iterator[tuple[Node, str, tuple[str, ...]]]:
+    """Yields the layers that have variables, each with its name and weights in the file."""
     stored = [(name, weights) for name, weights in layers if weights]
     names = {name for name, _ in layers}
     full = {name for name, _ in stored}
@@ -139,8 +163,8 @@ def _layers(
             f" configuration have variables ({printable(', '.join(sorted(strange)[:5]))})",
             _REPAIR,
         )
-    for node, (_, weights) in zip(nodes, stored, strict=True):
-        yield node, weights
+    for node, (name, weights) in zip(nodes, stored, strict=True):
+        yield node, name, weights
 
 
 def _stored(weights: Sequence[str], contents: Contents) -> Mapping[str, tuple[int, ...]]:

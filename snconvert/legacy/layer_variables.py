@@ -28,6 +28,12 @@ class Variable(NamedTuple):
     shape: Shape | None = None
     cudnn: Shape | None = None
 
+    def shape_of(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns its shape in Keras 3, from that of the stored array."""
+        if stored != self.cudnn:
+            return stored
+        return tuple(size for size in self.shape or () if size is not None)
+
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a stored array has the shape of this variable."""
         return self.shape is None or shape == self.cudnn or _fits(shape, self.shape)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snconvert.config.weight_groups import snake_case
-from snconvert.errors import SourceError, printable
+from snconvert.errors import SourceError
 
 Entry = dict[str, Any]
 
@@ -18,8 +18,13 @@ HARD_SIGMOID = "snconvert>hard_sigmoid"
 """The activation of this package that computes what `hard_sigmoid` means to Keras 2."""
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Returns the words of a text."""
+    return tuple(text.split())
+
+
 def _spellings(classes: str, **aliases: str) -> Mapping[str, str]:
-    names = classes.split()
+    names = words(classes)
     return {**{snake_case(name): name for name in names}, **aliases, **{it: it for it in names}}
 
 
@@ -44,13 +49,11 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
 }
 """The areas of Keras, and in each the names that stand for its classes."""
 
-ACTIVATIONS = frozenset(
-    """
-    celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
-    linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus
-    softsign sparse_plus sparsemax squareplus swish tanh tanh_shrink threshold
-    """.split()
-)
+ACTIVATIONS = words("""
+    celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh
+    leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink
+    softmax softplus softsign sparse_plus sparsemax squareplus swish tanh tanh_shrink threshold
+""")
 """The activations that Keras 3 knows by these names."""
 
 _SAME_ACTIVATION = {"softmax_v2": "softmax"}
@@ -194,20 +197,6 @@ def activation(name: str, *, keras_2: bool) -> Any:
     if name == "hard_sigmoid" and keras_2:
         return function(HARD_SIGMOID)
     return name if name in ACTIVATIONS else function(name)
-
-
-def shape(value: Any) -> list[int | None]:
-    """Returns a shape with the batch in front, or refuses what is none."""
-    if (
-        not isinstance(value, list)
-        or not value
-        or any(size is not None and type(size) is not int for size in value)
-    ):
-        raise SourceError(
-            f"its input shape is {printable(value)}, which is no list of sizes",
-            "Repair the configuration, or save the model again",
-        )
-    return value
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from snconvert.config.tree import MODELS, Node
+from snconvert.kinds.recurrent import CELL
 from snconvert.legacy.layer_variables import Variable, own_variables
 
 _Split = tuple[list[Variable], list[Variable]]
@@ -30,6 +31,11 @@ class Variables:
 
     def __init__(self, root: Node, paths: Mapping[Node, str]) -> None:
         self._own = {node: own_variables(node, paths[node.first or node]) for node in root.walk()}
+
+    def learn(self, node: Node, order: list[Variable]) -> None:
+        """Takes note of the variables of a layer of unknown class, which may all be trainable."""
+        for inner in node.walk():
+            self._own[inner] = {} if inner.children else {"": order}
 
     def known(self, node: Node) -> bool:
         """Whether the configuration says which variables a layer has, and all inside it."""
@@ -57,10 +63,15 @@ class Variables:
                 orders.append(order)
         return orders
 
-    def trained(self, root: Node, *, parts_frozen: bool) -> list[Variable]:
-        """Returns the trainable variables of a model in Keras' order."""
-        flagged = self._flagged(root, parts_frozen=parts_frozen)
+    def trained(self, root: Node) -> list[Variable]:
+        """Returns what Keras 3 will train, in its order, once it has loaded the model."""
+        flagged = self._flagged(root, parts_frozen=False)
         return _unique(variable for variable, trained in flagged if trained and root.trainable)
+
+    def once_trained(self, root: Node) -> list[list[Variable]]:
+        """Returns what Keras 2 may have trained: what is not frozen, or all that can be trained."""
+        everything = (one for node in root.walk() for one in self._of(node) if one.trainable)
+        return [_unique(self._split(root)[0]), _unique(everything)]
 
     def _split(self, node: Node) -> _Split:
         """Returns trainable and other variables, as Keras 2 lists them."""
@@ -89,7 +100,9 @@ class Variables:
         """Yields the variables layer by layer, each with whether it is trained."""
         for inner in node.walk():
             for part, variables in (self._own[inner] or {}).items():
-                frozen = not inner.trainable and (not part or parts_frozen)
+                # A recurrent layer of Keras 3 gives its flag to its cell, a ConvLSTM does not.
+                follows = part == CELL and "Conv" not in inner.class_name
+                frozen = not inner.trainable and (not part or parts_frozen or follows)
                 for variable in variables:
                     yield variable, variable.trainable and not frozen
 
