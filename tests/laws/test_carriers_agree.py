@@ -45,7 +45,6 @@ ARCHITECTURES = {
     if name[0].isupper()
 }
 SMALL = {
-    "MobileNetV3Small": ARCHITECTURES.pop("MobileNetV3Small"),
     "a small ConvNeXt": partial(convnext.ConvNeXt, [1, 1, 1, 1], [4, 8, 8, 16]),
     "a small EfficientNet": partial(efficientnet.EfficientNet, 0.1, 0.1, 64, weights=None),
 }

@@ -49,7 +49,7 @@ def fuzz() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.slow)])
 def test_mutants(count: int, tmp_path: Path) -> None:
     """Every mutant of a seeded few ends cleanly, converted faithfully or refused with one line."""
     command = [sys.executable, str(FUZZ), "--count", str(count), "--seed", "6"]
