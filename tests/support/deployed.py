@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import steps
 from keras import layers
 
 import snconvert
@@ -108,7 +109,7 @@ def stepped(*, few: bool, **options: Any) -> keras.Model:
     model = snconvert.apply(build(few=few), kinds="all", **options)
     model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     x = inputs()
-    model.fit(x, [y + 1.0 for y in outputs(model, x)], verbose=0)
+    steps.train(model, x, [y + 1.0 for y in outputs(model, x)])
     return model
 
 
