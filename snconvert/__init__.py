@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.api import bake_file as bake_file
     from snconvert.api import inspect as inspect
     from snconvert.api import remove_file as remove_file
+    from snconvert.api import upgrade_file as upgrade_file
     from snconvert.api import verify as verify
     from snconvert.core.matrix_view import MatrixView as MatrixView
     from snconvert.core.report import LayerReport as LayerReport
@@ -70,7 +71,7 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.planning.recipe import Recipe as Recipe
 
 __all__ = list(_HOME)
-_FACES = ("constraints", "layers", "recipe", "render", "rules")
+_FACES = ("activations", "constraints", "layers", "recipe", "render", "rules")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from snconvert.archive.output import Destination
-from snconvert.archive.source import refuse_url
+from snconvert.archive.output import Destination, destination_of
 from snconvert.core.report import OnProgress, Progress, Report
-from snconvert.core.verbs import VERBS, StrPath
+from snconvert.core.verbs import StrPath
 from snconvert.errors import OptionError, printable
 from snconvert.files.convert import Check, convert_file, inspect_file
 from snconvert.files.undo import undo_file
@@ -39,13 +38,14 @@ def apply_file(
 ) -> Report:
     """Converts a saved model, file to file, without importing keras or a backend.
 
-    With `imports` the file goes through Keras (safe mode on) and the memory carrier instead; legacy
-    whole-model `.h5` files need that, if only as `imports=["keras"]`.
+    What an older Keras saved becomes a `.keras` file of Keras 3. With `imports` the file goes
+    through Keras (safe mode on) and the memory carrier instead.
 
     Args:
-        source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, or a legacy
-            `.h5` file of a whole model.
-        output: Where the result goes; by default `source` with `-sn` before the suffix.
+        source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, an `.h5`
+            file of a whole model, or with `config` an HDF5 file of weights only.
+        output: Where the result goes; by default `source` with `-sn` before the suffix, which is
+            `.keras` for HDF5 files.
         recipe_file: A TOML file with options; those given here win over it.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
@@ -55,7 +55,7 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `imports`, `certify`, as in
+            `exclude`, `select`, `overrides`, `imports`, `config`, `certify`, as in
             `snconvert.recipe.recipe`.
 
     Returns:
@@ -65,7 +65,7 @@ def apply_file(
         SnconvertError: It cannot be done; the message says what and how to fix it, and nothing was
             written.
     """
-    destination = _destination(
+    destination = destination_of(
         "apply", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     path, recipe, rules = os.fspath(source), read_options(recipe_file, **options), tuple(rules)
@@ -99,7 +99,7 @@ def inspect(
     """Reports every layer of a model: class, kernel, sigma, convertible or why not.
 
     Args:
-        source: A `.keras` file, an unzipped folder, a legacy `.h5` file, or a live `keras.Model`.
+        source: A file or folder, as for `apply_file`, or a live `keras.Model`.
         recipe_file: A TOML file with options; those given here win over it.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on, for files.
@@ -137,13 +137,13 @@ def bake_file(
     anywhere, without this package. Layers in Keras' own `SpectralNormalization` become plain, too.
 
     Args:
-        source: A `.keras` file or an unzipped folder.
+        source: A file or folder, as for `apply_file`.
         output: Where the result goes; by default `source` with `-baked` before the suffix.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
         in_place: Replace `source` itself.
         progress: Called with a `Progress` as it goes on.
-        **options: `only`, `exclude`, `select` and `imports`, as for `apply_file`.
+        **options: `only`, `exclude`, `select`, `imports` and `config`, as for `apply_file`.
 
     Returns:
         What was done to each layer.
@@ -151,7 +151,7 @@ def bake_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = _destination(
+    destination = destination_of(
         "bake", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     return _undo("bake", source, destination, options, progress)
@@ -174,7 +174,7 @@ def remove_file(
     and `constraint`), it is divided by the recorded factor, and a warning says so.
 
     Args:
-        source: A `.keras` file or an unzipped folder.
+        source: A file or folder, as for `apply_file`.
         output: Where the result goes; by default `source` with `-plain` before the suffix.
         dry_run: As for `bake_file`.
         force: As for `bake_file`.
@@ -188,10 +188,45 @@ def remove_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = _destination(
+    destination = destination_of(
         "remove", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
     return _undo("remove", source, destination, options, progress)
+
+
+def upgrade_file(
+    source: StrPath,
+    output: StrPath | None = None,
+    *,
+    config: StrPath | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Writes what an older Keras saved as a `.keras` file of Keras 3, and changes nothing else.
+
+    Weights, configuration, compilation and the optimizer's state go over. Where something cannot,
+    or means something else in Keras 3, a warning of the report says so. Neither keras nor a backend
+    is imported.
+
+    Args:
+        source: A whole model in HDF5 (`.h5`), an archive of Keras 2, or an HDF5 file of weights
+            only.
+        output: Where the result goes; by default `source` with `-keras3` before `.keras`.
+        config: The JSON file with the configuration of a model whose weights only are in `source`:
+            what `model.to_json()` returns, or a `config.json`.
+        dry_run: Read and check the file, write nothing.
+        force: Replace an existing output.
+        progress: Called with a `Progress` as it goes on.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    from snconvert.files.upgrade import upgrade_file as upgrade
+
+    destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
+    report = upgrade(os.fspath(source), destination, config=config, progress=progress)
+    return _with_warning(report)
 
 
 def verify(
@@ -199,6 +234,7 @@ def verify(
     after: StrPath | Any,
     *,
     imports: Iterable[str] = (),
+    config: StrPath | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Verdict:
     """Proves that one model is another one, converted, baked or made plain again.
@@ -211,6 +247,7 @@ def verify(
         before: A path or a live model.
         after: The same of the other; whichever of them is the converted one.
         imports: Modules that register custom classes; both files then go through Keras.
+        config: The configuration of the model before, where `before` is a file of weights only.
         progress: Called with a `Progress` as it goes on, for files.
 
     Returns:
@@ -225,11 +262,11 @@ def verify(
     if all(paths) and not imports:
         from snconvert.verification.files import verify_file
 
-        return verify_file(os.fspath(before), os.fspath(after), progress=progress)
+        return verify_file(os.fspath(before), os.fspath(after), config=config, progress=progress)
     with quiet_start():
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):
-        return verify_through_keras(before, after, imports)
+        return verify_through_keras(before, after, imports, config)
     return verify_models(before, after)
 
 
@@ -260,30 +297,3 @@ def _with_warning(report: Report) -> Report:
         f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
     )
     return replace(report, warnings=(*report.warnings, warning))
-
-
-def _destination(
-    verb: str,
-    source: StrPath,
-    output: StrPath | None,
-    *,
-    dry_run: bool = False,
-    force: bool = False,
-    in_place: bool = False,
-) -> Destination | None:
-    """Returns where the result goes; `None`: nowhere."""
-    if not isinstance(source, str | os.PathLike):
-        raise OptionError(
-            f"a {type(source).__name__} is no path of a file",
-            f"Give a path, or a keras.Model to snconvert.{verb}",
-        )
-    refuse_url(os.fspath(source))
-    if in_place and output is not None:
-        raise OptionError("both an output and in_place are given", "Give one of them")
-    if dry_run:
-        return None
-    if in_place:
-        output = source
-    elif output is None:
-        output = VERBS[verb].default_output(source)
-    return Destination(os.fspath(output), force, in_place)

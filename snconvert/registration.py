@@ -22,8 +22,11 @@ else:
     Loader = object  # importlib.abc imports a great deal, and adds nothing that is needed here
 
 _LAYERS = "snconvert.layers"
-_CONSTRAINTS = "snconvert.constraints"
-_PATCHED = "snconvert.live.internals.saved_owners"  # how owners of converted layers are saved
+_MORE = (
+    "snconvert.activations",
+    "snconvert.constraints",
+    "snconvert.live.internals.saved_owners",  # how owners of converted layers are saved
+)
 
 
 def install() -> None:
@@ -41,8 +44,8 @@ def load_layers() -> ModuleType:
     another one, which has just imported keras, from registering them.
     """
     importlib.import_module("keras")
-    importlib.import_module(_CONSTRAINTS)
-    importlib.import_module(_PATCHED)
+    for name in _MORE:
+        importlib.import_module(name)
     return importlib.import_module(_LAYERS)
 
 
@@ -55,13 +58,12 @@ def _keras_is_ready() -> bool:
 
 def _register() -> None:
     try:
-        importlib.import_module(_LAYERS)
-        importlib.import_module(_CONSTRAINTS)
-        importlib.import_module(_PATCHED)
+        for name in (_LAYERS, *_MORE):
+            importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
         warnings.warn(
-            f"snconvert could not register its layers with keras: {error!r}. Import"
-            " snconvert.layers to see where it fails.",
+            "snconvert could not register its layers with keras; see `import snconvert.layers`:"
+            f" {type(error).__name__}: {error}",
             RuntimeWarning,
             stacklevel=2,
         )

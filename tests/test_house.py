@@ -32,10 +32,11 @@ ELSEWHERE = {
     "files/targets/test_constraint.py": "config/constraint_entry.py",
     "files/test_convert.py": "files/edits.py files/inventory.py files/measure.py files/model.py"
     " files/targets/layer.py files/targets/target.py planning/record.py weights/scaling.py",
-    "files/test_optimizer_slots.py": "files/optimizer_families.py files/optimizer_layout.py"
+    "files/test_optimizer_slots.py": "core/optimizer_families.py files/optimizer_layout.py"
     " files/optimizer_state.py",
     "files/test_undo.py": "files/normalised.py files/targets/keras_wrapper.py jobs/effective.py",
-    "formats/test_table.py": "formats/format.py formats/keras3.py",
+    "formats/test_table.py": "formats/format.py formats/hdf5_model.py formats/keras2_archive.py"
+    " formats/keras3.py formats/translation.py formats/weights_and_config.py",
     "kinds/test_table.py": "kinds/attention.py kinds/conv.py kinds/dense.py kinds/embedding.py"
     " kinds/kernel_rule.py kinds/recurrent.py core/matrix_view.py rules.py",
     "laws/test_carriers_agree.py": "planning/measured.py",

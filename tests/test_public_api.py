@@ -70,6 +70,7 @@ def test_names() -> None:
         "remove",
         "remove_file",
         "spectral_norm",
+        "upgrade_file",
         "verify",
     ]
 

@@ -74,7 +74,7 @@ def test_a_file_loads(script: str, saved: Path) -> None:
 FAKE = """
 import snconvert
 from snconvert import registration
-registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'
+registration._LAYERS, registration._MORE = 'fake_layers', ()
 def waiting():
     return any(type(f).__module__ == 'snconvert.registration' for f in sys.meta_path)
 """
@@ -109,7 +109,7 @@ def test_two_finders(tmp_path: Path) -> None:
     script = (
         "import importlib\n"
         "importlib.reload(registration)\n"
-        "registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'\n"
+        "registration._LAYERS, registration._MORE = 'fake_layers', ()\n"
         "registration.install(); registration.install()\n"
         "assert sum('registration' in type(f).__module__ for f in sys.meta_path) == 2\n"
         "import keras, other_0; assert keras.saw == [1] and not waiting()\n"
@@ -167,7 +167,7 @@ def test_keras_half_imported(tmp_path: Path) -> None:
     fake(
         tmp_path,
         "import snconvert; from snconvert import registration\n"
-        "registration._LAYERS = registration._CONSTRAINTS = registration._PATCHED = 'fake_layers'\n"
+        "registration._LAYERS, registration._MORE = 'fake_layers', ()\n"
         "import keras.part\n",
     )
     script = (

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import stat
 import sys
 from collections.abc import Iterator
 
+from snconvert.core.system import POSIX, Descriptor, flags, flush, is_running, lock
 from snconvert.errors import OutputError
 
 _TRIES = 20
@@ -51,7 +51,7 @@ def writing(out: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_file(out: str, force: bool) -> Iterator[int]:
+def new_file(out: str, force: bool) -> Iterator[Descriptor]:
     """Opens a temporary file that becomes `out` when the block ends without an exception.
 
     A new file gets the usual permissions, a replaced one keeps its own.
@@ -66,12 +66,14 @@ def new_file(out: str, force: bool) -> Iterator[int]:
     Raises:
         OutputError: The file cannot be made or put in its place, or is there and `force` is false.
     """
-    with _temporary(out, 0o666, force, folder=False) as (name, descriptor, mode):
-        yield descriptor
+    with _temporary(out, 0o666, force, folder=False) as (name, opened, mode):
+        yield Descriptor(opened[0], name)
         with writing(out):
-            if force and os.path.lexists(out):
-                os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if POSIX and force and os.path.lexists(out):
+                os.fchmod(opened[0], mode)
+            flush(opened[0])
+            if not POSIX:
+                os.close(opened.pop())
             if force:
                 os.replace(name, out)
             else:
@@ -112,11 +114,11 @@ def new_folder(out: str, force: bool) -> Iterator[str]:
 def sync_folder(folder: str) -> None:
     """Flushes a folder's entries to the disk, where its file system knows that."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:  # a folder that one may write to, but not list
+        descriptor = os.open(folder, flags("RDONLY", "DIRECTORY"))
+    except PermissionError:  # a folder that one may write to, but not list; on Windows any folder
         return
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
@@ -152,9 +154,16 @@ def remove_stale(out: str) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(out: str, mode: int, force: bool, folder: bool) -> Iterator[tuple[str, int, int]]:
-    """Yields the temporary name, a descriptor of what has it, and the mode that `out` shall get."""
-    name, descriptor = "", -1
+def _temporary(
+    out: str, mode: int, force: bool, folder: bool
+) -> Iterator[tuple[str, list[int], int]]:
+    """Yields the temporary name, a descriptor of what has it, and the mode that `out` shall get.
+
+    The descriptor is in a list, empty for a folder that the system does not open, from which it is
+    taken when it is closed.
+    """
+    name = ""
+    opened: list[int] = []
     try:
         with writing(out):
             remove_stale(out)
@@ -166,24 +175,27 @@ def _temporary(out: str, mode: int, force: bool, folder: bool) -> Iterator[tuple
                 )
                 if folder:
                     os.mkdir(name, mode | 0o700)
-                    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    if POSIX:
+                        opened.append(os.open(name, flags("RDONLY", "DIRECTORY")))
                 else:
-                    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                    descriptor = os.open(name, flags, mode)
-                if _lock(descriptor) and os.path.lexists(name):
+                    opened.append(os.open(name, flags("RDWR", "CREAT", "EXCL", "BINARY"), mode))
+                if (not opened or lock(opened[0]) is not False) and os.path.lexists(name):
                     break
-                os.close(descriptor)  # a starting neighbour took it for stale just now
-                descriptor = -1
+                _close(opened)  # a starting neighbour took it for stale just now
                 _remove(name)
             else:
                 raise OSError(errno.EAGAIN, "other processes are starting to write it, too")
-        yield name, descriptor, mode
+        yield name, opened, mode
     finally:
+        _close(opened)
         # After a rename the name is gone; after an exchange it is the old folder.
         _remove(name)
-        if descriptor >= 0:
-            with contextlib.suppress(OSError):  # the data has been flushed, or is not wanted
-                os.close(descriptor)
+
+
+def _close(opened: list[int]) -> None:
+    while opened:
+        with contextlib.suppress(OSError):  # the data has been flushed, or is not wanted
+            os.close(opened.pop())
 
 
 def _prefix(out: str) -> str:
@@ -194,34 +206,20 @@ def _prefix(out: str) -> str:
     return f".{name}.snconvert-"
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
 def _held(path: str, rest: str) -> bool:
     """Whether a living process owns a temporary file: by its lock, or else by its number."""
-    if os.path.isdir(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    else:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        number = rest.partition("-")[0]
-        with contextlib.suppress(ProcessLookupError, ValueError, OverflowError):
-            os.kill(int(number), 0)
-            return True
-    finally:
-        os.close(descriptor)
-    return False
+    free = None
+    if POSIX:
+        kind = ("RDONLY", "DIRECTORY") if os.path.isdir(path) else ("RDWR", "NONBLOCK")
+        descriptor = os.open(path, flags(*kind, "NOFOLLOW"))
+        try:
+            free = lock(descriptor)
+        finally:
+            os.close(descriptor)
+    if free is None:
+        with contextlib.suppress(ValueError, OverflowError):
+            return is_running(int(rest.partition("-")[0]))
+    return free is False
 
 
 def _remove(path: str) -> None:
@@ -235,7 +233,7 @@ def _remove(path: str) -> None:
 
 def _mode(path: str, default: int) -> int:
     try:
-        return stat.S_IMODE(os.lstat(path).st_mode)
+        return stat.S_IMODE(os.lstat(path).st_mode) if POSIX else default
     except FileNotFoundError:
         return default
 

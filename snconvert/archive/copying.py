@@ -26,6 +26,7 @@ from threading import Event
 from snconvert.archive.background import start
 from snconvert.archive.members import damaged
 from snconvert.archive.source import Source
+from snconvert.core import system
 from snconvert.errors import SnconvertError
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay
@@ -195,7 +196,7 @@ class Copying:
             if self._expected not in (None, crc):
                 raise damaged(self._name)
             if not self._awaited.is_set():  # else changes come at once, and one flush does for all
-                os.fsync(output)
+                system.flush(output)
             return crc
         finally:
             os.close(source)
@@ -221,7 +222,7 @@ class Copying:
         return crc_without(crc, tail, old - size) if size < old else crc_with_zeros(crc, size - old)
 
     def _read(self, size: int, position: int) -> bytes:
-        data = os.pread(self._descriptor, size, self._offset + position)
+        data = system.pread(self._descriptor, size, self._offset + position)
         if len(data) != size:
             raise OSError("it became shorter while it was written")
         return data
@@ -231,7 +232,7 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
     """Writes all of `data` from a place in a file on."""
     rest = memoryview(data)
     while rest:
-        count = os.pwrite(descriptor, rest, offset)
+        count = system.pwrite(descriptor, rest, offset)
         rest, offset = rest[count:], offset + count
 
 

@@ -28,7 +28,7 @@ def check_descriptors(needed: int = NEEDED) -> None:
     opened: list[int] = []
     try:
         while len(opened) < needed:
-            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             raise UnsupportedError(

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 from snconvert.archive.background import Hashing
 from snconvert.archive.member_bytes import read_bytes
-from snconvert.archive.members import STORED, read_members
+from snconvert.archive.members import STORED, Member, read_members
 from snconvert.archive.source import (
     CONFIG,
     METADATA,
-    NO_WAIT,
     Source,
     identity_of,
     kind_of_file,
 )
 from snconvert.core.foreign import ZIP
+from snconvert.core.system import READING, SENDS_FILES, Descriptor
 from snconvert.errors import OutputError, SourceError
 from snconvert.weights.extent import Extent
 
 
 @dataclass
 class FileSource(Source):
-    """An open file; `members` is empty unless it is a zip archive.
+    """An open file; `members` is empty unless it is a zip archive, or all of it is the weights.
 
     Attributes:
         is_zip: Whether the file begins as a zip archive does.
@@ -35,7 +35,7 @@ class FileSource(Source):
     is_zip: bool = False
 
     def _open(self) -> None:
-        descriptor = os.open(self.path, NO_WAIT)
+        descriptor = Descriptor(os.open(self.path, READING), self.path)
         self._descriptors.append(descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -52,10 +52,17 @@ class FileSource(Source):
         """Returns the first bytes of the file."""
         return Extent(self._descriptors[0], 0, self.size).pread(size, 0)
 
+    def take_whole(self) -> None:
+        """Makes all of the file the weights, of which nothing is known that tells damage."""
+        whole = Member(self.weights_name, 0, self.size, self.size, STORED, None)
+        self.members[self.weights_name] = whole
+        self.weights = self.extent(self.weights_name)
+
     @property
     def verbatim(self) -> bool:
-        """Whether the weights' bytes lie in the archive as they are, not compressed."""
-        return self.members[self.weights_name].method == STORED
+        """Whether the weights' bytes lie in an archive as they are, and can be read once more."""
+        weights = self.members[self.weights_name]
+        return weights.method == STORED and weights.crc is not None
 
     def read(self, name: str) -> Iterator[bytes]:
         """Yields the bytes of a member in chunks; the last step checks their CRC."""
@@ -73,7 +80,7 @@ class FileSource(Source):
         yield "", Extent(self._descriptors[0], 0, self.size)
 
     def check_weights(self) -> None:
-        """Reads the stored weights once and compares their CRC."""
+        """Reads the stored weights once and compares their CRC, if an archive holds them."""
         if self.verbatim:
             for _ in self.read(self.weights_name):
                 pass
@@ -84,24 +91,31 @@ class FileSource(Source):
     def _same(self) -> bool:
         if not self.verbatim:
             return False
-        small = {CONFIG: self.config, METADATA: self.metadata}
-        read = {name: data for name, data in small.items() if data is not None}
-        if any(b"".join(self.read(name)) != data for name, data in read.items()):
+        small = [name for name in (CONFIG, METADATA) if name in self.members]
+        if any(b"".join(self.read(name)) != self.stored[name] for name in small):
             return False
         with contextlib.closing(Hashing(self.parts)) as again:
             return self._hashing is None or again.result() == self._hashing.result()
 
     def _unpacked(self, name: str) -> Extent:
-        """Decompresses the weights into a file without a name, so that nothing can be left."""
+        """Decompresses the weights into a file without a name, so that nothing can be left.
+
+        Where open files cannot be sent to another process, it has a name until it is closed.
+        """
         import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
 
         try:
-            with tempfile.TemporaryFile(buffering=0) as file:
+            with (
+                tempfile.TemporaryFile(buffering=0)
+                if SENDS_FILES
+                else tempfile.NamedTemporaryFile(buffering=0, delete=False)
+            ) as file:
+                self._temporary += [] if SENDS_FILES else [file.name]
                 for chunk in self.read(name):
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[file.write(rest) :]
-                descriptor = os.dup(file.fileno())
+                descriptor = Descriptor(os.dup(file.fileno()), str(file.name))
         except OSError as error:
             raise OutputError(
                 f"the weights cannot be decompressed into {tempfile.gettempdir()}"

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 from snconvert.archive.member_bytes import read_bytes
 from snconvert.archive.members import STORED, Member
-from snconvert.archive.source import NO_WAIT, Source, identity_of, kind_of_file
+from snconvert.archive.source import Source, identity_of, kind_of_file
+from snconvert.core.system import POSIX, READING, Descriptor, flags
 from snconvert.errors import SourceError, printable
 from snconvert.weights.extent import Extent
 
 _MOST_FILES = 20_000
 _DEEPEST = 32
-_FLAGS = NO_WAIT | os.O_NOFOLLOW
+_FLAGS = READING | flags("NOFOLLOW")
 
 
 @dataclass
@@ -31,9 +32,10 @@ class FolderSource(Source):
     _kept: dict[str, Extent] = field(default_factory=dict)
 
     def _open(self) -> None:
-        root = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-        self._descriptors.append(root)
-        self.names = sorted(os.listdir(root))
+        self._root = _Root(self.path)
+        if self._root.descriptor is not None:
+            self._descriptors.append(self._root.descriptor)
+        self.names = self._root.list(".")
 
     def add(self, name: str) -> None:
         """Makes a file of the folder a member.
@@ -41,7 +43,9 @@ class FolderSource(Source):
         Raises:
             SourceError: It is a link or a special file.
         """
-        status = os.stat(name, dir_fd=self._descriptors[0], follow_symlinks=False)
+        if name in self.members:
+            return
+        status = self._root.status(name)
         _check_plain(name, status.st_mode, stat.S_IFREG)
         self.members[name] = Member(name, 0, status.st_size, status.st_size, STORED, None)
         self._identities[os.path.join(self.path, name)] = identity_of(status)
@@ -54,17 +58,17 @@ class FolderSource(Source):
             SourceError: It is a link, or there are too many, or one has no plain name.
         """
         files: list[str] = []
-        _walk(self._descriptors[0], folder, files)
+        _walk(self._root, folder, files)
         return files
 
     def read(self, name: str) -> Iterator[bytes]:
         """Yields the bytes of a file in chunks; the last step checks their number."""
-        with _opened(self._descriptors[0], name) as descriptor:
+        with _opened(self._root, name) as descriptor:
             yield from read_bytes(Extent(descriptor, 0, -1), self.members[name])
 
     def extent(self, name: str) -> Extent:
         """Returns where the bytes of a file lie; it stays open."""
-        descriptor = os.open(name, _FLAGS, dir_fd=self._descriptors[0])
+        descriptor = self._root.open(name)
         self._descriptors.append(descriptor)
         self._kept[name] = Extent(descriptor, 0, self.members[name].size)
         return self._kept[name]
@@ -78,25 +82,50 @@ class FolderSource(Source):
             if name in self._kept:
                 yield name, self._kept[name]
                 continue
-            with _opened(self._descriptors[0], name) as descriptor:
+            with _opened(self._root, name) as descriptor:
                 yield name, Extent(descriptor, 0, self.members[name].size)
 
     def check_weights(self) -> None:
         """Does nothing: a folder holds no CRC."""
 
 
-def _walk(root: int, folder: str, files: list[str]) -> None:
-    _check_plain(folder, os.stat(folder, dir_fd=root, follow_symlinks=False).st_mode, stat.S_IFDIR)
-    descriptor = os.open(folder, _FLAGS | os.O_DIRECTORY, dir_fd=root)
-    try:
-        names = sorted(os.listdir(descriptor))
-    finally:
-        os.close(descriptor)
-    for name in names:
+class _Root:
+    """The folder, open if the system can open one, so that its files stay those of one folder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.descriptor = os.open(path, flags("RDONLY", "DIRECTORY")) if POSIX else None
+        self._above = "" if POSIX else path
+
+    def status(self, name: str) -> os.stat_result:
+        """Returns the status of a file or folder, or of the link that is there."""
+        path = os.path.join(self._above, name)
+        return os.stat(path, dir_fd=self.descriptor, follow_symlinks=False)
+
+    def open(self, name: str) -> Descriptor:
+        """Opens a file."""
+        path = os.path.join(self._above, name)
+        number = os.open(path, _FLAGS, dir_fd=self.descriptor)
+        return Descriptor(number, os.path.join(self._path, name))
+
+    def list(self, folder: str) -> list[str]:
+        """Returns the names in a folder, sorted."""
+        if self.descriptor is None:
+            return sorted(os.listdir(os.path.join(self._path, folder)))
+        descriptor = os.open(folder, _FLAGS | os.O_DIRECTORY, dir_fd=self.descriptor)
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
+
+
+def _walk(root: _Root, folder: str, files: list[str]) -> None:
+    _check_plain(folder, root.status(folder).st_mode, stat.S_IFDIR)
+    for name in root.list(folder):
         path = f"{folder}/{name}"
         if len(files) > _MOST_FILES or path.count("/") > _DEEPEST:
             raise SourceError("the folder holds too many files under assets", "Check the path")
-        if stat.S_ISDIR(os.stat(path, dir_fd=root, follow_symlinks=False).st_mode):
+        if stat.S_ISDIR(root.status(path).st_mode):
             _walk(root, path, files)
         elif not name.isprintable() or "\\" in name:
             raise SourceError(f"the file name {printable(path)!r} is not plain", "Rename it")
@@ -118,9 +147,9 @@ def _check_plain(name: str, mode: int, kind: int) -> None:
 class _opened:  # noqa: N801 - reads like a function
     """Opens a file of a folder for the length of a `with` block."""
 
-    def __init__(self, root: int, name: str) -> None:
+    def __init__(self, root: _Root, name: str) -> None:
         try:
-            self._descriptor = os.open(name, _FLAGS, dir_fd=root)
+            self._descriptor = root.open(name)
         except OSError as error:
             raise SourceError(
                 f"{printable(name)} cannot be read ({error.strerror})",

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
-from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
+from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source, refuse_url
 from snconvert.archive.zip_writer import Writer
-from snconvert.errors import OutputError, located, printable
+from snconvert.core.verbs import VERBS, StrPath
+from snconvert.errors import OptionError, OutputError, located, printable
 from snconvert.weights.overlay import Overlay
 
 Check = Callable[[str], None]
@@ -35,6 +36,37 @@ class Destination(NamedTuple):
     def replaces(self) -> bool:
         """Whether the result may take the place of something."""
         return self.force or self.in_place
+
+
+def destination_of(
+    verb: str,
+    source: StrPath,
+    output: StrPath | None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+) -> Destination | None:
+    """Returns where the result of a verb goes by what was said; `None`: nowhere.
+
+    Raises:
+        OptionError: Two places are given, or the source is no path.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise OptionError(
+            f"a {type(source).__name__} is no path of a file",
+            f"Give a path, or a keras.Model to snconvert.{verb}",
+        )
+    refuse_url(os.fspath(source))
+    if in_place and output is not None:
+        raise OptionError("both an output and in_place are given", "Give one of them")
+    if dry_run:
+        return None
+    if in_place:
+        output = source
+    elif output is None:
+        output = VERBS[verb].default_output(source)
+    return Destination(os.fspath(output), force, in_place)
 
 
 def check_output(
@@ -181,7 +213,8 @@ def begin(
         force: Whether an existing output is replaced.
 
     Yields:
-        What has to be finished within the block. If it raises, nothing is left behind.
+        What has to be finished within the block, which closes the input. If it raises, nothing is
+        left behind.
 
     Raises:
         SourceError: The input cannot be read.
@@ -199,6 +232,7 @@ def begin(
             yield output
         if not output.finished:
             raise RuntimeError("an output was begun and not finished")
+        source.close()  # Windows replaces no open file
 
 
 def _real(out: str) -> str:

@@ -17,14 +17,12 @@ from typing import Self
 
 from snconvert.archive.background import Hashing
 from snconvert.archive.members import Member
+from snconvert.core.system import POSIX
 from snconvert.errors import SourceError
 from snconvert.weights.extent import Extent
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
 """The members of a model of Keras 3."""
-
-NO_WAIT = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""How an input is opened: a path may have become a FIFO, which is not waited on."""
 
 Identity = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -46,6 +44,8 @@ class Source(ABC):
         weights: Where its bytes lie, decompressed.
         assets: The names of the assets, `assets/...`, in the order of the input.
         warnings: What the user should know about the input, one sentence each.
+        beside: The bytes of the configuration that the user gave beside it, if any.
+        stored: The bytes of the small members as they are stored, by name.
     """
 
     path: str
@@ -58,7 +58,10 @@ class Source(ABC):
     weights: Extent = field(default_factory=lambda: Extent(-1, 0, 0))
     assets: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    beside: bytes | None = None
+    stored: dict[str, bytes] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
+    _temporary: list[str] = field(default_factory=list)
     _identities: dict[str, Identity] = field(default_factory=dict)
     _hashing: Hashing | None = None
 
@@ -82,6 +85,9 @@ class Source(ABC):
         while self._descriptors:
             with contextlib.suppress(OSError):  # what was read was read
                 os.close(self._descriptors.pop())
+        while self._temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary.pop())
 
     @abstractmethod
     def _open(self) -> None:
@@ -216,7 +222,8 @@ def identity_of(status: os.stat_result) -> Identity:
     """Returns what every change of a file changes, its owner and mode, and the time of both."""
     content = status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
     other = status.st_mode, status.st_uid, status.st_gid, status.st_nlink
-    return content, other, status.st_ctime_ns
+    # On Windows it is the time of creation, or by an open file the one that is meant.
+    return content, other, status.st_ctime_ns if POSIX else 0
 
 
 def kind_of_file(mode: int) -> str:

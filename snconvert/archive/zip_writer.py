@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from snconvert.archive.atomic import new_file, new_folder, sync_folder, writing
 from snconvert.archive.copying import write_at
 from snconvert.archive.source import WEIGHTS
+from snconvert.core import system
 from snconvert.errors import SourceError, printable
 
 _WIDE = 0xFFFFFFFF
@@ -27,7 +28,7 @@ class ZipWriter:
     not known yet when they are copied.
 
     Attributes:
-        path: How the file can be opened while it has no name.
+        path: How the file can be opened until it is in its place.
         weights: The file, open for reading and writing.
         offset: Where the weights begin in it: behind a local header with an extra field that has
             room for zip64 and aligns them.
@@ -36,8 +37,8 @@ class ZipWriter:
     folder: ClassVar = False
     offset: ClassVar = 72
 
-    def __init__(self, descriptor: int) -> None:
-        self.path = f"/dev/fd/{descriptor}"
+    def __init__(self, descriptor: system.Descriptor) -> None:
+        self.path = descriptor.path
         self.weights = descriptor
         self._entries: list[_Entry] = []
 
@@ -165,7 +166,7 @@ class FolderWriter:
 
     def end_weights(self, size: int, crc: int) -> None:  # noqa: ARG002 - only archives hold it
         """Completes the weights, which have been written."""
-        os.fsync(self.weights)
+        system.flush(self.weights)
         self._size += size
 
     def add(self, name: str, chunks: Iterator[bytes], size: int) -> None:
@@ -176,7 +177,7 @@ class FolderWriter:
         try:
             for chunk in chunks:
                 _write(descriptor, chunk)
-            os.fsync(descriptor)
+            system.flush(descriptor)
         finally:
             os.close(descriptor)
         self._size += size
@@ -189,7 +190,7 @@ class FolderWriter:
 
 
 def _create(path: str) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    return os.open(path, system.flags("RDWR", "CREAT", "EXCL", "BINARY"), 0o666)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -17,6 +17,7 @@ import typer
 from snconvert.cli.options import (
     Bound,
     Certify,
+    Config,
     Conv,
     DryRun,
     Exclude,
@@ -83,6 +84,7 @@ def apply(
     norm: Norm = None,
     recipe: RecipeFile = None,
     imports: Import = None,
+    config: Config = None,
     certify: Certify = False,
     dry_run: DryRun = False,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
@@ -106,6 +108,7 @@ def apply(
         power_iterations=power_iterations,
         norm=norm,
         imports=imports,
+        config=config,
         certify=certify,
         dry_run=dry_run,
         force=force,
@@ -124,6 +127,7 @@ def _way_back(verb: str) -> Callable[..., None]:
         only: Only = None,
         exclude: Exclude = None,
         imports: Import = None,
+        config: Config = None,
         dry_run: DryRun = False,
         in_place: InPlace = False,
         force: Force = False,
@@ -136,6 +140,7 @@ def _way_back(verb: str) -> Callable[..., None]:
             only=only,
             exclude=exclude,
             imports=imports,
+            config=config,
             dry_run=dry_run,
             force=force,
             in_place=in_place,
@@ -170,6 +175,7 @@ def inspect(
     norm: Norm = None,
     recipe: RecipeFile = None,
     imports: Import = None,
+    config: Config = None,
     certify: Certify = False,
     jobs: Jobs = 1,
     as_json: Json = False,
@@ -188,9 +194,30 @@ def inspect(
         bound=bound,
         norm=norm,
         imports=imports,
+        config=config,
         certify=certify,
     )
     run("inspect", models, None, options, jobs, Display(as_json, quiet, verbose))
+
+
+@app.command()
+def upgrade(
+    models: Models,
+    output: WayBack = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    force: Force = False,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write what an older Keras saved as a .keras file of Keras 3; nothing else changes.
+
+    The result goes to MODEL with -keras3 before .keras.
+    """
+    options = _set_only(config=config, dry_run=dry_run, force=force)
+    run("upgrade", models, output, options, jobs, Display(as_json, quiet, verbose))
 
 
 @app.command()
@@ -198,6 +225,7 @@ def verify(
     before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
     imports: Import = None,
+    config: Config = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -206,9 +234,11 @@ def verify(
     from snconvert.cli import tables
 
     signals.interrupt()
-    with handled():
+    with handled(before, after):
         with contextlib.nullcontext() if quiet else progress_bar() as progress:
-            verdict = api.verify(before, after, imports=imports or (), progress=progress)
+            verdict = api.verify(
+                before, after, imports=imports or (), config=config, progress=progress
+            )
         for warning in counted(verdict.warnings) if not quiet else ():
             about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
             print(f"warning: {about}{warning}", file=sys.stderr)

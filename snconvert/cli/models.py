@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from snconvert.archive.source import refuse_url
+from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.report import Report
+from snconvert.core.system import FORKS
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
 from snconvert.formats.table import is_model_folder
@@ -45,8 +47,9 @@ def means_several(model: str) -> bool:
 def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
     """Returns the model files and folders that the arguments mean.
 
-    A folder that is an unzipped model stands for itself, any other for the `.keras` files in it;
-    results of an earlier run (`x-sn.keras` beside `x.keras`) are left out, unless one only looks.
+    A folder that is an unzipped model stands for itself, any other for the `.keras` and HDF5 files
+    in it, but for weights alone; results of an earlier run (`x-sn.keras` beside `x.keras`) are left
+    out, unless one only looks.
 
     Raises:
         SourceError: A glob or a folder holds no model.
@@ -61,15 +64,22 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
                 raise SourceError("the pattern matches no file", "Check it", file=model)
             sources += _without_results(matches, verb)
         else:
-            inside = sorted(str(path) for path in Path(model).glob("*.keras"))
+            inside = sorted(str(path) for path in Path(model).iterdir() if _is_model(path))
             if not inside:
                 raise SourceError(
-                    "the folder holds no .keras file and is no unzipped model",
+                    "the folder holds no .keras or .h5 file and is no unzipped model",
                     "Give a model file, or the folder that model.save(..., zipped=False) wrote",
                     file=model,
                 )
             sources += _without_results(inside, verb)
     return list(dict.fromkeys(sources))
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file is a model by its name."""
+    if path.suffix in HDF5_SUFFIXES:
+        return not path.stem.endswith(WEIGHTS_SUFFIX)
+    return path.suffix == ".keras"
 
 
 def _without_results(paths: Sequence[str], verb: str) -> list[str]:
@@ -102,8 +112,9 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
     placed = [
         path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
     ]
-    if len(set(placed)) < len(placed):
-        twice = next(path for path in placed if placed.count(path) > 1)
+    names = [os.path.normcase(path) for path in placed]
+    if len(set(names)) < len(names):
+        twice = next(path for path in placed if names.count(os.path.normcase(path)) > 1)
         raise OptionError(
             f"two models would be written to {twice!r}", "Convert them into different folders"
         )
@@ -125,8 +136,7 @@ def run(
     import multiprocessing
     from multiprocessing.connection import wait
 
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
     waiting = deque(enumerate(zip(sources, targets, strict=True)))
     running: dict[Connection, tuple[int, BaseProcess]] = {}
     try:

@@ -46,6 +46,14 @@ Import = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="Registers the file's custom classes."),
 ]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="The configuration of a model whose weights only are in MODEL: model.to_json(), or"
+        " config.json.",
+    ),
+]
 Certify = Annotated[
     bool, typer.Option("--certify", help="Prove each sigma in float64; takes several times longer.")
 ]

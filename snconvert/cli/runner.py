@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
@@ -79,7 +79,7 @@ def run(
                     if isinstance(outcome, SnconvertError):
                         failed = True
                         complain(outcome)
-                        if isinstance(outcome, OptionError) and outcome.file is None:
+                        if _is_usage(outcome, sources if len(sources) == 1 else ()):
                             end(2)
                     else:
                         reports[index] = outcome
@@ -113,19 +113,27 @@ def _job(
     return function(source, **outputs, **options, progress=progress)
 
 
+def _is_usage(error: SnconvertError, models: Sequence[str]) -> bool:
+    """Whether an error is one of usage: of a flag, or one that does not go with the model.
+
+    A wrong recipe file is an error in a file.
+    """
+    return isinstance(error, OptionError) and error.file in (None, *models)
+
+
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
-    """Turns errors into one line and an exit code; nothing a user did ends in a traceback."""
+def handled(*models: str) -> Iterator[None]:
+    """Turns errors into one line and an exit code; nothing a user did ends in a traceback.
+
+    Args:
+        *models: The files that options must go with.
+    """
     try:
         yield
         sys.stdout.flush()
-    except OptionError as error:
-        complain(error)
-        # A wrong flag is wrong usage; a wrong recipe file is an error in a file.
-        end(1 if error.file else 2)
     except SnconvertError as error:
         complain(error)
-        end(1)
+        end(2 if _is_usage(error, models) else 1)
     except BrokenPipeError:
         # The reader of our output (`| head`) has seen enough.
         drop_output()

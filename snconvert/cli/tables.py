@@ -61,12 +61,13 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
         stream: Where to; a table with lines if it is a terminal, else plain columns.
         verbose: List the layers without a kernel too.
     """
-    shown = [layer for layer in report.layers if verbose or layer.reason != NO_KERNEL]
+    layers = report.layers if verbose or VERBS[report.verb].changes_layers else ()
+    shown = [layer for layer in layers if verbose or layer.reason != NO_KERNEL]
     columns = [name for name, used in _COLUMNS.items() if used(shown)]
     rows = [row for layer in shown for row in _rows(layer, report.verb)]
     if rows:
         _table(columns, [[row.get(name, "") for name in columns] for row in rows], stream)
-    hidden = len(report.layers) - len(shown)
+    hidden = len(layers) - len(shown)
     if hidden:
         print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
     if _RANGE in columns:
@@ -93,20 +94,20 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
-    if report.output is None:
+    if not verb.changes_layers:
+        outcome = f"{_layers(len(report.layers))} {verb.done}"
+    elif report.output is not None:
+        outcome = f"{_layers(count)} {verb.done}, {report.skipped} left as they were"
+    elif verb.converts:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
-        if verb.converts:
-            outcome = "converts" if count == 1 else "convert"
-            outcome += " by default" if inspected else ""
-        else:
-            outcome = f"to {verb.name}"
-        clauses.insert(0, f"{_layers(count)} {outcome}")
-        return [f"{source}: {'; '.join(clauses)}; nothing was written ({duration})"]
-    done = f"{_layers(count)} {verb.done}, {report.skipped} left as they were"
-    lines = [
-        f"{source}: {'; '.join([done, *clauses])}",
-        f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})",
-    ]
+        outcome = f"{_layers(count)} {'converts' if count == 1 else 'convert'}"
+        outcome += " by default" if inspected else ""
+    else:
+        outcome = f"{_layers(count)} to {verb.name}"
+    says = f"{source}: {'; '.join([outcome, *clauses])}"
+    if report.output is None:
+        return [f"{says}; nothing was written ({duration})"]
+    lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines

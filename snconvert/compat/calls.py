@@ -5,13 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from keras.src import backend
-from keras.src.backend.common import global_state
+from keras.src.backend.common import global_state, masking, variables
 
 
 def without_autocast() -> AbstractContextManager[Any]:
     """Returns a scope in which variables are read in the dtype in which they are stored."""
-    scope: AbstractContextManager[Any] = backend.AutocastScope(None)
+    scope: AbstractContextManager[Any] = variables.AutocastScope(None)
     return scope
 
 
@@ -39,4 +38,4 @@ def is_loading() -> bool:
 
 def set_mask(tensor: Any, mask: Any) -> None:
     """Gives a tensor the mask that the next layers are called with."""
-    backend.set_keras_mask(tensor, mask)
+    masking.set_keras_mask(tensor, mask)

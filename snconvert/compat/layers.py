@@ -1,4 +1,4 @@
-"""What Keras keeps of a live layer and its variables."""
+"""What Keras keeps of a live layer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
+import keras
 from keras.src.layers.rnn import conv_lstm
 
 Layer = Any
@@ -20,6 +21,11 @@ _WRAPPED = ("build", "quantize")  # methods that Keras wraps for each object, wh
 
 LAYERS = "_layers"
 """The attribute that lists the layers directly inside a layer."""
+
+
+def has_layer(name: str) -> bool:
+    """Whether Keras has a layer of that name: `ReversibleEmbedding` came with 3.12."""
+    return hasattr(keras.layers, name)
 
 
 def variable_lists(layer: Layer) -> tuple[list[Any], list[Any]]:
@@ -106,26 +112,3 @@ def _rewrap(wrapper: FunctionType, method: MethodType) -> None:
         if name.startswith("original_") and isinstance(cell, CellType):
             cell.cell_contents = method
     wrapper.__dict__["__wrapped__"] = method
-
-
-def value_of(variable: Any) -> Any:
-    """Returns the backend's variable or array of a Keras variable, whatever scope is open.
-
-    `None` if it has none: it waits for its first value, or JAX has it (`is_elsewhere`).
-    """
-    return variable._value
-
-
-def is_elsewhere(variable: Any) -> bool:
-    """Whether a running `fit` on JAX has the value of a Keras variable."""
-    return variable._value is None and variable._initializer is None
-
-
-def is_autocast(variable: Any) -> bool:
-    """Whether scopes of mixed precision cast a Keras variable where it is read."""
-    return bool(variable._autocast)
-
-
-BACKEND_STATE = frozenset({"_value", "_initializer"})
-"""The attributes of a Keras variable that are the backend's: its value, or where it is to come
-from."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from snconvert.compat.variables import Variable
+
 _KERNEL = "_snconvert_kernel"
 
 
@@ -74,4 +76,4 @@ def _kernel_in(optimizer: Any, variable: Any) -> Any:
     )
     if kernel is None:
         return variable
-    return kernel if isinstance(variable, keras.Variable) else kernel.value
+    return kernel if isinstance(variable, Variable) else kernel.value

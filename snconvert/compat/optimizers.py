@@ -16,12 +16,19 @@ Optimizer = Any
 
 
 def trained_by(optimizer: Optimizer) -> list[Any]:
-    """Returns the variables that a built optimizer trains, in the order of its slots."""
+    """Returns the variables that a built optimizer trains, in the order of its slots.
+
+    A LossScaleOptimizer lists them itself only since Keras 3.12.
+    """
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
     return list(optimizer._trainable_variables)
 
 
 def set_trained(optimizer: Optimizer, variables: list[Any]) -> None:
     """Sets the variables that an optimizer trains that wraps others, and so has no slots."""
+    if not optimizer._trainable_variables:
+        return  # it leaves the list to the optimizer inside
     with untracked():  # as when it is built
         optimizer._trainable_variables = variables
         optimizer._trainable_variables_indices = {

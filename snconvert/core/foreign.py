@@ -1,16 +1,19 @@
 """What a file really is that holds no model of a known format, by its first bytes.
 
 The extension says nothing: Keras 2.12 wrote HDF5 under the name `.keras`, downloads end as HTML
-pages. Nothing is parsed here, so nothing can go wrong in a parser: signatures and a plain search
-for the names that legacy files hold.
+pages. Nothing is parsed here, so nothing can go wrong in a parser: signatures, and names.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from snconvert.errors import SourceError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 HDF5_SUFFIXES = (".h5", ".hdf5")
+WEIGHTS_SUFFIX = ".weights"
+"""What stands before the suffix of weights alone."""
 ZIP = b"PK\x03\x04"
 SAVED_MODEL = "saved_model.pb"
 
@@ -22,7 +25,7 @@ REBUILD = (
 )
 """The way to Keras 3 that is always there, for what Keras 2 wrote."""
 
-_NEEDED = "A .keras file made by keras.Model.save is needed"
+_NEEDED = "A model that keras.Model.save wrote is needed, as .keras or .h5"
 _SIGNATURES: tuple[tuple[bytes, int, str, str], ...] = (
     (b"\x1f\x8b", 0, "a gzip file, not a zip archive", "Unpack it with gunzip first"),
     (b"BZh", 0, "a bzip2 file, not a zip archive", "Unpack it first"),
@@ -47,8 +50,11 @@ def unknown_file(head: bytes, size: int) -> SourceError:
     """
     if size == 0:
         return SourceError("the file is empty, not a .keras archive (zip)", "Save the model again")
-    if any(head[start : start + 8] == HDF5 for start in (0, 512, 1024, 2048)):
-        return _hdf5(head)
+    if any(head[start : start + 8] == HDF5 for start in (512, 1024, 2048)):
+        return SourceError(
+            "this is an HDF5 file with a block of other data before it, which Keras does not write",
+            "Cut it off with h5unjam, of the HDF5 tools",
+        )
     for signature, start, what, fix in _SIGNATURES:
         if head[start : start + len(signature)] == signature:
             return SourceError(f"this is {what}", fix)
@@ -72,35 +78,31 @@ def unknown_file(head: bytes, size: int) -> SourceError:
     return _text(head)
 
 
-def _hdf5(head: bytes) -> SourceError:
-    # Keras 2 has a group `top_level_model_weights` in files of weights only.
-    if b"model_config\x00" in head or b"\x00model_weights\x00" in head:
-        return SourceError(
-            "this is a legacy HDF5 file of a whole model (.h5, or .keras of Keras 2.12), "
-            "not a .keras archive (zip)",
-            "Open it through Keras with --import keras; if Keras 3 refuses it: "
-            f"{REBUILD[0].lower()}{REBUILD[1:]}",
-        )
-    return weights_only(head)
-
-
-def weights_only(head: bytes) -> SourceError:
-    """Returns the error for an HDF5 file that holds no model.
+def weights_only(groups: Collection[str], *, listed: bool) -> SourceError:
+    """Returns the error for an HDF5 file that holds no model, but perhaps its weights.
 
     Args:
-        head: The first bytes of the file.
+        groups: The paths of its groups.
+        listed: Whether it lists the layers whose weights it holds.
     """
-    writer = "of another program"
-    if b"vars\x00" in head or b"layers\x00" in head:
-        writer = "of Keras 3, .weights.h5"
-    elif b"layer_names\x00" in head:
-        writer = "that save_weights of Keras 2 wrote"
+    if not listed and not holds_variables(groups):
+        return SourceError("this is an HDF5 file of another program, not a Keras model", _NEEDED)
+    writer = "`save_weights` of Keras 2" if listed else "`save_weights` of Keras 3, .weights.h5"
     return SourceError(
-        f"this is an HDF5 file of weights only ({writer}), not a model: the configuration that"
-        " belongs to them is not in it",
-        "Build the model by its code, or by its JSON with keras.models.model_from_json,"
-        " load_weights into it and save it as .keras",
+        f"these are weights only ({writer}): the configuration of the model that they belong to is"
+        " not in the file",
+        "Give it beside them with --config FILE.json (config= in Python): what `model.to_json()`"
+        " returns, or the config.json out of a .keras file",
     )
+
+
+def holds_variables(groups: Collection[str]) -> bool:
+    """Whether an HDF5 file has groups as Keras 3 writes them, one for the variables of each layer.
+
+    Args:
+        groups: The paths of its groups.
+    """
+    return any(group.rpartition("/")[2] == "vars" for group in groups)
 
 
 def _text(head: bytes) -> SourceError:
@@ -118,7 +120,7 @@ def _text(head: bytes) -> SourceError:
         if b'"class_name"' in head:
             return SourceError(
                 "this is a model's configuration (JSON) without weights, not a .keras archive",
-                _NEEDED,
+                "Give the file of the weights, and this one with --config (config= in Python)",
             )
         return SourceError("this is a JSON file, not a zip archive", _NEEDED)
     return SourceError("this is not a zip archive, which every .keras file is", _NEEDED)

@@ -56,6 +56,7 @@ HOME = {
     "remove": "live.undo",
     "remove_file": "api",
     "spectral_norm": "linalg.spectral_norm",
+    "upgrade_file": "api",
     "verify": "api",
 }
 """The public names, each with the module that it is imported from when it is first used."""

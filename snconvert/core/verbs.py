@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from snconvert.core.foreign import HDF5_SUFFIXES
+from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 
 StrPath = str | os.PathLike[str]
 Way = Literal["apply", "bake", "remove"]
@@ -39,6 +39,11 @@ class Verb(NamedTuple):
     divides: bool = False
 
     @property
+    def changes_layers(self) -> bool:
+        """Whether layers become others, or could."""
+        return self.converts or self.scales or self.divides
+
+    @property
     def writes(self) -> bool:
         """Whether the verb writes a file."""
         return self.suffix is not None
@@ -54,18 +59,23 @@ class Verb(NamedTuple):
         Example:
             >>> VERBS["apply"].default_output("gan/critic.keras").replace("\\", "/")
             'gan/critic-sn.keras'
+            >>> VERBS["apply"].default_output("critic.weights.h5")
+            'critic-sn.keras'
         """
         path = Path(source)
         if path.name in ("", ".."):  # a folder that is named by where it lies
             path = Path(os.path.abspath(path))
-        suffix = ".keras" if path.suffix in HDF5_SUFFIXES else path.suffix
-        return str(path.parent / f"{path.stem}{self.suffix}{suffix}")
+        stem, suffix = path.stem, path.suffix
+        if suffix in HDF5_SUFFIXES:
+            stem, suffix = stem.removesuffix(WEIGHTS_SUFFIX) or stem, ".keras"
+        return str(path.parent / f"{stem}{self.suffix}{suffix}")
 
 
 _ROWS = (
     Verb("apply", "-sn", "converted", _MEASURING, converts=True),
     Verb("bake", "-baked", "baked", (*_MEASURING, "snconvert.jobs.effective"), scales=True),
     Verb("remove", "-plain", "plain again", _MEASURING, divides=True),
+    Verb("upgrade", "-keras3", "as they were", ("snconvert.weights.editing",)),
     Verb("inspect", None, None, _MEASURING, converts=True),
     Verb("verify", None, None, (*_MEASURING, "snconvert.jobs.effective", "snconvert.jobs.compare")),
 )

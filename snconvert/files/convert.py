@@ -63,7 +63,7 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with open_source("apply", source, output) as (opened, worker):
+    with open_source("apply", source, output, recipe.config) as (opened, worker):
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -125,7 +125,7 @@ def inspect_file(
         progress: Called with how far the work is.
     """
     started = time.perf_counter()
-    with open_source("inspect", source, None) as (opened, worker):
+    with open_source("inspect", source, None, recipe.config) as (opened, worker):
         everything = recipe.looking_at_all()
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]

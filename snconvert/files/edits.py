@@ -10,8 +10,9 @@ from snconvert.archive.output import Output
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
-from snconvert.files.model import Opened
+from snconvert.files.model import Opened, is_older
 from snconvert.files.optimizer_slots import SlotEdits
+from snconvert.planning.record import with_source
 from snconvert.weights.contents import Product
 
 T = TypeVar("T")
@@ -69,19 +70,25 @@ def write_model(
     Returns:
         The output's size in bytes.
     """
+    source = model.source
     overlay = model.worker.call(
         "snconvert.weights.editing:edit",
-        model.source.weights,
+        source.weights,
         edits.moves,
         edits.additions,
         edits.removals,
         edits.products,
         seconds=model.seconds,
     )
-    tell = cumulative(progress, "writing", model.source.weights.size)
+    tell = cumulative(progress, "writing", source.weights.size)
+
+    def recorded() -> bytes:
+        made = metadata()
+        return strict_json.dumps(with_source(made, source.sha256()) if is_older(source) else made)
+
     return output.finish(
         config=strict_json.dumps(model.root.entry),
-        metadata=lambda: strict_json.dumps(metadata()),
+        metadata=recorded,
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),
         progress=lambda count: tell(("", count)),

@@ -241,7 +241,7 @@ def _refuse_strangers(
             continue
         if group.rpartition("/")[0] not in open_:
             raise WeightsError(
-                f"model.weights.h5 has an unexpected group {printable(group)!r} that belongs to no"
+                f"the weights have an unexpected group {printable(group)!r} that belongs to no"
                 " layer of config.json",
                 _STRANGER,
             )
@@ -250,5 +250,5 @@ def _refuse_strangers(
         group = path.rpartition("/")[0]
         if group not in open_ and not (group in known and group.rpartition("/")[2] == "vars"):
             raise WeightsError(
-                f"model.weights.h5 has an unexpected dataset {printable(path)!r}", _AGAIN
+                f"the weights have an unexpected dataset {printable(path)!r}", _AGAIN
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,10 @@ from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners
-from snconvert.config.versions import check_version
+from snconvert.config.versions import newer_than_tried
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.verbs import VERBS
-from snconvert.errors import located
+from snconvert.errors import OutputError, located
 from snconvert.files.inventory import StoredLayer, take_inventory
 from snconvert.formats.table import FORMATS, open_model
 from snconvert.kinds.kernel_rule import KernelRule
@@ -67,7 +68,10 @@ class Opened(Described):
 
 @contextmanager
 def open_source(
-    verb: str, path: str, output: Destination | None
+    verb: str,
+    path: str,
+    output: Destination | None,
+    config: str | os.PathLike[str] | None = None,
 ) -> Iterator[tuple[Source, Worker]]:
     """Opens a source for a verb, with the guarded process, and checks where the result goes.
 
@@ -75,17 +79,37 @@ def open_source(
         verb: The name of the verb.
         path: The model's file or folder.
         output: Where the result goes; `None`: nowhere.
+        config: The configuration of the model, where `path` holds weights only.
 
     Raises:
         SnconvertError: The source cannot be read, or the output cannot be written.
     """
     modules = VERBS[verb].child_modules
-    with located(file=path), Worker(modules) as worker, open_model(path, worker) as source:
+    worker = Worker(modules)
+    with located(file=path), closing(worker), open_model(path, worker, config) as source, worker:
         if output is not None:
-            out, force, in_place = output
-            writer = FORMATS[source.format].writer
-            check_output(path, out, writer, force=force, in_place=in_place)
+            check_destination(source, output)
         yield source, worker
+
+
+def check_destination(source: Source, output: Destination) -> None:
+    """Checks, before any work, that the result of a model may go to a place.
+
+    Raises:
+        OutputError: It cannot be written, or would take the place of a model of another format.
+    """
+    row, (out, force, in_place) = FORMATS[source.format], output
+    if in_place and row.older:
+        raise OutputError(
+            "the result is a model of Keras 3, which takes the place of no older file",
+            "Leave out --in-place (in_place in Python)",
+        )
+    check_output(source.path, out, row.writer, force=force, in_place=in_place)
+
+
+def is_older(source: Source) -> bool:
+    """Whether an older Keras wrote a model, which was translated when it was opened."""
+    return FORMATS[source.format].older
 
 
 @contextmanager
@@ -127,8 +151,8 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     root = parse(config)
     if not (opaque and root.opaque):
         root = model_root(root)
-    aged = check_version(root, metadata)
-    return Described(source, metadata, root, (*source.warnings, *aged, *warnings_of(findings)))
+    newer = newer_than_tried(metadata)
+    return Described(source, metadata, root, (*source.warnings, *newer, *warnings_of(findings)))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:

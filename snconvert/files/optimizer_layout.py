@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from snconvert.errors import UnsupportedError, printable
-from snconvert.files.optimizer_families import (
+from snconvert.core.optimizer_families import (
     BLOCKS,
     INNER_BLOCKS,
     TRAILING,
     Block,
     Shape,
     alike,
-    value_itself,
-    zero,
 )
+from snconvert.errors import UnsupportedError, printable
 
 Slots = Mapping[str, tuple[Shape, str]]
 """Shape and dtype of the datasets below `optimizer/`, by path."""
@@ -97,9 +95,9 @@ def _layout(
     if inside:
         blocks = INNER_BLOCKS.get(name.lower(), blocks)
     if config.get("gradient_accumulation_steps"):
-        blocks = [alike(zero), *blocks]
+        blocks = [alike(gradient=0.0), *blocks]
     if config.get("use_ema"):
-        blocks = [alike(value_itself), *blocks]
+        blocks = [alike(average=None), *blocks]
     sizes = _sizes(shapes[head : len(shapes) - trailing], blocks)
     return SlotLayout(head, len(shapes), trailing, blocks, sizes)
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from snconvert.core.optimizer_families import LOSS_SCALE, Shape
 from snconvert.errors import UnsupportedError
-from snconvert.files.optimizer_families import LOSS_SCALE, Shape
 from snconvert.files.optimizer_layout import (
     SlotLayout,
     Slots,

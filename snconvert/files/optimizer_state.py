@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import Node
-from snconvert.config.versions import is_keras_2
 from snconvert.errors import UnsupportedError
 from snconvert.files.inventory import ACTIVATIONS, StoredLayer
 from snconvert.files.model import Opened
@@ -112,7 +111,7 @@ def optimizer_edits(model: Opened, gammas: Mapping[Node, Gammas]) -> SlotEdits:
         UnsupportedError: The state cannot be understood.
     """
     slots = _slots(model)
-    if not gammas or not slots or is_keras_2(model.root, model.metadata):
+    if not gammas or not slots:
         return SlotEdits()
     optimizer = _optimizer(model)
     if optimizer is None:

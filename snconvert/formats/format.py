@@ -42,6 +42,7 @@ class Format(Generic[S]):
         names: Returns where the variables lie, from the root node, the parsed metadata and what
             the weights hold; raises `SourceError` if no Keras finds them there.
         writer: What writes the result of a conversion, which is always a model of Keras 3.
+        older: Whether the input is no model of Keras 3, so that no result takes its place.
     """
 
     name: str
@@ -50,3 +51,4 @@ class Format(Generic[S]):
     read: Callable[[S, Worker], None]
     names: Callable[[Node, Any, Contents], Names]
     writer: type[Writer]
+    older: bool = False

@@ -13,7 +13,6 @@ from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.config.tree import Node
-from snconvert.config.versions import check_groups, is_keras_2
 from snconvert.config.weight_groups import group_paths
 from snconvert.core import foreign
 from snconvert.errors import SourceError, printable
@@ -21,7 +20,25 @@ from snconvert.formats.format import Format, Names
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 
-_LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
+LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
+"""How many bytes the small members have at most."""
+
+
+def read_texts(source: Source) -> None:
+    """Fills in the configuration and the metadata from those of their members that are there.
+
+    Raises:
+        SourceError: One is too large or damaged.
+    """
+    for name, most in LARGEST.items():
+        if name in source.members and source.members[name].size > most:
+            raise SourceError(
+                f"{name} is too large ({source.members[name].size} bytes, the limit is {most})",
+                "Save the model again with Keras",
+            )
+    small = [name for name in LARGEST if name in source.members]
+    source.stored = {name: b"".join(source.read(name)) for name in small}
+    source.config, source.metadata = source.stored.get(CONFIG, b""), source.stored.get(METADATA)
 
 
 def read_contents(source: Source) -> None:
@@ -30,16 +47,8 @@ def read_contents(source: Source) -> None:
     Raises:
         SourceError: One is too large or damaged, or the weights are no HDF5 file.
     """
-    for name, most in _LARGEST.items():
-        if name in source.members and source.members[name].size > most:
-            raise SourceError(
-                f"{name} is too large ({source.members[name].size} bytes, the limit is {most})",
-                "Save the model again with Keras",
-            )
-    source.config = b"".join(source.read(CONFIG))
-    if METADATA in source.members:
-        source.metadata = b"".join(source.read(METADATA))
-    else:
+    read_texts(source)
+    if source.metadata is None:
         source.warnings.append("It has no metadata.json, so its Keras version is unknown")
     source.assets = tuple(name for name in source.members if name.startswith(ASSETS))
     source.weights = source.extent(source.weights_name)
@@ -48,23 +57,17 @@ def read_contents(source: Source) -> None:
         raise error
 
 
-def keras3_names(root: Node, metadata: Any, contents: Contents) -> Names:
-    """Returns the groups of the nodes, as Keras 3 names them.
-
-    Raises:
-        SourceError: Keras 2 wrote them on Windows.
-    """
-    if not is_keras_2(root, metadata):
-        return Names(group_paths(root), ("optimizer",))
-    check_groups(contents.groups)
-    return Names(group_paths(root), ("optimizer", "metrics"))
+def keras3_names(root: Node, _metadata: Any, _contents: Contents) -> Names:
+    """Returns the groups of the nodes, as Keras 3 names them."""
+    return Names(group_paths(root), ("optimizer",))
 
 
 def _is_zip(source: FileSource) -> bool:
     return source.is_zip
 
 
-def _read_archive(source: FileSource, _: Worker) -> None:
+def read_archive(source: FileSource, _: Worker) -> None:
+    """Reads the members of an archive; see `Format.read`."""
     names = list(source.members)
     error = foreign.unknown_members(names)
     if error is not None:
@@ -94,7 +97,8 @@ def _is_any(_: FolderSource) -> bool:
     return True
 
 
-def _read_folder(source: FolderSource, _: Worker) -> None:
+def read_folder(source: FolderSource, _: Worker) -> None:
+    """Reads the files of a folder; see `Format.read`."""
     names, assets = source.names, ASSETS.rstrip("/")
     error = foreign.unknown_members(names)
     if error is not None:
@@ -117,5 +121,5 @@ def _read_folder(source: FolderSource, _: Worker) -> None:
     read_contents(source)
 
 
-ARCHIVE = Format("keras3_archive", FileSource, _is_zip, _read_archive, keras3_names, ZipWriter)
-FOLDER = Format("keras3_folder", FolderSource, _is_any, _read_folder, keras3_names, FolderWriter)
+ARCHIVE = Format("keras3_archive", FileSource, _is_zip, read_archive, keras3_names, ZipWriter)
+FOLDER = Format("keras3_folder", FolderSource, _is_any, read_folder, keras3_names, FolderWriter)

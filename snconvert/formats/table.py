@@ -14,11 +14,18 @@ from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file, refuse_url
 from snconvert.core import foreign
 from snconvert.errors import SourceError, located
-from snconvert.formats import keras3
+from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
+from snconvert.formats.hdf5_model import HDF5_MODEL
+from snconvert.formats.keras3 import LARGEST
+from snconvert.formats.weights_and_config import WEIGHTS_AND_CONFIG, given_twice
 from snconvert.sandbox.worker import Worker
 
 _ROWS: tuple[Format[Any], ...] = (
+    WEIGHTS_AND_CONFIG,
+    HDF5_MODEL,
+    keras2_archive.ARCHIVE,
+    keras2_archive.FOLDER,
     keras3.ARCHIVE,
     keras3.FOLDER,
 )
@@ -33,25 +40,33 @@ def is_model_folder(path: str) -> bool:
     return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
-def open_model(path: str | os.PathLike[str], worker: Worker | None = None) -> Source:
+def open_model(
+    path: str | os.PathLike[str],
+    worker: Worker | None = None,
+    config: str | os.PathLike[str] | None = None,
+) -> Source:
     """Opens a saved model for reading and checks its outside.
 
     Args:
         path: A file or a folder of any format. The extension does not matter.
         worker: The guarded process in which HDF5 runs, for formats that keep more than weights in
             it; by default one of its own.
+        config: A JSON file with the configuration of a model whose weights only are in `path`.
 
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
             or holds what Keras does not write.
+        OptionError: `config` is given beside a model that has a configuration of its own.
         UnsupportedError: This process may open too few files.
     """
     shown = os.fspath(path)
+    beside = None if config is None else _read_beside(os.fspath(config))
     with located(file=shown):
         refuse_url(shown)
         check_descriptors()
         try:
             source = _container(shown)
+            source.beside = beside
             try:
                 if worker is None:
                     with contextlib.closing(Worker()) as own:
@@ -61,12 +76,31 @@ def open_model(path: str | os.PathLike[str], worker: Worker | None = None) -> So
             except BaseException:
                 source.close()
                 raise
-        except FileNotFoundError:
-            raise SourceError("there is no such file", "Check the path") from None
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = getattr(error, "strerror", None) or error
-            raise SourceError(f"the file cannot be read ({reason})", "Check the path") from error
+        except (OSError, ValueError) as error:
+            raise _unreadable(error) from error
     return source
+
+
+def _unreadable(error: OSError | ValueError) -> SourceError:
+    if isinstance(error, FileNotFoundError):
+        return SourceError("there is no such file", "Check the path")
+    reason = getattr(error, "strerror", None) or error  # ValueError: a NUL in the path
+    return SourceError(f"the file cannot be read ({reason})", "Check the path")
+
+
+def _read_beside(path: str) -> bytes:
+    """Returns the bytes of a configuration that is given beside weights."""
+    with located(file=path):
+        try:
+            with FileSource(path) as file:
+                if file.is_zip or file.size > LARGEST[CONFIG]:
+                    raise SourceError(
+                        "this is no configuration of a model as JSON",
+                        "Give what `model.to_json()` returns, or the config.json of a .keras file",
+                    )
+                return file.head(file.size)
+        except (OSError, ValueError) as error:
+            raise _unreadable(error) from error
 
 
 def _container(path: str) -> Source:
@@ -83,6 +117,8 @@ def _container(path: str) -> Source:
 def _read(source: Source, worker: Worker) -> None:
     for row in FORMATS.values():
         if isinstance(source, row.container) and row.recognise(source):
+            if source.beside is not None and row is not WEIGHTS_AND_CONFIG:
+                raise given_twice()
             source.format = row.name
             row.read(source, worker)
             return

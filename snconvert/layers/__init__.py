@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from snconvert.compat.layers import has_layer
 from snconvert.layers.attention import SpectralGroupQueryAttention as SpectralGroupQueryAttention
 from snconvert.layers.attention import SpectralMultiHeadAttention as SpectralMultiHeadAttention
 from snconvert.layers.base import Spectral as Spectral
@@ -18,7 +19,6 @@ from snconvert.layers.depthwise import SpectralDepthwiseConv2D as SpectralDepthw
 from snconvert.layers.depthwise import SpectralSeparableConv1D as SpectralSeparableConv1D
 from snconvert.layers.depthwise import SpectralSeparableConv2D as SpectralSeparableConv2D
 from snconvert.layers.embedding import SpectralEmbedding as SpectralEmbedding
-from snconvert.layers.embedding import SpectralReversibleEmbedding as SpectralReversibleEmbedding
 from snconvert.layers.errors import LayerOptionError as LayerOptionError
 from snconvert.layers.errors import LayerUnsupportedError as LayerUnsupportedError
 from snconvert.layers.recurrent import SpectralConvLSTM1D as SpectralConvLSTM1D
@@ -30,5 +30,10 @@ from snconvert.layers.recurrent import SpectralLSTM as SpectralLSTM
 from snconvert.layers.recurrent import SpectralLSTMCell as SpectralLSTMCell
 from snconvert.layers.recurrent import SpectralSimpleRNN as SpectralSimpleRNN
 from snconvert.layers.recurrent import SpectralSimpleRNNCell as SpectralSimpleRNNCell
+
+if has_layer("ReversibleEmbedding"):
+    from snconvert.layers.embedding import (
+        SpectralReversibleEmbedding as SpectralReversibleEmbedding,
+    )
 
 __all__ = [name for name in dir() if name.startswith(("Layer", "Spectral"))]

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from snconvert.compat.variables import Variable
 from snconvert.config import constraint_entry
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
@@ -125,7 +126,7 @@ class SpectralNorm(keras.constraints.Constraint):  # type: ignore[misc] # keras 
         return type(self).from_config, (self.get_config(),)
 
     def _memory(self, w: Any, view: MatrixView) -> Memory:
-        key, shape = w if isinstance(w, keras.Variable) else None, (view.shape[0], view.shape[2])
+        key, shape = w if isinstance(w, Variable) else None, (view.shape[0], view.shape[2])
         for variable, memory in self._known:
             if variable is key and memory.shape == shape:
                 return memory

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from snconvert.compat.calls import set_mask
+from snconvert.compat.layers import has_layer
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
@@ -59,48 +60,52 @@ class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[
         return super().compute_output_spec(inputs)
 
 
-@register
-class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbedding):  # type: ignore[misc] # keras has no types
-    """A `keras.layers.ReversibleEmbedding` whose table is spectrally normalised.
+if has_layer("ReversibleEmbedding"):
 
-    Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies by
-    its transpose; a step that uses both moves `u` twice. `embeddings_u` has shape `(1, dim)`. With
-    `tie_weights=False` the table of the reverse direction has its own sigma and
-    `reverse_embeddings_u`.
+    @register
+    class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbedding):  # type: ignore[misc] # keras has no types
+        """A `keras.layers.ReversibleEmbedding` whose table is spectrally normalised.
 
-    Example:
-        >>> import numpy as np
-        >>> layer = SpectralReversibleEmbedding(100, 8)
-        >>> hidden = layer(np.array([[3, 7]]))
-        >>> tuple(hidden.shape), tuple(layer(hidden, reverse=True).shape)
-        ((1, 2, 8), (1, 2, 100))
-    """
+        Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies
+        by its transpose; a step that uses both moves `u` twice. `embeddings_u` has shape `(1,
+        dim)`. With `tie_weights=False` the table of the reverse direction has its own sigma and
+        `reverse_embeddings_u`.
 
-    rule = RULES["ReversibleEmbedding"]
+        Example:
+            >>> import numpy as np
+            >>> layer = SpectralReversibleEmbedding(100, 8)
+            >>> hidden = layer(np.array([[3, 7]]))
+            >>> tuple(hidden.shape), tuple(layer(hidden, reverse=True).shape)
+            ((1, 2, 8), (1, 2, 100))
+        """
 
-    def call(self, inputs: Any, reverse: bool = False, training: bool | None = None) -> Any:
-        """Looks up ids, or maps `(..., dim)` to `(..., vocabulary)` if `reverse`."""
-        if not reverse:
-            outputs = self._rows(inputs, training)
-            mask = keras.layers.Embedding.compute_mask(self, inputs)
-            if mask is not None:
-                set_mask(outputs, mask)
-            return outputs
-        name = "embeddings" if self.tie_weights else "reverse_embeddings"
-        kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings
-        if self.reverse_dtype is not None:
-            inputs = ops.cast(inputs, self.reverse_dtype)
-            kernel = ops.cast(kernel, self.reverse_dtype)
-        logits = times(ops.matmul(inputs, kernel), self.kernel_scale(name, training))
-        if self.logit_soft_cap is None:
-            return logits
-        return ops.multiply(ops.tanh(ops.divide(logits, self.logit_soft_cap)), self.logit_soft_cap)
+        rule = RULES["ReversibleEmbedding"]
 
-    def compute_output_spec(
-        self,
-        inputs: Any,
-        reverse: bool = False,
-        training: bool | None = None,  # noqa: ARG002
-    ) -> Any:
-        """Returns the output of the Keras layer, whose method takes no `training`."""
-        return super().compute_output_spec(inputs, reverse=reverse)
+        def call(self, inputs: Any, reverse: bool = False, training: bool | None = None) -> Any:
+            """Looks up ids, or maps `(..., dim)` to `(..., vocabulary)` if `reverse`."""
+            if not reverse:
+                outputs = self._rows(inputs, training)
+                mask = keras.layers.Embedding.compute_mask(self, inputs)
+                if mask is not None:
+                    set_mask(outputs, mask)
+                return outputs
+            name = "embeddings" if self.tie_weights else "reverse_embeddings"
+            kernel = ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings
+            if self.reverse_dtype is not None:
+                inputs = ops.cast(inputs, self.reverse_dtype)
+                kernel = ops.cast(kernel, self.reverse_dtype)
+            logits = times(ops.matmul(inputs, kernel), self.kernel_scale(name, training))
+            if self.logit_soft_cap is None:
+                return logits
+            return ops.multiply(
+                ops.tanh(ops.divide(logits, self.logit_soft_cap)), self.logit_soft_cap
+            )
+
+        def compute_output_spec(
+            self,
+            inputs: Any,
+            reverse: bool = False,
+            training: bool | None = None,  # noqa: ARG002
+        ) -> Any:
+            """Returns the output of the Keras layer, whose method takes no `training`."""
+            return super().compute_output_spec(inputs, reverse=reverse)

@@ -27,7 +27,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from snconvert.compat.layers import value_of
+from snconvert.compat.variables import Variable, value_of
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.layers.errors import EXACT_TRACED, LayerOptionError
@@ -186,7 +186,7 @@ def kernel_u(kernel: Any, view: MatrixView, *, exact: bool = False) -> Array:
         LayerOptionError: `exact` is given while a function is traced.
     """
     # Of a variable its own value: within a stateless scope there is only a tracer for it.
-    value = value_of(kernel) if isinstance(kernel, keras.Variable) else kernel
+    value = value_of(kernel) if isinstance(kernel, Variable) else kernel
     with outside_graph():
         try:
             numbers = np.asarray(ops.convert_to_numpy(value)).astype("float32")

@@ -1,8 +1,20 @@
-"""The configuration of a model that an older Keras saved -> the configuration of Keras 3."""
+"""The configuration of a model that an older Keras saved -> the configuration of Keras 3.
+
+What the keys say decides, not the version, except for `hard_sigmoid` and what a missing key means.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from snconvert.errors import SourceError
+from snconvert.legacy import objects
+from snconvert.legacy import training as compiled
+from snconvert.legacy.models import DAMAGED, REPAIR, Translator, damaged, output_count
+from snconvert.legacy.objects import Entry
+
+_OLD = ("keras.engine", "keras.src.engine", "tensorflow.", "tf_keras.")
 
 
 class Translated(NamedTuple):
@@ -17,15 +29,64 @@ class Translated(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def translate(config: Any, training: Any = None) -> Translated:
+def translate(config: Any, training: Any = None, version: str | None = None) -> Translated:
     """Translates the configuration of a model.
 
     Args:
         config: The model's configuration: `model_config` of an HDF5 file, `config.json`, or what
             `model.to_json()` returns; one of Keras 3 passes unchanged.
         training: How it was compiled: `training_config` of an HDF5 file.
+        version: The version of Keras that wrote it, where the file says it.
 
     Raises:
-        SourceError: It holds what Keras 3 has no word for.
+        SourceError: It holds what Keras 3 has no word for, or is damaged.
     """
-    raise NotImplementedError
+    try:
+        if not isinstance(config, dict):
+            raise SourceError(f"the configuration is a {type(config).__name__}", REPAIR)
+        keras_2 = _is_keras_2(config, version)
+        if not keras_2 and "module" in config:
+            return Translated(config)
+        translator = Translator(keras_2=keras_2)
+        root = translator.root(objects.plain(config))
+        notes = translator.notes()
+        training = objects.plain(training or config.get("compile_config"))
+        if training:
+            compile_config, more = compiled.translate(
+                training, keras_2, translator.renamed, output_count(root)
+            )
+            notes += more
+            if compile_config is not None:
+                root["compile_config"] = compile_config
+    except RecursionError as error:
+        raise SourceError("the configuration nests too deep", REPAIR) from error
+    except DAMAGED as error:
+        raise damaged(error) from error
+    return Translated(root, tuple(notes))
+
+
+def _is_keras_2(config: Entry, version: str | None) -> bool:
+    """Whether Keras 2 wrote a configuration: the version says it, or the first telling key."""
+    version = version or config.get("keras_version")
+    if isinstance(version, str) and version[:1].isdigit():
+        return int(version.partition(".")[0]) < 3  # noqa: PLR2004 -- the major version in question
+    for value in _walk(config):
+        module = value.get("module")
+        if "batch_input_shape" in value or (isinstance(module, str) and module.startswith(_OLD)):
+            return True
+        nodes = value.get("inbound_nodes")
+        if "batch_shape" in value or value.get("class_name") == "DTypePolicy":
+            return False
+        if isinstance(nodes, list) and nodes:
+            return not isinstance(nodes[0], dict)
+    return "module" not in config
+
+
+def _walk(config: Any) -> Iterator[Entry]:
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            yield value
+            value = [*reversed(value.values())]
+        stack += [child for child in reversed(value) if isinstance(child, dict | list)]

@@ -9,32 +9,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class Scalar(NamedTuple):
-    """A number that the file gets.
+class Constant(NamedTuple):
+    """A number, or an array of one number, that the file gets.
 
     Attributes:
         path: Its path afterwards.
         dtype: Its type, as numpy names it.
         value: The number.
-    """
-
-    path: str
-    dtype: str
-    value: float
-
-
-class Zeros(NamedTuple):
-    """An array of zeros that the file gets.
-
-    Attributes:
-        path: Its path afterwards.
-        dtype: Its type, as numpy names it.
         shape: Its shape.
     """
 
     path: str
     dtype: str
-    shape: tuple[int, ...]
+    value: float
+    shape: tuple[int, ...] = ()
 
 
 class Computed(NamedTuple):
@@ -58,13 +46,11 @@ class Relocation:
     Attributes:
         moves: Pairs of a path before and a path afterwards, simultaneous; arrays or groups.
         removals: Paths before of groups or arrays that Keras 3 does not look for.
-        scalars: Numbers that are new.
-        zeros: Arrays of zeros that are new.
+        constants: Numbers, and arrays of one number, that are new.
         computed: Arrays that are computed; their sources are among the removals.
     """
 
     moves: list[tuple[str, str]] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
-    scalars: list[Scalar] = field(default_factory=list)
-    zeros: list[Zeros] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
     computed: list[Computed] = field(default_factory=list)

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,28 +14,25 @@ from typing import Any, NamedTuple
 
 import keras
 
+from snconvert.archive.output import Destination
 from snconvert.archive.source import unchanged
-from snconvert.compat.saving import load_hdf5_model
 from snconvert.config import strict_json
 from snconvert.config.references import foreign_objects, is_legacy
 from snconvert.config.safety import Finding, layer_name, vet
 from snconvert.config.tree import MODELS
-from snconvert.config.versions import keras_version
-from snconvert.core.foreign import HDF5, HEAD, REBUILD, weights_only
 from snconvert.errors import OptionError, SnconvertError, SourceError, counted, printable, quoted
+from snconvert.files.model import is_older
+from snconvert.files.upgrade import upgrade_file
 from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
-from snconvert.weights.extent import Extent
 from snconvert.weights.reading import read_whole
 
 _NOISE = (
     "compiled metrics have yet to be built",  # Keras says so of every legacy file
     "__array__ implementation doesn't accept a copy keyword",  # numpy, of Keras' variables
 )
-_KERAS_3 = (3, 0)
 _LISTED = 5
-_TEXTS = {"model_config", "training_config"}
 _SECONDS, _BYTES_PER_SECOND = 10.0, 50e6  # what HDF5 may take, before a file counts as damaged
 
 
@@ -65,14 +63,16 @@ def _import(name: str) -> None:
         ) from error
 
 
-def load(source: str) -> tuple[Layer, list[str]]:
+def load(source: str, config: str | os.PathLike[str] | None = None) -> tuple[Layer, list[str]]:
     """Loads a file with Keras, after what it consists of has been looked through.
 
     HDF5 crashes and hangs on some damaged files, so all of it is read once in a guarded process;
-    the configuration is vetted as on the file carrier.
+    the configuration is vetted as on the file carrier. What an older Keras saved is first written
+    as a model of Keras 3.
 
     Args:
-        source: A `.keras` file, an unzipped folder, or a legacy whole-model HDF5 file.
+        source: A model of any format.
+        config: Its configuration, where it is a file of weights only.
 
     Returns:
         The model, and what could not be carried over.
@@ -80,23 +80,38 @@ def load(source: str) -> tuple[Layer, list[str]]:
     Raises:
         SourceError: It cannot be loaded; the message says why.
     """
-    with unchanged(source):
-        legacy = _is_hdf5(source)
-        contents = _check_legacy(source) if legacy else _check(source)
-        loader = load_hdf5_model if legacy else keras.saving.load_model
+    with unchanged(source), _of_keras_3(source, config) as (path, notes):
+        contents = _check(path)
         with _listening() as warned:
             try:
-                return loader(source, safe_mode=True), warned
+                return keras.saving.load_model(path, safe_mode=True), [*notes, *warned]
             except Exception as error:  # noqa: BLE001 -- Keras and user code raise anything
                 first = error
         with _listening() as warned:
             try:
-                model = loader(source, compile=False, safe_mode=True)
+                model = keras.saving.load_model(path, compile=False, safe_mode=True)
             except Exception as error:
                 raise _refusal(contents, error) from error
     lost = "the loss, the metrics and the optimizer could not be carried over"
     why = _summary(first).rstrip(".")
-    return model, [f"{lost} ({why}); compile the result before you train it", *warned]
+    lost = f"{lost} ({why}); compile the result before you train it"
+    return model, [*notes, lost, *warned]
+
+
+@contextmanager
+def _of_keras_3(
+    source: str, config: str | os.PathLike[str] | None
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yields the path of a model of Keras 3, and what the user should know of it."""
+    with open_model(source, config=config) as opened:
+        older = is_older(opened)
+    if not older:
+        yield source, ()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        report = upgrade_file(source, Destination(path), config=config)
+        yield path, report.warnings
 
 
 class _Contents(NamedTuple):
@@ -105,23 +120,20 @@ class _Contents(NamedTuple):
     Attributes:
         config: The parsed configuration.
         findings: The layers that run code of their own.
-        version: Which Keras wrote it, if it says so.
-        legacy: Whether it is a legacy HDF5 file.
     """
 
     config: Any
     findings: list[Finding]
-    version: tuple[int, int] | None
-    legacy: bool
 
 
 def _refusal(contents: _Contents, error: Exception) -> SourceError:
     """Returns the error for a file that Keras does not load: the cause, and the way out of it."""
     if contents.findings:
         finding = contents.findings[0]
-        way = "use snconvert.apply on it"
-        if not contents.legacy:
-            way += "; without --import it is converted and the layer carried over, not run"
+        way = (
+            "use snconvert.apply on it; without --import it is converted and the layer carried"
+            " over, not run"
+        )
         return SourceError(
             f"Keras does not load it in its safe mode: {finding.what}",
             f"If you trust the file, load it in Python with safe_mode=False and {way}",
@@ -138,13 +150,11 @@ def _refusal(contents: _Contents, error: Exception) -> SourceError:
             "Name the modules that register the user's own classes and functions with --import"
             + (f" (by the file: {', '.join(modules[:_LISTED])})" if modules else ""),
         )
-    fix = (
+    return SourceError(
+        f"Keras cannot load it: {_summary(error)}",
         "keras.saving.load_model fails on it, too: convert the model with snconvert.apply in the"
-        " code that builds it"
+        " code that builds it",
     )
-    if contents.legacy or (contents.version is not None and contents.version < _KERAS_3):
-        fix = REBUILD
-    return SourceError(f"Keras cannot load it: {_summary(error)}", fix)
 
 
 def _unregistered(config: Any) -> dict[str, str | None]:
@@ -164,15 +174,6 @@ def _unregistered(config: Any) -> dict[str, str | None]:
         stack += [child for child in value if isinstance(child, dict | list)]
     registered = keras.saving.get_registered_object
     return {name: module for name, module in named.items() if registered(name) is None}
-
-
-def metadata_of(source: str) -> Any:
-    """Returns the parsed `metadata.json` of a file that was loaded, or `None` where it has none."""
-    if _is_hdf5(source):
-        return None
-    with open_model(source) as opened:
-        raw = opened.metadata
-        return None if raw is None else strict_json.loads(raw, "metadata.json")
 
 
 def save(model: Layer, path: str) -> None:
@@ -204,44 +205,13 @@ def saving(error_class: type[SnconvertError], what: str) -> Iterator[None]:
         ) from error
 
 
-def _is_hdf5(source: str) -> bool:
-    try:
-        with open(source, "rb") as file:
-            return file.read(len(HDF5)) == HDF5
-    except OSError:
-        return False  # a folder, or nothing; opening it says what
-
-
 def _check(source: str) -> _Contents:
-    metadata = None
     with open_model(source) as opened, Worker() as worker:
         config = strict_json.loads(opened.config, "config.json")
         findings = vet(config)
-        if opened.metadata is not None:
-            metadata = strict_json.loads(opened.metadata, "metadata.json")
         opened.check_weights()
         worker.call(read_whole, opened.weights, seconds=_deadline(opened.size))
-    return _Contents(config, findings, keras_version(metadata), legacy=False)
-
-
-def _check_legacy(source: str) -> _Contents:
-    with open(source, "rb") as file, Worker() as worker:
-        size = os.fstat(file.fileno()).st_size
-        extent = Extent(file.fileno(), 0, size)
-        try:
-            texts = worker.call(read_whole, extent, seconds=_deadline(size))
-        except SourceError as error:
-            what = error.what.replace("model.weights.h5", "the file")
-            raise SourceError(what, error.fix) from error
-        if "model_config" not in texts:
-            raise weights_only(extent.pread(HEAD, 0))
-    parsed = {
-        name: strict_json.loads(texts[name].encode("utf-8", "surrogateescape"), name)
-        for name in sorted(_TEXTS & texts.keys())
-    }
-    findings = [finding for tree in parsed.values() for finding in vet(tree)]
-    version = keras_version({"keras_version": texts.get("keras_version")})
-    return _Contents(parsed["model_config"], findings, version, legacy=True)
+    return _Contents(config, findings)
 
 
 def _deadline(size: int) -> float:

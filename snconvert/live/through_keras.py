@@ -16,23 +16,26 @@ from typing import IO, Any
 import keras
 
 from snconvert.archive.atomic import new_file, new_folder, writing
-from snconvert.archive.output import Destination, check_output
+from snconvert.archive.output import Destination
 from snconvert.archive.source import CONFIG, METADATA, unchanged
-from snconvert.archive.zip_writer import FolderWriter, ZipWriter
 from snconvert.compat.saving import save_model
+from snconvert.config import strict_json
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.core.settings import scale
+from snconvert.core.system import flush
 from snconvert.errors import OptionError, OutputError, located, printable
+from snconvert.files.model import check_destination, is_older
 from snconvert.files.targets import TARGETS
+from snconvert.formats.table import open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.convert import convert, plan_of
 from snconvert.live.internals.walk import Layer
-from snconvert.live.loading import import_modules, load, metadata_of, saving
+from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
 from snconvert.planning.recipe import Recipe
-from snconvert.planning.record import record, with_record, without_layers
+from snconvert.planning.record import record, with_record, with_source, without_layers
 
 _CHUNK = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that zip knows: the same model gives the same bytes
@@ -52,7 +55,7 @@ def apply_through_keras(
     """Converts a file by loading it with Keras, converting the live model, and saving that.
 
     Args:
-        source: A `.keras` file, an unzipped folder, or a legacy whole-model `.h5` file.
+        source: A model of any format.
         output: Where the result goes: a `.keras` file, or for a folder a folder; `None`: nowhere,
             only the report is wanted.
         recipe: What to convert and how.
@@ -81,7 +84,7 @@ def apply_through_keras(
         lambda report, metadata: with_record(
             metadata, record(recipe, report.layers, _digest(source), _factors(recipe, report))
         ),
-        modules,
+        replace(recipe, imports=modules),
     )
 
 
@@ -122,7 +125,7 @@ def undo_through_keras(
         lambda report, metadata: without_layers(
             metadata, {layer.path for layer in report.layers if layer.status == "converted"}
         ),
-        recipe.imports,
+        recipe,
     )
 
 
@@ -144,26 +147,28 @@ def _through_keras(
     output: Destination | None,
     work: Callable[[Layer, Any], tuple[Layer, Report]],
     recorded: Callable[[Report, Any], Any],
-    modules: Iterable[str],
+    recipe: Recipe,
 ) -> Report:
     started = time.perf_counter()
     folder = os.path.isdir(source)
     with located(file=source):
-        if output is not None:
-            out, force, in_place = output
-            if not folder and not out.endswith(".keras"):
-                raise OptionError(
-                    f"the output is {printable(out)!r}, but Keras writes .keras files",
-                    "Give an output that ends in .keras",
-                )
-            writer = FolderWriter if folder else ZipWriter
-            check_output(source, out, writer, force=force, in_place=in_place)
+        if output is not None and not folder and not output.path.endswith(".keras"):
+            raise OptionError(
+                f"the output is {printable(output.path)!r}, but Keras writes .keras files",
+                "Give an output that ends in .keras",
+            )
         with unchanged(source):
-            model, warned = load(source)
-            metadata = metadata_of(source)
+            with open_model(source, config=recipe.config) as opened:
+                if output is not None:
+                    check_destination(opened, output)
+                older = is_older(opened)
+                metadata = strict_json.loads(opened.metadata or b"null", METADATA)
+            model, warned = load(source, recipe.config)
             model, report = work(model, metadata)
             if output is not None:
                 metadata = recorded(report, metadata)
+                if older:
+                    metadata = with_source(metadata, _digest(source))
         if output is not None:
             own = metadata.get("snconvert") if isinstance(metadata, dict) else None
             _save(model, output, own, folder)
@@ -176,7 +181,7 @@ def _through_keras(
         warnings=(*warned, *report.warnings),
         needs=(
             *([OURS] if output and _holds_ours(model) else []),
-            *(f"`import {printable(name)}`" for name in modules if name not in _OURS),
+            *(f"`import {printable(name)}`" for name in recipe.imports if name not in _OURS),
         ),
     )
 
@@ -213,7 +218,7 @@ def _change(path: str, change: Callable[[bytes], bytes] | None) -> None:
             file.truncate()
             file.write(content)
             file.flush()
-        os.fsync(file.fileno())
+        flush(file.fileno())
 
 
 def _rewrite(plain: IO[bytes], target: IO[bytes], record: dict[str, Any] | None) -> None:

@@ -38,20 +38,26 @@ from snconvert.verification.files import verify_file
 from snconvert.verification.findings import Findings, converted, made_plain
 
 
-def verify_through_keras(before: Any, after: Any, imports: Iterable[str]) -> Verdict:
+def verify_through_keras(
+    before: Any,
+    after: Any,
+    imports: Iterable[str],
+    config: str | os.PathLike[str] | None = None,
+) -> Verdict:
     """Compares two models that Keras opens, or of which one is live; see `snconvert.verify`.
 
     Args:
         before: A path or a live model.
         after: The same of the other.
         imports: Modules that register the custom classes of files.
+        config: The configuration of the model before, where that is a file of weights only.
     """
     import_modules(imports)
     names, models, warned = [], [], []
-    for place, candidate in (("before", before), ("after", after)):
+    for place, candidate, beside in (("before", before, config), ("after", after, None)):
         path = os.fspath(candidate) if isinstance(candidate, str | os.PathLike) else None
         with located(file=path):
-            model, warnings = (candidate, []) if path is None else load(path)
+            model, warnings = (candidate, []) if path is None else load(path, beside)
         names.append(path or place)
         models.append(model)
         # What is said without a file is said of the second.

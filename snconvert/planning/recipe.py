@@ -26,7 +26,8 @@ REGEX = "re:"
 """What a pattern begins with that is a regular expression."""
 
 _LISTS = ("kinds", "only", "exclude", "imports")
-_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "certify"}
+_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "certify", "config"}
+_UNDO = ("only", "exclude", "select", "imports", "config")
 
 
 class Override(NamedTuple):
@@ -54,6 +55,7 @@ class Recipe:
         select: A callable with the last word, or `None`.
         overrides: Per-layer settings; where several match, the later one wins.
         imports: Modules that register custom classes.
+        config: A JSON file with the configuration of a model whose weights only are given.
         certify: Whether each sigma is to be proved.
         kinds_chosen: Whether the user has said which kinds.
     """
@@ -66,11 +68,14 @@ class Recipe:
     select: Selector | None = None
     overrides: tuple[Override, ...] = ()
     imports: tuple[str, ...] = ()
+    config: str | os.PathLike[str] | None = None
     certify: bool = False
     kinds_chosen: bool = False
 
     def __post_init__(self) -> None:
         choice("target", self.target, tuple(TARGETS))
+        if not isinstance(self.config, str | os.PathLike | None):
+            raise OptionError(f"config is {self.config!r}", "Give the path of a JSON file")
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:
@@ -164,15 +169,17 @@ def undo_recipe(verb: str, **options: Any) -> Recipe:
 
     Args:
         verb: The way back, for the message.
-        **options: `only`, `exclude`, `select` and `imports`, as for `snconvert.recipe.recipe`.
+        **options: `only`, `exclude`, `select`, `imports` and `config`, as for
+            `snconvert.recipe.recipe`.
 
     Raises:
         OptionError: There is another one among them.
     """
-    useless = sorted(options.keys() - {"only", "exclude", "select", "imports"})
+    useless = sorted(options.keys() - set(_UNDO))
     if useless:
         raise OptionError(
-            f"{verb} has no option {useless[0]!r}", "It has only, exclude, select and imports"
+            f"{verb} has no option {useless[0]!r}",
+            f"It has {', '.join(_UNDO[:-1])} and {_UNDO[-1]}",
         )
     return recipe(None, **options)
 
@@ -198,7 +205,7 @@ def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
     kinds = _kinds(merged.pop("kinds", None), conv=conv)
     settings = Settings(**{name: merged.pop(name) for name in FIELDS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
-    unknown = sorted(merged.keys() - {"target", "select", "certify"})
+    unknown = sorted(merged.keys() - {"target", "select", "certify", "config"})
     if unknown:
         raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
     fields: dict[str, Any] = {**lists, **merged, "kinds_chosen": chosen}

@@ -61,15 +61,36 @@ def with_record(metadata: Any, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def records(metadata: Any) -> Iterator[dict[str, Any]]:
-    """Yields the records of a file, that of the last conversion first.
+    """Yields the records of a file's conversions, that of the last one first.
 
     Args:
         metadata: The parsed `metadata.json`.
     """
     entry = metadata.get("snconvert") if isinstance(metadata, dict) else None
     while isinstance(entry, dict):
-        yield entry
+        if not _is_of_upgrade(entry):
+            yield entry
         entry = entry.get("before")
+
+
+def with_source(metadata: Any, sha256: str | None) -> Any:
+    """Returns the `metadata.json` of an older file with the record of what that was.
+
+    Args:
+        metadata: The parsed `metadata.json` of what is made of it; its first record is of that.
+        sha256: Of the older file, in hexadecimal; `None` where it has none.
+    """
+    return {**metadata, "snconvert": _with_source(metadata["snconvert"], sha256)}
+
+
+def _with_source(entry: Mapping[str, Any], sha256: str | None) -> dict[str, Any]:
+    if _is_of_upgrade(entry):
+        return {"version": __version__, **entry, "source_sha256": sha256}
+    return {**entry, "before": _with_source(entry["before"], sha256)}
+
+
+def _is_of_upgrade(entry: Mapping[str, Any]) -> bool:
+    return entry.get("command") == "upgrade"
 
 
 def recorded_factors(metadata: Any) -> dict[str, dict[str, float]]:
@@ -125,6 +146,8 @@ def without_layers(metadata: Any, gone: Container[str]) -> Any:
 def _without(entry: Any, gone: Container[str]) -> Any:
     if not isinstance(entry, dict):
         return None
+    if _is_of_upgrade(entry):
+        return entry
     layers = entry.get("layers")
     layers = layers.items() if isinstance(layers, dict) else ()
     kept = {path: layer for path, layer in layers if path not in gone}

@@ -11,15 +11,16 @@ import ctypes
 import faulthandler
 import importlib
 import os
-import resource
 import signal
 import socket
+import struct
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
+from snconvert.core.system import resource
 from snconvert.errors import SnconvertError, SourceError
 from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
@@ -30,6 +31,7 @@ PATIENCE = 6
 """Seconds by the clock for each of computing time."""
 DAMAGED = "The file is damaged or hostile: save the model again or take an intact copy"
 
+_START = 256 << 20  # what a started interpreter takes for itself
 _SET_PDEATHSIG, _SET_DUMPABLE = 1, 4  # prctl(2)
 
 
@@ -48,16 +50,29 @@ def serve(connection: socket.socket, memory: int = MEMORY, modules: Sequence[str
             except (EOFError, ConnectionError):
                 status = 0
                 break
-            if seconds is not None:  # SIGPROF and, should the parent hang, too, SIGALRM end this
-                signal.setitimer(signal.ITIMER_PROF, seconds)
-                signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds + 5)
-            channel.send(_answer(channel, function, args, reports))
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            channel.release()
+            except SnconvertError as error:
+                channel.send(("raised", error))
+                continue
+            if seconds is not None:
+                _limit_time(seconds, PATIENCE * seconds + 5)
+            answer = _answer(channel, function, args, reports)
+            channel.release()  # first, as the parent may want to replace them
+            channel.send(answer)
+            _limit_time(0, 0)
     finally:
         # Not sys.exit: the buffers and exit handlers of a forked parent are not ours to run.
         os._exit(status)
+
+
+def _limit_time(computing: float, by_the_clock: float) -> None:
+    """Has the system end this process, should the parent hang, too; a limit of 0 is none."""
+    if hasattr(signal, "setitimer"):  # SIGPROF, SIGALRM
+        signal.setitimer(signal.ITIMER_PROF, computing)
+        signal.setitimer(signal.ITIMER_REAL, by_the_clock)
+    elif by_the_clock:  # by a thread that does not wait for the interpreter's lock
+        faulthandler.dump_traceback_later(by_the_clock, exit=True)
+    else:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def load_module(name: str) -> ModuleType:
@@ -93,23 +108,36 @@ def _confine(memory: int) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     sys.stdout = sys.stderr = open(null, "w", encoding="utf-8")  # noqa: SIM115 - for good
-    for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGPROF, signal.SIGHUP):
+    # SIGCHLD ignored, as some supervisors start programs, nobody could learn how a fork ended.
+    for number in signals.known("SIGTERM", "SIGALRM", "SIGPROF", "SIGHUP", "SIGCHLD"):
         signal.signal(number, signal.SIG_DFL)
-    # Ignored, as some supervisors start programs, nobody could learn how a fork of it ended.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     signal.set_wakeup_fd(-1)
     signals.unblock()
-    limit = _allocated() + memory
     if sys.platform == "linux":
         library = ctypes.CDLL(None)
         library.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # a core of a mapped model helps nobody
+    if resource is None:
+        _limit_by_job(memory + _START)
+        return
+    limit = _allocated() + memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     with contextlib.suppress(ValueError, OSError):
         if soft == resource.RLIM_INFINITY or limit < soft:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _limit_by_job(memory: int) -> None:
+    """Has Windows give this process no more memory."""
+    with contextlib.suppress(AttributeError, OSError):
+        kernel = getattr(ctypes, "WinDLL")("kernel32")  # noqa: B009 - mypy knows it on Windows only
+        job = kernel.CreateJobObjectW(None, None)
+        # JOBOBJECT_EXTENDED_LIMIT_INFORMATION, 9, with JOB_OBJECT_LIMIT_PROCESS_MEMORY, 0x100
+        limits = struct.pack("<16xI44x48xQ24x", 0x100, memory)
+        kernel.SetInformationJobObject(job, 9, limits, len(limits))
+        kernel.AssignProcessToJobObject(job, ctypes.c_void_p(-1))  # this process
 
 
 def end_with_parent(parent: int) -> None:
@@ -128,6 +156,6 @@ def _allocated() -> int:
     """Returns how much private memory the process has already, as RLIMIT_DATA counts it."""
     try:
         with open("/proc/self/statm") as statistics:
-            return int(statistics.read().split()[5]) * resource.getpagesize()
+            return int(statistics.read().split()[5]) * int(resource.getpagesize())
     except (OSError, ValueError, IndexError):
         return 0

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from snconvert.core.system import FORKS
 from snconvert.errors import SnconvertError
 from snconvert.sandbox.channel import Channel
 from snconvert.sandbox.child import end_with_parent
@@ -41,7 +42,7 @@ def side_by_side(
         SnconvertError: As `work` raised it; a `MemoryError`, too.
         RuntimeError: `work` raised something else, which it tells.
     """
-    count = min(processes, len(items))
+    count = min(processes, len(items)) if FORKS else 0
     forks: dict[Channel, int] = {}
     try:
         with contextlib.suppress(OSError):  # there may be no more processes to be had

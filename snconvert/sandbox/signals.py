@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+def known(*names: str) -> tuple[signal.Signals, ...]:
+    """Returns those of the named signals that the system has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+SIGNALS = known("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupted(BaseException):
@@ -55,7 +61,13 @@ def ignore() -> None:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Makes signals wait until the end of the block; in a process forked in it, until `unblock`."""
+    """Makes signals wait until the end of the block; in a process forked in it, until `unblock`.
+
+    Where nothing can be forked, signals do not wait.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -65,7 +77,8 @@ def blocked() -> Iterator[None]:
 
 def unblock() -> None:
     """Ends the waiting of `blocked` in a child."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -5,13 +5,14 @@ clear error here: a crash, a kill by the system for lack of memory, or a missed 
 cannot allocate without bound, nor can any of its few forks, cannot reach the terminal, and on Linux
 does not outlive its parent.
 
-A fork costs a few milliseconds; where a fork is not safe (other threads, an imported backend) a
-fresh interpreter is started instead.
+A fork costs a few milliseconds; where there is none, or it is not safe (other threads, an imported
+backend, macOS), a fresh interpreter is started instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -24,11 +25,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from snconvert.core.system import FORKS
 from snconvert.errors import SourceError
 from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
 from snconvert.sandbox.child import DAMAGED, MEMORY, PATIENCE, load_module, serve
 
+_BEAT = 0.5  # seconds: on Windows, Ctrl-C does not reach a process while it waits for a socket
 _BACKENDS = ("tensorflow", "jax", "torch")
 _imported: set[str] = set()  # by the first child: those that follow get it from this process
 
@@ -36,8 +39,9 @@ _imported: set[str] = set()  # by the first child: those that follow get it from
 class Worker:
     """Runs module-level functions in a guarded child process; a context manager.
 
-    The child starts with the block, so that it imports while this process goes on, and is started
-    anew after it died. Arguments and results are pickled; an `Extent` takes its open file along.
+    The child starts with the block or with the first call, so that it imports while this process
+    goes on, and is started anew after it died. Arguments and results are pickled; an `Extent` takes
+    its open file along.
 
     Args:
         modules: What the child will need.
@@ -58,7 +62,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         try:
-            self._channel = self._start()
+            self._channel = self._channel or self._start()
         except BaseException:
             self._end()
             raise
@@ -117,31 +121,33 @@ class Worker:
         raise value
 
     def _await(self, channel: Channel, deadline: float | None, seconds: float | None) -> None:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([channel], [], [], left)
-        if not ready:
-            raise SourceError(
-                f"the HDF5 library did not finish on this file within {seconds:g} seconds", DAMAGED
-            )
+        left = math.inf
+        while left > 0:
+            left = math.inf if deadline is None else deadline - time.monotonic()
+            if select.select([channel], [], [], max(0.0, min(_BEAT, left)))[0]:
+                return
+        raise SourceError(
+            f"the HDF5 library did not finish on this file within {seconds:g} seconds", DAMAGED
+        )
 
     def _death(self) -> SourceError:
         """Collects the dead child and returns the error that says how it died."""
         status = self._end()
-        if status in (-signal.SIGPROF, -signal.SIGALRM):
+        name = f"signal {-status}"
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-status).name
+        if name in {"SIGPROF", "SIGALRM"}:
             return SourceError("the HDF5 library did not finish on this file in time", DAMAGED)
-        if status == -signal.SIGKILL:
+        if name == "SIGKILL":
             return SourceError(
                 "the process that reads the weights was killed, perhaps for lack of memory",
                 "Free some memory and try again",
             )
-        if status == -signal.SIGBUS:
+        if name == "SIGBUS":
             return SourceError(
                 "the file was cut while its weights were read, or the disk failed (SIGBUS)",
                 "Try again with an intact file when nothing writes to it",
             )
-        name = f"signal {-status}"
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-status).name
         how = name if status < 0 else f"exit status {status}"
         return SourceError(f"the HDF5 library crashed on this file ({how})", DAMAGED)
 
@@ -149,7 +155,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs, signals.blocked():
             forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
-            if forks or not sys.executable:
+            if FORKS and (forks or not sys.executable):
                 for module in _imported.intersection(self._modules):
                     load_module(module)
                 _imported.update(self._modules)
@@ -161,22 +167,7 @@ class Worker:
                     ours.close()
                     serve(theirs, self._memory, self._modules)
             else:
-                # The path is set before any import, so that no file in the current folder
-                # can pose as a module of the standard library.
-                code = (
-                    f"import sys; sys.path[:] = {sys.path!r}; import socket; "
-                    "from snconvert.sandbox.child import serve; "
-                    f"serve(socket.socket(fileno={theirs.fileno()}),"
-                    f" {self._memory}, {[*self._modules]!r})"
-                )
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                    [sys.executable, "-P", "-c", code],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it works in processes
-                )
+                self._process = _interpreter(theirs, f"{self._memory}, {[*self._modules]!r}")
                 self._pid = self._process.pid
         return Channel(ours)
 
@@ -193,11 +184,48 @@ class Worker:
         with signals.blocked():  # nobody else would collect it
             pid, process = self._pid, self._process
             self._pid, self._process = 0, None
+            if process is not None:
+                process.kill()
+                return process.wait()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            if process is not None:
-                return process.wait()
             try:
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             except ChildProcessError:  # somebody else collected it
                 return 0
+
+
+def _interpreter(connection: Any, arguments: str) -> subprocess.Popen[bytes]:
+    """Starts an interpreter that serves a connection.
+
+    Args:
+        connection: The child's end.
+        arguments: Further ones of `serve`.
+    """
+    shares = hasattr(socket, "fromshare")  # Windows, where it cannot be inherited
+    taken = f"socket.socket(fileno={connection.fileno()})"
+    options: dict[str, Any] = {"pass_fds": [connection.fileno()], "stdin": subprocess.DEVNULL}
+    if shares:
+        taken = "print(os.getpid(), flush=True) or socket.fromshare(sys.stdin.buffer.read())"
+        options = {"stdin": subprocess.PIPE}
+    # The path is set before any import, so that no file in the current folder can pose as a module
+    # of the standard library.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; import os, socket; taken = {taken}; "
+        f"from snconvert.sandbox.child import serve; serve(taken, {arguments})"
+    )
+    process: Any = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-P", "-c", code],
+        stdout=subprocess.PIPE if shares else subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it works in processes
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        **options,
+    )
+    if shares:
+        # Its own number, as in a virtual environment ours is that of a launcher. If it has ended
+        # already, the connection will say so.
+        with process.stdout, process.stdin, contextlib.suppress(OSError, ValueError):
+            process.stdin.write(connection.share(int(process.stdout.readline())))
+    started: subprocess.Popen[bytes] = process
+    return started

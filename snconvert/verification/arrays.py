@@ -8,11 +8,11 @@ from typing import Any
 
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
+from snconvert.core.optimizer_families import LOSS_SCALE
 from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.verbs import WAYS_BACK, Way
 from snconvert.files.edits import Edits, asset_moves
 from snconvert.files.model import Opened
-from snconvert.files.optimizer_families import LOSS_SCALE
 from snconvert.files.optimizer_state import Gammas, optimizer_edits, untrained_slots
 from snconvert.jobs.requests import UNCHANGED, Compared, Pair
 from snconvert.sandbox.worker import Worker

@@ -9,6 +9,7 @@ record in the file nor the code that wrote it is trusted.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -50,13 +51,19 @@ from snconvert.verification.records import check_records
 
 
 def verify_file(
-    before: str, after: str, *, progress: OnProgress = None, way: Way | None = None
+    before: str,
+    after: str,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    progress: OnProgress = None,
+    way: Way | None = None,
 ) -> Verdict:
     """Compares two files or folders, of which either may be the converted one.
 
     Args:
         before: The one model.
         after: The other.
+        config: The configuration of the one, where it is a file of weights only.
         progress: Called with how far the comparison is.
         way: What has made layers plain, `bake` or `remove`, if that is known.
 
@@ -67,7 +74,7 @@ def verify_file(
     with (
         Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
-        open_model(before, worker) as first,
+        open_model(before, worker, config) as first,
         located(file=after),
         open_model(after, worker) as second,
     ):
@@ -190,10 +197,12 @@ def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
     """Pairs layers by their paths, and adds to the findings which are without a partner."""
     old = {node.path: node for node in layers_of(before)}
     new = {node.path: node for node in layers_of(after)}
-    for path in old.keys() - new.keys():
-        findings.differ(path, "the layer is not there after")
-    for path in new.keys() - old.keys():
-        findings.differ(path, "the layer was not there before")
+    for path in old:
+        if path not in new:
+            findings.differ(path, "the layer is not there after")
+    for path in new:
+        if path not in old:
+            findings.differ(path, "the layer was not there before")
     pairs = {node: new[path] for path, node in old.items() if path in new}
     for x, y in pairs.items():
         if PLAIN not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):

@@ -50,3 +50,26 @@ class Product(NamedTuple):
     path: str
     factor: float
     copy: str | None = None
+
+
+class Attributes(NamedTuple):
+    """What the attributes of an HDF5 file say that Keras wrote in its older format.
+
+    Attributes:
+        model_config: The configuration of the model, JSON; `None` in a file of weights only.
+        training_config: How the model was compiled, JSON, if it was.
+        keras_version: The version that wrote the file, if it says so.
+        backend: The backend that wrote it.
+        layers: Each layer's name and the paths of its weights in the file, in the model's order.
+            `None` if the file does not list layers: then it is none of that format.
+        top_level: The paths of weights that belong to the model itself.
+        optimizer: The paths of the optimizer's variables, in its order.
+    """
+
+    model_config: str | None = None
+    training_config: str | None = None
+    keras_version: str | None = None
+    backend: str | None = None
+    layers: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    top_level: tuple[str, ...] = ()
+    optimizer: tuple[str, ...] = ()

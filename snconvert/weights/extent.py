@@ -11,10 +11,10 @@ carries along: whoever reads it sees the file as Keras 3 would have written it.
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from snconvert.core import system
 from snconvert.errors import SourceError
 
 
@@ -46,7 +46,8 @@ class Extent(NamedTuple):
     `sandbox.worker.Worker`, which passes the descriptor along.
 
     Attributes:
-        descriptor: A file descriptor that is open for reading.
+        descriptor: A file descriptor that is open for reading; a `Descriptor`, if it is to be read
+            in a process that it cannot be sent to.
         offset: Where the range begins in the file.
         stored: Its length in the file, in bytes.
         changes: What lies over the bytes of the file, if anything does.
@@ -95,7 +96,7 @@ class Extent(NamedTuple):
         while done < len(buffer):
             try:
                 rest = buffer[done:] if done else buffer
-                count = os.preadv(self.descriptor, [rest], self.offset + position + done)
+                count = system.preadv(self.descriptor, [rest], self.offset + position + done)
             except OSError as error:
                 raise SourceError(
                     f"the file cannot be read ({error.strerror})", "Check the disk and try again"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import itertools
-import resource
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ import h5py
 import numpy as np
 from h5py import h5g, h5l, h5o, h5pl, h5s
 
+from snconvert.core import system
 from snconvert.core.foreign import unknown_weights
 from snconvert.errors import SnconvertError, SourceError, printable
 from snconvert.weights.contents import Contents, Dataset
@@ -143,7 +143,7 @@ def _scan(file: OverlayFile, size: int) -> Contents:
                 )
             seen.add(address)
             if len(seen) > _MOST_OBJECTS or len(stack) > _DEEPEST:
-                raise SourceError("model.weights.h5 holds too many objects", _RESAVE)
+                raise SourceError("the HDF5 file holds too many objects", _RESAVE)
             with translated(below):
                 item = h5o.open(group, name.encode())
                 if isinstance(item, h5g.GroupID):
@@ -174,7 +174,7 @@ def _links(path: str, group: Any) -> list[tuple[str, int]]:
             raise SourceError(f"{shown} is {what} link, which is not followed", _RESAVE)
         if name.encode() != raw or not name.isprintable() or name in ("", ".", "..") or "/" in name:
             raise SourceError(
-                f"the name {printable(f'{path}/{name}')!r} in model.weights.h5 is not plain",
+                f"the name {printable(f'{path}/{name}')!r} in the HDF5 file is not plain",
                 _RESAVE,
             )
         links.append((name, address))
@@ -203,12 +203,13 @@ def _check_overlaps(contents: Contents) -> None:
 
 @contextlib.contextmanager
 def opened(file: OverlayFile, mode: str) -> Iterator[Any]:
-    """Opens an HDF5 file; as long as it is open, libhdf5 can open no other file by any path."""
+    """Opens an HDF5 file; as long as it is open, libhdf5 can open no other file by any path.
+
+    That is so on systems that can forbid it; links to other files are refused on all of them.
+    """
     while h5pl.size():  # TensorFlow makes the plugin path a relative folder
         h5pl.remove(0)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
+    with system.no_more_files():
         with translated("the file"):
             h5 = h5py.File(file, mode)
         try:
@@ -216,8 +217,6 @@ def opened(file: OverlayFile, mode: str) -> Iterator[Any]:
         finally:
             with translated("the file"):
                 h5.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class translated:  # noqa: N801 - reads like a function; a generator takes twice the time
@@ -234,7 +233,6 @@ class translated:  # noqa: N801 - reads like a function; a generator takes twice
         if isinstance(error, Exception) and not isinstance(error, (SnconvertError, MemoryError)):
             text = printable(error).strip("'\"")
             raise SourceError(
-                f"the HDF5 structure of model.weights.h5 is damaged or truncated at "
-                f"{printable(self._path)} ({text})",
+                f"the HDF5 structure is damaged or truncated at {printable(self._path)} ({text})",
                 "Save the model again with Keras or take an intact copy",
             ) from error

@@ -10,6 +10,7 @@ from places import ROOT
 
 from snconvert.archive import atomic
 from snconvert.archive.atomic import new_file, new_folder, remove_stale
+from snconvert.core import system
 from snconvert.errors import OutputError
 
 
@@ -205,7 +206,7 @@ def test_without_locks_the_process_number_decides(out, monkeypatch):
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(atomic.fcntl, "flock", unsupported)
+    monkeypatch.setattr(system.fcntl, "flock", unsupported)
     folder = Path(out).parent
     living = folder / f".{Path(out).name}.snconvert-{os.getpid()}-ff.tmp"
     with subprocess.Popen(["true"]) as process:
@@ -222,24 +223,24 @@ def test_a_held_lock_is_seen(out):
     """Two openings of one file do not both get its lock, even within one process."""
     write(out)
     first, second = os.open(out, os.O_RDWR), os.open(out, os.O_RDWR)
-    assert atomic._lock(first)
-    assert not atomic._lock(second)
+    assert system.lock(first)
+    assert not system.lock(second)
     os.close(first)
-    assert atomic._lock(second)
+    assert system.lock(second)
     os.close(second)
 
 
 def test_a_neighbour_that_takes_the_new_file_for_stale_does_no_harm(out, monkeypatch):
     """A temporary file that was removed before it was locked is made anew."""
-    lock, calls = atomic._lock, []
+    calls = []
 
     def late(descriptor):
         calls.append(descriptor)
         if len(calls) == 1:
             os.unlink(os.path.join(os.path.dirname(out), names(out)[0]))
-        return len(calls) != 2 and lock(descriptor)
+        return len(calls) != 2 and system.lock(descriptor)
 
-    monkeypatch.setattr(atomic, "_lock", late)
+    monkeypatch.setattr(atomic, "lock", late)
     write(out)
     assert len(calls) == 3
     assert names(out) == [os.path.basename(out)]

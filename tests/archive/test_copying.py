@@ -13,6 +13,7 @@ from places import DATA
 
 from snconvert.archive import copying
 from snconvert.archive.copying import Copying
+from snconvert.core import system
 from snconvert.errors import SnconvertError, SourceError
 from snconvert.formats.table import open_model
 from snconvert.weights.extent import Extent
@@ -113,7 +114,7 @@ def test_an_input_that_shrinks_is_an_error(tmp_path):
 def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
     """While `u` is searched the weights are copied and flushed; if one waits, they need not be."""
     flushed, held = threading.Event(), threading.Event()
-    monkeypatch.setattr(copying.os, "fsync", lambda _: flushed.set())
+    monkeypatch.setattr(os, "fsync", lambda _: flushed.set())
     with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
         with contextlib.closing(Copying(source, file.fileno(), 0)) as early:
             assert flushed.wait(10)
@@ -151,7 +152,7 @@ def test_an_error_of_the_copy_comes_when_it_is_waited_for(monkeypatch):
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(copying.os, "pwrite", full)
+    monkeypatch.setattr(system, "pwrite", full)
     with open_model(MODEL) as source, pytest.raises(OSError, match="No space"):
         copy(source, Overlay.empty(source.weights))
 
@@ -190,7 +191,7 @@ def test_a_copy_that_an_interrupt_left_behind_writes_to_its_own_file_only(monkey
 
 def test_an_output_that_cannot_be_read_back_is_no_fault_of_the_input(monkeypatch):
     """The blocks that change are read from the output: an error there is an OSError."""
-    monkeypatch.setattr(copying.os, "pread", lambda *_: b"")
+    monkeypatch.setattr(system, "pread", lambda *_: b"")
     with (
         open_model(MODEL) as source,
         tempfile.TemporaryFile(buffering=0) as file,

@@ -22,6 +22,7 @@ from snconvert.archive import output, zip_writer
 from snconvert.archive.members import read_members
 from snconvert.archive.output import begin, check_output
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.core import system
 from snconvert.errors import OutputError, SourceError
 from snconvert.formats.table import FORMATS, open_model
 from snconvert.weights.editing import edit
@@ -144,7 +145,7 @@ def test_zip64_fields_are_written_where_needed(tmp_path):
     path = tmp_path / "large"
     large = 5 << 30
     with path.open("w+b", buffering=0) as file:
-        archive = ZipWriter(file.fileno())
+        archive = ZipWriter(system.Descriptor(file.fileno(), "out"))
         archive.end_weights(large, 123)  # a hole in the place of the data
         archive.add("config.json", iter([b"{}"]), 2)
         archive.add("assets/late.txt", iter([b"late"]), 4)
@@ -162,7 +163,7 @@ def test_many_members_need_zip64_as_well(tmp_path):
     """More members than 16 bits count are found by zipfile."""
     path = tmp_path / "many"
     with path.open("w+b", buffering=0) as file:
-        archive = ZipWriter(file.fileno())
+        archive = ZipWriter(system.Descriptor(file.fileno(), "out"))
         for number in range(65_536):
             archive._entries.append(zip_writer._Entry(b"%d" % number, 0, 0, 0))
         archive.close()
@@ -257,7 +258,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing(tmp_path, original, functio
         raise OSError(28, os.strerror(28))
 
     with open_model(original) as source:
-        monkeypatch.setattr(output.os, function, full)
+        monkeypatch.setattr(system if function == "pwrite" else os, function, full)
         with pytest.raises(OutputError, match="No space left on device") as caught:
             convert(source, tmp_path / "out")
     assert caught.value.file == str(tmp_path / "out")
@@ -415,7 +416,7 @@ def test_a_copy_that_fails_can_be_noticed_before_it_is_waited_for(tmp_path, monk
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(output.os, "pwrite", full)
+    monkeypatch.setattr(system, "pwrite", full)
 
     def wait_and_check():
         with open_model(MODEL) as source, begin(source, tmp_path / "out", ZipWriter) as begun:

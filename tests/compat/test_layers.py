@@ -1,4 +1,4 @@
-"""What Keras keeps of a live layer and its variables."""
+"""What Keras keeps of a live layer."""
 
 from __future__ import annotations
 
@@ -86,15 +86,3 @@ def test_follow_class() -> None:
     layers.follow_class(layer)
     layer(X, training=True)
     assert layer.seen[-1] is True
-
-
-def test_values() -> None:
-    """The value of a variable is that of the backend, in a stateless scope as well."""
-    variable = keras.Variable(np.ones(2, "float32"), autocast=False)
-    value = layers.value_of(variable)
-    with keras.StatelessScope(state_mapping=[(variable, keras.ops.zeros(2))]):
-        assert layers.value_of(variable) is value
-    assert np.asarray(value).tolist() == [1.0, 1.0]
-    assert not layers.is_elsewhere(variable)
-    assert not layers.is_autocast(variable)
-    assert {"_value"} < layers.BACKEND_STATE <= vars(variable).keys()

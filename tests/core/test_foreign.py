@@ -23,8 +23,7 @@ FILES = {
     "numpy": b"\x93NUMPY\x01",
     "truncated": b"PK\x03",
     "not a zip archive": b"hello",
-    "whole model": foreign.HDF5 + bytes(90) + b"model_weights\0",
-    "weights only": bytes(512) + foreign.HDF5 + b"layers\0",
+    "block of other data": bytes(512) + foreign.HDF5,
 }
 
 
@@ -51,6 +50,18 @@ def test_a_file_is_called_what_it_is(word):
 def test_an_archive_or_folder_is_called_what_it_is(names, word):
     """The members tell what an archive is that Keras did not write."""
     assert word in foreign.unknown_members(names).what
+
+
+def test_hdf5_is_called_what_it_is():
+    """Weights alone are called by what wrote them, with what to give beside them."""
+    old = foreign.weights_only({"dense", "dense/dense"}, listed=True)
+    new = foreign.weights_only({"layers", "layers/dense", "layers/dense/vars"}, listed=False)
+    other = foreign.weights_only({"data"}, listed=False)
+    assert "Keras 2" in old.what
+    assert "Keras 3" in new.what
+    assert "--config" in old.fix
+    assert old.fix == new.fix
+    assert "another program" in other.what
 
 
 def test_keras_own_files_pass():

@@ -25,6 +25,7 @@ from forked import Outcome, run
 from places import CASES, MODELS
 
 from snconvert.archive import atomic, background, copying
+from snconvert.core import system
 
 CHANGES = (
     "open",
@@ -64,6 +65,7 @@ class Fault:
         self._write = os.write
         for name in CHANGES:
             setattr(os, name, self._wrapped(name, getattr(os, name)))
+        system.pwrite = os.pwrite
         atomic._renameat2 = self._wrapped("renameat2", atomic._renameat2)
         in_order(copying.Copying, "_crc")
         in_order(background.Hashing, "_digest")

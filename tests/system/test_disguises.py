@@ -384,6 +384,7 @@ WITHOUT = """
 import ctypes, errno, os, sys
 from snconvert.__main__ import main
 from snconvert.archive import atomic
+from snconvert.core import system
 
 number = getattr(errno, sys.argv[1])
 
@@ -408,7 +409,7 @@ def flock(*_):
 
 os.link = link
 atomic.ctypes.CDLL = Library
-atomic.fcntl.flock = flock
+system.fcntl.flock = flock
 sys.argv[:2] = ["snconvert"]
 main()
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cProfile
 import itertools
 import json
-import os
 import pkgutil
 import sys
 import zipfile
@@ -19,6 +18,7 @@ from keras_judge import Judge
 from limited import run_all
 
 from snconvert import api
+from snconvert.core import system
 from snconvert.sandbox.worker import Worker
 
 LIMIT = {"seconds": 60}
@@ -99,7 +99,7 @@ def direct(_: Worker, name: str, *args: Any, **options: Any) -> Any:
 def work(source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """Returns how many calls a conversion makes, and how many bytes it reads."""
     count = 0
-    preadv = os.preadv
+    preadv = system.preadv
 
     def counting(*args: Any) -> int:
         nonlocal count
@@ -108,7 +108,7 @@ def work(source: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
         return done
 
     monkeypatch.setattr(Worker, "call", direct)
-    monkeypatch.setattr(os, "preadv", counting)
+    monkeypatch.setattr(system, "preadv", counting)
     profile = cProfile.Profile()
     profile.runcall(api.apply_file, source, source.with_suffix(".out"))
     monkeypatch.undo()

@@ -37,8 +37,8 @@ from snconvert.compat.graphs import (
     renew_tracker,
     sequential_graph,
 )
-from snconvert.compat.layers import BACKEND_STATE, is_autocast, value_of
 from snconvert.compat.optimizers import key_of
+from snconvert.compat.variables import BACKEND_STATE, Variable, arguments_of, value_of
 from snconvert.errors import UnsupportedError
 from snconvert.live.internals.reachable import (
     ATOMS,
@@ -92,7 +92,7 @@ class Copies:
     def _new(self, old: Any, where: str) -> Any:
         if is_wrapper(old):
             return self._later(old, where)
-        if isinstance(old, keras.Variable):
+        if isinstance(old, Variable):
             return self._variable(old, where)
         if isinstance(old, KerasHistory):
             return self._history(old, where)
@@ -181,16 +181,8 @@ class Copies:
         stored = value_of(old)
         if stored is None:
             raise _cannot(where, old)
-        new = keras.Variable(
-            np.array(keras.ops.convert_to_numpy(old)),
-            dtype=old.dtype,
-            # TensorFlow's own flag, which Keras leaves as it is when a layer is frozen later.
-            trainable=getattr(stored, "trainable", old.trainable),
-            autocast=is_autocast(old),
-            aggregation=old.aggregation,
-            synchronization=old.synchronization,
-            name=old.name,
-        )
+        numbers = np.array(keras.ops.convert_to_numpy(old))
+        new = Variable(numbers, **arguments_of(old))
         for name, value in state(old):
             if name not in BACKEND_STATE:
                 object.__setattr__(new, name, self._copy(value, f"{where}.{name}"))
@@ -227,7 +219,7 @@ class Copies:
     def _variable_keys(self, old: Any) -> dict[Any, Any]:
         """Returns an optimizer's keys of its variables -> the keys of its copy for their copies."""
         new = self._done[id(old)]
-        variables = [one for one in self._kept if isinstance(one, keras.Variable)]
+        variables = [one for one in self._kept if isinstance(one, Variable)]
         return {key_of(old, one): key_of(new, self._done[id(one)]) for one in variables}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 
 from snconvert.compat.backends import renew_torch_parameters
-from snconvert.compat.layers import is_elsewhere
+from snconvert.compat.variables import is_elsewhere
 from snconvert.errors import UnsupportedError, printable
 from snconvert.live.internals.walk import COMPILED, Layer, descendants
 

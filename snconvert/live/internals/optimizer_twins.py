@@ -6,13 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
-
-from snconvert.compat.optimizers import (
-    trained_by,
-    unbuilt_twin,
-    variables_of,
-)
+from snconvert.compat.optimizers import trained_by, unbuilt_twin, variables_of
+from snconvert.compat.variables import Variable
 from snconvert.errors import UnsupportedError
 
 Key = tuple[int | None, str, int]
@@ -73,12 +68,12 @@ def kept_variables(optimizer: Any) -> Iterator[tuple[tuple[int | None, str], Any
     """Yields the variables in an optimizer's attributes, and what each is for."""
     trained = trained_by(optimizer)
     for name, value in vars(optimizer).items():
-        if isinstance(value, keras.Variable):
+        if isinstance(value, Variable):
             yield (None, name), value
         elif isinstance(value, list | tuple) and len(value) == len(trained):
             # As Adafactor keeps its factors: by the position of the variable.
             for variable, slot in zip(trained, value, strict=True):
-                if isinstance(slot, keras.Variable) and slot is not variable:
+                if isinstance(slot, Variable) and slot is not variable:
                     yield (id(variable), name), slot
 
 

@@ -13,6 +13,7 @@ import keras
 
 from snconvert.compat.backends import ATTRIBUTES_ONLY, attributes_of, is_table
 from snconvert.compat.graphs import KerasSaveable, Node, Tracker
+from snconvert.compat.variables import Variable
 from snconvert.layers.constraint import SpectralNorm
 
 OURS = (
@@ -73,7 +74,7 @@ def reaches_state(start: Any) -> bool:
         if old is None or isinstance(old, ATOMS) or id(old) in seen:
             continue
         seen.add(id(old))
-        if isinstance(old, (*OURS, keras.Variable)) or is_backend_variable(old):
+        if isinstance(old, (*OURS, Variable)) or is_backend_variable(old):
             return True
         stack.extend(_parts(old))
     return False

@@ -27,24 +27,13 @@ class Block(NamedTuple):
     Attributes:
         match: Tells how many slots a variable has.
         fresh: Makes those of a new scalar.
+        initial: What each slot starts at, by its name, where all have the shape of their variable;
+            `None`: as its variable.
     """
 
     match: SlotMatcher
     fresh: FreshSlots
-
-
-def zero(_: float) -> np.ndarray:
-    """Returns a slot that starts at zero."""
-    return _scalar(0)
-
-
-def value_itself(value: float) -> np.ndarray:
-    """Returns a slot that starts as its variable."""
-    return _scalar(value)
-
-
-def _constant(value: Any) -> Callable[[float], np.ndarray]:
-    return lambda _: _scalar(value)
+    initial: Mapping[str, float | None] = {}
 
 
 def _scalar(value: Any, dtype: str = "float32") -> np.ndarray:
@@ -53,14 +42,17 @@ def _scalar(value: Any, dtype: str = "float32") -> np.ndarray:
     return np.asarray(value, dtype)
 
 
-def alike(*fresh: Callable[[float], np.ndarray]) -> Block:
-    """Returns a block with slots of the variable's own shape, one for each initial value."""
-    count = len(fresh)
+def alike(**initial: float | None) -> Block:
+    """Returns a block with slots of the variable's own shape, see `Block.initial`."""
+    count = len(initial)
 
     def match(slots: Sequence[Shape]) -> int:
         return count if len(slots) >= count and len(set(slots[:count])) == 1 else 0
 
-    return Block(match, lambda value: [make(value) for make in fresh])
+    def fresh(value: float) -> list[np.ndarray]:
+        return [_scalar(value if start is None else start) for start in initial.values()]
+
+    return Block(match, fresh, initial)
 
 
 def _match_adafactor(slots: Sequence[Shape]) -> int:
@@ -91,45 +83,52 @@ def _match_muon(slots: Sequence[Shape]) -> int:
     return 1
 
 
-def _twice_zero(_: Mapping[str, Any]) -> list[Block]:
-    return [alike(zero, zero)]
+def _moments(_: Mapping[str, Any]) -> list[Block]:
+    return [alike(m=0.0, v=0.0)]
 
 
 def _adam(config: Mapping[str, Any]) -> list[Block]:
-    return _twice_zero(config) + ([alike(zero)] if config.get("amsgrad") else [])
+    return _moments(config) + ([alike(vhat=0.0)] if config.get("amsgrad") else [])
 
 
 def _rmsprop(config: Mapping[str, Any]) -> list[Block]:
-    more = bool(config.get("momentum")) + bool(config.get("centered"))
-    return [alike(zero) for _ in range(1 + more)]
+    blocks = [alike(velocity=0.0)]
+    if config.get("momentum"):
+        blocks.append(alike(momentum=0.0))
+    if config.get("centered"):
+        blocks.append(alike(average_gradient=0.0))
+    return blocks
 
 
-def _accumulator(config: Mapping[str, Any]) -> Callable[[float], np.ndarray]:
-    return _constant(config.get("initial_accumulator_value", 0.1))
+def _accumulator(config: Mapping[str, Any]) -> Any:
+    return config.get("initial_accumulator_value", 0.1)
+
+
+def _zeros(*dtypes: str) -> FreshSlots:
+    return lambda _: [_scalar(0, dtype) for dtype in dtypes]
 
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], list[Block]]] = {
-    "sgd": lambda config: [alike(zero)] if config.get("momentum") else [],
+    "sgd": lambda config: [alike(m=0.0)] if config.get("momentum") else [],
     "adam": _adam,
     "adamw": _adam,
-    "nadam": _twice_zero,
-    "adamax": _twice_zero,
-    "lamb": _twice_zero,
-    "adadelta": _twice_zero,
-    "lion": lambda _: [alike(zero)],
-    "adagrad": lambda config: [alike(_accumulator(config))],
-    "ftrl": lambda config: [alike(_accumulator(config), zero)],
+    "nadam": _moments,
+    "adamax": lambda _: [alike(m=0.0, u=0.0)],
+    "lamb": _moments,
+    "adadelta": lambda _: [alike(accumulated_grad=0.0, accumulated_delta_var=0.0)],
+    "lion": lambda _: [alike(m=0.0)],
+    "adagrad": lambda config: [alike(accumulator=_accumulator(config))],
+    "ftrl": lambda config: [alike(accumulator=_accumulator(config), linear=0.0)],
     "rmsprop": _rmsprop,
-    "adafactor": lambda _: [
-        Block(_match_adafactor, lambda _: [*[_scalar(0, "int32")] * 2, _scalar(0)])
-    ],
-    "muon": lambda _: [Block(_match_muon, lambda value: [zero(value), zero(value)])],
-    "schedulefreeadamw": lambda _: [alike(value_itself, zero)],
+    "adafactor": lambda _: [Block(_match_adafactor, _zeros("int32", "int32", "float32"))],
+    "muon": lambda _: [Block(_match_muon, _zeros("float32", "float32"))],
+    "schedulefreeadamw": lambda _: [alike(z=None, v=0.0)],
 }
-"""Keras optimizer, in lower case -> its blocks behind those that all optimizers have."""
+"""Keras optimizer, in lower case -> its blocks behind those that all optimizers have. Slots have
+the names that Keras gives them from 2.11 on."""
 
 INNER_BLOCKS: Mapping[str, list[Block]] = {
-    "adafactor": [Block(_match_inner_adafactor, lambda _: [_scalar(0)])],
+    "adafactor": [Block(_match_inner_adafactor, _zeros("float32"))],
 }
 """The blocks of optimizers inside another, where these differ: Keras tracks nothing there, so that
 variables are missing which an optimizer made without `add_variable`."""

@@ -1,0 +1,78 @@
+"""The verb `upgrade`: a model that an older Keras saved, as Keras 3 saves it, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from snconvert.archive.output import Destination
+from snconvert.config.references import needs
+from snconvert.core.report import OnProgress, Report
+from snconvert.core.settings import Settings
+from snconvert.errors import SourceError, located
+from snconvert.files.edits import Edits, write_model
+from snconvert.files.model import (
+    begin_output,
+    describe,
+    is_older,
+    keras_loads,
+    kernel_shape,
+    open_source,
+    open_weights,
+)
+from snconvert.kinds.table import RULES
+from snconvert.planning.layer_rows import LayerFacts, left_row, report_of
+
+
+def upgrade_file(
+    source: str,
+    output: Destination | None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    progress: OnProgress = None,
+) -> Report:
+    """Writes an older file as a model of Keras 3.
+
+    Args:
+        source: The model's file or folder.
+        output: Where the result goes; `None`: nowhere, the model is only read and checked.
+        config: The configuration of the model, where `source` holds weights only.
+        progress: Called with how far the work is.
+
+    Raises:
+        SnconvertError: It cannot be done; nothing was written.
+    """
+    started = time.perf_counter()
+    with open_source("upgrade", source, output, config) as (opened, worker):
+        if not is_older(opened):
+            with located(file=source):
+                raise SourceError(
+                    "there is nothing to upgrade: this is a model of Keras 3 already",
+                    "Use it as it is",
+                )
+        model, size = open_weights(describe(opened), RULES, worker), opened.size
+        if output is not None:
+            opened.hash_ahead()
+        with begin_output(opened, output) as begun:
+            if begun is not None:
+                size = write_model(
+                    model, Edits(), begun, metadata=lambda: model.metadata, progress=progress
+                )
+        layers = [
+            left_row(node, LayerFacts(node.title, shape=kernel_shape(model, node)), "as it was")
+            for node in model.root.walk()
+            if node.path
+        ]
+    return report_of(
+        "upgrade",
+        "layer",
+        [Settings()],
+        layers,
+        started,
+        source=source,
+        output=None if output is None else output.path,
+        bytes=size,
+        warnings=model.warnings,
+        needs=needs(model.root.entry),
+        loads=keras_loads(model),
+    )

@@ -1,0 +1,74 @@
+"""Archives of Keras 2.13 to 2.15 and tf-keras, whatever system wrote them; and unzipped ones."""
+
+from __future__ import annotations
+
+from snconvert.archive.file_source import FileSource
+from snconvert.archive.folder_source import FolderSource
+from snconvert.archive.source import CONFIG, METADATA, Source
+from snconvert.archive.zip_writer import FolderWriter, ZipWriter
+from snconvert.config import strict_json
+from snconvert.config.versions import is_keras_2, keras_version
+from snconvert.errors import SourceError
+from snconvert.formats import keras3
+from snconvert.formats.format import Format
+from snconvert.formats.translation import Older, fill_in, scan
+from snconvert.legacy.groups import relocation
+from snconvert.sandbox.worker import Worker
+
+
+def _is_archive(source: FileSource) -> bool:
+    return source.is_zip and _is_keras_2(source)
+
+
+def _is_folder(source: FolderSource) -> bool:
+    for name in (CONFIG, METADATA):
+        if name in source.names:
+            source.add(name)
+    return _is_keras_2(source)
+
+
+def _is_keras_2(source: Source) -> bool:
+    try:
+        keras3.read_texts(source)
+        metadata = strict_json.loads(source.metadata or b"{}", METADATA)
+    except SourceError:
+        return False  # what is damaged is told by who reads it
+    return is_keras_2(metadata, source.config)
+
+
+def _read_archive(source: FileSource, worker: Worker) -> None:
+    keras3.read_archive(source, worker)
+    _translate(source, worker)
+
+
+def _read_folder(source: FolderSource, worker: Worker) -> None:
+    keras3.read_folder(source, worker)
+    _translate(source, worker)
+
+
+def _translate(source: Source, worker: Worker) -> None:
+    config = strict_json.loads(source.config, CONFIG)
+    metadata = strict_json.loads(source.metadata or b"{}", METADATA)
+    version = metadata.get("keras_version") if keras_version(metadata) else None
+    older = Older("a .keras archive", config, version=version)
+    fill_in(source, worker, older, scan(source, worker), relocation)
+
+
+ARCHIVE = Format(
+    "keras2_archive",
+    FileSource,
+    _is_archive,
+    _read_archive,
+    keras3.keras3_names,
+    ZipWriter,
+    older=True,
+)
+FOLDER = Format(
+    "keras2_folder",
+    FolderSource,
+    _is_folder,
+    _read_folder,
+    keras3.keras3_names,
+    FolderWriter,
+    older=True,
+)

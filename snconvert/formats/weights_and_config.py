@@ -1,0 +1,59 @@
+"""Weights alone, with the configuration of their model in a JSON file beside them.
+
+The weights are `model.save_weights("NAME.weights.h5")` of Keras 2.13 to 3, or the HDF5 file of
+`save_weights` of Keras 2; the configuration is `model.to_json()` of either, or a `config.json`.
+"""
+
+from __future__ import annotations
+
+from snconvert.archive.file_source import FileSource
+from snconvert.archive.zip_writer import ZipWriter
+from snconvert.config import strict_json
+from snconvert.config.tree import Node
+from snconvert.core.foreign import holds_variables, weights_only
+from snconvert.errors import OptionError
+from snconvert.formats.format import Format
+from snconvert.formats.hdf5_model import is_hdf5, read_hdf5
+from snconvert.formats.keras3 import keras3_names
+from snconvert.formats.translation import Older, fill_in
+from snconvert.legacy import groups, hdf5
+from snconvert.legacy.relocation import Relocation
+from snconvert.sandbox.worker import Worker
+from snconvert.weights.contents import Contents
+
+
+def given_twice() -> OptionError:
+    """Returns the error for a configuration beside a model that has one of its own."""
+    return OptionError(
+        "the model has a configuration of its own, and another one is given beside it",
+        "Leave out --config (config= in Python), which is for files of weights only",
+    )
+
+
+def _is_both(source: FileSource) -> bool:
+    return source.beside is not None and is_hdf5(source)
+
+
+def _read(source: FileSource, worker: Worker) -> None:
+    contents, attributes = read_hdf5(source, worker)
+    listed = attributes.layers is not None
+    if attributes.model_config is not None:
+        raise given_twice()
+    if not listed and not holds_variables(contents.groups):
+        raise weights_only(contents.groups, listed=False)
+    config = strict_json.loads(source.beside or b"", "the configuration")
+    if isinstance(config, str):  # json.dump(model.to_json(), file)
+        config = strict_json.loads(config.encode("utf-8", "surrogateescape"), "the configuration")
+
+    def relocate(root: Node, held: Contents) -> tuple[Relocation, tuple[str, ...]]:
+        if listed:
+            return hdf5.relocation(root, attributes, held)
+        return groups.relocation(root, held)
+
+    older = Older("weights alone", config, None, attributes.keras_version, attributes.backend)
+    fill_in(source, worker, older, contents, relocate)
+
+
+WEIGHTS_AND_CONFIG = Format(
+    "weights_and_config", FileSource, _is_both, _read, keras3_names, ZipWriter, older=True
+)

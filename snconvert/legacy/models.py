@@ -1,0 +1,255 @@
+"""Models, wrappers and layers: from the words of older Keras to those of Keras 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snconvert.config.tree import CONTAINERS
+from snconvert.core.foreign import REBUILD
+from snconvert.errors import SourceError, located, printable
+from snconvert.legacy import classes, graph, layers, objects, shapes
+from snconvert.legacy.objects import Entry
+from snconvert.legacy.sharing import share
+
+_FUNCTIONAL = ("Functional", "Model", "Network")
+REPAIR = "Repair the configuration, or save the model again"
+DAMAGED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What Python raises where a configuration holds values of the wrong kind."""
+
+
+def damaged(error: Exception) -> SourceError:
+    """Returns the error about a value of the wrong kind."""
+    return SourceError(
+        f"its configuration is damaged ({type(error).__name__}: {printable(error)})", REPAIR
+    )
+
+
+class Translator:
+    """Translates one model, and keeps what the user should know.
+
+    Args:
+        keras_2: Whether Keras 2 wrote it, so that its meanings hold.
+    """
+
+    def __init__(self, *, keras_2: bool) -> None:
+        self._keras_2 = keras_2
+        self._hard: list[str] = []
+        self._apart: list[str] = []
+        self.renamed: dict[str, str] = {}
+
+    def root(self, raw: Entry) -> Entry:
+        """Translates the whole model."""
+        root = self._entry(raw, None)
+        shapes.check(root)
+        self._apart = share(root, stored_once="module" in raw)
+        return root
+
+    def notes(self) -> list[str]:
+        """Returns what the user should know."""
+        notes = []
+        if self.renamed:
+            old, new = next(iter(self.renamed.items()))
+            notes.append(
+                f"Keras 3 allows no slashes in the names of layers: {printable(old)} is now"
+                f" {printable(new)}" + _more(len(self.renamed) - 1)
+            )
+        if self._hard:
+            notes.append(
+                f"{printable(self._hard[0])}{_more(len(self._hard) - 1)}: `hard_sigmoid` is"
+                " another function in Keras 3; it stays what it was as an activation of this"
+                " package, so `import snconvert` before Keras loads the model"
+            )
+        if self._apart:
+            notes.append(
+                f"{printable(self._apart[0])}{_more(len(self._apart) - 1)}: the model shares this"
+                " layer with another one in it, which Keras 3 cannot load; it becomes a layer of"
+                " its own, with the same weights"
+            )
+        return notes
+
+    def _entry(self, raw: Any, owner: str | None, name: str | None = None) -> Entry:
+        """Translates a layer, model, wrapper or cell.
+
+        Args:
+            raw: Its entry.
+            owner: The path of what holds it, or `None` for the root.
+            name: Its name in Keras 3, where that is another one.
+        """
+        if not isinstance(raw, dict) or not isinstance(raw.get("class_name"), str):
+            raise SourceError("a layer has no `class_name`", REPAIR)
+        if isinstance(raw.get("config"), list):  # Sequential of Keras 2.0 to 2.2.2
+            own = raw.get("name", "sequential")
+            raw = {**raw, "config": {"name": own, "layers": raw["config"]}}
+        config = raw.get("config")
+        if not isinstance(config, dict):
+            raise SourceError(f"{printable(raw['class_name'])} has no `config`", REPAIR)
+        if name is None:
+            name = config.get("name", raw.get("name"))
+            if isinstance(name, str):
+                (name,) = objects.unique([name])
+        path = "" if owner is None else f"{owner}/{name}" if owner else str(name)
+        with located(path=path or None, class_name=raw["class_name"]):
+            try:
+                return self._located(raw, {**config, **({"name": name} if name else {})}, path)
+            except DAMAGED as error:
+                raise damaged(error) from error
+
+    def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
+        name = raw["class_name"].rpartition(">")[2]
+        if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
+            return self._foreign(raw, config, path)
+        if name in classes.REFUSED:
+            raise SourceError(*classes.REFUSED[name])
+        if name in _FUNCTIONAL and "input_layers" in config:
+            home, name = "keras.src.models.functional", "Functional"
+            config = self._functional(config, path)
+        elif name == "Sequential":
+            home, config = "keras", self._sequential(config, path)
+        elif name in classes.OTHER_HOMES:
+            home, config = classes.OTHER_HOMES[name], self._layer(name, config, path)
+        elif layers.class_in_keras_3(name) in classes.KNOWN:
+            home, config = "keras.layers", self._layer(name, config, path)
+            name = layers.class_in_keras_3(name)
+        elif "module" in raw:
+            raise SourceError("Keras 3 has no such layer", REBUILD)
+        else:
+            return self._foreign(raw, config, path)
+        entry = objects.of_keras(home, name, config)
+        if name in {"Functional", *classes.OTHER_HOMES}:
+            entry["registered_name"] = name
+        return {**entry, **_kept(raw, name)}
+
+    def _foreign(self, raw: Entry, config: Entry, path: str) -> Entry:
+        """A class of the user's stays, but for what the base classes of Keras write."""
+        if "layers" in config and "input_layers" in config:
+            config = self._functional(config, path)
+        config.pop("batch_input_shape", None)
+        if "dtype" in config:
+            config["dtype"] = objects.policy(config["dtype"])
+        entry = objects.foreign({**raw, "config": config})
+        return {key: value for key, value in entry.items() if key not in _OF_GRAPH}
+
+    def _layer(self, name: str, config: Entry, path: str) -> Entry:
+        if name == "Lambda":
+            config = layers.lambda_config(config)
+        if name == "InputLayer" and "batch_input_shape" in config:
+            batch_shape = shapes.shape(config["batch_input_shape"])
+            config = {"batch_shape": batch_shape, **config}
+        config = layers.respell(name, config, keras_2=self._keras_2)
+        for key, value in config.items():
+            if key == "dtype":
+                config[key] = objects.policy(value)
+            elif key.endswith("activation"):
+                config[key] = self._activation(value, path)
+            elif (area := f"{key.rpartition('_')[2]}s") in objects.KNOWN:
+                config[key] = objects.named(value, area)
+        for slot in CONTAINERS.get(name, ()):
+            value = config.get(slot.key)
+            if slot.many:
+                if not isinstance(value, list):
+                    raise SourceError(f"its configuration has no list `{slot.key}`", REPAIR)
+                config[slot.key] = [self._entry(item, path) for item in value]
+            elif value is not None:
+                config[slot.key] = self._entry(value, path)
+        if name == "Bidirectional":
+            layers.both_directions(config)
+        return config
+
+    def _activation(self, value: Any, path: str) -> Any:
+        if isinstance(value, str):
+            if value == "hard_sigmoid" and self._keras_2:
+                self._hard.append(path)
+            return objects.activation(value, keras_2=self._keras_2)
+        if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
+            return value
+        entry = self._entry(value, path)
+        entry.pop("shared_object_id", None)
+        return entry
+
+    def _children(self, config: Entry, path: str) -> tuple[list[Entry], list[Entry]]:
+        """Returns the layers of a model, as they were and as Keras 3 spells them."""
+        olds = config["layers"]
+        if not isinstance(olds, list) or not all(isinstance(old, dict) for old in olds):
+            raise SourceError("its configuration has no list `layers`", REPAIR)
+        named = [
+            {**old, "name": old["config"]["name"]}
+            if "name" not in old and isinstance(old.get("config"), dict)
+            else old
+            for old in olds
+        ]
+        names = objects.unique(str(old.get("name", "sequential")) for old in named)
+        for old, new in zip(named, names, strict=True):
+            if old.get("name", new) != new:
+                self.renamed[old["name"]] = new
+        return named, [self._entry(old, path, new) for old, new in zip(named, names, strict=True)]
+
+    def _functional(self, config: Entry, path: str) -> Entry:
+        olds, news = self._children(config, path)
+        if any(isinstance(node, dict) for old in olds for node in old["inbound_nodes"]):
+            # Keras 3 wrote it
+            for old, new in zip(olds, news, strict=True):
+                new.update(name=new["config"].get("name"), inbound_nodes=old["inbound_nodes"])
+            return {**config, "layers": news}
+        known = graph.called(olds, news, config["output_layers"], shapes.owns_input)
+        for old, new in zip(olds, news, strict=True):
+            with located(path=f"{path}/{old['name']}".lstrip("/"), class_name=old["class_name"]):
+                new["name"] = known[old["name"]].name
+                new["inbound_nodes"] = graph.nodes(old, new["class_name"], known)
+        return {
+            "name": config.get("name"),
+            "trainable": True,
+            **config,
+            "layers": news,
+            "input_layers": graph.ends(config["input_layers"], known),
+            "output_layers": graph.ends(config["output_layers"], known),
+        }
+
+    def _sequential(self, config: Entry, path: str) -> Entry:
+        olds, news = self._children(config, path)
+        shape = config.get("build_input_shape")
+        first = shapes.own_input(olds[0]) if olds else None
+        if first is not None:
+            shape = first.get("batch_input_shape", first.get("batch_shape"))
+        if shape is not None:
+            shape = shapes.shape(shape)
+        if shape is not None and olds and news[0]["class_name"] != "InputLayer":
+            news.insert(
+                0, shapes.input_layer(shape, (first or news[0]["config"]).get("dtype"), news[0])
+            )
+        result = {
+            "name": config.get("name", "sequential"),
+            "trainable": True,
+            "dtype": "float32",
+            **config,
+            "layers": news,
+        }
+        result["dtype"] = objects.policy(result["dtype"])
+        result.pop("build_input_shape", None)
+        return result if shape is None else {**result, "build_input_shape": shape}
+
+
+_OF_GRAPH = {"name", "inbound_nodes"}
+
+
+def _kept(raw: Entry, name: str) -> Entry:
+    """Returns what an entry holds beside class and configuration, and still means something."""
+    kept = {}
+    build = raw.get("build_config")
+    shape = build.get("input_shape") if isinstance(build, dict) else None
+    if isinstance(shape, list) and name != "MultiHeadAttention":
+        with_sizes = all(size is None or type(size) is int for size in shape)
+        if with_sizes and shape:
+            kept["build_config"] = {"input_shape": shape}
+    if type(raw.get("shared_object_id")) is int:
+        kept["shared_object_id"] = raw["shared_object_id"]
+    return kept
+
+
+def output_count(root: Entry) -> int:
+    """Returns how many outputs a model has."""
+    ends = root["config"].get("output_layers")
+    return 1 if ends is None or graph.is_leaf(ends) else sum(1 for _ in graph.leaves(ends))
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count else ""

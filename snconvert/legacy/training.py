@@ -1,0 +1,219 @@
+"""How a model was compiled: `training_config` of HDF5, `compile_config` of Keras 2's archives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from snconvert.config.weight_groups import snake_case
+from snconvert.errors import printable
+from snconvert.legacy.objects import Entry, is_foreign, of_keras, words
+from snconvert.legacy.optimizers import NoWordError, optimizer
+
+_BY_NAME = words("""
+    binary_crossentropy binary_focal_crossentropy categorical_crossentropy
+    categorical_focal_crossentropy categorical_hinge cosine_similarity hinge huber kl_divergence
+    log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
+    mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge
+""")
+_FUNCTIONS: Mapping[str, str] = {
+    **{name: name for name in _BY_NAME},
+    "bce": "binary_crossentropy",
+    "cosine": "cosine_similarity",
+    "cosine_proximity": "cosine_similarity",
+    "huber_loss": "huber",
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "logcosh": "log_cosh",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+"""What older Keras calls a loss -> the function."""
+
+_LOSSES = words("""
+    BinaryCrossentropy BinaryFocalCrossentropy CategoricalCrossentropy
+    CategoricalFocalCrossentropy CategoricalHinge CosineSimilarity Hinge Huber KLDivergence
+    LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError
+    MeanSquaredLogarithmicError Poisson SparseCategoricalCrossentropy SquaredHinge
+""")
+_METRICS = words("""
+    AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy
+    CategoricalCrossentropy CategoricalHinge CosineSimilarity F1Score FBetaScore FalseNegatives
+    FalsePositives Hinge IoU KLDivergence LogCoshError Mean MeanAbsoluteError
+    MeanAbsolutePercentageError MeanIoU MeanSquaredError MeanSquaredLogarithmicError OneHotIoU
+    OneHotMeanIoU Poisson Precision PrecisionAtRecall R2Score Recall RecallAtPrecision
+    RootMeanSquaredError SensitivityAtSpecificity SparseCategoricalAccuracy
+    SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SpecificityAtSensitivity
+    SquaredHinge Sum TopKCategoricalAccuracy TrueNegatives TruePositives
+""")
+_SHORT = words("""
+    bce mae mape mse msle
+""")  # which Keras 3 knows in capitals, too
+_METRIC_NAMES: Mapping[str, str] = {
+    **{name: new for name, new in _FUNCTIONS.items() if new not in {"huber", "log_cosh"}},
+    **{name: name for name in ("accuracy", "acc", *_SHORT, *map(snake_case, _METRICS), *_METRICS)},
+    "log_cosh": "log_cosh_error",
+    "logcosh": "log_cosh_error",
+}
+"""What older Keras calls a metric -> what Keras 3 does."""
+
+_ACCURACIES = frozenset({"accuracy", "acc"})
+_WAYS = ("loss", "loss_weights", "metrics", "weighted_metrics")
+_MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+
+
+def translate(
+    training: Any, keras_2: bool, renamed: Mapping[str, str], outputs: int
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Returns the `compile_config` of Keras 3, and what the user should know.
+
+    Args:
+        training: How the model was compiled.
+        keras_2: Whether Keras 2 wrote it.
+        renamed: The layers that have new names.
+        outputs: How many outputs the model has.
+
+    Returns:
+        No configuration where Keras 3 has no word for the optimizer or a loss.
+    """
+    notes: list[str] = []
+    try:
+        return _compile_config(training, keras_2, _Renamed(renamed, outputs), notes), notes
+    except NoWordError as error:
+        why = str(error)
+    except _MALFORMED:
+        why = "what the file says of it is damaged"
+    return None, [f"How the model was compiled does not go over: {why}; compile it anew"]
+
+
+class _Renamed:
+    """The outputs of a model.
+
+    Args:
+        names: Those that have new names.
+        count: How many there are.
+    """
+
+    def __init__(self, names: Mapping[str, str], count: int) -> None:
+        self.names = names
+        self.count = count
+
+
+def _compile_config(
+    training: Entry, keras_2: bool, outputs: _Renamed, notes: list[str]
+) -> dict[str, Any]:
+    value = training.get("optimizer_config", training.get("optimizer"))
+    if value is None:
+        raise NoWordError("the file names no optimizer")
+    config = {
+        "optimizer": optimizer(value, keras_2, notes),
+        **{key: training.get(key) for key in _WAYS},
+        "run_eagerly": bool(training.get("run_eagerly")),
+        "steps_per_execution": training.get("steps_per_execution") or 1,
+        "jit_compile": bool(training.get("jit_compile")),
+    }
+    config["loss"] = _each(config["loss"], outputs, _loss)
+    left: list[str] = []
+    for key in ("metrics", "weighted_metrics"):
+        config[key] = _metrics(config[key], outputs, left)
+    if isinstance(config["loss_weights"], dict):
+        config["loss_weights"] = _rename(config["loss_weights"], outputs)
+    if left:
+        names = ", ".join(printable(name) for name in dict.fromkeys(left))
+        notes.append(f"Metrics that are not of Keras do not go over: {names}; compile with them")
+    return config
+
+
+def _rename(value: Entry, outputs: _Renamed) -> Entry:
+    return {outputs.names.get(key, key): item for key, item in value.items()}
+
+
+def _each(value: Any, outputs: _Renamed, change: Any) -> Any:
+    """Applies a function to each loss of a list or of an object with one for each output."""
+    if isinstance(value, list):
+        return [_each(item, outputs, change) for item in value]
+    if isinstance(value, dict) and "class_name" not in value:
+        return {key: _each(item, outputs, change) for key, item in _rename(value, outputs).items()}
+    return change(value)
+
+
+def _name_of(value: Any) -> str | None:
+    """Returns the name of a function of Keras or a user's, or `None` for another object."""
+    if isinstance(value, dict) and value["class_name"] == "function":
+        value = value["config"]
+    return value if isinstance(value, str) else None
+
+
+def _known(name: str, table: Iterable[str]) -> str | None:
+    return next((spelling for spelling in (name, name.lower()) if spelling in table), None)
+
+
+def _loss(value: Any) -> Any:
+    if value is None:
+        return None
+    name = _name_of(value)
+    if name is None and value["class_name"] == "LossFunctionWrapper":
+        name = _name_of(value["config"].get("fn"))
+    if name is not None:
+        spelling = _known(name, (*_FUNCTIONS, *_LOSSES))
+        if spelling is None:
+            raise NoWordError(f"the loss {printable(name)} is not of Keras")
+        known = spelling in _SHORT or spelling in _LOSSES
+        return name if known else _FUNCTIONS[spelling]
+    name = value["class_name"]
+    if is_foreign(value) or name not in _LOSSES:
+        raise NoWordError(f"the loss {printable(name)} is not of Keras")
+    config = {key: item for key, item in value["config"].items() if key != "fn"}
+    if config.get("reduction") == "auto":
+        config["reduction"] = "sum_over_batch_size"
+    return of_keras("keras.losses", name, config)
+
+
+def _metrics(value: Any, outputs: _Renamed, left: list[str]) -> Any:
+    """Returns metrics as Keras 3 takes them; those of a user's own are left out and named."""
+    if isinstance(value, list):
+        flat = not any(isinstance(item, list) or item is None for item in value)
+        inner = [_metrics(item, outputs, left) for item in value]
+        kept = [
+            new for old, new in zip(value, inner, strict=True) if old is None or new is not None
+        ]
+        # One list means the metrics of each output to Keras 2.
+        return [list(kept) for _ in range(outputs.count)] if flat and outputs.count > 1 else kept
+    if isinstance(value, dict) and "class_name" not in value:
+        inner_outputs = _Renamed({}, 1)
+        return {
+            key: _metrics(item, inner_outputs, left)
+            for key, item in _rename(value, outputs).items()
+        }
+    if value is None:
+        return None
+    name = _name_of(value)
+    if name is not None:
+        spelling = _known(name, _METRIC_NAMES)
+        if spelling is not None:
+            return name if spelling in _SHORT else _METRIC_NAMES[spelling]
+        left.append(name)
+        return None
+    name, config = value["class_name"], value["config"]
+    if name == "MeanMetricWrapper":
+        return _wrapped(config, left)
+    if is_foreign(value) or name not in _METRICS:
+        left.append(name)
+        return None
+    return of_keras("keras.metrics", name, {k: v for k, v in config.items() if k != "fn"})
+
+
+def _wrapped(config: Entry, left: list[str]) -> str | None:
+    """Returns the name by which a user asked for a function as a metric."""
+    name, function = str(config.get("name")), _name_of(config.get("fn"))
+    spelling = None if function is None else _known(function, _METRIC_NAMES)
+    if spelling is None:
+        left.append(name if function is None else function)
+        return None
+    meant = _METRIC_NAMES[spelling]
+    asked = name.rpartition("_")[2]  # behind the output's name, or `weighted`
+    if asked in _ACCURACIES and meant.endswith("accuracy"):
+        return asked
+    return asked if _FUNCTIONS.get(asked) == meant and asked in _SHORT else meant
