@@ -95,7 +95,7 @@ class Translator:
                 raise damaged(error) from error
 
     def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
-        name = raw["class_name"].rpartition(">")[2]
+        name = raw["class_name"].removeprefix("Custom>")
         if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
             return self._foreign(raw, config, path)
         if name in classes.REFUSED:
@@ -176,9 +176,9 @@ class Translator:
         before = [_name(old) for old in olds]
         names = objects.unique(before)
         named = [{**old, "name": name} for old, name in zip(olds, before, strict=True)]
-        self.renamed |= {
-            old: new for old, new in zip(before, names, strict=True) if old and old != new
-        }
+        for old, new in zip(before, names, strict=True):
+            if old and old != new:
+                self.renamed.setdefault(old, new)  # those of the whole model come first
         return named, [self._entry(old, path, new) for old, new in zip(named, names, strict=True)]
 
     def _functional(self, config: Entry, path: str) -> Entry:
