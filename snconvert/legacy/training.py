@@ -12,9 +12,9 @@ from snconvert.legacy.optimizers import NoWordError, optimizer
 
 _BY_NAME = words("""
     binary_crossentropy binary_focal_crossentropy categorical_crossentropy
-    categorical_focal_crossentropy categorical_hinge cosine_similarity hinge huber kl_divergence
-    log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
-    mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge
+    categorical_focal_crossentropy categorical_hinge circle cosine_similarity ctc dice hinge huber
+    kl_divergence log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
+    mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge tversky
 """)
 FUNCTIONS: Mapping[str, str] = {
     **{name: name for name in _BY_NAME},
@@ -33,26 +33,29 @@ FUNCTIONS: Mapping[str, str] = {
 """What older Keras calls a loss -> the function."""
 
 LOSSES = words("""
-    BinaryCrossentropy BinaryFocalCrossentropy CategoricalCrossentropy
-    CategoricalFocalCrossentropy CategoricalHinge CosineSimilarity Hinge Huber KLDivergence
-    LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError
-    MeanSquaredLogarithmicError Poisson SparseCategoricalCrossentropy SquaredHinge
+    BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy
+    CategoricalFocalCrossentropy CategoricalGeneralizedCrossEntropy CategoricalHinge Circle
+    CosineSimilarity Dice Hinge Huber KLDivergence LogCosh MeanAbsoluteError
+    MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson
+    SparseCategoricalCrossentropy SquaredHinge Tversky
 """)
 METRICS = words("""
     AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy
-    CategoricalCrossentropy CategoricalHinge CosineSimilarity F1Score FBetaScore FalseNegatives
-    FalsePositives Hinge IoU KLDivergence LogCoshError Mean MeanAbsoluteError
-    MeanAbsolutePercentageError MeanIoU MeanSquaredError MeanSquaredLogarithmicError OneHotIoU
-    OneHotMeanIoU Poisson Precision PrecisionAtRecall R2Score Recall RecallAtPrecision
-    RootMeanSquaredError SensitivityAtSpecificity SparseCategoricalAccuracy
-    SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SpecificityAtSensitivity
-    SquaredHinge Sum TopKCategoricalAccuracy TrueNegatives TruePositives
+    CategoricalCrossentropy CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score
+    FBetaScore FalseNegatives FalsePositives Hinge IoU KLDivergence LogCoshError Mean
+    MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanSquaredError
+    MeanSquaredLogarithmicError OneHotIoU OneHotMeanIoU PearsonCorrelation Poisson Precision
+    PrecisionAtRecall R2Score Recall RecallAtPrecision RootMeanSquaredError
+    SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy
+    SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum
+    TopKCategoricalAccuracy TrueNegatives TruePositives
 """)
 _SHORT = words("""
     bce mae mape mse msle
 """)  # which Keras 3 knows in capitals, too
 _ONLY_LOSSES = words("""
-    binary_focal_crossentropy categorical_focal_crossentropy huber log_cosh
+    binary_focal_crossentropy categorical_focal_crossentropy circle ctc dice huber log_cosh
+    tversky
 """)
 METRIC_NAMES: Mapping[str, str] = {
     **{name: new for name, new in FUNCTIONS.items() if new not in _ONLY_LOSSES},
@@ -115,7 +118,7 @@ def _compile_config(
         **{key: training.get(key) for key in _WAYS},
         "run_eagerly": bool(training.get("run_eagerly")),
         "steps_per_execution": training.get("steps_per_execution") or 1,
-        "jit_compile": bool(training.get("jit_compile")),
+        "jit_compile": training.get("jit_compile") is True,
     }
     config["loss"] = _each(config["loss"], outputs, _loss)
     left: list[str] = []

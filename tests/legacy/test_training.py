@@ -298,6 +298,25 @@ def test_notes_on_formulas() -> None:
         assert trained({"optimizer_config": optimizer(f"Custom>{name}", **NEW)}).notes == ()
 
 
+def test_of_keras_3() -> None:
+    """What Keras 3 wrote into HDF5 goes over as it is, also what only Keras 3 has."""
+    own = {"name": "muon", "learning_rate": 0.5, "decay": 0.25}
+    training = {
+        "optimizer_config": optimizer("Muon", **own),
+        "loss": optimizer("Dice", name="dice"),
+        "metrics": [optimizer("PearsonCorrelation", name="p")],
+        "jit_compile": True,
+    }
+    model = sequential(given(2), layer("Dense", units=1))
+    config, notes = translate(model, training, "3.9.0")
+    assert notes == ()
+    compiled_as = config["compile_config"]
+    assert compiled_as["optimizer"] == of_keras("optimizers", "Muon", **own)
+    assert compiled_as["loss"] == of_keras("losses", "Dice", name="dice")
+    assert compiled_as["metrics"] == [of_keras("metrics", "PearsonCorrelation", name="p")]
+    assert compiled_as["jit_compile"] is True
+
+
 def test_outputs() -> None:
     """One list of metrics means those of each output; names with slashes are followed."""
     dense = layer("Dense", "a/b", units=1), layer("Dense", "c", units=1)
