@@ -177,7 +177,7 @@ LOSSES: list[tuple[Any, Any]] = [
     ),
 ]
 
-WRAPPED = "MeanMetricWrapper"
+WRAPPED, MAE = "MeanMetricWrapper", "mean_absolute_error"
 METRICS: list[tuple[Any, Any]] = [
     (None, None),
     ([], []),
@@ -187,7 +187,7 @@ METRICS: list[tuple[Any, Any]] = [
     ([optimizer("AUC", name="auc", fn="x")], [of_keras("metrics", "AUC", name="auc")]),
     (
         [
-            optimizer(WRAPPED, name="mae", fn="mean_absolute_error"),
+            optimizer(WRAPPED, name="mae", fn=MAE),
             optimizer(WRAPPED, name="accuracy", fn="binary_accuracy"),
             optimizer(WRAPPED, name="weighted_acc", fn="sparse_categorical_accuracy"),
             optimizer(WRAPPED, name="mine", fn="mean_squared_error"),
@@ -254,11 +254,17 @@ def test_metrics(old: Any, metrics: Any) -> None:
 
 def test_custom_metrics() -> None:
     """They are left out and named; the rest goes over."""
-    metrics = ["mae", "mine", optimizer(WRAPPED, name="f", fn="f1"), optimizer("Mine>Recall")]
+    metrics = [
+        "mae",
+        "mine",
+        "precision",
+        optimizer(WRAPPED, name="f", fn="f1"),
+        optimizer("Mine>Recall"),
+    ]
     training = {"optimizer_config": optimizer("SGD"), "loss": "mse", "metrics": metrics}
     config, (note,) = trained(training)
     assert config["compile_config"]["metrics"] == ["mae"]
-    assert ": mine, f1, Mine>Recall;" in note
+    assert ": mine, precision, f1, Mine>Recall;" in note
 
 
 @pytest.mark.keras
@@ -328,6 +334,9 @@ def test_outputs() -> None:
     assert config["loss"] == {"a_b": "mse", "c": "mae"}
     assert config["loss_weights"] == {"a_b": 1.0, "c": 2.0}
     assert config["metrics"] == [["mae", "mse"], ["mae", "mse"]]
+    each = {"metrics": [["mae", "mse"], [optimizer(WRAPPED, name="c_mae", fn=MAE)]]}
+    config = translate(model, training | each).config["compile_config"]
+    assert config["metrics"] == [["mae", "mse"], ["mae"]]
     config = translate(model, training | {"metrics": {"a/b": ["mae"]}}).config["compile_config"]
     assert config["metrics"] == {"a_b": ["mae"]}
 
