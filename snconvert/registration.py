@@ -23,7 +23,7 @@ else:
 
 _LAYERS = "snconvert.layers"
 _MORE = (
-    "snconvert.activations",
+    "snconvert.activations",  # first, as it does with an older Keras too
     "snconvert.constraints",
     "snconvert.live.internals.saved_owners",  # how owners of converted layers are saved
 )
@@ -58,7 +58,7 @@ def _keras_is_ready() -> bool:
 
 def _register() -> None:
     try:
-        for name in (_LAYERS, *_MORE):
+        for name in (*_MORE, _LAYERS):
             importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
         warnings.warn(

@@ -18,6 +18,8 @@ from snconvert.legacy.hdf5 import relocation
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Attributes, Contents
 
+_READ_ATTRIBUTES = "snconvert.weights.attributes:read_attributes"
+
 
 def is_hdf5(source: FileSource) -> bool:
     """Whether a file begins as HDF5 does."""
@@ -32,11 +34,7 @@ def read_hdf5(source: FileSource, worker: Worker) -> tuple[Contents, Attributes]
     """
     source.take_whole()
     contents = scan(source, worker)
-    attributes = worker.call(
-        "snconvert.weights.attributes:read_attributes",
-        source.weights,
-        seconds=seconds_for(source),
-    )
+    attributes = worker.call(_READ_ATTRIBUTES, source.weights, seconds=seconds_for(source))
     return contents, attributes
 
 

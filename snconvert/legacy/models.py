@@ -112,6 +112,8 @@ class Translator:
             name = layers.class_in_keras_3(name)
         elif "module" in raw:
             raise SourceError("Keras 3 has no such layer", REBUILD)
+        elif "trainable" not in config and not self._keras_2:
+            raise SourceError(*classes.UNNAMED_OPERATION)
         else:
             return self._foreign(raw, config, path)
         entry = objects.of_keras(home, name, config)

@@ -16,7 +16,7 @@ _BY_NAME = words("""
     log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
     mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge
 """)
-_FUNCTIONS: Mapping[str, str] = {
+FUNCTIONS: Mapping[str, str] = {
     **{name: name for name in _BY_NAME},
     "bce": "binary_crossentropy",
     "cosine": "cosine_similarity",
@@ -32,13 +32,13 @@ _FUNCTIONS: Mapping[str, str] = {
 }
 """What older Keras calls a loss -> the function."""
 
-_LOSSES = words("""
+LOSSES = words("""
     BinaryCrossentropy BinaryFocalCrossentropy CategoricalCrossentropy
     CategoricalFocalCrossentropy CategoricalHinge CosineSimilarity Hinge Huber KLDivergence
     LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError
     MeanSquaredLogarithmicError Poisson SparseCategoricalCrossentropy SquaredHinge
 """)
-_METRICS = words("""
+METRICS = words("""
     AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy
     CategoricalCrossentropy CategoricalHinge CosineSimilarity F1Score FBetaScore FalseNegatives
     FalsePositives Hinge IoU KLDivergence LogCoshError Mean MeanAbsoluteError
@@ -51,9 +51,12 @@ _METRICS = words("""
 _SHORT = words("""
     bce mae mape mse msle
 """)  # which Keras 3 knows in capitals, too
-_METRIC_NAMES: Mapping[str, str] = {
-    **{name: new for name, new in _FUNCTIONS.items() if new not in {"huber", "log_cosh"}},
-    **{name: name for name in ("accuracy", "acc", *_SHORT, *map(snake_case, _METRICS), *_METRICS)},
+_ONLY_LOSSES = words("""
+    binary_focal_crossentropy categorical_focal_crossentropy huber log_cosh
+""")
+METRIC_NAMES: Mapping[str, str] = {
+    **{name: new for name, new in FUNCTIONS.items() if new not in _ONLY_LOSSES},
+    **{name: name for name in ("accuracy", "acc", *_SHORT, *map(snake_case, METRICS), *METRICS)},
     "log_cosh": "log_cosh_error",
     "logcosh": "log_cosh_error",
 }
@@ -157,13 +160,13 @@ def _loss(value: Any) -> Any:
     if name is None and value["class_name"] == "LossFunctionWrapper":
         name = _name_of(value["config"].get("fn"))
     if name is not None:
-        spelling = _known(name, (*_FUNCTIONS, *_LOSSES))
+        spelling = _known(name, (*FUNCTIONS, *LOSSES))
         if spelling is None:
             raise NoWordError(f"the loss {printable(name)} is not of Keras")
-        known = spelling in _SHORT or spelling in _LOSSES
-        return name if known else _FUNCTIONS[spelling]
+        known = spelling in _SHORT or spelling in LOSSES
+        return name if known else FUNCTIONS[spelling]
     name = value["class_name"]
-    if is_foreign(value) or name not in _LOSSES:
+    if is_foreign(value) or name not in LOSSES:
         raise NoWordError(f"the loss {printable(name)} is not of Keras")
     config = {key: item for key, item in value["config"].items() if key != "fn"}
     if config.get("reduction") == "auto":
@@ -191,15 +194,15 @@ def _metrics(value: Any, outputs: _Renamed, left: list[str]) -> Any:
         return None
     name = _name_of(value)
     if name is not None:
-        spelling = _known(name, _METRIC_NAMES)
+        spelling = _known(name, METRIC_NAMES)
         if spelling is not None:
-            return name if spelling in _SHORT else _METRIC_NAMES[spelling]
+            return name if spelling in _SHORT else METRIC_NAMES[spelling]
         left.append(name)
         return None
     name, config = value["class_name"], value["config"]
     if name == "MeanMetricWrapper":
         return _wrapped(config, left)
-    if is_foreign(value) or name not in _METRICS:
+    if is_foreign(value) or name not in METRICS:
         left.append(name)
         return None
     return of_keras("keras.metrics", name, {k: v for k, v in config.items() if k != "fn"})
@@ -208,12 +211,12 @@ def _metrics(value: Any, outputs: _Renamed, left: list[str]) -> Any:
 def _wrapped(config: Entry, left: list[str]) -> str | None:
     """Returns the name by which a user asked for a function as a metric."""
     name, function = str(config.get("name")), _name_of(config.get("fn"))
-    spelling = None if function is None else _known(function, _METRIC_NAMES)
+    spelling = None if function is None else _known(function, METRIC_NAMES)
     if spelling is None:
         left.append(name if function is None else function)
         return None
-    meant = _METRIC_NAMES[spelling]
+    meant = METRIC_NAMES[spelling]
     asked = name.rpartition("_")[2]  # behind the output's name, or `weighted`
     if asked in _ACCURACIES and meant.endswith("accuracy"):
         return asked
-    return asked if _FUNCTIONS.get(asked) == meant and asked in _SHORT else meant
+    return asked if FUNCTIONS.get(asked) == meant and asked in _SHORT else meant

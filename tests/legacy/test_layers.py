@@ -248,7 +248,14 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ),
     (
         "TextVectorization",
-        {"output_mode": "tf-idf", "vocabulary": ["a"], "idf_weights": [1.0]},
+        {
+            "output_mode": "tf-idf",
+            "standardize": "lower",
+            "split": "whitespace",
+            "ngrams": None,
+            "vocabulary": ["a"],
+            "idf_weights": [1.0],
+        },
         "",
         {"output_mode": "tf_idf"},
     ),

@@ -38,7 +38,6 @@ from snconvert.live.internals.walk import descendants
 from snconvert.live.through_keras import apply_through_keras
 from snconvert.planning.recipe import recipe
 
-
 FILES = ("files.keras", "out.keras")
 
 

@@ -127,6 +127,20 @@ def spectral(model: keras.Model) -> list[Any]:
     return [x for x in model._flatten_layers() if isinstance(x, snconvert.layers.Spectral)]
 
 
+def scattered(model: keras.Model) -> list[Any]:
+    """Gives every `u` of more than one number the same direction, and returns them."""
+    vectors = [v for v in model.variables if v.name == "u" or v.name.endswith("_u")]
+    vectors = [vector for vector in vectors if vector.shape[-1] > 1]
+    for vector in vectors:
+        vector.assign(np.full(vector.shape, vector.shape[-1] ** -0.5))
+    return vectors
+
+
+def has_moved(vector: Any, value: np.ndarray) -> bool:
+    """Whether a `u` is another one than `scattered` has made it."""
+    return np.abs(value - vector.shape[-1] ** -0.5).max() > 1e-3
+
+
 def there_and_back(model: keras.Model, data: Any, **options: Any) -> None:
     """Converts a live model, trains, saves, loads and verifies it, bakes and removes."""
     before = outputs_of(model, data)
@@ -138,7 +152,12 @@ def there_and_back(model: keras.Model, data: Any, **options: Any) -> None:
         np.testing.assert_allclose(outputs_of(patched, data), before, rtol=1e-4, atol=1e-5)
     if target == "layer":
         same(numbers(snconvert.remove(patched).weights), numbers(model.weights))
-    moved = outputs_of(trained(patched, data), data)
+    vectors = scattered(patched) if target == "layer" and not gain else []
+    trained(patched, data)
+    after = numbers(vectors)
+    assert all(map(has_moved, vectors, after))
+    moved = outputs_of(patched, data)
+    same(numbers(vectors), after)
     assert np.abs(moved - before).max() > 1e-6
     patched.save(FOLDER / "live.keras")
     loaded = keras.saving.load_model(FOLDER / "live.keras")

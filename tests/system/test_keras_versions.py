@@ -74,7 +74,8 @@ for name in ("layers", "SpectralDense", "apply", "SpectralProjection", "constrai
         assert isinstance(error, snconvert.SnconvertError) and str(error) in warned
     else:
         raise AssertionError(name)
-model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+activation = keras.saving.get_registered_object("snconvert>hard_sigmoid")
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation)])
 model.save("plain.keras")
 snconvert.apply_file("plain.keras", "patched.keras", target="keras")
 assert snconvert.verify("plain.keras", "patched.keras")
