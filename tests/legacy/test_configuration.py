@@ -339,7 +339,7 @@ NESTED = functional(
 
 
 @pytest.mark.parametrize("name", [*GENUINE, "nested"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @drawn(data=st.data())
 def test_damaged_configurations(name: str, data: Any) -> None:
     """Whatever one or two values are replaced by or left out: a model or one `SourceError`."""
