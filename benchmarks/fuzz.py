@@ -1,11 +1,13 @@
 """Runs `snconvert apply` and `snconvert inspect` on random mutants of genuine files.
 
-    python benchmarks/fuzz.py [--count 6000] [--seed 0] [--jobs 2] [--keep FOLDER]
+    python benchmarks/fuzz.py [--older] [--count 6000] [--seed 0] [--jobs 2] [--keep FOLDER]
 
 Mutant number i of a seed is always the same. Each is one of five genuine files with bits flipped,
 cut off, or blocks swapped, overwritten or doubled: in the archive as it is, in its headers only, or
 in `config.json`, `metadata.json` or the HDF5 file with all checksums right; JSON is also changed as
-a tree. Every run is a process of its own and must end within 10 s and 600 MB, with exit code 0 or 1
+a tree. With `--older` each is one of four genuine whole models in HDF5: changed anywhere, in its
+structure only, in the configurations that its attributes hold, or with a piece of another one in
+it. Every run is a process of its own and must end within 10 s and 600 MB, with exit code 0 or 1
 and nothing but `error:` and `warning:` lines on stderr. Where `apply` succeeds, so must `inspect`,
 the output must load in Keras with every variable of the input bit for bit, and what Keras makes of
 neither is no matter; else there is no output. What fails is kept and listed; exit code 1 then.
@@ -30,12 +32,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests" / "support"
 sys.path.insert(0, str(TESTS))
 
 from forked import Outcome, run  # noqa: E402 - it lies beside the tests
 from keras_judge import Judge  # noqa: E402 - as above
+from places import MODELS  # noqa: E402 - as above
 
 SOURCES = (
     "a02_seq_adam.keras",
@@ -44,6 +49,7 @@ SOURCES = (
     "a30_multiple_models_same_layer_nested.keras",
     "v3.0.5_func.keras",
 )
+OLDER = ("a02_seq_adam_k3legacy.h5", "k2.12.0_seq.keras", "k215_seq.h5", "tfk221_seq.h5")
 SECONDS, MEGABYTES = 10.0, 600.0
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 ODD_BYTES = (0x00, 0x01, 0x7F, 0x80, 0xFF)
@@ -56,7 +62,7 @@ ODD_VALUES: tuple[Any, ...] = (
 
 def read(name: str) -> dict[str, bytes]:
     """Returns the members of one of the sources."""
-    with zipfile.ZipFile(TESTS.parent / "data" / "models" / name) as archive:
+    with zipfile.ZipFile(MODELS / name) as archive:
         return {member: archive.read(member) for member in archive.namelist()}
 
 
@@ -126,7 +132,10 @@ def headers(archive: bytes) -> list[tuple[int, int]]:
 
 def structure(weights: bytes) -> list[tuple[int, int]]:
     """Returns where an HDF5 file holds anything but data, roughly: where text and zeros are."""
-    signs = (b"TREE", b"HEAP", b"SNOD", b"vars", b"\x01\x00\x01\x00", b"\x08\x00\x18\x00\x00")
+    signs = (
+        *(b"TREE", b"HEAP", b"SNOD", b"GCOL", b"vars", b"_names"),
+        *(b"\x01\x00\x01\x00", b"\x08\x00\x18\x00\x00"),
+    )
     spans = [(0, 96)]
     for sign in signs:
         spans += [
@@ -203,6 +212,29 @@ def mutant(index: int, seed: int) -> tuple[str, str, bytes]:
     return name, kind, pack(members)
 
 
+def older_mutant(index: int, seed: int) -> tuple[str, str, bytes]:
+    """Returns source, kind and bytes of mutant number `index` of the older files."""
+    rng = random.Random(f"{seed}-{index}-older")  # noqa: S311 - not for secrets
+    name, other = OLDER[index % len(OLDER)], rng.choice(OLDER)
+    data = (MODELS / name).read_bytes()
+    kind = rng.choice(("file", "structure", "structure", "structure", "json", "tree", "splice"))
+    if kind == "file":
+        return name, kind, mutate(data, rng)
+    if kind == "structure":
+        return name, kind, mutate(data, rng, structure(data))
+    if kind == "splice":
+        piece = (MODELS / other).read_bytes()
+        low, high = sorted(rng.randrange(min(len(data), len(piece))) for _ in range(2))
+        return name, kind, data[:low] + piece[low:high] + data[high:]
+    change: Callable[[bytes, random.Random], bytes] = mutate_tree if kind == "tree" else mutate
+    copy = io.BytesIO(data)
+    with h5py.File(copy, "r+") as file:
+        where = rng.choice(("model_config", "model_config", "training_config"))
+        text = change(file.attrs[where].encode(), rng).replace(b"\0", b" ")
+        file.attrs[where] = text.decode("utf-8", "replace")
+    return name, kind, copy.getvalue()
+
+
 def fault(outcome: Outcome) -> str:
     """Returns what is wrong with a run as such, an empty string if nothing is."""
     lines = outcome.stderr.splitlines()
@@ -251,16 +283,20 @@ def work(part: int, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, Judge(seconds=40.0) as judge:
         folder = Path(name)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
-        path = folder / "mutant.keras"
+        path = folder / ("mutant.h5" if options.older else "mutant.keras")
         for index in range(part, options.count, options.jobs):
-            source, kind, data = mutant(options.first + index, options.seed)
+            make = older_mutant if options.older else mutant
+            source, kind, data = make(options.first + index, options.seed)
             path.write_bytes(data)
             verdict, wrong, outcomes = check(path, folder, judge)
             counts[f"{kind} {verdict}"] += 1
             slowest = max(slowest, *(outcome.seconds for outcome in outcomes))
             largest = max(largest, *(2 * outcome.megabytes for outcome in outcomes))
             if wrong:
-                kept = Path(options.keep) / f"{options.seed}-{options.first + index}-{kind}.keras"
+                kept = (
+                    Path(options.keep)
+                    / f"{options.seed}-{options.first + index}-{kind}{path.suffix}"
+                )
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_bytes(data)
                 said = " | ".join(outcome.stderr[-300:] for outcome in outcomes)
@@ -271,6 +307,7 @@ def work(part: int, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Runs the parts side by side and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--older", action="store_true", help="Mutants of older files.")
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,7 @@
 """Trains the small classifier that is shipped as `moons.keras`: two half moons, an MLP, Adam.
 
-Run it from anywhere: `python samples/train_moons.py [OUTPUT]`. It takes some seconds on a CPU.
+Run it from anywhere: `python samples/train_moons.py [OUTPUT]`. It takes some seconds on a CPU. The
+file that is shipped is from Keras 3.6: what an older Keras wrote, every newer one opens.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ else:
 
 _LAYERS = "snconvert.layers"
 _MORE = (
-    "snconvert.activations",
+    "snconvert.activations",  # first, as it does with an older Keras too
     "snconvert.constraints",
     "snconvert.live.internals.saved_owners",  # how owners of converted layers are saved
 )
@@ -58,12 +58,12 @@ def _keras_is_ready() -> bool:
 
 def _register() -> None:
     try:
-        for name in (_LAYERS, *_MORE):
+        for name in (*_MORE, _LAYERS):
             importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 -- `import keras` must not fail for our sake
         warnings.warn(
-            f"snconvert could not register its layers with keras: {error!r}. Import"
-            " snconvert.layers to see where it fails.",
+            "snconvert could not register its layers with keras; see `import snconvert.layers`:"
+            f" {type(error).__name__}: {error}",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -17,6 +17,7 @@ from typing import Self
 
 from snconvert.archive.background import Hashing
 from snconvert.archive.members import Member
+from snconvert.core.system import POSIX
 from snconvert.errors import SourceError
 from snconvert.weights.extent import Extent
 
@@ -221,7 +222,8 @@ def identity_of(status: os.stat_result) -> Identity:
     """Returns what every change of a file changes, its owner and mode, and the time of both."""
     content = status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
     other = status.st_mode, status.st_uid, status.st_gid, status.st_nlink
-    return content, other, status.st_ctime_ns
+    # On Windows it is the time of creation, or by an open file the one that is meant.
+    return content, other, status.st_ctime_ns if POSIX else 0
 
 
 def kind_of_file(mode: int) -> str:

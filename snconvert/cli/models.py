@@ -112,8 +112,9 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
     placed = [
         path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
     ]
-    if len(set(placed)) < len(placed):
-        twice = next(path for path in placed if placed.count(path) > 1)
+    names = [os.path.normcase(path) for path in placed]
+    if len(set(names)) < len(names):
+        twice = next(path for path in placed if names.count(os.path.normcase(path)) > 1)
         raise OptionError(
             f"two models would be written to {twice!r}", "Convert them into different folders"
         )

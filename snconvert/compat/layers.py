@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
+import keras
 from keras.src.layers.rnn import conv_lstm
 
 Layer = Any
@@ -20,6 +21,11 @@ _WRAPPED = ("build", "quantize")  # methods that Keras wraps for each object, wh
 
 LAYERS = "_layers"
 """The attribute that lists the layers directly inside a layer."""
+
+
+def has_layer(name: str) -> bool:
+    """Whether Keras has a layer of that name: `ReversibleEmbedding` came with 3.12."""
+    return hasattr(keras.layers, name)
 
 
 def variable_lists(layer: Layer) -> tuple[list[Any], list[Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from keras.src import api_export
-from keras.src.legacy.saving import legacy_h5_format
 from keras.src.saving import object_registration, saving_lib
 
 
@@ -18,18 +17,6 @@ def save_model(model: Any, target: Any, *, zipped: bool = True) -> None:
         zipped: Whether all goes into one archive.
     """
     saving_lib.save_model(model, target, zipped=zipped)
-
-
-def load_hdf5_model(path: str, **options: Any) -> Any:
-    """Loads a legacy whole-model HDF5 file, whatever its name is.
-
-    Keras 3.6 and 3.9 know no option `safe_mode` here; 3.12 does.
-
-    Args:
-        path: The file.
-        **options: `compile` and `safe_mode`, as for `keras.saving.load_model`.
-    """
-    return legacy_h5_format.load_model_from_hdf5(path, **options)
 
 
 def exported_name(cls: type) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from snconvert.config import keras_modules
 from snconvert.errors import printable
 
-NEWEST = (3, 15)
-"""The newest version whose files were tried."""
+NEWEST = (3, 16)
+"""The newest version whose files were tried: a pre-release."""
 
 
 def keras_version(metadata: Any) -> tuple[int, int] | None:

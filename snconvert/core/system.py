@@ -139,9 +139,9 @@ def is_running(process: int) -> bool:
         except ProcessLookupError:
             return False
         return True
-    kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+    kernel = getattr(ctypes, "WinDLL")("kernel32")  # noqa: B009 - mypy knows it on Windows only
     handle = kernel.OpenProcess(0x100000, False, process)  # SYNCHRONIZE; os.kill would end it
-    running = bool(handle) and kernel.WaitForSingleObject(handle, 0) == _STILL_RUNNING
+    running: bool = bool(handle) and kernel.WaitForSingleObject(handle, 0) == _STILL_RUNNING
     kernel.CloseHandle(handle)
     return running
 
@@ -158,3 +158,27 @@ def no_more_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def little_memory(size: int) -> Iterator[None]:
+    """Lets the process allocate no more than so many bytes within the block, where that can be."""
+    already = allocated()
+    if not already:
+        yield
+        return
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (already + size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+def allocated() -> int:
+    """Returns how much private memory the process has, as its limit counts it; 0: not known."""
+    try:
+        with open("/proc/self/statm") as statistics:
+            return int(statistics.read().split()[5]) * int(resource.getpagesize())
+    except (OSError, ValueError, IndexError):
+        return 0

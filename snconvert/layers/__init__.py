@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import keras
-
+from snconvert.compat.layers import has_layer
 from snconvert.layers.attention import SpectralGroupQueryAttention as SpectralGroupQueryAttention
 from snconvert.layers.attention import SpectralMultiHeadAttention as SpectralMultiHeadAttention
 from snconvert.layers.base import Spectral as Spectral
@@ -32,7 +31,7 @@ from snconvert.layers.recurrent import SpectralLSTMCell as SpectralLSTMCell
 from snconvert.layers.recurrent import SpectralSimpleRNN as SpectralSimpleRNN
 from snconvert.layers.recurrent import SpectralSimpleRNNCell as SpectralSimpleRNNCell
 
-if hasattr(keras.layers, "ReversibleEmbedding"):
+if has_layer("ReversibleEmbedding"):
     from snconvert.layers.embedding import (
         SpectralReversibleEmbedding as SpectralReversibleEmbedding,
     )

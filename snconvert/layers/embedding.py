@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from snconvert.compat.calls import set_mask
+from snconvert.compat.layers import has_layer
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
@@ -59,15 +60,15 @@ class SpectralEmbedding(SpectralTable, keras.layers.Embedding):  # type: ignore[
         return super().compute_output_spec(inputs)
 
 
-if hasattr(keras.layers, "ReversibleEmbedding"):  # from Keras 3.12 on
+if has_layer("ReversibleEmbedding"):
 
     @register
     class SpectralReversibleEmbedding(SpectralTable, keras.layers.ReversibleEmbedding):  # type: ignore[misc] # keras has no types
         """A `keras.layers.ReversibleEmbedding` whose table is spectrally normalised.
 
-        Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies by
-        its transpose; a step that uses both moves `u` twice. `embeddings_u` has shape `(1, dim)`. With
-        `tie_weights=False` the table of the reverse direction has its own sigma and
+        Both directions use `s(sigma) * W`: rows of it are looked up, and `reverse=True` multiplies
+        by its transpose; a step that uses both moves `u` twice. `embeddings_u` has shape `(1,
+        dim)`. With `tie_weights=False` the table of the reverse direction has its own sigma and
         `reverse_embeddings_u`.
 
         Example:

@@ -7,8 +7,9 @@ from typing import Any
 from snconvert.config.tree import CONTAINERS
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, located, printable
-from snconvert.legacy import classes, graph, layers, objects
+from snconvert.legacy import classes, graph, layers, objects, shapes
 from snconvert.legacy.objects import Entry
+from snconvert.legacy.sharing import share
 
 _FUNCTIONAL = ("Functional", "Model", "Network")
 REPAIR = "Repair the configuration, or save the model again"
@@ -33,13 +34,14 @@ class Translator:
     def __init__(self, *, keras_2: bool) -> None:
         self._keras_2 = keras_2
         self._hard: list[str] = []
+        self._apart: list[str] = []
         self.renamed: dict[str, str] = {}
 
     def root(self, raw: Entry) -> Entry:
         """Translates the whole model."""
         root = self._entry(raw, None)
-        if root["class_name"] == "Sequential" and root["registered_name"] is None:
-            _check_shape(root)
+        shapes.check(root)
+        self._apart = share(root, stored_once="module" in raw)
         return root
 
     def notes(self) -> list[str]:
@@ -56,6 +58,12 @@ class Translator:
                 f"{printable(self._hard[0])}{_more(len(self._hard) - 1)}: `hard_sigmoid` is"
                 " another function in Keras 3; it stays what it was as an activation of this"
                 " package, so `import snconvert` before Keras loads the model"
+            )
+        if self._apart:
+            notes.append(
+                f"{printable(self._apart[0])}{_more(len(self._apart) - 1)}: the model shares this"
+                " layer with another one in it, which Keras 3 cannot load; it becomes a layer of"
+                " its own, with the same weights"
             )
         return notes
 
@@ -87,7 +95,7 @@ class Translator:
                 raise damaged(error) from error
 
     def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
-        name = raw["class_name"].rpartition(">")[2]
+        name = raw["class_name"].removeprefix("Custom>")
         if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
             return self._foreign(raw, config, path)
         if name in classes.REFUSED:
@@ -104,6 +112,8 @@ class Translator:
             name = layers.class_in_keras_3(name)
         elif "module" in raw:
             raise SourceError("Keras 3 has no such layer", REBUILD)
+        elif "trainable" not in config and not self._keras_2:
+            raise SourceError(*classes.UNNAMED_OPERATION)
         else:
             return self._foreign(raw, config, path)
         entry = objects.of_keras(home, name, config)
@@ -125,7 +135,7 @@ class Translator:
         if name == "Lambda":
             config = layers.lambda_config(config)
         if name == "InputLayer" and "batch_input_shape" in config:
-            batch_shape = objects.shape(config["batch_input_shape"])
+            batch_shape = shapes.shape(config["batch_input_shape"])
             config = {"batch_shape": batch_shape, **config}
         config = layers.respell(name, config, keras_2=self._keras_2)
         for key, value in config.items():
@@ -154,23 +164,21 @@ class Translator:
             return objects.activation(value, keras_2=self._keras_2)
         if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
             return value
-        return self._entry(value, path)
+        entry = self._entry(value, path)
+        entry.pop("shared_object_id", None)
+        return entry
 
     def _children(self, config: Entry, path: str) -> tuple[list[Entry], list[Entry]]:
         """Returns the layers of a model, as they were and as Keras 3 spells them."""
         olds = config["layers"]
         if not isinstance(olds, list) or not all(isinstance(old, dict) for old in olds):
             raise SourceError("its configuration has no list `layers`", REPAIR)
-        named = [
-            {**old, "name": old["config"]["name"]}
-            if "name" not in old and isinstance(old.get("config"), dict)
-            else old
-            for old in olds
-        ]
-        names = objects.unique(str(old.get("name", "sequential")) for old in named)
-        for old, new in zip(named, names, strict=True):
-            if old.get("name", new) != new:
-                self.renamed[old["name"]] = new
+        before = [_name(old) for old in olds]
+        names = objects.unique(before)
+        named = [{**old, "name": name} for old, name in zip(olds, before, strict=True)]
+        for old, new in zip(before, names, strict=True):
+            if old and old != new:
+                self.renamed.setdefault(old, new)  # those of the whole model come first
         return named, [self._entry(old, path, new) for old, new in zip(named, names, strict=True)]
 
     def _functional(self, config: Entry, path: str) -> Entry:
@@ -180,7 +188,7 @@ class Translator:
             for old, new in zip(olds, news, strict=True):
                 new.update(name=new["config"].get("name"), inbound_nodes=old["inbound_nodes"])
             return {**config, "layers": news}
-        known = graph.called(olds, news, config["output_layers"], _owns_input)
+        known = graph.called(olds, news, config["output_layers"], shapes.owns_input)
         for old, new in zip(olds, news, strict=True):
             with located(path=f"{path}/{old['name']}".lstrip("/"), class_name=old["class_name"]):
                 new["name"] = known[old["name"]].name
@@ -197,13 +205,15 @@ class Translator:
     def _sequential(self, config: Entry, path: str) -> Entry:
         olds, news = self._children(config, path)
         shape = config.get("build_input_shape")
-        first = _own_input(olds[0]) if olds else None
+        first = shapes.own_input(olds[0]) if olds else None
         if first is not None:
             shape = first.get("batch_input_shape", first.get("batch_shape"))
         if shape is not None:
-            shape = objects.shape(shape)
+            shape = shapes.shape(shape)
         if shape is not None and olds and news[0]["class_name"] != "InputLayer":
-            news.insert(0, _input_layer(shape, first or news[0]["config"], news[0]))
+            news.insert(
+                0, shapes.input_layer(shape, (first or news[0]["config"]).get("dtype"), news[0])
+            )
         result = {
             "name": config.get("name", "sequential"),
             "trainable": True,
@@ -233,45 +243,11 @@ def _kept(raw: Entry, name: str) -> Entry:
     return kept
 
 
-def _own_input(raw: Entry) -> Entry | None:
-    """Returns the configuration that says the shape of what a layer or model takes, if any."""
-    while isinstance(raw, dict):
-        config = raw.get("config")
-        if isinstance(config, list):
-            config = {"layers": config}
-        if not isinstance(config, dict):
-            return None
-        if "batch_input_shape" in config or "batch_shape" in config:
-            return config
-        inner = config.get("layers")
-        if not isinstance(inner, list) or not inner:
-            return None
-        raw = inner[0]
-    return None
-
-
-def _owns_input(raw: Entry) -> bool:
+def _name(raw: Entry) -> str:
+    """Returns the name of a layer; a list of layers, as Keras 2.0 to 2.2.2 writes, has none."""
     config = raw.get("config")
-    holds = isinstance(config, list) or (isinstance(config, dict) and "layers" in config)
-    return holds and _own_input(raw) is not None
-
-
-def _input_layer(shape: Any, first: Entry, before: Entry) -> Entry:
-    name = f"{before['config'].get('name', 'sequential')}_input"
-    dtype = objects.policy(first.get("dtype"))
-    if not isinstance(dtype, str) or dtype.startswith("mixed"):
-        dtype = "float32"
-    config = {"batch_shape": shape, "dtype": dtype, "sparse": False, "name": name}
-    return objects.of_keras("keras.layers", "InputLayer", config)
-
-
-def _check_shape(root: Entry) -> None:
-    if "build_input_shape" not in root["config"]:
-        raise SourceError(
-            "its configuration does not say the shape of its input, so that Keras does not build"
-            " the layers before it loads their weights",
-            "Load it with the Keras that saved it, call model.build(input_shape) and save it again",
-        )
+    own = config.get("name") if isinstance(config, dict) else None
+    return str(raw.get("name", own) or "")
 
 
 def output_count(root: Entry) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from snconvert.config.weight_groups import snake_case
-from snconvert.errors import SourceError, printable
+from snconvert.errors import SourceError
 
 Entry = dict[str, Any]
 
@@ -199,33 +199,22 @@ def activation(name: str, *, keras_2: bool) -> Any:
     return name if name in ACTIVATIONS else function(name)
 
 
-def shape(value: Any) -> list[int | None]:
-    """Returns a shape with the batch in front, or refuses what is none."""
-    if (
-        not isinstance(value, list)
-        or not value
-        or any(size is not None and type(size) is not int for size in value)
-    ):
-        raise SourceError(
-            f"its input shape is {printable(value)}, which is no list of sizes",
-            "Repair the configuration, or save the model again",
-        )
-    return value
-
-
 def unique(names: Iterable[str]) -> list[str]:
     """Returns the names as Keras 3 allows them: without slashes, and each once.
 
+    Args:
+        names: The names before; an empty one is that of a nameless Sequential model.
+
     Example:
-        >>> unique(["conv1/bn", "conv1_bn"])
-        ['conv1_bn_1', 'conv1_bn']
+        >>> unique(["conv1/bn", "conv1_bn", "", ""])
+        ['conv1_bn_1', 'conv1_bn', 'sequential', 'sequential_1']
     """
     originals = list(names)
-    used, result = {name for name in originals if "/" not in name}, []
+    used, result = {name for name in originals if name and "/" not in name}, []
     for name in originals:
         new = name
-        if "/" in name:
-            new = base = name.replace("/", "_")
+        if not name or "/" in name:
+            new = base = name.replace("/", "_") or "sequential"
             count = 0
             while new in used:
                 count += 1

@@ -91,8 +91,8 @@ class Channel:
             raise ValueError(f"{len(files)} files in one message, the limit is {_MOST_FILES}")
         data = buffer.getbuffer()
         _HEAD.pack_into(data, 0, len(data) - _HEAD.size, len(files))
-        # In one piece: TCP would let a second one wait for a word that the first has arrived.
-        sent = socket.send_fds(self._socket, [data], files) if files else 0
+        # The rest in one piece: TCP lets a second one wait until the first is known to be there.
+        sent = socket.send_fds(self._socket, [data[: _HEAD.size]], files) if files else 0
         self._socket.sendall(data[sent:])
 
     def receive(self) -> Any:

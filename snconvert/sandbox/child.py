@@ -13,13 +13,14 @@ import importlib
 import os
 import signal
 import socket
+import struct
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from snconvert.core.system import resource
+from snconvert.core.system import allocated, resource
 from snconvert.errors import SnconvertError, SourceError
 from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
@@ -30,6 +31,7 @@ PATIENCE = 6
 """Seconds by the clock for each of computing time."""
 DAMAGED = "The file is damaged or hostile: save the model again or take an intact copy"
 
+_START = 256 << 20  # what a started interpreter takes for itself
 _SET_PDEATHSIG, _SET_DUMPABLE = 1, 4  # prctl(2)
 
 
@@ -53,9 +55,10 @@ def serve(connection: socket.socket, memory: int = MEMORY, modules: Sequence[str
                 continue
             if seconds is not None:
                 _limit_time(seconds, PATIENCE * seconds + 5)
-            channel.send(_answer(channel, function, args, reports))
+            answer = _answer(channel, function, args, reports)
+            channel.release()  # first, as the parent may want to replace them
+            channel.send(answer)
             _limit_time(0, 0)
-            channel.release()
     finally:
         # Not sys.exit: the buffers and exit handlers of a forked parent are not ours to run.
         os._exit(status)
@@ -116,13 +119,25 @@ def _confine(memory: int) -> None:
         library.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # a core of a mapped model helps nobody
     if resource is None:
+        _limit_by_job(memory + _START)
         return
-    limit = _allocated() + memory
+    limit = allocated() + memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     with contextlib.suppress(ValueError, OSError):
         if soft == resource.RLIM_INFINITY or limit < soft:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _limit_by_job(memory: int) -> None:
+    """Has Windows give this process no more memory."""
+    with contextlib.suppress(AttributeError, OSError):
+        kernel = getattr(ctypes, "WinDLL")("kernel32")  # noqa: B009 - mypy knows it on Windows only
+        job = kernel.CreateJobObjectW(None, None)
+        # JOBOBJECT_EXTENDED_LIMIT_INFORMATION, 9, with JOB_OBJECT_LIMIT_PROCESS_MEMORY, 0x100
+        limits = struct.pack("<16xI44x48xQ24x", 0x100, memory)
+        kernel.SetInformationJobObject(job, 9, limits, len(limits))
+        kernel.AssignProcessToJobObject(job, ctypes.c_void_p(-1))  # this process
 
 
 def end_with_parent(parent: int) -> None:
@@ -135,12 +150,3 @@ def end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _allocated() -> int:
-    """Returns how much private memory the process has already, as RLIMIT_DATA counts it."""
-    try:
-        with open("/proc/self/statm") as statistics:
-            return int(statistics.read().split()[5]) * int(resource.getpagesize())
-    except (OSError, ValueError, IndexError):
-        return 0

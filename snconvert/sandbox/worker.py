@@ -167,22 +167,7 @@ class Worker:
                     ours.close()
                     serve(theirs, self._memory, self._modules)
             else:
-                # The path is set before any import, so that no file in the current folder
-                # can pose as a module of the standard library.
-                code = (
-                    f"import sys; sys.path[:] = {sys.path!r}; import socket; "
-                    "from snconvert.sandbox.child import serve; "
-                    f"serve(socket.socket(fileno={theirs.fileno()}),"
-                    f" {self._memory}, {[*self._modules]!r})"
-                )
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-                    [sys.executable, "-P", "-c", code],
-                    **_inheriting(theirs),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it works in processes
-                )
+                self._process = _interpreter(theirs, f"{self._memory}, {[*self._modules]!r}")
                 self._pid = self._process.pid
         return Channel(ours)
 
@@ -210,13 +195,37 @@ class Worker:
                 return 0
 
 
-def _inheriting(connection: socket.socket) -> dict[str, Any]:
-    """Returns the options of `subprocess.Popen` for a child that has a connection of ours, too."""
-    if not hasattr(subprocess, "STARTUPINFO"):
-        return {"pass_fds": [connection.fileno()]}
-    connection.set_inheritable(True)  # Windows
-    handles = {"handle_list": [connection.fileno()]}
-    return {
-        "startupinfo": subprocess.STARTUPINFO(lpAttributeList=handles),
-        "creationflags": subprocess.CREATE_NO_WINDOW,  # type: ignore[attr-defined,unused-ignore]
-    }
+def _interpreter(connection: Any, arguments: str) -> subprocess.Popen[bytes]:
+    """Starts an interpreter that serves a connection.
+
+    Args:
+        connection: The child's end.
+        arguments: Further ones of `serve`.
+    """
+    shares = hasattr(socket, "fromshare")  # Windows, where it cannot be inherited
+    taken = f"socket.socket(fileno={connection.fileno()})"
+    options: dict[str, Any] = {"pass_fds": [connection.fileno()], "stdin": subprocess.DEVNULL}
+    if shares:
+        taken = "print(os.getpid(), flush=True) or socket.fromshare(sys.stdin.buffer.read())"
+        options = {"stdin": subprocess.PIPE}
+    # The path is set before any import, so that no file in the current folder can pose as a module
+    # of the standard library.
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; import os, socket; taken = {taken}; "
+        f"from snconvert.sandbox.child import serve; serve(taken, {arguments})"
+    )
+    process: Any = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-P", "-c", code],
+        stdout=subprocess.PIPE if shares else subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it works in processes
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        **options,
+    )
+    if shares:
+        # Its own number, as in a virtual environment ours is that of a launcher. If it has ended
+        # already, the connection will say so.
+        with process.stdout, process.stdin, contextlib.suppress(OSError, ValueError):
+            process.stdin.write(connection.share(int(process.stdout.readline())))
+    started: subprocess.Popen[bytes] = process
+    return started

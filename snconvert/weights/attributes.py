@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from h5py import h5a, h5g, h5o, h5s, h5t
 
+from snconvert.core.system import little_memory
 from snconvert.errors import SourceError, printable
 from snconvert.weights.contents import Attributes
 from snconvert.weights.extent import Extent
@@ -22,6 +23,7 @@ ROOT_ATTRIBUTES = ("model_config", "training_config", "keras_version", "backend"
 """The attributes that Keras writes at the root of a file."""
 
 _MOST_BYTES = 64 << 20
+_LITTLE = 64 << 20
 _MOST_NAMES = 1_000_000
 _MOST_PARTS = 10_000
 _RESAVE = "Save the model again with Keras"
@@ -38,7 +40,9 @@ def read_attributes(extent: Extent) -> Attributes:
     """
     codecs.lookup("ascii")  # its module is a file, and no file can be opened below
     reader = _Reader()
-    with opened(OverlayFile(extent), "r") as file, translated("the root"):
+    # A damaged length of a text would be allocated before it turns out that nothing is so long.
+    memory = little_memory(_LITTLE + 4 * min(extent.size, _MOST_BYTES))
+    with memory, opened(OverlayFile(extent), "r") as file, translated("the root"):
         root = h5g.open(file.id, b"/")
         config, training, version, backend = (
             reader.text(root, name, "") for name in ROOT_ATTRIBUTES[:4]

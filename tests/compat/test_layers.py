@@ -86,3 +86,9 @@ def test_follow_class() -> None:
     layers.follow_class(layer)
     layer(X, training=True)
     assert layer.seen[-1] is True
+
+
+def test_layers_that_there_are() -> None:
+    """A layer that this Keras lacks is told from one that it has."""
+    assert layers.has_layer("Dense")
+    assert not layers.has_layer("Dense4D")

@@ -47,6 +47,19 @@ def test_parts() -> None:
     assert [variable.name for variable in optimizers.trained_by(multi)] == ["b"]
 
 
+def test_trained_by_an_optimizer_inside() -> None:
+    """Before Keras 3.12 only the optimizer inside a LossScaleOptimizer lists what is trained."""
+    trained = variables("a", "b")
+    outer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    outer.build(trained)
+    for listed in (trained, []):
+        outer._trainable_variables = listed
+        optimizers.set_trained(outer, trained[:1])
+        assert len(outer._trainable_variables) == (1 if listed else 0)
+        found = optimizers.trained_by(outer)
+        assert [variable.name for variable in found] == ["a", "b"]
+
+
 def test_gamma_is_trained_as_its_kernel() -> None:
     """What an optimizer was told of a kernel holds for its gamma: decay, and the optimizer."""
     kernel, other = variables("kernel", "other")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pytest
 
 from snconvert.compat import saving
 
@@ -23,16 +22,6 @@ def test_a_model_goes_into_an_open_file_and_a_folder(tmp_path: Path) -> None:
     for name in ("file.keras", "folder"):
         loaded = keras.saving.load_model(tmp_path / name)
         np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_legacy_file_is_loaded_under_any_name(tmp_path: Path) -> None:
-    """Keras goes by the ending; this does not."""
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.save(tmp_path / "model.h5")
-    (tmp_path / "model.h5").rename(tmp_path / "model.keras")
-    loaded = saving.load_hdf5_model(str(tmp_path / "model.keras"), compile=False, safe_mode=True)
-    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
 def test_names() -> None:

@@ -18,3 +18,21 @@ def test_values() -> None:
     assert not variables.is_elsewhere(variable)
     assert not variables.is_autocast(variable)
     assert {"_value"} < variables.BACKEND_STATE <= vars(variable).keys()
+
+
+def test_arguments() -> None:
+    """A variable that is made with the arguments of another one is like it."""
+    options = {"trainable": False, "autocast": False, "aggregation": "sum", "name": "state"}
+    one = keras.Variable(np.ones(2, "float16"), dtype="float16", **options)
+    two = variables.Variable(np.zeros(2), **variables.arguments_of(one))
+    for name in ("dtype", "trainable", "aggregation", "synchronization", "name"):
+        assert getattr(two, name) == getattr(one, name)
+    assert not variables.is_autocast(two)
+
+
+def test_the_class() -> None:
+    """What a layer makes, and what a user makes, is a variable."""
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert isinstance(layer.kernel, variables.Variable)
+    assert isinstance(keras.Variable(np.ones(2)), variables.Variable)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
-import handmade
 import keras
 import numpy as np
 import pytest
 import zoo
 
 import snconvert
+from snconvert.config.versions import is_keras_2, newer_than_tried
 from snconvert.errors import SourceError
 
 Entry = dict[str, Any]
@@ -163,89 +161,22 @@ def test_what_is_no_number_is_no_size(place, number, tmp_path):
         snconvert.apply_file(tmp_path / "odd.keras", tmp_path / "out.keras")
 
 
-def keras_2(more: dict[str, Any]) -> Callable[[Entry], None]:
-    """Returns what spells layers as Keras 2.15 did; `more` is what configurations of a class hold
-    beside."""
-
-    def change(entry: Entry) -> None:
-        config = entry["config"]
-        if entry["class_name"] == "InputLayer":
-            config["batch_input_shape"] = config.pop("batch_shape")
-            config.pop("optional", None)
-        elif entry.get("build_config") and entry["class_name"] != "Sequential":
-            config |= {"batch_input_shape": [None, 8, 8, 2]}
-            config |= more.get(entry["class_name"], {})
-            config.pop("quantization_config", None)
-            policy = config["dtype"]["config"]["name"]
-            config["dtype"] = {"class_name": "Policy", "config": {"name": policy}}
-        if entry["class_name"] == "BatchNormalization":
-            config["axis"] = [config["axis"]]
-
-    return change
-
-
-def model_of_many(path: Path) -> None:
-    layers = keras.layers
-    parts = [layers.SeparableConv2D(3, 2), layers.DepthwiseConv2D(2), layers.Conv2DTranspose(2, 2)]
-    parts += [layers.BatchNormalization(), layers.Reshape((7, -1)), layers.LSTM(3), layers.Dense(2)]
-    zoo.randomize(keras.Sequential([keras.Input((8, 8, 2)), *parts])).save(path)
-
-
-def test_what_keras_2_spells_in_another_way(tmp_path):
-    """What Keras 3 refuses and what says nothing goes from an archive of Keras 2.15: the result is
-    proved, loads, and computes what the layers do."""
-    model_of_many(tmp_path / "model.keras")
-    grouped = {"groups": 1, "kernel_regularizer": None}
-    silent = dict.fromkeys(("SeparableConv2D", "DepthwiseConv2D", "Conv2DTranspose"), grouped)
-    spelling = keras_2({**silent, "LSTM": {"time_major": False}})
-    rewritten(tmp_path / "model.keras", tmp_path / "old.keras", spelling, "2.15.0")
-    with pytest.raises((AttributeError, TypeError, ValueError)):
-        keras.saving.load_model(tmp_path / "old.keras")
-    snconvert.apply_file(
-        tmp_path / "old.keras", tmp_path / "sn.keras", kinds="all", mode="gain", verify=True
-    )
-    models = [
-        keras.saving.load_model(tmp_path / f"{name}.keras", compile=False)
-        for name in ("model", "sn")
-    ]
-    data = np.random.default_rng(0).normal(size=(2, 8, 8, 2)).astype("float32")
-    outputs = [model.predict(data, verbose=0) for model in models]
-    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("metadata", "config", "older"),
     [
-        ({"LSTM": {"time_major": True}}, "no `time_major`"),
-        ({"Conv2DTranspose": {"groups": 2}}, "no `groups`"),
-        ({"SeparableConv2D": {"kernel_constraint": "max_norm"}}, "no `kernel_constraint`"),
-        ({"LSTM": {"recurrent_activation": "hard_sigmoid"}}, "another function in Keras 3"),
+        ({"keras_version": "2.15.0"}, b"{}", True),
+        ({"keras_version": "3.0.5"}, b'{"module": "keras.src.engine.functional"}', False),
+        ({}, b'{"module": "keras.src.engine.functional"}', True),
+        ([], b"{}", False),
     ],
 )
-def test_what_keras_3_has_no_word_for(more, says, tmp_path):
-    """Where such a thing says something, the file is refused by name, and not called damaged."""
-    model_of_many(tmp_path / "model.keras")
-    rewritten(tmp_path / "model.keras", tmp_path / "old.keras", keras_2(more), "2.15.0")
-    with pytest.raises(SourceError, match=rf"saved by Keras 2.15.0 .*; .*{says}.*tf-keras"):
-        snconvert.apply_file(tmp_path / "old.keras", tmp_path / "sn.keras", kinds="all")
+def test_what_keras_2_wrote(metadata, config, older):
+    """The version says it, or where there is none, a module that Keras 3 does not have."""
+    assert is_keras_2(metadata, config) is older
 
 
-@pytest.mark.parametrize(
-    ("version", "group", "says"),
-    [
-        ("2.15.0", "layers\\dense", "on Windows.*backslashes"),
-        ("2.14.0", "_layer_checkpoint_dependencies/dense", "Keras 2.14.0 .*cannot load files of"),
-    ],
-)
-def test_weights_that_keras_3_does_not_find(version, group, says, tmp_path):
-    """Archives of Keras 2 whose groups have other names are refused by what they are."""
-    weights = io.BytesIO()
-    with h5py.File(weights, "w") as file:
-        file[f"{group}/vars/0"] = np.eye(3, dtype="float32")
-    layer = handmade.dense("a", 3)
-    layer["config"]["use_bias"] = False
-    path = tmp_path / "old.keras"
-    handmade.write(path, handmade.sequential("s", [layer], 3), weights.getvalue(), version)
-    with pytest.raises(SourceError, match=f"{says}.*tf-keras") as caught:
-        snconvert.inspect(path)
-    assert "damaged" not in str(caught.value)
+def test_a_version_that_was_not_tried():
+    """It is warned of, and older ones are not."""
+    assert newer_than_tried({"keras_version": "3.99.0"})
+    assert not newer_than_tried({"keras_version": "3.0.5"})
+    assert not newer_than_tried({})

@@ -16,7 +16,7 @@ import pytest
 import zoo
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from places import MODELS
-from saved_models import arrays, metadata
+from saved_models import arrays, datasets, metadata, weights
 
 import snconvert
 from snconvert.errors import OptionError, SourceError
@@ -76,8 +76,8 @@ def test_the_optimizer_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["layer", "keras", "constraint"])
 @pytest.mark.parametrize("name", OLDER)
 def test_removing_a_conversion_gives_the_upgrade(name: str, target: str, tmp_path: Path) -> None:
-    """The configuration and the record to the letter, and the arrays to the bit where the target
-    leaves the kernels as they are."""
+    """The configuration and the record to the letter, and the arrays to the bit; where the target
+    has normalised kernels, these to float rounding."""
     up, sn, plain = (tmp_path / f"{each}.keras" for each in ("up", "sn", "plain"))
     snconvert.upgrade_file(MODELS / name, up)
     report = snconvert.apply_file(MODELS / name, sn, target=target, verify=True)
@@ -86,9 +86,13 @@ def test_removing_a_conversion_gives_the_upgrade(name: str, target: str, tmp_pat
     snconvert.remove_file(sn, plain)
     assert config(plain) == config(up)
     assert metadata(plain) == metadata(up)
-    assert snconvert.verify(up, plain)
     if target == "layer":
         assert arrays(plain) == arrays(up)
+        return
+    before, after = (datasets(weights(path)) for path in (up, plain))
+    assert before.keys() == after.keys()
+    for path, array in before.items():
+        np.testing.assert_allclose(after[path][()], array[()], rtol=1e-6)
 
 
 def test_the_same_bytes(tmp_path: Path) -> None:

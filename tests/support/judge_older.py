@@ -1,8 +1,8 @@
-"""Judges what becomes of older files, by what the old Keras computed: python judge_older.py FOLDER
-[NAME...]
+"""Judges what becomes of older files, by what the old Keras computed.
 
-FOLDER is what `older_models.py` wrote. Each file is upgraded, converted, verified and made plain
-again without Keras; then Keras 3 loads the result, predicts and takes one step of training.
+Called as `python judge_older.py [--upgrade] FOLDER [NAME...]`, for what `older_models.py` wrote to
+FOLDER. Each file is upgraded, and without `--upgrade` also converted, verified and made plain
+again, without Keras; then Keras 3 loads the result, predicts and takes one step of training.
 """
 
 from __future__ import annotations
@@ -99,12 +99,20 @@ def convert(older: Older, folder: Path) -> None:
     except SnconvertError as error:
         older.refusal = str(error)
         return
+    except Exception as error:  # noqa: BLE001 - a traceback is what is to be seen
+        older.refusal = f"TRACEBACK {type(error).__name__}: {error}"
+        return
+    if "--upgrade" in sys.argv:
+        return
     applied, plain = folder / f"{stem}-sn.keras", folder / f"{stem}-plain.keras"
     try:
         api.apply_file(older.file, applied, kinds=KINDS, **beside)
     except SnconvertError as error:
         if "nothing" not in str(error):
             older.wrong.append(f"apply: {error}")
+        return
+    except Exception as error:  # noqa: BLE001 - as above
+        older.wrong.append(f"apply: TRACEBACK {type(error).__name__}: {error}")
         return
     try:
         verdict = api.verify(older.file, applied, **beside)
@@ -115,6 +123,9 @@ def convert(older: Older, folder: Path) -> None:
         api.remove_file(applied, plain)
     except SnconvertError as error:
         older.wrong.append(f"verify, remove: {error}")
+        return
+    except Exception as error:  # noqa: BLE001 - as above
+        older.wrong.append(f"verify, remove: TRACEBACK {type(error).__name__}: {error}")
         return
     for what, one, two in zip(("config", "weights"), held(older.output), held(plain), strict=True):
         if one != two:
@@ -144,6 +155,9 @@ class Keras3:
         self.keras = keras
 
     def predictions(self, model: Any, inputs: list[Any]) -> list[Any]:
+        for layer in model.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_state()
         outputs = model(self._fed(model, inputs), training=False)
         return [np.asarray(value) for value in self._flat(outputs)]
 
@@ -211,21 +225,26 @@ def judge(older: Older, keras3: Keras3) -> list[str]:
     return row
 
 
+def say(*columns: str) -> None:
+    sys.stdout.write(" | ".join(columns) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Prints a table."""
     sys.path.insert(0, str(ROOT))
-    folder, *patterns = sys.argv[1:]
+    folder, *patterns = (word for word in sys.argv[1:] if word != "--upgrade")
     files = list(older_files(Path(folder), patterns))
     with tempfile.TemporaryDirectory() as place:
         for older in files:
             convert(older, Path(place))
         keras3 = Keras3()
-        print("file | loads | predictions | step: outputs weights | Keras 3 on the old | wrong")
+        say("file", "loads", "predictions", "step: outputs weights", "Keras 3 on the old", "wrong")
         for older in files:
             row = [older.refusal, "-", "-", "-"] if older.refusal else judge(older, keras3)
-            print(" | ".join([older.name, *row, "; ".join(older.wrong)]), flush=True)
+            say(older.name, *row, "; ".join(older.wrong))
             for note in older.notes if os.environ.get("NOTES") else ():
-                print("    ", note)
+                say("", note)
 
 
 if __name__ == "__main__":

@@ -274,7 +274,10 @@ LAYERS = {
     "lambda": ((5,), lambda k: [k.Lambda(lambda x: x * 2.0), k.Dense(3)]),
 }
 
-ACTIVATIONS = "relu elu selu softplus softsign tanh sigmoid exponential linear softmax".split()
+ACTIVATIONS = (
+    *("relu", "elu", "selu", "softplus", "softsign"),
+    *("tanh", "sigmoid", "exponential", "linear", "softmax"),
+)
 
 
 def _late(layers, name):

@@ -1,10 +1,11 @@
-"""Saves models with an older Keras, and what they compute: python older_models.py FOLDER [NAME...]
+"""Saves models with an older Keras, and what they compute.
 
-Runs in an environment of its own, with tf-keras, TensorFlow before 2.16 or Keras before 3. For each
-NAME there are then `h5/NAME.h5`, `keras/NAME.keras`, `weights/NAME.h5` (the old `save_weights`),
-`weights/NAME.weights.h5` (that of Keras 3) and `weights/NAME.json`, as far as this Keras can, and
-`NAME.npz`: `input i`, `output i`, and for what was compiled `target i`, and after one more step
-`trained output i` and `trained weight i` in the order of `get_weights`.
+Called as `python older_models.py FOLDER [NAME...]`, it runs in an environment of its own, with
+tf-keras, TensorFlow before 2.16 or Keras before 3. For each NAME there are then `h5/NAME.h5`,
+`keras/NAME.keras`, `weights/NAME.h5` (the old `save_weights`), `weights/NAME.weights.h5` (that of
+Keras 3) and `weights/NAME.json`, as far as this Keras can, and `NAME.npz`: `input i`, `output i`,
+and for what was compiled `target i`, and after one more step `trained output i` and
+`trained weight i` in the order of `get_weights`.
 """
 
 import importlib
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import numpy as np
 from older_layers import LAYERS, TEXTS, TOKENS
@@ -55,13 +57,13 @@ def stack(name):
         shape, options = shape[:-1], {"dtype": "int32", "name": "tokens"}
     elif shape[-1] == TEXTS:
         shape, options = shape[:-1], {"dtype": "string", "name": "texts"}
-    inputs = output = keras.layers.Input(shape, **options)
     made = layers(keras.layers)
+    if not name.endswith("s"):  # both forms, by chance of the name
+        return keras.models.Sequential([keras.layers.InputLayer(shape, **options), *made])
+    inputs = output = keras.layers.Input(shape, **options)
     for layer in made:
         output = layer(output)
-    if name.endswith("s"):  # both forms, by chance of the name
-        return keras.models.Model(inputs, output)
-    return keras.models.Sequential([inputs, *made])
+    return keras.models.Model(inputs, output)
 
 
 def classifier(frozen=False):
@@ -79,15 +81,16 @@ def classifier(frozen=False):
 def randomise(model, seed=0):
     """Gives all weights other values, in the range of usual ones."""
     random, values = np.random.RandomState(seed), []
-    for variable, value in zip(model.weights, model.get_weights()):
-        if value.dtype.kind != "f" or "normalization/mean" in variable.name or value.shape == ():
-            values.append(value)
-            continue
-        drawn = random.normal(0.0, 0.4, size=value.shape)
-        values.append(
-            (np.abs(drawn) + 0.5 if "variance" in variable.name else drawn).astype(value.dtype)
-        )
-    model.set_weights(values)
+    variables = [v for v in model.weights if hasattr(v, "shape") and "float" in str(v.dtype)]
+    for variable in variables:
+        shape = [int(size) for size in variable.shape]
+        drawn = random.normal(0.0, 0.4, size=shape)
+        if "normalization/mean" in variable.name or shape == []:  # adapted
+            drawn = keras.backend.get_value(variable)
+        elif "variance" in variable.name:
+            drawn = np.abs(drawn) + 0.5
+        values.append(drawn)
+    keras.backend.batch_set_value(list(zip(variables, values)))  # noqa: B905 - Python 3.6
     return model
 
 
@@ -95,7 +98,7 @@ def inputs_of(model):
     """Fixed inputs for a model: by the names and types of its tensors."""
     random, values = np.random.RandomState(3), []
     for tensor in model.inputs:
-        shape = [BATCH] + [int(size) if size else LENGTH for size in tensor.shape[1:]]
+        shape = [BATCH] + [int(getattr(n, "value", n) or LENGTH) for n in tensor.shape[1:]]
         if "tokens" in tensor.name or "int" in str(tensor.dtype):
             values.append(random.randint(0, 6, size=shape).astype("int32"))
         elif "string" in str(tensor.dtype):
@@ -112,15 +115,22 @@ def flat(values):
     return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
+def by_name(model, values):
+    names = [tensor.name for tensor in model.inputs]
+    return dict(zip(names, values))  # noqa: B905 - Python 3.6
+
+
 def predictions(model, inputs):
     if inputs[0].dtype.kind == "U":
         import tensorflow as tf
 
         inputs = [tf.constant(value) for value in inputs]
     if isinstance(getattr(model, "input", None), dict):
-        inputs = {tensor.name: value for tensor, value in zip(model.inputs, inputs)}
+        inputs = by_name(model, inputs)
     else:
         inputs = inputs if len(inputs) > 1 else inputs[0]
+    if any(getattr(layer, "stateful", False) for layer in model.layers):
+        model.reset_states()
     return flat(model.predict_on_batch(inputs))
 
 
@@ -137,8 +147,8 @@ class Case:
     def train(self):
         inputs, targets = self.inputs, self.targets
         if isinstance(getattr(self.model, "input", None), dict):
-            inputs = {tensor.name: value for tensor, value in zip(self.model.inputs, inputs)}
-            targets = dict(zip(sorted(self.model.output), targets))
+            inputs = by_name(self.model, inputs)
+            targets = dict(zip(sorted(self.model.output), targets))  # noqa: B905 - Python 3.6
         else:
             inputs = inputs if len(inputs) > 1 else inputs[0]
             targets = targets if len(targets) > 1 else targets[0]
@@ -247,7 +257,7 @@ def save(case, name, folder):
         "keras/{}.keras": case.model.save,
         "weights/{}.h5": case.model.save_weights,
         "weights/{}.weights.h5": case.model.save_weights,
-        "weights/{}.json": lambda path: open(path, "w").write(case.model.to_json()) and None,
+        "weights/{}.json": lambda path: Path(path).write_text(case.model.to_json()),
     }
     numbers = [int(part) for part in keras.__version__.split("-")[0].split(".")[:2]]
     if numbers < [2, 12]:
@@ -259,7 +269,7 @@ def save(case, name, folder):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             write(path)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what it cannot save is reported
             failures.append(f"{form}: {type(error).__name__}: {str(error)[:200]}")
             if os.path.exists(path):
                 os.remove(path)
@@ -278,12 +288,12 @@ def main():
             case.prepare()
             report[name] = save(case, name, folder)
             np.savez(os.path.join(folder, name + ".npz"), **case.values())
-        except Exception as error:
-            if "-v" in sys.argv or os.environ.get("VERBOSE"):
+        except Exception as error:  # noqa: BLE001 - as above
+            if os.environ.get("VERBOSE"):
                 traceback.print_exc()
             report.setdefault(name, []).append(f"{type(error).__name__}: {str(error)[:300]}")
         if report[name]:
-            print(name, *report[name], sep="\n    ", flush=True)
+            print(name, *report[name], sep="\n    ", flush=True)  # noqa: T201 - a script
     with open(os.path.join(folder, "report.json"), "w") as file:
         json.dump({"keras": keras.__version__, "failures": report}, file, indent=1)
 

@@ -45,17 +45,20 @@ COMPILED = {
     "huber_name": lambda _: {"loss": "huber_loss"},
     "cosine": lambda k: {"loss": k.losses.CosineSimilarity(axis=-1)},
     "cosine_name": lambda _: {"loss": "cosine_similarity"},
-    "divergence": lambda _: {"loss": "kullback_leibler_divergence", "metrics": ["kld"]},
+    "divergence": lambda _: {
+        "loss": "kullback_leibler_divergence",
+        "metrics": ["kullback_leibler_divergence"],
+    },
     "divergence_object": lambda k: {"loss": k.losses.KLDivergence()},
     "poisson": lambda _: {"loss": "poisson", "metrics": ["poisson"]},
     "msle": lambda _: {"loss": "mean_squared_logarithmic_error", "metrics": ["msle", "mape"]},
     "hinge": lambda k: {"loss": k.losses.SquaredHinge(), "metrics": ["hinge"]},
     "crossentropy": lambda k: {
-        "loss": k.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1),
+        "loss": k.losses.BinaryCrossentropy(label_smoothing=0.1),
         "metrics": ["accuracy", k.metrics.AUC(name="area"), k.metrics.Precision()],
     },
     "categorical": lambda k: {
-        "loss": k.losses.CategoricalCrossentropy(from_logits=True),
+        "loss": k.losses.CategoricalCrossentropy(),
         "metrics": ["acc", k.metrics.TopKCategoricalAccuracy(k=2), "categorical_accuracy"],
     },
     "function": lambda k: {"loss": k.losses.mean_absolute_error, "metrics": [k.metrics.mse]},
@@ -66,5 +69,4 @@ COMPILED = {
         "weighted_metrics": ["mae"],
         "loss_weights": [2.0],
     },
-    "steps": lambda _: {"loss": "mse", "steps_per_execution": 2},
 }

@@ -374,7 +374,7 @@ def odd_names(keras):
     k = keras.layers
     inputs = k.Input((5,), name="in-put 1")
     x = k.Dense(4, name="block/dense.1")(inputs)
-    return keras.models.Model(inputs, k.Dense(2, name="Größe")(x), name="a/b c")
+    return keras.models.Model(inputs, k.Dense(2, name="Head.2-b")(x), name="a/b c")
 
 
 @topology

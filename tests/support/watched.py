@@ -173,8 +173,7 @@ def cases(part: int, parts: int, folder: Path) -> dict[str, Any]:
     temporary.mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     found = {}
-    # A legacy .h5 is opened by Keras, whose safe mode stays on: another promise, in test_live.
-    names = sorted(path.name for path in CASES.glob("*") if path.is_file() and path.suffix != ".h5")
+    names = sorted(path.name for path in CASES.glob("*") if path.is_file())
     for name in names[part::parts]:
         for command in COMMANDS:
             shutil.rmtree(out, ignore_errors=True)

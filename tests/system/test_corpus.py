@@ -58,8 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
             "env": {"TMPDIR": str(folder / "tmp"), "TF_CPP_MIN_LOG_LEVEL": None},
             "seconds": case["limits"]["secs"],
         }
-        loaded = () if case["id"].endswith(".h5") else warm.FILE_CARRIER
-        outcomes.append(limited.run(job, partial(warm.Popen, modules=loaded)))
+        outcomes.append(limited.run(job, partial(warm.Popen, modules=warm.FILE_CARRIER)))
     for path in cases.rglob("*"):
         original = CORPUS / "cases" / path.relative_to(cases)
         assert path.is_dir() or path.read_bytes() == original.read_bytes(), path
@@ -89,10 +88,8 @@ def test_case(case: dict[str, Any], runs: dict[str, Run], judge: Judge) -> None:
     run = runs[case["id"]]
     outcome = run.outcome
     assert not outcome["timeout"]
-    # Parent and guarded child live at the same time, and neither is larger than this; legacy files
-    # are opened by Keras, in one process.
-    processes = 1 if case["id"].endswith(".h5") else 2
-    assert processes * outcome["megabytes"] < case["limits"]["rss_mb"]
+    # Parent and guarded child live at the same time, and neither is larger than this.
+    assert 2 * outcome["megabytes"] < case["limits"]["rss_mb"]
     said = outcome["stdout"] + outcome["stderr"]
     assert not BAIT.search(said)
     assert "Traceback" not in said

@@ -21,7 +21,7 @@ from places import BENCHMARKS, MODELS
 from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet
-from snconvert.config.versions import check_version, is_keras_2
+from snconvert.config.versions import newer_than_tried
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SnconvertError
 from snconvert.files.inventory import take_inventory
@@ -49,10 +49,18 @@ def fuzz() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
-def test_mutants(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "older"),
+    [
+        (40, []),
+        (20, ["--older"]),
+        pytest.param(2000, [], marks=pytest.mark.slow),
+        pytest.param(3000, ["--older"], marks=pytest.mark.slow),
+    ],
+)
+def test_mutants(count: int, older: list[str], tmp_path: Path) -> None:
     """Every mutant of a seeded few ends cleanly, converted faithfully or refused with one line."""
-    command = [sys.executable, str(FUZZ), "--count", str(count), "--seed", "6"]
+    command = [sys.executable, str(FUZZ), "--count", str(count), "--seed", "6", *older]
     result = subprocess.run(
         [*command, "--keep", str(tmp_path)], capture_output=True, text=True, check=False
     )
@@ -68,6 +76,10 @@ def test_mutants_are_the_same_every_time() -> None:
     assert made == [fuzz().mutant(index, 3) for index in range(40)]
     assert len({kind for _, kind, _ in made}) == 6
     assert len({source for source, _, _ in made}) == 5
+    made = [fuzz().older_mutant(index, 3) for index in range(40)]
+    assert made == [fuzz().older_mutant(index, 3) for index in range(40)]
+    assert len({kind for _, kind, _ in made}) == 5
+    assert len({source for source, _, _ in made}) == 4
 
 
 @pytest.mark.parametrize(
@@ -106,12 +118,11 @@ def walk(config: bytes, metadata: bytes = b"{}", contents: Contents | None = Non
         stage = "vetted"
         vet(tree)
         root = model_root(parse(tree))
-        check_version(root, about)
+        newer_than_tried(about)
         stage = "planned"
         plan = make_plan(root, recipe(kinds="all"), RULES, already, lenient=True)
         stage = "found"
-        others = ("optimizer", "metrics") if is_keras_2(root, about) else ("optimizer",)
-        take_inventory(root, group_paths(root), contents or Contents(), RULES, others)
+        take_inventory(root, group_paths(root), contents or Contents(), RULES)
         stage = "written"
         for step in plan.steps:
             TARGETS["layer"].wrap(step.node, step.rule, step.settings, None, ())

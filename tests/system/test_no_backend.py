@@ -37,6 +37,8 @@ def loaded_after(statement: str, folder: Path) -> str:
         "snconvert.apply_file('in.keras', 'out.keras', verify=True, certify=True)",
         "assert snconvert.verify('in.keras', 'in.keras')",
         "snconvert.inspect('in.keras')",
+        "snconvert.apply_file('in.h5', 'out.keras', verify=True)",
+        "snconvert.upgrade_file('in.h5'); assert snconvert.verify('in.h5', 'in-keras3.keras')",
         "from snconvert.cli.commands import app; app(['apply', 'in.keras'], standalone_mode=False)",
         "snconvert.RULES; snconvert.SnconvertError; dir(snconvert)",
     ],
@@ -44,6 +46,7 @@ def loaded_after(statement: str, folder: Path) -> str:
 def test_light(statement: str, models: Path, tmp_path: Path) -> None:
     """Neither importing nor converting, inspecting and comparing loads keras or a backend."""
     (tmp_path / "in.keras").write_bytes((models / "a02_seq_adam.keras").read_bytes())
+    (tmp_path / "in.h5").write_bytes((models / "k215_seq.h5").read_bytes())
     assert loaded_after(statement, tmp_path) == "[]"
 
 

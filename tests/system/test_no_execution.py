@@ -13,7 +13,7 @@ from places import SUPPORT
 from watched import CASES, COMMANDS, PROBES
 
 DRIVER = SUPPORT / "watched.py"
-NAMES = sorted(path.name for path in CASES.glob("*") if path.is_file() and path.suffix != ".h5")
+NAMES = sorted(path.name for path in CASES.glob("*") if path.is_file())
 PARTS = 2
 
 
