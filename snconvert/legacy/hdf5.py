@@ -166,6 +166,8 @@ def _layers(
             else node.name in full or node.name not in names
         )
     ]
+    if len(nodes) > len(stored):  # of a layer that is not listed it may hold none
+        nodes = [node for node in nodes if variables.known(node) or node.name in full]
     if len(nodes) != len(stored):
         strange = full.symmetric_difference(node.name for node in nodes)
         raise SourceError(

@@ -73,7 +73,7 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     Example:
         >>> adam = {"class_name": "Adam", "config": {"lr": 0.1, "decay": 0.0}}
         >>> optimizer(adam, True, [])["config"]
-        {'learning_rate': 0.1}
+        {'name': 'adam', 'learning_rate': 0.1}
     """
     if isinstance(value, str):
         value = {"class_name": value, "config": {"is_legacy_optimizer": False}}
@@ -91,6 +91,7 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     if old and name in _FORMULAS:
         notes.append(_FORMULAS[name])
     result = {key: item for key, item in config.items() if key not in _SPEAKS_NEVER}
+    result.setdefault("name", name.lower())  # else Keras counts: `adam_1`
     result["learning_rate"] = _rate(name, result)
     if old and name == "Adagrad":
         result.setdefault("initial_accumulator_value", 0.0)

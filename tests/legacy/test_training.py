@@ -201,9 +201,17 @@ METRICS: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("old", "name", "config"), OPTIMIZERS)
 def test_an_optimizer(old: Any, name: str, config: Entry) -> None:
     """An optimizer becomes what Keras 3 writes."""
-    assert compiled_with(optimizer_config=old)["optimizer"] == of_keras(
-        "optimizers", name, **config
-    )
+    made = compiled_with(optimizer_config=old)["optimizer"]
+    assert without_names(made) == without_names(of_keras("optimizers", name, **config))
+
+
+def without_names(optimizer: Entry) -> Entry:
+    """Leaves out the name that an optimizer has got, which Keras would count up else."""
+    config = dict(optimizer["config"])
+    assert config.pop("name", "") in {"", optimizer["class_name"].lower(), "loss_scale_optimizer"}
+    if "inner_optimizer" in config:
+        config["inner_optimizer"] = without_names(config["inner_optimizer"])
+    return {**optimizer, "config": config}
 
 
 @pytest.mark.keras
