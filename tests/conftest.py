@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import light
 import pytest
 import warm
+from hypothesis import settings
 from places import MODELS
 
 from snconvert.sandbox import worker
@@ -22,6 +23,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiling is the time
+
+# The same examples every time, so that no change fails by luck; `--hypothesis-profile=default`
+# looks for others.
+settings.load_profile("ci")
 
 # A shell starts its background jobs with SIGINT ignored, and so would be every process that a test
 # interrupts.
@@ -51,6 +56,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: light.SYSTEM not in item.path.parents)
     if config.getoption("--fast"):
         items[:] = [item for item in items if not item.get_closest_marker("keras")]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """With `--cov`, traces the tests that do without keras, and no others: to trace Keras takes
+    half as long again as the tests."""
+    plugin = item.config.pluginmanager.getplugin("_cov")
+    controller = plugin and plugin.cov_controller
+    if controller is None:
+        return
+    if _needs_keras(item) and controller.started:
+        controller.pause()
+    elif not _needs_keras(item) and not controller.started:
+        controller.resume()
+
+
+def _needs_keras(item: pytest.Item) -> bool:
+    return item.get_closest_marker("keras") is not None or not light.is_light(item.path)
 
 
 @pytest.hookimpl(tryfirst=True)

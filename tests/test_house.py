@@ -46,6 +46,10 @@ ELSEWHERE = {
     "layers/test_constraint.py": "constraints.py",
     "layers/test_initial_u.py": "layers/config_view.py",
     "layers/test_recurrent.py": "layers/swapped_kernel.py",
+    "legacy/test_configuration.py": "legacy/models.py legacy/objects.py legacy/shapes.py"
+    " legacy/sharing.py",
+    "legacy/test_layers.py": "legacy/classes.py",
+    "legacy/test_training.py": "legacy/optimizers.py",
     "linalg/test_certificate.py": "jobs/measure.py jobs/requests.py",
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",

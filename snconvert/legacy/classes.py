@@ -64,6 +64,12 @@ REFUSED: Mapping[str, tuple[str, str]] = {
 }
 """What Keras 3 has no word for: what is wrong, and the way out."""
 
+UNNAMED_OPERATION = (
+    "it is an operation of Keras in the graph, whose module HDF5 files do not name",
+    "Build the model again in code, load the weights of this file and save it as a .keras file",
+)
+"""What is wrong with what Keras 3 writes into HDF5 for `x * 2`, and the way out."""
+
 OTHER_HOMES: Mapping[str, str] = {
     "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
     "LayerScale": "keras.src.applications.convnext",

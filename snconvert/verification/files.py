@@ -197,10 +197,12 @@ def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
     """Pairs layers by their paths, and adds to the findings which are without a partner."""
     old = {node.path: node for node in layers_of(before)}
     new = {node.path: node for node in layers_of(after)}
-    for path in old.keys() - new.keys():
-        findings.differ(path, "the layer is not there after")
-    for path in new.keys() - old.keys():
-        findings.differ(path, "the layer was not there before")
+    for path in old:
+        if path not in new:
+            findings.differ(path, "the layer is not there after")
+    for path in new:
+        if path not in old:
+            findings.differ(path, "the layer was not there before")
     pairs = {node: new[path] for path, node in old.items() if path in new}
     for x, y in pairs.items():
         if PLAIN not in {form_of(x), form_of(y)} and form_of(x) != form_of(y):

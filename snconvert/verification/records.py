@@ -67,8 +67,9 @@ def check_records(
         elif path in then and then[path] != layer:
             findings.differ(path, "its record is not the one from before")
     if any(True for _ in records(after.metadata)):
-        for path in converted.keys() - now.keys():
-            findings.differ(path, "it is converted, but the record does not name it")
+        for path in converted:
+            if path not in now:
+                findings.differ(path, "it is converted, but the record does not name it")
 
 
 def _recorded(model: Opened, findings: Findings) -> dict[str, dict[str, Any]]:

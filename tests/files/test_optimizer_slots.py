@@ -10,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import steps
 from keras import optimizers
 
 import snconvert
@@ -58,7 +59,7 @@ def trained(
     )
     model.compile(optimizer, "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
-    model.fit(rng.normal(size=(16, 5)), rng.normal(size=(16, 3)), batch_size=4, verbose=0)
+    steps.train(model, rng.normal(size=(16, 5)), rng.normal(size=(16, 3)), 4)
     model.save(path)
     return model
 
@@ -93,7 +94,7 @@ def test_every_optimizer(name: str, options: dict[str, Any], tmp_path: Path) -> 
     assert int(patched.optimizer.iterations) == int(model.optimizer.iterations) > 0
     without_gammas(patched, model)
     rng = np.random.default_rng(1)
-    patched.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+    steps.train(patched, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)))
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -300,7 +301,7 @@ def test_the_order_of_what_is_trained(make: Any, tmp_path: Path) -> None:
     model = make()
     model.compile("adam", "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
-    model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+    steps.train(model, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)))
     model.save(tmp_path / "in.keras")
     snconvert.apply_file(tmp_path / "in.keras", tmp_path / "file.keras", mode="gain", kinds="all")
     snconvert.apply(model, mode="gain", kinds="all").save(tmp_path / "live.keras")
@@ -321,7 +322,7 @@ def test_frozen_since_it_was_trained(part: str, tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3)])
     model.compile("adam", "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
-    model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+    steps.train(model, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)))
     (model if part == "model" else model.layers[0]).trainable = False
     model.save(tmp_path / "plain.keras")
     live = snconvert.apply(model, mode="gain")

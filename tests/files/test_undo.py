@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import steps
 import warm
 from saved_models import (
     CONVERTIBLE,
@@ -218,7 +219,7 @@ def test_training_between(tmp_path: Path) -> None:
         model = keras.saving.load_model(patched)
         model.run_eagerly = True
         rng = np.random.default_rng(0)
-        model.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), epochs=3, verbose=0)
+        steps.train(model, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), 3)
         model.save(patched)
         snconvert.bake_file(patched, tmp_path / "baked.keras", force=True)
         snconvert.remove_file(patched, tmp_path / "plain.keras", force=True)
@@ -242,7 +243,7 @@ def test_training_between(tmp_path: Path) -> None:
             for one, two in zip(slots, plain.optimizer.variables[2:], strict=True):
                 assert np.array_equal(one, two)
             plain.run_eagerly = True
-            plain.fit(rng.normal(size=(8, 5)), rng.normal(size=(8, 3)), verbose=0)
+            steps.train(plain, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_every_optimizer_gives_its_slots_back(optimizer: str, tmp_path: Path) ->
             [keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(3, use_bias=False)]
         )
         model.compile(made(**options), "mse", run_eagerly=True)
-        model.fit(np.ones((4, 5)), np.ones((4, 3)), batch_size=2, verbose=0)
+        steps.train(model, np.ones((4, 5)), np.ones((4, 3)), 2)
         model.save(tmp_path / "x.keras")
         snconvert.apply_file(tmp_path / "x.keras", tmp_path / "y.keras", mode="gain", force=True)
         snconvert.remove_file(tmp_path / "y.keras", tmp_path / "z.keras", force=True)

@@ -60,10 +60,9 @@ def model(name, tmp_path):
 
 
 @pytest.fixture
-def beside(model, tmp_path):
-    """The option that names the configuration beside that model, if one is there."""
-    config = tmp_path / "config.json"
-    return {"config": config} if config.exists() else {}
+def beside(name, tmp_path):
+    """The option that names the configuration beside that model, if it takes one."""
+    return {"config": tmp_path / "config.json"} if name == "weights_and_config" else {}
 
 
 def test_every_example_is_of_a_format():

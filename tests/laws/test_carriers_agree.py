@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import steps
 import zoo
 from comparable import config, weights
 from keras.src.applications import convnext, efficientnet
@@ -45,7 +46,6 @@ ARCHITECTURES = {
     if name[0].isupper()
 }
 SMALL = {
-    "MobileNetV3Small": ARCHITECTURES.pop("MobileNetV3Small"),
     "a small ConvNeXt": partial(convnext.ConvNeXt, [1, 1, 1, 1], [4, 8, 8, 16]),
     "a small EfficientNet": partial(efficientnet.EfficientNet, 0.1, 0.1, 64, weights=None),
 }
@@ -135,8 +135,8 @@ def test_layers_that_cannot_be_normalised(change, mode, tmp_path):
         model.layers[1].enable_lora(2)
     else:
         model.layers[1].quantize(change)
-    model.compile("adam", "mse")
-    model.fit(np.ones((8, 5)), np.ones((8, 4)), verbose=0)
+    model.compile("adam", "mse", run_eagerly=True)
+    steps.train(model, np.ones((8, 5)), np.ones((8, 4)))
     model.save(tmp_path / "plain.keras")
     assert_agree(tmp_path / "plain.keras", tmp_path, mode=mode)
     again = keras.saving.load_model(tmp_path / "file.keras")

@@ -110,8 +110,14 @@ def alike(found: list[list[np.ndarray]]) -> None:
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", ["convolutions", pytest.param("dense", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        pytest.param(name, target, marks=[] if name == quick else pytest.mark.slow)
+        for target, quick in zip(TARGETS, ("convolutions", "dense", "dense"), strict=True)
+        for name in TARGETED
+    ],
+)
 def test_the_operator_norm_and_other_targets_train_alike(name: str, target: str) -> None:
     """So do layers with the operator norm, and plain layers with a constraint or in Keras' wrapper;
     and the constraint's `u` is the same."""

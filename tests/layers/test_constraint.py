@@ -185,7 +185,7 @@ CODE = """
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends(backend):
     """The bound holds, and the `u` to save is the kernel's, on JAX and PyTorch."""
     done = subprocess.run(

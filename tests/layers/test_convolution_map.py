@@ -400,7 +400,7 @@ print(json.dumps([keras.backend.backend(), found, moved]))
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_the_same_sigma_on_every_backend(backend):
     """Strided, dilated, grouped, transposed, and of unknown size; and they train."""
     pytest.importorskip(backend)

@@ -89,7 +89,7 @@ def test_attributes_are_the_configuration(
                 assert attributes[key] == config[key]
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_tensorflow_stays_out(tmp_path: Path, backend: str) -> None:
     """On another backend TensorFlow, which takes seconds to import, is not: not to load spectral
     layers, nor to run them, nor to make new ones."""

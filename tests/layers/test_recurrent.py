@@ -173,7 +173,7 @@ def test_made_frozen() -> None:
     assert layer.trainable_variables == []
 
 
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("eager", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fit_keeps_to_the_bound(eager: bool) -> None:
     """After training with fit, the effective kernels are within 2 % of the bound; Keras' orthogonal
     start, all of whose singular values are equal, would take power iteration longer."""

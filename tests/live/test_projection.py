@@ -125,7 +125,7 @@ CODE = """
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends(backend):
     """Callback and function hold the bound on JAX and PyTorch, and the model learns."""
     done = subprocess.run(

@@ -20,8 +20,8 @@ from live_models import TOPOLOGIES, outputs, train
 
 import snconvert
 
-TOPOLOGY = {"quick": ("subclassed", "attention"), "slow": ("task", "recurrent")}
-"""Live models: of layers, of projections; of a model in a model, of cells."""
+TOPOLOGY = {"quick": ("subclassed",), "slow": ("attention", "task", "recurrent")}
+"""Live models: of layers; of projections, of a model in a model, of cells."""
 
 
 FILES = {"quick": ("many", "wrapped", "tokens", "mixed_float16"), "slow": ("recurrent",)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import steps
 from keras import layers
 
 import snconvert
@@ -15,10 +16,18 @@ MODES = ("hard", "cap", "gain")
 SHAPES = {"image": (6, 6, 4), "sequence": (5, 4), "ids": (5,)}
 
 
-def build(*, grouped: bool = True, unroll: bool = False) -> keras.Model:
+FEW = ("einsum_gain", "lstm_hard", "embedding_hard", "dense_gain", "conv_cap")
+"""One layer of each kind but attention."""
+
+NORMS = {"hard": "matrix", "cap": "operator", "gain": "matrix"}
+"""Either norm in one model, by mode."""
+
+
+def build(*, few: bool = False, grouped: bool = True, unroll: bool = False) -> keras.Model:
     """Returns a model with one output for each kind of layer.
 
     Args:
+        few: With those of `FEW` only.
         grouped: With a convolution in groups, too.
         unroll: Write the time steps of recurrent layers out, instead of a loop.
     """
@@ -41,7 +50,11 @@ def build(*, grouped: bool = True, unroll: bool = False) -> keras.Model:
         ]
     if grouped:
         made.append(("grouped_gain", layers.Conv2D(6, 3, groups=2), image))
-    outputs = [layers.MultiHeadAttention(2, 3, name="attention_cap")(sequence, sequence)]
+    outputs = []
+    if few:
+        made = [row for row in made if row[0] in FEW]
+    else:
+        outputs.append(layers.MultiHeadAttention(2, 3, name="attention_cap")(sequence, sequence))
     for name, layer, x in made:
         layer.name = name
         outputs.append(layer(x))
@@ -56,13 +69,13 @@ def inputs(batch: int = 2) -> list[np.ndarray]:
     return [*(x.astype("float32") for x in dense), ids.astype("int32")]
 
 
-def patched(folder: Path | None = None, norm: str = "matrix", **options: Any) -> keras.Model:
+def patched(folder: Path | None = None, norm: str | None = None, **options: Any) -> keras.Model:
     """Returns the model converted, each layer in the mode that ends its name, after a training
     call, with no scale at 1.
 
     Args:
         folder: Where to convert a file; live otherwise.
-        norm: That of a live conversion.
+        norm: That of every layer, rather than that of its mode.
         **options: Those of `build`.
     """
     keras.utils.set_random_seed(3)
@@ -70,11 +83,14 @@ def patched(folder: Path | None = None, norm: str = "matrix", **options: Any) ->
     if folder is None:
         for mode in MODES:
             only = [f"*_{mode}"]
-            how = {"mode": mode, "bound": 0.5, "norm": norm}
+            how = {"mode": mode, "bound": 0.5, "norm": norm or NORMS[mode]}
             snconvert.apply(model, kinds="all", only=only, in_place=True, **how)
     else:
         model.save(folder / "plain.keras")
-        layers = [f'[[layer]]\nmatch = "*_{mode}"\nmode = "{mode}"\n' for mode in MODES]
+        layers = [
+            f'[[layer]]\nmatch = "*_{mode}"\nmode = "{mode}"\nnorm = "{norm or NORMS[mode]}"\n'
+            for mode in MODES
+        ]
         (folder / "recipe.toml").write_text('kinds = "all"\nbound = 0.5\n' + "".join(layers))
         snconvert.apply_file(
             folder / "plain.keras", folder / "patched.keras", recipe_file=folder / "recipe.toml"
@@ -87,13 +103,13 @@ def patched(folder: Path | None = None, norm: str = "matrix", **options: Any) ->
     return model
 
 
-def stepped(**options: Any) -> keras.Model:
+def stepped(*, few: bool, **options: Any) -> keras.Model:
     """Returns the model converted to another target, after a step of training."""
     keras.utils.set_random_seed(3)
-    model = snconvert.apply(build(), kinds="all", **options)
+    model = snconvert.apply(build(few=few), kinds="all", **options)
     model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
     x = inputs()
-    model.fit(x, [y + 1.0 for y in outputs(model, x)], verbose=0)
+    steps.train(model, x, [y + 1.0 for y in outputs(model, x)])
     return model
 
 

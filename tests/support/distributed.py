@@ -1,7 +1,8 @@
 """Trains converted models on several devices; test_distribution starts it in processes of its own.
 
-`python distributed.py KIND FOLDER` writes `FOLDER/KIND-MODEL-REPLICA.npz`: the weights after
-training of each replica that the process has, by their paths; and the same of one device.
+`python distributed.py KIND FOLDER NAMES` writes `FOLDER/KIND-MODEL-REPLICA.npz`: the weights after
+training of each replica that the process has, by their paths; and the same of one device: of the
+models of those names.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ def train(
     """Trains the models for some steps, and writes each copy of their weights, and of what their
     constraints remember."""
     for name, model in made(folder, strategy).items():
+        if name not in names:
+            continue
         (fit or fit_on_arrays)(model)
         weights = {v.path: copies(v.value) for v in model.variables if "seed" not in v.path}
         for v in model.variables:
@@ -183,7 +186,7 @@ def jax(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    kind, folder = sys.argv[1:]
+    kind, folder, *names = sys.argv[1:]
     if kind != "jax":
         import tensorflow as tf
     {"convert": convert, "mirrored": mirrored, "worker": worker, "jax": jax}[kind](Path(folder))

@@ -57,13 +57,13 @@ def stack(name):
         shape, options = shape[:-1], {"dtype": "int32", "name": "tokens"}
     elif shape[-1] == TEXTS:
         shape, options = shape[:-1], {"dtype": "string", "name": "texts"}
-    inputs = output = keras.layers.Input(shape, **options)
     made = layers(keras.layers)
+    if not name.endswith("s"):  # both forms, by chance of the name
+        return keras.models.Sequential([keras.layers.InputLayer(shape, **options), *made])
+    inputs = output = keras.layers.Input(shape, **options)
     for layer in made:
         output = layer(output)
-    if name.endswith("s"):  # both forms, by chance of the name
-        return keras.models.Model(inputs, output)
-    return keras.models.Sequential([inputs, *made])
+    return keras.models.Model(inputs, output)
 
 
 def classifier(frozen=False):
@@ -81,15 +81,16 @@ def classifier(frozen=False):
 def randomise(model, seed=0):
     """Gives all weights other values, in the range of usual ones."""
     random, values = np.random.RandomState(seed), []
-    for variable, value in zip(model.weights, model.get_weights()):  # noqa: B905 - Python 3.6
-        if value.dtype.kind != "f" or "normalization/mean" in variable.name or value.shape == ():
-            values.append(value)
-            continue
-        drawn = random.normal(0.0, 0.4, size=value.shape)
-        values.append(
-            (np.abs(drawn) + 0.5 if "variance" in variable.name else drawn).astype(value.dtype)
-        )
-    model.set_weights(values)
+    variables = [v for v in model.weights if hasattr(v, "shape") and "float" in str(v.dtype)]
+    for variable in variables:
+        shape = [int(size) for size in variable.shape]
+        drawn = random.normal(0.0, 0.4, size=shape)
+        if "normalization/mean" in variable.name or shape == []:  # adapted
+            drawn = keras.backend.get_value(variable)
+        elif "variance" in variable.name:
+            drawn = np.abs(drawn) + 0.5
+        values.append(drawn)
+    keras.backend.batch_set_value(list(zip(variables, values)))  # noqa: B905 - Python 3.6
     return model
 
 
@@ -97,7 +98,7 @@ def inputs_of(model):
     """Fixed inputs for a model: by the names and types of its tensors."""
     random, values = np.random.RandomState(3), []
     for tensor in model.inputs:
-        shape = [BATCH] + [int(size) if size else LENGTH for size in tensor.shape[1:]]
+        shape = [BATCH] + [int(getattr(n, "value", n) or LENGTH) for n in tensor.shape[1:]]
         if "tokens" in tensor.name or "int" in str(tensor.dtype):
             values.append(random.randint(0, 6, size=shape).astype("int32"))
         elif "string" in str(tensor.dtype):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import steps
 from keras import layers
 
 RNG = np.random.default_rng(7)
@@ -120,7 +121,7 @@ def recurrent() -> keras.Model:
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
     model.compile("adam", "mse")
     model.run_eagerly = True  # tracing takes ten times as long
-    model.fit(RNG.normal(size=(4, 4, 5)), RNG.normal(size=(4, 2)), verbose=0)
+    steps.train(model, RNG.normal(size=(4, 4, 5)), RNG.normal(size=(4, 2)))
     return model
 
 
@@ -148,7 +149,7 @@ def frozen() -> keras.Model:
     )
     model.compile("adam", "mse", metrics=["mae"])
     model.run_eagerly = True
-    model.fit(RNG.normal(size=(8, 5)), RNG.normal(size=(8, 3)), epochs=2, verbose=0)
+    steps.train(model, RNG.normal(size=(8, 5)), RNG.normal(size=(8, 3)), 2)
     return model
 
 

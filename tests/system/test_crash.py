@@ -33,7 +33,7 @@ SCENARIOS = (
     "folder-force",
 )
 QUICK = {
-    "kill": ("archive-new", "archive-inplace", "folder-new", "folder-force"),
+    "kill": ("archive-inplace", "folder-force"),
     "EIO": ("archive-force", "folder-new"),
 }
 """The scenarios that every fault is tried with every time."""
@@ -129,12 +129,19 @@ def test_the_outputs_of_the_scenarios_are_whole(tmp_path: Path) -> None:
 
 
 MEDDLING = ("vanish", "cut", "empty", "grow", "replace", "rewrite")
+TRIED = {"apply": MEDDLING, "inspect": ("cut", "rewrite")}
+"""The ways to change the input that are tried every time."""
 
 
 @pytest.fixture(scope="module")
-def meddled(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
-    """Runs the driver for each way to change the input, with apply and inspect."""
-    keys = [(command, how) for command in ("apply", "inspect") for how in MEDDLING]
+def meddled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], Any]:
+    """Runs the driver for each way to change the input that a test is run for, side by side."""
+    parameters = [
+        item.callspec.params for item in request.session.items if "meddled" in item.fixturenames
+    ]
+    keys = [(each["command"], each["how"]) for each in parameters]
     script = str(SUPPORT / "meddling.py")
     jobs = []
     for command, how in keys:
@@ -147,8 +154,14 @@ def meddled(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], A
     return {key: json.loads(outcome["stdout"]) for key, outcome in zip(keys, outcomes, strict=True)}
 
 
-@pytest.mark.parametrize("how", MEDDLING)
-@pytest.mark.parametrize("command", ["apply", "inspect"])
+@pytest.mark.parametrize(
+    ("command", "how"),
+    [
+        pytest.param(command, how, marks=[] if how in TRIED[command] else pytest.mark.slow)
+        for command in TRIED
+        for how in MEDDLING
+    ],
+)
 def test_an_input_that_changes_is_noticed(
     command: str, how: str, meddled: dict[tuple[str, str], Any]
 ) -> None:
@@ -184,6 +197,7 @@ def test_an_input_that_is_not_there(snconvert: Run, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+TRIES = 6
 START = "from snconvert.__main__ import main; print('up', flush=True); main()"
 
 
@@ -223,7 +237,7 @@ def test_a_signal_at_any_time_leaves_nothing(
     output = tmp_path / "out.keras"
     rng = random.Random(number * 2 + force)
     codes = []
-    for _ in range(10):
+    for part in range(TRIES):
         output.write_bytes(b"old") if force else output.unlink(missing_ok=True)
         command = [sys.executable, "-c", START, "apply", source, "-qo", output]
         with subprocess.Popen(
@@ -235,7 +249,7 @@ def test_a_signal_at_any_time_leaves_nothing(
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(rng.uniform(0.01, 1.0) * duration)
+            time.sleep((part + rng.random()) / TRIES * duration)
             process.send_signal(number)
             out, err = (text.decode() for text in process.communicate(timeout=30))
         codes.append(process.returncode)

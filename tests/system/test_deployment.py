@@ -23,6 +23,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),
 ]
 X = deployed.inputs()
+EXTENTS = pytest.mark.parametrize("extent", ["quick", pytest.param("slow", marks=pytest.mark.slow)])
+"""`quick`: layers of every kind, some under the operator norm, and fewer of them where most is the
+work of Keras; `slow`: every kind there, too, and all under the operator norm."""
 
 
 def in_process(code: str, *arguments: object, **environment: str) -> str:
@@ -49,16 +52,17 @@ def onnx(path: Path, x: list[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
-def test_saved_model(tmp_path: Path) -> None:
-    """SavedModels of converted layers of every kind, with either norm, of the other targets and of
+@EXTENTS
+def test_saved_model(extent: str, tmp_path: Path) -> None:
+    """SavedModels of converted layers of every kind, under either norm, of the other targets and of
     the baked model give, in a process that knows TensorFlow alone, for another batch size too, what
     the Keras model gives."""
     x = deployed.inputs(3)
+    few = extent == "quick"
     made = {
-        "patched": deployed.patched(),
-        "operator": deployed.patched(norm="operator"),
-        "constraint": deployed.stepped(target="constraint", bound=0.5),
-        "keras": deployed.stepped(target="keras"),
+        "patched": deployed.patched(norm=None if few else "operator"),
+        "constraint": deployed.stepped(target="constraint", bound=0.5, few=few),
+        "keras": deployed.stepped(target="keras", few=few),
     }
     expected = {name: deployed.outputs(model, x) for name, model in made.items()}
     made["baked"], expected["baked"] = snconvert.bake(made["patched"]), expected["patched"]
@@ -80,23 +84,18 @@ def test_saved_model(tmp_path: Path) -> None:
         deployed.check(list(np.load(tmp_path / f"{name}.npz").values()), values)
 
 
-def test_onnx(tmp_path: Path) -> None:
-    """ONNX files of a converted file with layers of every kind, of the baked model, and of one
-    under the operator norm give in onnxruntime what the Keras model gives; convolutions in groups
-    are another test's."""
-    model = deployed.patched(tmp_path, grouped=False)
-    operator = deployed.patched(grouped=False, norm="operator")
+@EXTENTS
+def test_onnx(extent: str, tmp_path: Path) -> None:
+    """ONNX files of a converted file with layers of every kind, under either norm, and of the baked
+    model give in onnxruntime what the Keras model gives; convolutions in groups are another
+    test's."""
+    norm = None if extent == "quick" else "operator"
+    model = deployed.patched(tmp_path, grouped=False, norm=norm)
     expected = deployed.outputs(model, X)
-    mapped = deployed.outputs(operator, X)
-    for variant, values in (
-        (model, expected),
-        (snconvert.bake(model), expected),
-        (operator, mapped),
-        (snconvert.bake(operator), mapped),
-    ):
+    for variant in (model, snconvert.bake(model)):
         path = tmp_path / "model.onnx"
         variant.export(path, format="onnx", verbose=False)
-        deployed.check(onnx(path, X), values)
+        deployed.check(onnx(path, X), expected)
 
 
 def test_onnx_of_groups(tmp_path: Path) -> None:
@@ -138,24 +137,18 @@ def test_onnx_of_groups(tmp_path: Path) -> None:
     )
 
 
-def test_litert(tmp_path: Path) -> None:
-    """LiteRT files of converted layers of every kind, of the baked model, and of one under the
-    operator norm give in the interpreter what the Keras model gives, with recurrent layers
-    unrolled."""
-    model = deployed.patched(unroll=True)
-    operator = deployed.patched(unroll=True, norm="operator")
+@EXTENTS
+def test_litert(extent: str, tmp_path: Path) -> None:
+    """LiteRT files of converted layers of every kind, under either norm, and of the baked model
+    give in the interpreter what the Keras model gives, with recurrent layers unrolled."""
+    model = deployed.patched(unroll=True, norm=None if extent == "quick" else "operator")
     expected = deployed.outputs(model, X)
-    mapped = deployed.outputs(operator, X)
-    for variant, values in (
-        (model, expected),
-        (snconvert.bake(model), expected),
-        (operator, mapped),
-    ):
+    for variant in (model, snconvert.bake(model)):
         path = str(tmp_path / "model.tflite")
         variant.export(path, format="litert", verbose=False)
         interpreter = tf.lite.Interpreter(model_path=path)
         found = interpreter.get_signature_runner()(**dict(zip(deployed.SHAPES, X, strict=True)))
-        deployed.check([found[f"output_{i}"] for i in range(len(found))], values)
+        deployed.check([found[f"output_{i}"] for i in range(len(found))], expected)
 
 
 def test_litert_of_loops(tmp_path: Path) -> None:
@@ -171,13 +164,15 @@ def test_litert_of_loops(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
-def test_int8() -> None:
+@EXTENTS
+def test_int8(extent: str) -> None:
     """A baked model quantises as the plain model with the effective kernels does, bit for bit, and
     its outputs stay within 2 % of their size; a converted one stays as it is."""
-    model = deployed.patched()
+    few = extent == "quick"
+    model = deployed.patched(few=few)
     expected = deployed.outputs(model, X)
     baked = snconvert.bake(model)
-    twin = deployed.build()
+    twin = deployed.build(few=few)
     twin.set_weights(baked.get_weights())
     with pytest.warns(UserWarning, match="quantisation needs a plain kernel"):
         model.quantize("int8")

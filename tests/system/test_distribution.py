@@ -15,21 +15,25 @@ import numpy as np
 import pytest
 import warm
 
-MODELS = ("hard", "gain", "live")
+JAX = {"quick": ("hard", "live"), "slow": ("hard", "gain", "live")}
+TENSORFLOW = {
+    "quick": ("hard", "live", "in_place", "constraint"),
+    "slow": ("hard", "gain", "live", "in_place", *distributed.OTHERS),
+}
+EXTENTS = pytest.mark.parametrize("extent", ["quick", pytest.param("slow", marks=pytest.mark.slow)])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """A plain model and its conversions, and in `one-*` what training on one device makes."""
-    path = tmp_path_factory.mktemp("distribution")
-    distributed.convert(path)
-    return path
+    distributed.convert(tmp_path)
+    return tmp_path
 
 
-def start(kind: str, folder: Path, **environment: str) -> warm.Popen:
+def start(kind: str, folder: Path, names: Sequence[str], **environment: str) -> warm.Popen:
     """Starts a process of `distributed.py`."""
     return warm.Popen(
-        [sys.executable, "-W", "ignore", distributed.__file__, kind, folder],
+        [sys.executable, "-W", "ignore", distributed.__file__, kind, folder, *names],
         modules=() if kind == "jax" else warm.TENSORFLOW,
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
@@ -65,23 +69,25 @@ def check(folder: Path, names: Sequence[str], replicas: list[str]) -> None:
             np.testing.assert_allclose(first[path], expected[path], atol=2e-5, err_msg=path)
 
 
-def test_tensorflow(folder: Path) -> None:
+@EXTENTS
+def test_tensorflow(extent: str, folder: Path) -> None:
     """MirroredStrategy on two devices, and MultiWorkerMirroredStrategy in two processes."""
-    finish(start("mirrored", folder))
-    names = (*MODELS, "in_place", *distributed.OTHERS)
+    names = TENSORFLOW[extent]
+    finish(start("mirrored", folder, names))
     check(folder, names, [f"mirrored-{{}}-{i}.npz" for i in range(2)])
     with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in (a, b)]
     configs = [
         {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in range(2)
     ]
-    finish(*(start("worker", folder, TF_CONFIG=json.dumps(config)) for config in configs))
+    finish(*(start("worker", folder, names, TF_CONFIG=json.dumps(config)) for config in configs))
     check(folder, names, [f"worker{i}-{{}}-0.npz" for i in range(2)])
 
 
-def test_jax(folder: Path) -> None:
+@EXTENTS
+def test_jax(extent: str, folder: Path) -> None:
     """DataParallel on four devices, and ModelParallel, which divides the kernels, on two by two."""
     devices = "--xla_force_host_platform_device_count=4"
-    finish(start("jax", folder, KERAS_BACKEND="jax", XLA_FLAGS=devices))
+    finish(start("jax", folder, JAX[extent], KERAS_BACKEND="jax", XLA_FLAGS=devices))
     for kind in ("data", "model"):
-        check(folder, MODELS, [f"{kind}-{{}}-{i}.npz" for i in range(4)])
+        check(folder, JAX[extent], [f"{kind}-{{}}-{i}.npz" for i in range(4)])

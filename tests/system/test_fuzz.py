@@ -52,8 +52,8 @@ def fuzz() -> ModuleType:
 @pytest.mark.parametrize(
     ("count", "older"),
     [
-        (80, []),
-        (40, ["--older"]),
+        (40, []),
+        (20, ["--older"]),
         pytest.param(2000, [], marks=pytest.mark.slow),
         pytest.param(3000, ["--older"], marks=pytest.mark.slow),
     ],

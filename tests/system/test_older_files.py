@@ -1,4 +1,4 @@
-"""What older versions of Keras saved, as people meet it: the command line, folders, hostile files."""
+"""What older versions of Keras saved, as people meet it: commands, folders, hostile files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from places import MODELS
 
 import snconvert as package
 from snconvert.errors import SnconvertError, SourceError, UnsafeError
-from snconvert.formats import table
+from snconvert.formats import hdf5_model, table
 from snconvert.formats.table import open_model
-from snconvert.weights import attributes
 
 SAVED = "saved by Keras 2.15.0 as a whole model in HDF5"
 
@@ -147,22 +146,20 @@ def test_what_is_no_configuration(name: str, text: str, older: Path) -> None:
     """It is refused in one line, or a training that means nothing is not taken over."""
     with h5py.File(older, "r+") as file:
         file.attrs[name] = text
+    said = ""
     try:
         package.upgrade_file(older)
     except SnconvertError as error:
-        assert str(error).startswith(f"{older}: ")
-        assert "\n" not in str(error)
-    else:
-        assert name == "training_config"
+        said = str(error)
+    assert said.startswith(f"{older}: ") or (not said and name == "training_config")
+    assert "\n" not in said
 
 
 def test_attributes_that_hang_or_crash(older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an attribute does to HDF5 is one line, too."""
-    import hdf5_faults
-
-    for how, what in ((hdf5_faults.crash, "crashed"), (hdf5_faults.hang, "did not finish")):
-        monkeypatch.setattr(attributes, "read_attributes", how)
-        monkeypatch.setattr("snconvert.formats.translation._SECONDS", 1.0)
+    for how, what in (("crash", "crashed"), ("hang", "did not finish")):
+        monkeypatch.setattr(hdf5_model, "_READ_ATTRIBUTES", f"hdf5_faults:{how}")
+        monkeypatch.setattr(hdf5_model, "_SECONDS", 1.0)
         with pytest.raises(SourceError, match=what):
             package.inspect(older)
 

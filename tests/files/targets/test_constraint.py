@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import steps
 from comparable import config as without_ids
 from places import MODELS
 from saved_models import arrays, close, config, datasets, metadata, saved, traces, weights
@@ -79,7 +80,7 @@ def test_training_on(name: str, tmp_path: Path) -> None:
     inputs = inputs_of(model, 8)
     targets = [np.ones((8, *out.shape[1:]), "float32") for out in predict(model)]
     single = len(inputs) == len(targets) == 1
-    model.fit(*((inputs[0], targets[0]) if single else (inputs, targets)), epochs=4, verbose=0)
+    steps.train(model, *((inputs[0], targets[0]) if single else (inputs, targets)), 4)
     model.save(again)
     loaded = keras.saving.load_model(again)
     moved = [v for v in constrained(model) if not np.array_equal(before[v.path], v.numpy())]
@@ -178,17 +179,17 @@ def test_live_training_keeps_state() -> None:
     the bound; the conversion and the original share nothing."""
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16, "relu", name="a")])
     model.add(keras.layers.Dense(1, name="b"))
-    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    model.compile(keras.optimizers.Adam(1e-3), "mse", run_eagerly=True)
     x, y = np.random.default_rng(0).normal(size=(64, 6)), np.ones((64, 1))
-    model.fit(x, y, verbose=0)
+    steps.train(model, x, y, 2)
     live = snconvert.apply(model, target="constraint", only=["a"])
     for one, two in zip(model.optimizer.variables, live.optimizer.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
-    live.fit(x, y, epochs=3, verbose=0)
+    steps.train(live, x, y, 6)
     assert norm(live.get_layer("a").kernel)[0] == pytest.approx(1.0, rel=0.01)
     again = snconvert.apply(live, target="constraint", only=["b"])
     before = live.get_layer("a").kernel_constraint.u
-    again.fit(x, y, verbose=0)
+    steps.train(again, x, y, 2)
     np.testing.assert_array_equal(live.get_layer("a").kernel_constraint.u, before)
     assert not np.array_equal(again.get_layer("a").kernel_constraint.u, before)
 
