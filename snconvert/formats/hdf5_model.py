@@ -19,6 +19,7 @@ from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Attributes, Contents
 
 _READ_ATTRIBUTES = "snconvert.weights.attributes:read_attributes"
+_SECONDS = 2.0  # of a damaged file they are where HDF5 hangs, and of a small one read in no time
 
 
 def is_hdf5(source: FileSource) -> bool:
@@ -34,7 +35,8 @@ def read_hdf5(source: FileSource, worker: Worker) -> tuple[Contents, Attributes]
     """
     source.take_whole()
     contents = scan(source, worker)
-    attributes = worker.call(_READ_ATTRIBUTES, source.weights, seconds=seconds_for(source))
+    seconds = seconds_for(source, _SECONDS)
+    attributes = worker.call(_READ_ATTRIBUTES, source.weights, seconds=seconds)
     return contents, attributes
 
 

@@ -59,9 +59,14 @@ def scan(source: Source, worker: Worker) -> Contents:
     return contents
 
 
-def seconds_for(source: Source) -> float:
-    """Returns how long HDF5 may take over a file before it counts as damaged."""
-    return min(_SECONDS + source.weights.size / _BYTES_PER_SECOND, _MOST_SECONDS)
+def seconds_for(source: Source, least: float = _SECONDS) -> float:
+    """Returns how much computing time HDF5 may take over a file before it counts as damaged.
+
+    Args:
+        source: The open source.
+        least: What it may take over a small file.
+    """
+    return min(least + source.weights.size / _BYTES_PER_SECOND, _MOST_SECONDS)
 
 
 def fill_in(

@@ -47,7 +47,9 @@ class Called:
 
 def is_leaf(value: Any) -> bool:
     """Whether a value names a tensor of the graph, as Keras 2 tells it."""
-    return isinstance(value, list) and len(value) in {3, 4} and isinstance(value[0], str)
+    if not isinstance(value, list) or len(value) not in {3, 4}:
+        return False
+    return isinstance(value[0], str) and type(value[1]) is int
 
 
 def leaves(value: Any) -> Iterator[list[Any]]:

@@ -11,8 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SourceError, printable
-from snconvert.legacy.layer_variables import WRAPPER, WRAPPER_COPY, Variable, variables_by_name
-from snconvert.legacy.optimizer_slots import Stored
+from snconvert.legacy.layer_variables import (
+    WRAPPER,
+    WRAPPER_COPY,
+    Variable,
+    shown_shape,
+    variables_by_name,
+)
+from snconvert.legacy.optimizer_slots import Stored, named_in
 from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
@@ -57,7 +63,9 @@ def relocation(
     names: dict[str, str] = {}
     for node, name, weights in _layers(root, variables, attributes.layers):
         stored = _stored(weights, contents)
-        own = {path: path.partition(f"{name}/")[2] for path in stored}
+        own = {
+            path: path.removeprefix("model_weights/").removeprefix(f"{name}/") for path in stored
+        }
         if variables.known(node):
             order = _order(node, stored, variables.orders(node, keras3=keras3))
         else:
@@ -83,6 +91,8 @@ def relocation(
     for new, (path, variable) in places.items():
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
     candidates = variables.once_trained(root)
+    # Layers may have been frozen otherwise since: then names say which have slots.
+    candidates.append([one for one in candidates[1] if named_in(state.names, names[one.path])])
     by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
     # Keras 2.0 sorts them.
     candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
@@ -203,6 +213,6 @@ def _order(
             for variable, (path, shape) in zip(order, stored.items(), strict=True)
             if not variable.fits(shape)
         )
-        belongs = ", ".join("any" if size is None else str(size) for size in wanted or ())
+        belongs = shown_shape(wanted)
         what = f"the shape of {printable(path)} is {stored[path]}, but ({belongs}) is expected"
     raise SourceError(what, _REPAIR, path=node.path, class_name=node.title)

@@ -45,6 +45,11 @@ def _fits(shape: tuple[int, ...], expected: Shape) -> bool:
     )
 
 
+def shown_shape(shape: Shape | None) -> str:
+    """Returns a shape in words, as far as it is known."""
+    return ", ".join("any" if size is None else str(size) for size in shape or ())
+
+
 _Own = list[tuple[bool, Shape | None]]
 _TRAINED, _KEPT = (True, None), (False, None)
 
@@ -66,6 +71,7 @@ _LAYERS: Mapping[str, Callable[[Config], _Own]] = {
     "AdditiveAttention": lambda config: [_TRAINED] * bool(config.get("use_scale", True)),
     "Attention": _attention,
     "BatchNormalization": lambda config: [*_scale_and_center(config), _KEPT, _KEPT],
+    "Discretization": lambda config: [_KEPT] * (config.get("bin_boundaries") is None),
     "GroupNormalization": _scale_and_center,
     "LayerNormalization": _scale_and_center,
     "Normalization": _normalization,

@@ -39,6 +39,8 @@ ALWAYS_SILENT: Mapping[str, Any] = {
 }
 """The same for all classes."""
 
+_KEPT = ("activity_regularizer", "optional", "ragged")  # what Keras 3 knows, but need not be told
+
 _NO_GROUPS = {"groups": (1, None)}
 _NO_KERNEL = {
     **_NO_GROUPS,
@@ -119,7 +121,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "RNN": _RECURRENT,
     "Resizing": Row(known={"interpolation": _RESIZED}),
-    "SeparableConv1D": Row(silent=_NO_KERNEL, meant=_LAST),
+    "SeparableConv1D": Row(silent=_NO_KERNEL, meant=_LAST, known={"padding": ("valid", "same")}),
     "SeparableConv2D": _WITHOUT_KERNEL,
     "SimpleRNN": _RECURRENT,
     "SimpleRNNCell": _RECURRENT,
@@ -180,12 +182,14 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
             new = row.keys.get(key, key)
             result[new] = _VALUES[key].get(value, value) if key in _VALUES else value
         elif silent[key] is not _ANY and value not in silent[key]:
-            if key != "activity_regularizer":
+            if key not in _KEPT:
                 _refuse(key, value)
             result[key] = value
     if keras_2:
         for key, value in row.meant.items():
             result.setdefault(row.keys.get(key, key), value)
+    if name == "Embedding" and str(result.get("dtype")).startswith(("int", "uint")):
+        result["dtype"] = "float32"  # Keras 2.0 means the input by it
     axis = result.get("axis")
     if class_in_keras_3(name) in _ONE_AXIS and isinstance(axis, list):
         if len(axis) != 1:

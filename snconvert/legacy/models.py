@@ -95,7 +95,7 @@ class Translator:
                 raise damaged(error) from error
 
     def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
-        name = raw["class_name"].rpartition(">")[2]
+        name = raw["class_name"].removeprefix("Custom>")
         if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
             return self._foreign(raw, config, path)
         if name in classes.REFUSED:
@@ -173,16 +173,12 @@ class Translator:
         olds = config["layers"]
         if not isinstance(olds, list) or not all(isinstance(old, dict) for old in olds):
             raise SourceError("its configuration has no list `layers`", REPAIR)
-        named = [
-            {**old, "name": old["config"]["name"]}
-            if "name" not in old and isinstance(old.get("config"), dict)
-            else old
-            for old in olds
-        ]
-        names = objects.unique(str(old.get("name", "sequential")) for old in named)
-        for old, new in zip(named, names, strict=True):
-            if old.get("name", new) != new:
-                self.renamed[old["name"]] = new
+        before = [_name(old) for old in olds]
+        names = objects.unique(before)
+        named = [{**old, "name": name} for old, name in zip(olds, before, strict=True)]
+        for old, new in zip(before, names, strict=True):
+            if old and old != new:
+                self.renamed.setdefault(old, new)  # those of the whole model come first
         return named, [self._entry(old, path, new) for old, new in zip(named, names, strict=True)]
 
     def _functional(self, config: Entry, path: str) -> Entry:
@@ -245,6 +241,13 @@ def _kept(raw: Entry, name: str) -> Entry:
     if type(raw.get("shared_object_id")) is int:
         kept["shared_object_id"] = raw["shared_object_id"]
     return kept
+
+
+def _name(raw: Entry) -> str:
+    """Returns the name of a layer; a list of layers, as Keras 2.0 to 2.2.2 writes, has none."""
+    config = raw.get("config")
+    own = config.get("name") if isinstance(config, dict) else None
+    return str(raw.get("name", own) or "")
 
 
 def output_count(root: Entry) -> int:

@@ -202,16 +202,19 @@ def activation(name: str, *, keras_2: bool) -> Any:
 def unique(names: Iterable[str]) -> list[str]:
     """Returns the names as Keras 3 allows them: without slashes, and each once.
 
+    Args:
+        names: The names before; an empty one is that of a nameless Sequential model.
+
     Example:
-        >>> unique(["conv1/bn", "conv1_bn"])
-        ['conv1_bn_1', 'conv1_bn']
+        >>> unique(["conv1/bn", "conv1_bn", "", ""])
+        ['conv1_bn_1', 'conv1_bn', 'sequential', 'sequential_1']
     """
     originals = list(names)
-    used, result = {name for name in originals if "/" not in name}, []
+    used, result = {name for name in originals if name and "/" not in name}, []
     for name in originals:
         new = name
-        if "/" in name:
-            new = base = name.replace("/", "_")
+        if not name or "/" in name:
+            new = base = name.replace("/", "_") or "sequential"
             count = 0
             while new in used:
                 count += 1

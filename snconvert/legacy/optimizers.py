@@ -35,6 +35,7 @@ _OWN: Mapping[str, Sequence[str]] = {
 }
 """The optimizers that both have, and the keys of each, beside those that all have."""
 
+_OF_KERAS_3 = (*_OWN, *words("Lamb LossScaleOptimizer Muon MultiOptimizer ScheduleFreeAdamW"))
 _CLASSES = {name.lower(): name for name in _OWN}
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _RATES = {"SGD": 0.01, "Lion": 0.0001}
@@ -79,6 +80,8 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     name, config = value["class_name"].removeprefix("Custom>"), value["config"]
     if not is_of_keras(value) or ">" in name:
         raise NoWordError(f"the optimizer {printable(name)} is not of Keras")
+    if not keras_2 and name in _OF_KERAS_3:
+        return of_keras("keras.optimizers", name, config)
     if name in _SCALERS:
         return _scaler(config, keras_2, notes)
     if name.lower() not in _CLASSES:

@@ -48,9 +48,12 @@ class Relocation:
         removals: Paths before of groups or arrays that Keras 3 does not look for.
         constants: Numbers, and arrays of one number, that are new.
         computed: Arrays that are computed; their sources are among the removals.
+        groups: Pairs of the group of a layer in an archive before and afterwards, by which assets
+            are named.
     """
 
     moves: list[tuple[str, str]] = field(default_factory=list)
     removals: list[str] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
     computed: list[Computed] = field(default_factory=list)
+    groups: list[tuple[str, str]] = field(default_factory=list)

@@ -69,5 +69,6 @@ def check(root: Entry) -> None:
         raise SourceError(
             "its configuration does not say the shape of its input, so that Keras does not build"
             " the layers before it loads their weights",
-            "Load it with the Keras that saved it, call model.build(input_shape) and save it again",
+            "Build the model in code with a keras.Input of that shape, call load_weights with this"
+            " file and save it",
         )

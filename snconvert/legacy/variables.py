@@ -41,6 +41,14 @@ class Variables:
         """Whether the configuration says which variables a layer has, and all inside it."""
         return all(self._own[inner] is not None for inner in node.walk())
 
+    def own(self, node: Node) -> list[Variable] | None:
+        """Returns the variables of a layer itself and of its parts, `None` if unknown."""
+        return None if self._own[node] is None else self._of(node)
+
+    def any_of(self, node: Node, unknown: bool) -> bool:
+        """Whether a layer has variables, inside it or itself; `unknown` where nobody knows."""
+        return bool(self._split(node)[0] or self._split(node)[1]) if self.known(node) else unknown
+
     def orders(self, node: Node, *, keras3: bool) -> list[list[Variable]]:
         """Returns in which orders a file may list the variables of a layer that is known.
 

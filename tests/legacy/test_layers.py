@@ -183,6 +183,7 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ("Discretization", {"bin_boundaries": [0.0]}, "", {"trainable": ...}),
     ("Dropout", {"rate": 0.5, "noise_shape": None, "seed": None, "rng_type": None}, "", {}),
     ("Embedding", {"input_dim": 3, "output_dim": 2, "input_length": 7, "mask_zero": True}, "", {}),
+    ("Embedding", {"input_dim": 3, "output_dim": 2, "dtype": "int32"}, "", {"dtype": "float32"}),
     ("GRU", {**UNITS, **NO_TIME}, "", {"reset_after": False}),
     ("GRU", {**UNITS, "reset_after": True}, "", {"reset_after": True}),
     ("GRUV1", UNITS, "GRU", {"reset_after": False}),
@@ -273,6 +274,7 @@ REFUSED: list[tuple[str, Entry, str]] = [
     ("Conv2DTranspose", {**FILTERS, "groups": 2}, "`groups: 2`"),
     ("SeparableConv2D", {**FILTERS, "kernel_constraint": "max_norm"}, "`kernel_constraint: max_no"),
     ("SeparableConv2D", {**FILTERS, "kernel_regularizer": L2}, "`kernel_regularizer: "),
+    ("SeparableConv1D", {"padding": "causal"}, "`padding: causal`"),
     ("BatchNormalization", {"renorm": True}, "`renorm: True`"),
     ("BatchNormalization", {"virtual_batch_size": 8}, "`virtual_batch_size: 8`"),
     ("BatchNormalization", {"axis": [1, 2]}, "`axis: "),
@@ -386,6 +388,16 @@ CODE = ["4wEAAAA=", None, None]
 def test_a_lambda(config: Entry, becomes: Entry) -> None:
     """The code of a Lambda goes over as it is, in the words of Keras 3."""
     assert translated(layer("Lambda", **config)) == new("Lambda", "x", **becomes)
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_an_input(said: bool) -> None:
+    """That an input is ragged or optional is said only if it is."""
+    more = {"ragged": said, "optional": said, "sparse": False}
+    model = sequential(given(4, **more), layer("Dense", **UNITS))
+    config = translate(model).config["config"]["layers"][0]["config"]
+    own = {"batch_shape": [None, 4], "dtype": "float32", "sparse": False, "name": "i"}
+    assert config == ({**own, "ragged": True, "optional": True} if said else own)
 
 
 def test_a_layer_of_an_application() -> None:

@@ -1,8 +1,8 @@
 """Judges what becomes of older files, by what the old Keras computed.
 
-Called as `python judge_older.py FOLDER [NAME...]`, for what `older_models.py` wrote to FOLDER. Each
-file is upgraded, converted, verified and made plain again without Keras; then Keras 3 loads the
-result, predicts and takes one step of training.
+Called as `python judge_older.py [--upgrade] FOLDER [NAME...]`, for what `older_models.py` wrote to
+FOLDER. Each file is upgraded, and without `--upgrade` also converted, verified and made plain
+again, without Keras; then Keras 3 loads the result, predicts and takes one step of training.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def convert(older: Older, folder: Path) -> None:
         return
     except Exception as error:  # noqa: BLE001 - a traceback is what is to be seen
         older.refusal = f"TRACEBACK {type(error).__name__}: {error}"
+        return
+    if "--upgrade" in sys.argv:
         return
     applied, plain = folder / f"{stem}-sn.keras", folder / f"{stem}-plain.keras"
     try:
@@ -231,7 +233,7 @@ def say(*columns: str) -> None:
 def main() -> None:
     """Prints a table."""
     sys.path.insert(0, str(ROOT))
-    folder, *patterns = sys.argv[1:]
+    folder, *patterns = (word for word in sys.argv[1:] if word != "--upgrade")
     files = list(older_files(Path(folder), patterns))
     with tempfile.TemporaryDirectory() as place:
         for older in files:

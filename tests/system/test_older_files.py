@@ -159,7 +159,7 @@ def test_attributes_that_hang_or_crash(older: Path, monkeypatch: pytest.MonkeyPa
     """What an attribute does to HDF5 is one line, too."""
     for how, what in (("crash", "crashed"), ("hang", "did not finish")):
         monkeypatch.setattr(hdf5_model, "_READ_ATTRIBUTES", f"hdf5_faults:{how}")
-        monkeypatch.setattr("snconvert.formats.translation._SECONDS", 1.0)
+        monkeypatch.setattr(hdf5_model, "_SECONDS", 1.0)
         with pytest.raises(SourceError, match=what):
             package.inspect(older)
 
