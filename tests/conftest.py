@@ -19,6 +19,9 @@ from places import MODELS
 
 from snconvert.sandbox import worker
 
+# The tests run side by side. Threads of BLAS wait for each other in loops: where they are more than
+# idle cores, twenty times the CPU time of one. What is about them sets their number itself.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
