@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import light
 import pytest
+import turns
 import warm
 from hypothesis import settings
 from places import MODELS
@@ -51,6 +52,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """With `--fast`, leaves out what needs keras."""
     fast = config.getoption("--fast") and collection_path.suffix == ".py"
     return True if fast and not light.is_light(collection_path) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    turns.mark_slow(item)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
