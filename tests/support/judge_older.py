@@ -147,10 +147,11 @@ class Keras3:
     def __init__(self) -> None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         import keras
+        import tensorflow as tf
 
         import snconvert  # noqa: F401 - registers the layers
 
-        self.keras = keras
+        self.keras, self.dense = keras, tf.convert_to_tensor
 
     def predictions(self, model: Any, inputs: list[Any]) -> list[Any]:
         for layer in model.layers:
@@ -165,25 +166,26 @@ class Keras3:
         if isinstance(struct, dict):
             aims = dict(zip(sorted(struct), targets, strict=True))
         model.run_eagerly = True  # to trace a small model takes longer
-        apply, dense = model.optimizer.apply, self.keras.ops.convert_to_tensor
+        apply = model.optimizer.apply
 
         def apply_dense(gradients: list[Any], variables: list[Any]) -> None:
             # Keras 3 squares each slice of a sparse gradient by itself, so that a token that is
             # twice in a batch counts less than in Keras 2.
-            apply([dense(gradient) for gradient in gradients], variables)
+            apply([self.dense(gradient) for gradient in gradients], variables)
 
         model.optimizer.apply = apply_dense
         model.train_on_batch(self._fed(model, inputs), aims)
 
     def trained_apart(self, model: Any, values: dict[str, Any]) -> list[float]:
-        """How far outputs are apart after a step, and where they stand in one order weights."""
+        """How far outputs are apart after a step, and weights that train where their order is one."""
         inputs = listed(values, "input")
         self.step(model, inputs, listed(values, "target"))
         differences = [apart(listed(values, "trained output"), self.predictions(model, inputs))]
         weights = listed(values, "trained weight")
-        own = [np.asarray(weight) for weight in model.get_weights()]
-        if [weight.shape for weight in weights] == [weight.shape for weight in own]:
-            differences.append(apart(weights, own))
+        own = model.weights
+        if [weight.shape for weight in weights] == [tuple(weight.shape) for weight in own]:
+            pairs = [(w, np.asarray(v)) for w, v in zip(weights, own, strict=True) if v.trainable]
+            differences.append(apart([w for w, _ in pairs], [v for _, v in pairs]))
         return differences
 
     def load(self, path: Path, **options: Any) -> Any:
