@@ -52,7 +52,10 @@ def test_importing_is_light() -> None:
     "script",
     [
         "import keras, snconvert; load = keras.saving.load_model",
-        "import tensorflow as tf, snconvert; load = tf.keras.models.load_model",
+        pytest.param(
+            "import tensorflow as tf, snconvert; load = tf.keras.models.load_model",
+            marks=pytest.mark.slow,
+        ),
         "import snconvert, tensorflow as tf; load = tf.keras.models.load_model",
     ],
 )

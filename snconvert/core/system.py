@@ -158,3 +158,27 @@ def no_more_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def little_memory(size: int) -> Iterator[None]:
+    """Lets the process allocate no more than so many bytes within the block, where that can be."""
+    already = allocated()
+    if not already:
+        yield
+        return
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (already + size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+
+def allocated() -> int:
+    """Returns how much private memory the process has, as its limit counts it; 0: not known."""
+    try:
+        with open("/proc/self/statm") as statistics:
+            return int(statistics.read().split()[5]) * int(resource.getpagesize())
+    except (OSError, ValueError, IndexError):
+        return 0

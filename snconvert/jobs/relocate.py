@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from snconvert.legacy.relocation import Relocation
+from snconvert.weights.attributes import ROOT_ATTRIBUTES
 from snconvert.weights.editing import edit
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import Overlay
@@ -35,7 +36,8 @@ def relocate(extent: Extent, relocation: Relocation) -> Overlay:
     for path, formula, sources in relocation.computed:
         arrays = [read_dataset(extent, source) for source in sources]
         additions.append((path, _FORMULAS[formula](*arrays)))
-    return edit(extent, relocation.moves, additions, relocation.removals)
+    removals = relocation.removals
+    return edit(extent, relocation.moves, additions, removals, attributes=ROOT_ATTRIBUTES)
 
 
 def _by_gate(kernel: Array, units: int, change: Callable[[Array], Array]) -> Array:

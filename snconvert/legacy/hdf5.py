@@ -18,7 +18,7 @@ from snconvert.legacy.layer_variables import (
     shown_shape,
     variables_by_name,
 )
-from snconvert.legacy.optimizer_slots import Stored
+from snconvert.legacy.optimizer_slots import Stored, named_in
 from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
@@ -91,6 +91,8 @@ def relocation(
     for new, (path, variable) in places.items():
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
     candidates = variables.once_trained(root)
+    # Layers may have been frozen otherwise since: then names say which have slots.
+    candidates.append([one for one in candidates[-1] if named_in(state.names, names[one.path])])
     by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
     # Keras 2.0 sorts them.
     candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
@@ -164,6 +166,8 @@ def _layers(
             else node.name in full or node.name not in names
         )
     ]
+    if len(nodes) > len(stored):  # of a layer that is not listed it may hold none
+        nodes = [node for node in nodes if variables.known(node) or node.name in full]
     if len(nodes) != len(stored):
         strange = full.symmetric_difference(node.name for node in nodes)
         raise SourceError(

@@ -95,7 +95,7 @@ class Translator:
                 raise damaged(error) from error
 
     def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
-        name = raw["class_name"].rpartition(">")[2]
+        name = raw["class_name"].removeprefix("Custom>")
         if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
             return self._foreign(raw, config, path)
         if name in classes.REFUSED:
@@ -152,7 +152,7 @@ class Translator:
                     raise SourceError(f"its configuration has no list `{slot.key}`", REPAIR)
                 config[slot.key] = [self._entry(item, path) for item in value]
             elif value is not None:
-                config[slot.key] = self._entry(value, path)
+                config[slot.key] = self._entry(_as_trained(value, config), path)
         if name == "Bidirectional":
             layers.both_directions(config)
         return config
@@ -176,9 +176,9 @@ class Translator:
         before = [_name(old) for old in olds]
         names = objects.unique(before)
         named = [{**old, "name": name} for old, name in zip(olds, before, strict=True)]
-        self.renamed |= {
-            old: new for old, new in zip(before, names, strict=True) if old and old != new
-        }
+        for old, new in zip(before, names, strict=True):
+            if old and old != new:
+                self.renamed.setdefault(old, new)  # those of the whole model come first
         return named, [self._entry(old, path, new) for old, new in zip(named, names, strict=True)]
 
     def _functional(self, config: Entry, path: str) -> Entry:
@@ -224,6 +224,13 @@ class Translator:
         result["dtype"] = objects.policy(result["dtype"])
         result.pop("build_input_shape", None)
         return result if shape is None else {**result, "build_input_shape": shape}
+
+
+def _as_trained(raw: Any, owner: Entry) -> Any:
+    """Returns what a wrapper holds, frozen where the wrapper is: Keras 3 goes by what is inside."""
+    if owner.get("trainable") is not False or not isinstance(raw.get("config"), dict):
+        return raw
+    return {**raw, "config": {**raw["config"], "trainable": False}}
 
 
 _OF_GRAPH = {"name", "inbound_nodes"}

@@ -56,6 +56,21 @@ def blocks_of(name: str, config: Mapping[str, Any]) -> list[Block]:
     return [*([alike(average=None)] if config.get("use_ema") else []), *BLOCKS[name](config)]
 
 
+def named_in(names: Sequence[str], variable: str) -> bool:
+    """Whether a variable has a slot among those of such names.
+
+    Args:
+        names: What the file calls the slots.
+        variable: What it calls the variable.
+
+    Example:
+        >>> named_in(["Adam/iter:0", "Adam/dense/kernel/m:0"], "dense/kernel:0")
+        True
+    """
+    inside = f"/{variable.partition(':')[0]}/"
+    return any(inside in f"/{name.partition(':')[0]}/" for name in names)
+
+
 def find_slots(
     name: str, config: Mapping[str, Any], stored: Stored
 ) -> tuple[str | None, Slots | None]:

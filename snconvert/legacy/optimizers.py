@@ -35,6 +35,7 @@ _OWN: Mapping[str, Sequence[str]] = {
 }
 """The optimizers that both have, and the keys of each, beside those that all have."""
 
+_OF_KERAS_3 = (*_OWN, *words("Lamb LossScaleOptimizer Muon MultiOptimizer ScheduleFreeAdamW"))
 _CLASSES = {name.lower(): name for name in _OWN}
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _RATES = {"SGD": 0.01, "Lion": 0.0001}
@@ -72,13 +73,15 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     Example:
         >>> adam = {"class_name": "Adam", "config": {"lr": 0.1, "decay": 0.0}}
         >>> optimizer(adam, True, [])["config"]
-        {'learning_rate': 0.1}
+        {'name': 'adam', 'learning_rate': 0.1}
     """
     if isinstance(value, str):
         value = {"class_name": value, "config": {"is_legacy_optimizer": False}}
     name, config = value["class_name"].removeprefix("Custom>"), value["config"]
     if not is_of_keras(value) or ">" in name:
         raise NoWordError(f"the optimizer {printable(name)} is not of Keras")
+    if not keras_2 and name in _OF_KERAS_3:
+        return of_keras("keras.optimizers", name, config)
     if name in _SCALERS:
         return _scaler(config, keras_2, notes)
     if name.lower() not in _CLASSES:
@@ -88,6 +91,7 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     if old and name in _FORMULAS:
         notes.append(_FORMULAS[name])
     result = {key: item for key, item in config.items() if key not in _SPEAKS_NEVER}
+    result.setdefault("name", name.lower())  # else Keras counts: `adam_1`
     result["learning_rate"] = _rate(name, result)
     if old and name == "Adagrad":
         result.setdefault("initial_accumulator_value", 0.0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.config.weight_groups import snake_case
 from snconvert.errors import printable
@@ -12,9 +13,9 @@ from snconvert.legacy.optimizers import NoWordError, optimizer
 
 _BY_NAME = words("""
     binary_crossentropy binary_focal_crossentropy categorical_crossentropy
-    categorical_focal_crossentropy categorical_hinge cosine_similarity hinge huber kl_divergence
-    log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
-    mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge
+    categorical_focal_crossentropy categorical_hinge circle cosine_similarity ctc dice hinge huber
+    kl_divergence log_cosh mean_absolute_error mean_absolute_percentage_error mean_squared_error
+    mean_squared_logarithmic_error poisson sparse_categorical_crossentropy squared_hinge tversky
 """)
 FUNCTIONS: Mapping[str, str] = {
     **{name: name for name in _BY_NAME},
@@ -33,36 +34,47 @@ FUNCTIONS: Mapping[str, str] = {
 """What older Keras calls a loss -> the function."""
 
 LOSSES = words("""
-    BinaryCrossentropy BinaryFocalCrossentropy CategoricalCrossentropy
-    CategoricalFocalCrossentropy CategoricalHinge CosineSimilarity Hinge Huber KLDivergence
-    LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError
-    MeanSquaredLogarithmicError Poisson SparseCategoricalCrossentropy SquaredHinge
+    BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy
+    CategoricalFocalCrossentropy CategoricalGeneralizedCrossEntropy CategoricalHinge Circle
+    CosineSimilarity Dice Hinge Huber KLDivergence LogCosh MeanAbsoluteError
+    MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson
+    SparseCategoricalCrossentropy SquaredHinge Tversky
 """)
 METRICS = words("""
     AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy
-    CategoricalCrossentropy CategoricalHinge CosineSimilarity F1Score FBetaScore FalseNegatives
-    FalsePositives Hinge IoU KLDivergence LogCoshError Mean MeanAbsoluteError
-    MeanAbsolutePercentageError MeanIoU MeanSquaredError MeanSquaredLogarithmicError OneHotIoU
-    OneHotMeanIoU Poisson Precision PrecisionAtRecall R2Score Recall RecallAtPrecision
-    RootMeanSquaredError SensitivityAtSpecificity SparseCategoricalAccuracy
-    SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SpecificityAtSensitivity
-    SquaredHinge Sum TopKCategoricalAccuracy TrueNegatives TruePositives
+    CategoricalCrossentropy CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score
+    FBetaScore FalseNegatives FalsePositives Hinge IoU KLDivergence LogCoshError Mean
+    MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanSquaredError
+    MeanSquaredLogarithmicError OneHotIoU OneHotMeanIoU PearsonCorrelation Poisson Precision
+    PrecisionAtRecall R2Score Recall RecallAtPrecision RootMeanSquaredError
+    SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy
+    SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum
+    TopKCategoricalAccuracy TrueNegatives TruePositives
 """)
 _SHORT = words("""
     bce mae mape mse msle
 """)  # which Keras 3 knows in capitals, too
 _ONLY_LOSSES = words("""
-    binary_focal_crossentropy categorical_focal_crossentropy huber log_cosh
+    binary_focal_crossentropy categorical_focal_crossentropy circle ctc dice huber log_cosh
+    tversky
 """)
+_ACCURACIES = words("""
+    acc accuracy binary_accuracy categorical_accuracy sparse_categorical_accuracy
+    sparse_top_k_categorical_accuracy top_k_categorical_accuracy
+""")
+_RESOLVED = words("""
+    binary_accuracy categorical_accuracy sparse_categorical_accuracy
+""")  # what `accuracy` means, by the shapes of the outputs
 METRIC_NAMES: Mapping[str, str] = {
     **{name: new for name, new in FUNCTIONS.items() if new not in _ONLY_LOSSES},
-    **{name: name for name in ("accuracy", "acc", *_SHORT, *map(snake_case, METRICS), *METRICS)},
+    **{name: name for name in (*_ACCURACIES, *_SHORT, *METRICS)},
     "log_cosh": "log_cosh_error",
     "logcosh": "log_cosh_error",
 }
-"""What older Keras calls a metric -> what Keras 3 does."""
+"""What Keras 2 calls a metric -> what Keras 3 does; others, as `precision`, are a user's own."""
 
-_ACCURACIES = frozenset({"accuracy", "acc"})
+_OF_KERAS_3 = {**METRIC_NAMES, **{snake_case(name): snake_case(name) for name in METRICS}}
+
 _WAYS = ("loss", "loss_weights", "metrics", "weighted_metrics")
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
@@ -82,8 +94,9 @@ def translate(
         No configuration where Keras 3 has no word for the optimizer or a loss.
     """
     notes: list[str] = []
+    known = _Outputs(renamed, outputs, METRIC_NAMES if keras_2 else _OF_KERAS_3)
     try:
-        return _compile_config(training, keras_2, _Renamed(renamed, outputs), notes), notes
+        return _compile_config(training, keras_2, known, notes), notes
     except NoWordError as error:
         why = str(error)
     except _MALFORMED:
@@ -91,21 +104,22 @@ def translate(
     return None, [f"How the model was compiled does not go over: {why}; compile it anew"]
 
 
-class _Renamed:
-    """The outputs of a model.
+class _Outputs(NamedTuple):
+    """What losses and metrics are of.
 
-    Args:
-        names: Those that have new names.
-        count: How many there are.
+    Attributes:
+        names: The outputs that have new names.
+        total: How many there are.
+        metrics: What names mean as metrics.
     """
 
-    def __init__(self, names: Mapping[str, str], count: int) -> None:
-        self.names = names
-        self.count = count
+    names: Mapping[str, str]
+    total: int
+    metrics: Mapping[str, str]
 
 
 def _compile_config(
-    training: Entry, keras_2: bool, outputs: _Renamed, notes: list[str]
+    training: Entry, keras_2: bool, outputs: _Outputs, notes: list[str]
 ) -> dict[str, Any]:
     value = training.get("optimizer_config", training.get("optimizer"))
     if value is None:
@@ -115,9 +129,12 @@ def _compile_config(
         **{key: training.get(key) for key in _WAYS},
         "run_eagerly": bool(training.get("run_eagerly")),
         "steps_per_execution": training.get("steps_per_execution") or 1,
-        "jit_compile": bool(training.get("jit_compile")),
+        "jit_compile": training.get("jit_compile") is True,
     }
-    config["loss"] = _each(config["loss"], outputs, _loss)
+    loss = _each(config["loss"], outputs, _loss)
+    if outputs.total > 1 and (isinstance(loss, str) or "class_name" in (loss or ())):
+        loss = [copy.deepcopy(loss) for _ in range(outputs.total)]  # Keras 2 means all outputs
+    config["loss"] = loss
     left: list[str] = []
     for key in ("metrics", "weighted_metrics"):
         config[key] = _metrics(config[key], outputs, left)
@@ -129,11 +146,11 @@ def _compile_config(
     return config
 
 
-def _rename(value: Entry, outputs: _Renamed) -> Entry:
+def _rename(value: Entry, outputs: _Outputs) -> Entry:
     return {outputs.names.get(key, key): item for key, item in value.items()}
 
 
-def _each(value: Any, outputs: _Renamed, change: Any) -> Any:
+def _each(value: Any, outputs: _Outputs, change: Any) -> Any:
     """Applies a function to each loss of a list or of an object with one for each output."""
     if isinstance(value, list):
         return [_each(item, outputs, change) for item in value]
@@ -174,29 +191,26 @@ def _loss(value: Any) -> Any:
     return of_keras("keras.losses", name, config)
 
 
-def _metrics(value: Any, outputs: _Renamed, left: list[str]) -> Any:
+def _metrics(value: Any, outputs: _Outputs, left: list[str]) -> Any:
     """Returns metrics as Keras 3 takes them; those of a user's own are left out and named."""
+    one = outputs._replace(names={}, total=1)
     if isinstance(value, list):
         flat = not any(isinstance(item, list) or item is None for item in value)
-        inner = [_metrics(item, outputs, left) for item in value]
-        kept = [
-            new for old, new in zip(value, inner, strict=True) if old is None or new is not None
-        ]
+        inner = [_metrics(item, one, left) for item in value]
+        if outputs.total > 1 and not flat:
+            return inner  # one entry for each output
+        kept = [item for item in inner if item is not None]
         # One list means the metrics of each output to Keras 2.
-        return [list(kept) for _ in range(outputs.count)] if flat and outputs.count > 1 else kept
+        return kept if outputs.total == 1 else [list(kept) for _ in range(outputs.total)]
     if isinstance(value, dict) and "class_name" not in value:
-        inner_outputs = _Renamed({}, 1)
-        return {
-            key: _metrics(item, inner_outputs, left)
-            for key, item in _rename(value, outputs).items()
-        }
+        return {key: _metrics(item, one, left) for key, item in _rename(value, outputs).items()}
     if value is None:
         return None
     name = _name_of(value)
     if name is not None:
-        spelling = _known(name, METRIC_NAMES)
+        spelling = _known(name, outputs.metrics)
         if spelling is not None:
-            return name if spelling in _SHORT else METRIC_NAMES[spelling]
+            return name if spelling in _SHORT else outputs.metrics[spelling]
         left.append(name)
         return None
     name, config = value["class_name"], value["config"]
@@ -217,6 +231,6 @@ def _wrapped(config: Entry, left: list[str]) -> str | None:
         return None
     meant = METRIC_NAMES[spelling]
     asked = name.rpartition("_")[2]  # behind the output's name, or `weighted`
-    if asked in _ACCURACIES and meant.endswith("accuracy"):
+    if asked in {"acc", "accuracy"} and meant in _RESOLVED:
         return asked
     return asked if FUNCTIONS.get(asked) == meant and asked in _SHORT else meant

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from snconvert.core.system import resource
+from snconvert.core.system import allocated, resource
 from snconvert.errors import SnconvertError, SourceError
 from snconvert.sandbox import signals
 from snconvert.sandbox.channel import Channel
@@ -121,7 +121,7 @@ def _confine(memory: int) -> None:
     if resource is None:
         _limit_by_job(memory + _START)
         return
-    limit = _allocated() + memory
+    limit = allocated() + memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     with contextlib.suppress(ValueError, OSError):
@@ -150,12 +150,3 @@ def end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _allocated() -> int:
-    """Returns how much private memory the process has already, as RLIMIT_DATA counts it."""
-    try:
-        with open("/proc/self/statm") as statistics:
-            return int(statistics.read().split()[5]) * int(resource.getpagesize())
-    except (OSError, ValueError, IndexError):
-        return 0

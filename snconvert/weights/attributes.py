@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from h5py import h5a, h5g, h5o, h5s, h5t
 
+from snconvert.core.system import little_memory
 from snconvert.errors import SourceError, printable
 from snconvert.weights.contents import Attributes
 from snconvert.weights.extent import Extent
 from snconvert.weights.overlay import OverlayFile
 from snconvert.weights.reading import opened, translated
 
-ROOT = ("model_config", "training_config", "keras_version", "backend", "layer_names")
+ROOT_ATTRIBUTES = ("model_config", "training_config", "keras_version", "backend", "layer_names")
 """The attributes that Keras writes at the root of a file."""
 
 _MOST_BYTES = 64 << 20
+_LITTLE = 64 << 20
 _MOST_NAMES = 1_000_000
 _MOST_PARTS = 10_000
 _RESAVE = "Save the model again with Keras"
@@ -38,9 +40,13 @@ def read_attributes(extent: Extent) -> Attributes:
     """
     codecs.lookup("ascii")  # its module is a file, and no file can be opened below
     reader = _Reader()
-    with opened(OverlayFile(extent), "r") as file, translated("the root"):
+    # A damaged length of a text would be allocated before it turns out that nothing is so long.
+    memory = little_memory(_LITTLE + 4 * min(extent.size, _MOST_BYTES))
+    with memory, opened(OverlayFile(extent), "r") as file, translated("the root"):
         root = h5g.open(file.id, b"/")
-        config, training, version, backend = (reader.text(root, name, "") for name in ROOT[:4])
+        config, training, version, backend = (
+            reader.text(root, name, "") for name in ROOT_ATTRIBUTES[:4]
+        )
         base, holder = "", root
         if root.links.exists(b"model_weights"):
             base, holder = "model_weights/", _group(root, "model_weights")
@@ -61,7 +67,7 @@ def read_attributes(extent: Extent) -> Attributes:
         )
 
 
-def parts(item: Any, name: str) -> list[str]:
+def _parts(item: Any, name: str) -> list[str]:
     """Returns the names of the attributes that hold a list: it, or the parts of a long one."""
     if h5a.exists(item, name.encode()):
         return [name]
@@ -91,7 +97,7 @@ class _Reader:
 
     def names(self, item: Any, name: str, path: str) -> list[str] | None:
         """Returns a list of names, `None` if there is none."""
-        found = parts(item, name)
+        found = _parts(item, name)
         if not found:
             return None
         names = [text for part in found for text in self._read(item, part, path)]

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5o, h5p, h5s, h5t
+from h5py import h5a, h5d, h5g, h5o, h5p, h5s, h5t
 
 from snconvert.errors import SourceError, printable
 from snconvert.weights.contents import Product
@@ -31,6 +31,7 @@ def edit(
     additions: Sequence[tuple[str, np.ndarray]] = (),
     removals: Sequence[str] = (),
     products: Sequence[Product] = (),
+    attributes: Sequence[str] = (),
 ) -> Overlay:
     """Renames, removes and adds objects in a copy-on-write view of the file.
 
@@ -45,6 +46,7 @@ def edit(
             of type bfloat16 (of ml_dtypes) is written as Keras does.
         removals: Paths before the edit of groups or datasets to be dropped.
         products: Arrays to be multiplied, in place or into a new array.
+        attributes: Attributes of the root to be dropped, if they are there.
 
     Returns:
         The changed blocks and the fills. Same arguments, same bytes.
@@ -81,6 +83,10 @@ def edit(
                 groups.add(new)
         if _TEMPORARY in h5:
             root.unlink(_TEMPORARY.encode())
+        for name in attributes:
+            with translated("the root"):
+                if h5a.exists(root, name.encode()):
+                    h5a.delete(root, name.encode())
         properties = h5p.create(h5p.DATASET_CREATE)
         properties.set_obj_track_times(False)
         for path, array in additions:

@@ -106,8 +106,8 @@ def test_folders(saved):
     "name", ["a02_seq_adam_k3legacy.h5", "k215_seq.h5", "tfk221_seq.h5", "k2.13.1_seq.keras"]
 )
 def test_older_files(name, models, tmp_path):
-    """What an older Keras saved gives the same arrays as without Keras: nothing is lost, and the one
-    warning says what it was."""
+    """What an older Keras saved gives the same arrays as without Keras: nothing is lost, and the
+    one warning says what it was."""
     source, output = str(models / name), str(tmp_path / "out.keras")
     report = apply_through_keras(source, Destination(output), recipe())
     assert report.converted

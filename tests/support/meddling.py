@@ -21,6 +21,7 @@ import handmade
 from faults import digest
 from forked import run
 
+from snconvert.core import system
 from snconvert.jobs import measure
 from snconvert.weights import reading
 
@@ -68,7 +69,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 def at_read(number: int, change: Callable[[], None], log: Path) -> None:
     """Calls `change` before the read number `number` of this process."""
-    original, pid, numbers = os.preadv, os.getpid(), itertools.count()
+    original, pid, numbers = system.preadv, os.getpid(), itertools.count()
 
     def preadv(*args: Any) -> int:
         if os.getpid() == pid:
@@ -78,7 +79,7 @@ def at_read(number: int, change: Callable[[], None], log: Path) -> None:
                 change()
         return original(*args)
 
-    os.preadv = preadv
+    system.preadv = preadv
 
 
 def in_child(stage: str, change: Callable[[], None]) -> None:

@@ -165,7 +165,7 @@ import hdf5_faults
 from snconvert.sandbox.worker import Worker
 with Worker() as worker:
     print(worker._pid, flush=True)
-    worker.call(hdf5_faults.hang, None, seconds=0.01)
+    worker.call(hdf5_faults.hang, None, seconds=0.2)
 """
 
 
@@ -177,6 +177,7 @@ def test_what_hangs_without_a_parent_ends_by_itself(folder: Path) -> None:
         child = int(parent.stdout.readline())
         time.sleep(0.3)
         parent.kill()
+    assert not gone(child, 1)
     assert gone(child, 15)
 
 
@@ -216,8 +217,10 @@ def gone(pid: int, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
             return True
         time.sleep(0.01)
     return False

@@ -33,9 +33,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.keras" for name in SOURCES}
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_errors_in_files(step: int, sources: dict[str, Path], tmp_path: Path) -> None:
-    """An error of each third kind, or of every one, is found, and the files without are sound."""
+    """An error of each sixth kind, or of every one, is found, and the files without are sound."""
     command = [sys.executable, planting.__file__, tmp_path, str(step), *sources.values()]
     run = warm.run(command, capture_output=True, text=True, check=True)
     tally: dict[str, Any] = json.loads(run.stdout)
