@@ -48,7 +48,9 @@ ELSEWHERE = {
     "layers/test_recurrent.py": "layers/swapped_kernel.py",
     "legacy/test_configuration.py": "legacy/models.py legacy/objects.py legacy/shapes.py"
     " legacy/sharing.py",
+    "legacy/test_hdf5.py": "legacy/layer_variables.py legacy/relocation.py legacy/variables.py",
     "legacy/test_layers.py": "legacy/classes.py",
+    "legacy/test_optimizer_state.py": "legacy/optimizer_slots.py",
     "legacy/test_training.py": "legacy/optimizers.py",
     "linalg/test_certificate.py": "jobs/measure.py jobs/requests.py",
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"

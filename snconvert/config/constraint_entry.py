@@ -26,25 +26,16 @@ REGISTERED = "snconvert>SpectralNorm"
 OPTIONS = tuple(name for name in FIELDS if name != "norm")
 """The settings that a constraint has: its norm is that of the matrix."""
 
-_ARGUMENTS = {
-    "kernel": ("kernel_constraint", "depthwise_constraint"),
-    "recurrent_kernel": ("recurrent_constraint",),
-    "depthwise_kernel": ("depthwise_constraint",),
-    "pointwise_kernel": ("pointwise_constraint",),
-    "embeddings": ("embeddings_constraint",),
-}
-
 
 def argument_of(kernel: Kernel, config: Config) -> str | None:
     """Returns the entry of a layer's configuration that holds the constraint of a kernel.
 
     Example:
-        >>> argument_of(Kernel("kernel", 0, None), {"depthwise_constraint": None})
-        'depthwise_constraint'
+        >>> argument_of(Kernel("recurrent_kernel", 1, None), {"recurrent_constraint": None})
+        'recurrent_constraint'
     """
-    # DepthwiseConv has both, and means its own.
-    names = reversed(_ARGUMENTS.get(kernel.name, ()))
-    return next((name for name in names if name in config), None)
+    name = kernel.constraint or f"{kernel.name.removesuffix('_kernel')}_constraint"
+    return name if name in config else None
 
 
 def found_in(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:

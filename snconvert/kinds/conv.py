@@ -169,7 +169,15 @@ def _row(
 _DEPTHWISE, _POINTWISE = "(in, k, multiplier)", "(1, in*multiplier, out)"
 _CONV = (Kernel("kernel", 0, _conv_view, convolution=_convolution(_conv_view)),)
 _TRANSPOSED = (Kernel("kernel", 0, usual_view, convolution=_transposed),)
-_CHANNELWISE = (Kernel("kernel", 0, _depthwise_view, convolution=_convolution(_depthwise_view)),)
+_CHANNELWISE = (
+    Kernel(
+        "kernel",
+        0,
+        _depthwise_view,
+        convolution=_convolution(_depthwise_view),
+        constraint="depthwise_constraint",  # it has `kernel_constraint`, too, and means its own
+    ),
+)
 _SEPARABLE = (
     Kernel("depthwise_kernel", 0, _depthwise_view, convolution=_convolution(_depthwise_view)),
     Kernel("pointwise_kernel", 1, usual_view),

@@ -33,6 +33,7 @@ class Kernel:
             `None`: it always exists.
         convolution: Maps the kernel's shape, the configuration and the shape the layer was built
             for to the convolution as a map. `None`: the kernel has one norm, that of its matrix.
+        constraint: The layer's argument for the kernel's constraint. `None`: as the kernel's name.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Kernel:
     group: str = ""
     present: Callable[[Config], bool] | None = None
     convolution: Callable[[Shape, Config, Any], Convolution] | None = None
+    constraint: str | None = None
 
     @property
     def path(self) -> str:

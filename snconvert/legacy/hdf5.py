@@ -92,7 +92,7 @@ def relocation(
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
     candidates = variables.once_trained(root)
     # Layers may have been frozen otherwise since: then names say which have slots.
-    candidates.append([one for one in candidates[1] if named_in(state.names, names[one.path])])
+    candidates.append([one for one in candidates[-1] if named_in(state.names, names[one.path])])
     by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
     # Keras 2.0 sorts them.
     candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name

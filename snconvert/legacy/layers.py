@@ -144,6 +144,8 @@ _VALUES: Mapping[str, Mapping[Any, Any]] = {
     "output_mode": {"binary": "multi_hot", "tf-idf": "tf_idf"},  # TensorFlow 2.3 to 2.5
 }
 _ONE_AXIS = {"BatchNormalization"}
+_OF_FLOATS = {"Discretization", "Embedding"}
+"""What computes with floats, though older Keras may write the type of its output, or input."""
 _PLAIN = Row()
 
 
@@ -188,8 +190,8 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
     if keras_2:
         for key, value in row.meant.items():
             result.setdefault(row.keys.get(key, key), value)
-    if name == "Embedding" and str(result.get("dtype")).startswith(("int", "uint")):
-        result["dtype"] = "float32"  # Keras 2.0 means the input by it
+    if name in _OF_FLOATS and str(result.get("dtype")).startswith(("int", "uint")):
+        result["dtype"] = "float32"
     axis = result.get("axis")
     if class_in_keras_3(name) in _ONE_AXIS and isinstance(axis, list):
         if len(axis) != 1:

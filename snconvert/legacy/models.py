@@ -152,7 +152,7 @@ class Translator:
                     raise SourceError(f"its configuration has no list `{slot.key}`", REPAIR)
                 config[slot.key] = [self._entry(item, path) for item in value]
             elif value is not None:
-                config[slot.key] = self._entry(value, path)
+                config[slot.key] = self._entry(_as_trained(value, config), path)
         if name == "Bidirectional":
             layers.both_directions(config)
         return config
@@ -224,6 +224,13 @@ class Translator:
         result["dtype"] = objects.policy(result["dtype"])
         result.pop("build_input_shape", None)
         return result if shape is None else {**result, "build_input_shape": shape}
+
+
+def _as_trained(raw: Any, owner: Entry) -> Any:
+    """Returns what a wrapper holds, frozen where the wrapper is: Keras 3 goes by what is inside."""
+    if owner.get("trainable") is not False or not isinstance(raw.get("config"), dict):
+        return raw
+    return {**raw, "config": {**raw["config"], "trainable": False}}
 
 
 _OF_GRAPH = {"name", "inbound_nodes"}

@@ -161,7 +161,10 @@ def _places(optimizer: _Optimizer, trained: Trained, stored: Stored) -> tuple[st
     for candidate in trained.candidates:
         found = slots(len(candidate))
         shapes = [trained.shapes[variable.path] for variable in candidate]
-        if all([stored.shapes[path] for path in found.get(slot, ())] == shapes for slot in wanted):
+        if all(
+            slot in found and [stored.shapes[path] for path in found[slot]] == shapes
+            for slot in wanted
+        ):
             break
     else:
         raise _Reset("its slots do not fit the trainable variables of the model")

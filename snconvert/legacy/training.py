@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -130,7 +131,10 @@ def _compile_config(
         "steps_per_execution": training.get("steps_per_execution") or 1,
         "jit_compile": training.get("jit_compile") is True,
     }
-    config["loss"] = _each(config["loss"], outputs, _loss)
+    loss = _each(config["loss"], outputs, _loss)
+    if outputs.total > 1 and (isinstance(loss, str) or "class_name" in (loss or ())):
+        loss = [copy.deepcopy(loss) for _ in range(outputs.total)]  # Keras 2 means all outputs
+    config["loss"] = loss
     left: list[str] = []
     for key in ("metrics", "weighted_metrics"):
         config[key] = _metrics(config[key], outputs, left)
@@ -193,11 +197,11 @@ def _metrics(value: Any, outputs: _Outputs, left: list[str]) -> Any:
     if isinstance(value, list):
         flat = not any(isinstance(item, list) or item is None for item in value)
         inner = [_metrics(item, one, left) for item in value]
-        kept = [
-            new for old, new in zip(value, inner, strict=True) if old is None or new is not None
-        ]
+        if outputs.total > 1 and not flat:
+            return inner  # one entry for each output
+        kept = [item for item in inner if item is not None]
         # One list means the metrics of each output to Keras 2.
-        return [list(kept) for _ in range(outputs.total)] if flat and outputs.total > 1 else kept
+        return kept if outputs.total == 1 else [list(kept) for _ in range(outputs.total)]
     if isinstance(value, dict) and "class_name" not in value:
         return {key: _metrics(item, one, left) for key, item in _rename(value, outputs).items()}
     if value is None:

@@ -52,15 +52,16 @@ class Variables:
     def orders(self, node: Node, *, keras3: bool) -> list[list[Variable]]:
         """Returns in which orders a file may list the variables of a layer that is known.
 
-        Keras 3 does not say of the parts of a frozen layer whether they were frozen with it.
+        Keras 3 does not say of the parts of a frozen layer whether they were frozen with it. Up to
+        Keras 2.3 the flag of a wrapper means nothing: the layer inside has its own.
 
         Args:
             node: A layer of the model's own.
             keras3: Whether Keras 3 wrote the file.
         """
         if not keras3:
-            trained, kept = self._split(node)
-            return [_unique([*trained, *kept])]
+            splits = (self._split(node, wrappers_freeze=freeze) for freeze in (True, False))
+            return [_unique([*trained, *kept]) for trained, kept in splits]
         orders: list[list[Variable]] = []
         for parts_frozen in (True, False):
             flagged = list(self._flagged(node, parts_frozen=parts_frozen))
@@ -79,9 +80,10 @@ class Variables:
     def once_trained(self, root: Node) -> list[list[Variable]]:
         """Returns what Keras 2 may have trained: what is not frozen, or all that can be trained."""
         everything = (one for node in root.walk() for one in self._of(node) if one.trainable)
-        return [_unique(self._split(root)[0]), _unique(everything)]
+        splits = (self._split(root, wrappers_freeze=freeze) for freeze in (True, False))
+        return [*(_unique(trained) for trained, _ in splits), _unique(everything)]
 
-    def _split(self, node: Node) -> _Split:
+    def _split(self, node: Node, *, wrappers_freeze: bool = True) -> _Split:
         """Returns trainable and other variables, as Keras 2 lists them."""
         done: dict[Node, _Split] = {}
         for inner in reversed(list(node.walk())):
@@ -89,7 +91,8 @@ class Variables:
             trained = [variable for variable in own if variable.trainable]
             kept = [variable for variable in own if not variable.trainable]
             inside = [done[child] for child in inner.children]
-            if inner.trainable:
+            wraps = bool(inner.children) and inner.builtin not in MODELS
+            if inner.trainable or (wraps and not wrappers_freeze):
                 done[inner] = (
                     [*trained, *(one for split in inside for one in split[0])],
                     [*kept, *(one for split in inside for one in split[1])],

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from snconvert.core.triplet import Triplet
-from snconvert.core.verbs import WAYS_BACK, Way
+from snconvert.core.verbs import VERBS, WAYS_BACK, Way
 from snconvert.core.verdict import Verdict
 from snconvert.errors import KernelError, located
 from snconvert.jobs.compare import judge, value_differs
@@ -106,7 +106,7 @@ def verify_models(
     )
     for path, layer in no_longer.items():
         classes = type(layer).__name__, plain_class(layer).__name__
-        baked, triplets = way == "bake", list[Triplet]()
+        baked, triplets = VERBS[way].scales, list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
         norms = [t.sigma for t in triplets]

@@ -179,6 +179,15 @@ def test_hard_sigmoid_is_told() -> None:
     assert translate(model, version="3.0.0").notes == ()
 
 
+def test_a_frozen_wrapper() -> None:
+    """What it holds is frozen too: Keras 3 trains by the flags inside."""
+    inner = layer("LSTM", "l", units=2, trainable=True)
+    config = sequential(given(3, 4), layer("Bidirectional", "b", layer=inner, trainable=False))
+    model = built(translate(config).config)
+    assert len(model.weights) == 6
+    assert not model.trainable_variables
+
+
 def test_names_with_slashes() -> None:
     """Keras 3 refuses them, as DenseNet has: they get others, in the graph too."""
     layers = [

@@ -181,6 +181,12 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
         {"depthwise_initializer": named("initializers", "GlorotUniform", seed=None)},
     ),
     ("Discretization", {"bin_boundaries": [0.0]}, "", {"trainable": ...}),
+    (
+        "Discretization",
+        {"bin_boundaries": [0.0], "dtype": "int64"},
+        "",
+        {"trainable": ..., "dtype": "float32"},
+    ),
     ("Dropout", {"rate": 0.5, "noise_shape": None, "seed": None, "rng_type": None}, "", {}),
     ("Embedding", {"input_dim": 3, "output_dim": 2, "input_length": 7, "mask_zero": True}, "", {}),
     ("Embedding", {"input_dim": 3, "output_dim": 2, "dtype": "int32"}, "", {"dtype": "float32"}),

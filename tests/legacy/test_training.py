@@ -345,6 +345,9 @@ def test_outputs() -> None:
     each = {"metrics": [["mae", "mse"], [optimizer(WRAPPED, name="c_mae", fn=MAE)]]}
     config = translate(model, training | each).config["compile_config"]
     assert config["metrics"] == [["mae", "mse"], ["mae"]]
+    none = {"metrics": [["mse"], [None]], "loss": "mse"}
+    config = translate(model, training | none).config["compile_config"]
+    assert (config["metrics"], config["loss"]) == ([["mse"], []], ["mse", "mse"])
     config = translate(model, training | {"metrics": {"a/b": ["mae"]}}).config["compile_config"]
     assert config["metrics"] == {"a_b": ["mae"]}
 

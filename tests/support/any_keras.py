@@ -138,11 +138,13 @@ def scattered(model: keras.Model) -> list[Any]:
 
 def has_moved(vector: Any, value: np.ndarray) -> bool:
     """Whether a `u` is another one than `scattered` has made it."""
-    return np.abs(value - vector.shape[-1] ** -0.5).max() > 1e-3
+    # A kernel that is orthogonal but for a step of training moves it little.
+    return np.abs(value - vector.shape[-1] ** -0.5).max() > 1e-6
 
 
-def there_and_back(model: keras.Model, data: Any, **options: Any) -> None:
-    """Converts a live model, trains, saves, loads and verifies it, bakes and removes."""
+def there_and_back(model: keras.Model, data: Any, **options: Any) -> keras.Model:
+    """Converts a live model, trains, saves, loads and verifies it, bakes and removes; returns the
+    converted one."""
     before = outputs_of(model, data)
     patched = snconvert.apply(model, kinds="all", **options)
     target, gain = options.get("target", "layer"), options.get("mode") == "gain"
@@ -168,14 +170,15 @@ def there_and_back(model: keras.Model, data: Any, **options: Any) -> None:
     np.testing.assert_allclose(outputs_of(baked, data), moved, rtol=1e-4, atol=1e-5)
     if data is X:
         trained(baked)
+    return patched
 
 
-def converted(model: keras.Model, data: Any, **options: Any) -> None:
-    """Converts the file of a model, loads, trains, saves and loads it, verifies and removes."""
+def converted(model: keras.Model, data: Any, **options: Any) -> keras.Model:
+    """Converts the file of a model, loads, trains, saves and loads it, verifies, bakes and removes;
+    returns the converted one."""
     plain, patched = FOLDER / "plain.keras", FOLDER / "patched.keras"
     model.save(plain)
-    report = snconvert.apply_file(plain, patched, kinds="all", verify=True, force=True, **options)
-    assert report.converted
+    snconvert.apply_file(plain, patched, kinds="all", verify=True, force=True, **options)
     loaded = keras.saving.load_model(patched)
     if options.get("mode") == "gain":
         before = outputs_of(model, data)
@@ -191,6 +194,13 @@ def converted(model: keras.Model, data: Any, **options: Any) -> None:
         snconvert.remove_file(patched, FOLDER / "removed.keras", force=True)
         removed = keras.saving.load_model(FOLDER / "removed.keras")
         same(numbers(removed.weights), numbers(model.weights))
+    return loaded
+
+
+def check_kinds(model: keras.Model) -> None:
+    """Makes sure that a layer of every kind was converted."""
+    plain = set(kinds()) - {layer.rule.class_name for layer in spectral(model)}
+    assert not plain, plain
 
 
 def sample() -> None:
@@ -206,12 +216,12 @@ def sample() -> None:
 
 def every_kind_as_a_file() -> None:
     model, data = every_kind()
-    converted(model, data, mode="gain")
+    check_kinds(converted(model, data, mode="gain"))
 
 
 def every_kind_live() -> None:
     model, data = every_kind()
-    there_and_back(model, data)
+    check_kinds(there_and_back(model, data))
 
 
 def targets_as_files() -> None:
