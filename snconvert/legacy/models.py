@@ -107,19 +107,24 @@ class Translator:
             home, config = "keras", self._sequential(config, path)
         elif name in classes.OTHER_HOMES:
             home, config = classes.OTHER_HOMES[name], self._layer(name, config, path)
+        elif not {"module", "trainable"} & {*raw, *config} and self._is_operation(name):
+            # Some share their names with layers: `Multiply`.
+            raise SourceError(*classes.UNNAMED_OPERATION)
         elif layers.class_in_keras_3(name) in classes.KNOWN:
             home, config = "keras.layers", self._layer(name, config, path)
             name = layers.class_in_keras_3(name)
         elif "module" in raw:
             raise SourceError("Keras 3 has no such layer", REBUILD)
-        elif "trainable" not in config and not self._keras_2:
-            raise SourceError(*classes.UNNAMED_OPERATION)
         else:
             return self._foreign(raw, config, path)
         entry = objects.of_keras(home, name, config)
         if name in {"Functional", *classes.OTHER_HOMES}:
             entry["registered_name"] = name
         return {**entry, **_kept(raw, name)}
+
+    def _is_operation(self, name: str) -> bool:
+        """Whether what says nothing of training is an operation: Keras 3 writes it of any layer."""
+        return not self._keras_2 and name != "InputLayer"
 
     def _foreign(self, raw: Entry, config: Entry, path: str) -> Entry:
         """A class of the user's stays, but for what the base classes of Keras write."""
