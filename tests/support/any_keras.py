@@ -206,7 +206,7 @@ def check_kinds(model: keras.Model) -> None:
 def sample() -> None:
     """The sample that the README begins with."""
     path = shutil.copy(ROOT / "samples" / "moons.keras", FOLDER)
-    snconvert.apply_file(path, FOLDER / "moons-sn.keras")
+    snconvert.apply_file(path, FOLDER / "moons-sn.keras", force=True)
     model = keras.saving.load_model(FOLDER / "moons-sn.keras")
     points, classes = np.array([[0.5, 0.25], [1.0, -0.5]]), np.array([0, 1])
     model.fit(points, classes, verbose=0)
