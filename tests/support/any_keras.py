@@ -192,6 +192,8 @@ def converted(model: keras.Model, data: Any, **options: Any) -> keras.Model:
     np.testing.assert_allclose(outputs_of(baked, data), moved, rtol=1e-4, atol=1e-5)
     if options.get("target", "layer") == "layer":
         snconvert.remove_file(patched, FOLDER / "removed.keras", force=True)
+        verdict = snconvert.verify(plain, FOLDER / "removed.keras")
+        assert verdict, verdict.differences
         removed = keras.saving.load_model(FOLDER / "removed.keras")
         same(numbers(removed.weights), numbers(model.weights))
     return loaded
