@@ -18,8 +18,8 @@ from places import DATA
 
 from snconvert.config.references import foreign_objects, needs, problem
 from snconvert.config.safety import is_builtin_layer, vet, warnings_of
-from snconvert.kinds.table import SPELLINGS
 from snconvert.errors import UnsafeError
+from snconvert.kinds.table import SPELLINGS
 
 CASES = DATA / "corpus" / "cases"
 GENUINE = [p for p in sorted((DATA / "models").iterdir()) if p.is_dir() or zipfile.is_zipfile(p)]
