@@ -1,7 +1,7 @@
 """What older versions of Keras saved computes the same in Keras 3, and trains on in the same way.
 
-`tests/data/older/KERAS-VERSION.zip` holds files that `tests/support/older_models.py` wrote with that
-version, each with what it computed: predictions, and those after one more step of training.
+`tests/data/older/KERAS-VERSION.zip` holds files that `tests/support/older_models.py` wrote with
+that version, each with what it computed: predictions, and those after one more step of training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HALF = {"model_mixed": 2e-3}
 """Half precision has 11 bits."""
 
 BACKENDS = ("keras-2.0.5", "keras-2.2.4")
-"""Keras with several backends, before it was that of TensorFlow: epsilons stood outside of roots."""
+"""Keras of several backends: epsilons stood outside of roots."""
 
 THAWED = ("state_frozen", "state_unfrozen")
 """What trains in the old Keras as it was compiled, and as it stands once it has been loaded."""

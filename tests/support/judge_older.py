@@ -177,7 +177,7 @@ class Keras3:
         model.train_on_batch(self._fed(model, inputs), aims)
 
     def trained_apart(self, model: Any, values: dict[str, Any]) -> list[float]:
-        """How far outputs are apart after a step, and weights that train where their order is one."""
+        """How far outputs are apart after a step, and weights that train if in the same order."""
         inputs = listed(values, "input")
         self.step(model, inputs, listed(values, "target"))
         differences = [apart(listed(values, "trained output"), self.predictions(model, inputs))]
