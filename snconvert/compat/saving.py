@@ -7,6 +7,8 @@ from typing import Any
 from keras.src import api_export
 from keras.src.saving import object_registration, saving_lib
 
+from snconvert.kinds.table import SPELLINGS
+
 
 def save_model(model: Any, target: Any, *, zipped: bool = True) -> None:
     """Writes a model, as `model.save` does, which takes no open file and writes no folder.
@@ -20,9 +22,10 @@ def save_model(model: Any, target: Any, *, zipped: bool = True) -> None:
 
 
 def exported_name(cls: type) -> str:
-    """Returns the name of one of Keras' classes that configurations use."""
-    name = api_export.get_name_from_symbol(cls)
-    return cls.__name__ if name is None else str(name).rpartition(".")[2]
+    """Returns the name of one of Keras' classes that configurations of most versions use."""
+    path = api_export.get_name_from_symbol(cls)
+    name = cls.__name__ if path is None else str(path).rpartition(".")[2]
+    return SPELLINGS.get(name, name)
 
 
 def register_class(cls: type, name: str) -> None:

@@ -10,6 +10,19 @@ OPERATIONS = (f"{_PRIVATE}ops.", "keras.ops")
 KERAS_2 = f"{_PRIVATE}engine"
 """How modules begin that only Keras 2 has."""
 
+OLDER = (KERAS_2, "keras.engine", "tensorflow.", "tf_keras.")
+"""How the modules begin that Keras 2, tf.keras and tf-keras write."""
+
+FUNCTIONAL = f"{_PRIVATE}models.functional"
+"""The module of the class Functional, which has no public one."""
+
+OTHER_HOMES = {
+    "CustomScaleLayer": f"{_PRIVATE}applications.inception_resnet_v2",
+    "LayerScale": f"{_PRIVATE}applications.convnext",
+    "StochasticDepth": f"{_PRIVATE}applications.convnext",
+}
+"""Layers of Keras' own applications, which Keras 2 registers as custom ones -> their modules."""
+
 WRAPPER = ("keras.layers", f"{_PRIVATE}layers.normalization.spectral_normalization")
 """The module of Keras' own `SpectralNormalization`, as Keras versions write it."""
 

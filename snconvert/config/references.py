@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snconvert.errors import printable
+from snconvert.kinds.table import SPELLINGS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -127,6 +128,8 @@ def is_builtin_layer(entry: Mapping[str, Any]) -> str | None:
     Example:
         >>> is_builtin_layer({"module": "keras.layers", "class_name": "Dense"})
         'Dense'
+        >>> is_builtin_layer({"module": "keras.layers", "class_name": "GroupedQueryAttention"})
+        'GroupQueryAttention'
         >>> is_builtin_layer({"module": "my_package.layers", "class_name": "Dense"})
     """
     module, name = entry.get("module"), entry.get("class_name")
@@ -137,7 +140,7 @@ def is_builtin_layer(entry: Mapping[str, Any]) -> str | None:
         area == "" and name in {"Layer", "Model", "Sequential"}
     )
     if holds_layers and _is_modelling(module, name) and _has_own_name(entry, name):
-        return name if _is_class_name(name) else None
+        return SPELLINGS.get(name, name) if _is_class_name(name) else None
     return None
 
 

@@ -19,6 +19,10 @@ RULES: Mapping[str, KernelRule] = {
 }
 """Keras class name -> its rule."""
 
+SPELLINGS = {"GroupedQueryAttention": "GroupQueryAttention"}
+"""Keras class, as configurations of Keras 3.16 name it -> as those of every other version do, and
+3.16 understands."""
+
 SPECTRAL: Mapping[str, KernelRule] = {rule.spectral_class: rule for rule in RULES.values()}
 """Spectral class name -> the rule of its Keras class."""
 

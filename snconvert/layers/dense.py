@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from snconvert.compat.calls import current_call, training_of
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import XP, input_direction, output_direction, times
@@ -93,6 +94,8 @@ class SpectralEinsumDense(Spectral, keras.layers.EinsumDense):  # type: ignore[m
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs that fit the equation."""
+        if training is None:  # MultiHeadAttention of Keras 3.7 passes `__call__` by
+            training = training_of(current_call())
         outputs = ops.einsum(self.equation, inputs, self.kernel)
         outputs = times(outputs, self.kernel_scale("kernel", training))
         if self.bias is not None:

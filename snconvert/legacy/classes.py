@@ -69,10 +69,3 @@ UNNAMED_OPERATION = (
     "Build the model again in code, load the weights of this file and save it as a .keras file",
 )
 """What is wrong with what Keras 3 writes into HDF5 for `x * 2`, and the way out."""
-
-OTHER_HOMES: Mapping[str, str] = {
-    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
-    "LayerScale": "keras.src.applications.convnext",
-    "StochasticDepth": "keras.src.applications.convnext",
-}
-"""Layers of Keras' own applications, which Keras 2 registers as custom ones -> their modules."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from snconvert.config import keras_modules
 from snconvert.errors import SourceError
 from snconvert.legacy import objects
 from snconvert.legacy import training as compiled
 from snconvert.legacy.models import DAMAGED, REPAIR, Translator, damaged, output_count
 from snconvert.legacy.objects import Entry
-
-_OLD = ("keras.engine", "keras.src.engine", "tensorflow.", "tf_keras.")
 
 
 class Translated(NamedTuple):
@@ -72,7 +71,9 @@ def _is_keras_2(config: Entry, version: str | None) -> bool:
         return int(version.partition(".")[0]) < 3  # noqa: PLR2004 -- the major version in question
     for value in _walk(config):
         module = value.get("module")
-        if "batch_input_shape" in value or (isinstance(module, str) and module.startswith(_OLD)):
+        if "batch_input_shape" in value or (
+            isinstance(module, str) and module.startswith(keras_modules.OLDER)
+        ):
             return True
         nodes = value.get("inbound_nodes")
         if "batch_shape" in value or value.get("class_name") == "DTypePolicy":

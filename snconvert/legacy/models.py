@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from snconvert.config import keras_modules
 from snconvert.config.tree import CONTAINERS
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, located, printable
@@ -96,30 +97,35 @@ class Translator:
 
     def _located(self, raw: Entry, config: Entry, path: str) -> Entry:
         name = raw["class_name"].removeprefix("Custom>")
-        if objects.is_foreign(raw) and name not in classes.OTHER_HOMES:
+        if objects.is_foreign(raw) and name not in keras_modules.OTHER_HOMES:
             return self._foreign(raw, config, path)
         if name in classes.REFUSED:
             raise SourceError(*classes.REFUSED[name])
         if name in _FUNCTIONAL and "input_layers" in config:
-            home, name = "keras.src.models.functional", "Functional"
+            home, name = keras_modules.FUNCTIONAL, "Functional"
             config = self._functional(config, path)
         elif name == "Sequential":
             home, config = "keras", self._sequential(config, path)
-        elif name in classes.OTHER_HOMES:
-            home, config = classes.OTHER_HOMES[name], self._layer(name, config, path)
+        elif name in keras_modules.OTHER_HOMES:
+            home, config = keras_modules.OTHER_HOMES[name], self._layer(name, config, path)
+        elif not {"module", "trainable"} & {*raw, *config} and self._is_operation(name):
+            # Some share their names with layers: `Multiply`.
+            raise SourceError(*classes.UNNAMED_OPERATION)
         elif layers.class_in_keras_3(name) in classes.KNOWN:
             home, config = "keras.layers", self._layer(name, config, path)
             name = layers.class_in_keras_3(name)
         elif "module" in raw:
             raise SourceError("Keras 3 has no such layer", REBUILD)
-        elif "trainable" not in config and not self._keras_2:
-            raise SourceError(*classes.UNNAMED_OPERATION)
         else:
             return self._foreign(raw, config, path)
         entry = objects.of_keras(home, name, config)
-        if name in {"Functional", *classes.OTHER_HOMES}:
+        if name in {"Functional", *keras_modules.OTHER_HOMES}:
             entry["registered_name"] = name
         return {**entry, **_kept(raw, name)}
+
+    def _is_operation(self, name: str) -> bool:
+        """Whether what says nothing of training is an operation: Keras 3 writes it of any layer."""
+        return not self._keras_2 and name != "InputLayer"
 
     def _foreign(self, raw: Entry, config: Entry, path: str) -> Entry:
         """A class of the user's stays, but for what the base classes of Keras write."""

@@ -106,7 +106,7 @@ def verify_models(
     )
     for path, layer in no_longer.items():
         classes = type(layer).__name__, plain_class(layer).__name__
-        baked, triplets = VERBS[way].scales, list[Triplet]()
+        baked, triplets = way is not None and VERBS[way].scales, list[Triplet]()
         with suppress(KernelError):  # what is not finite has no norm
             triplets = triplets_in_use(layer, layer.rule, layer.norm) if layer.built else []
         norms = [t.sigma for t in triplets]

@@ -19,7 +19,7 @@ from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
 from snconvert.jobs.requests import Proved
-from snconvert.kinds.table import RULES, SPECTRAL
+from snconvert.kinds.table import RULES, SPECTRAL, SPELLINGS
 from snconvert.planning.recipe import Override, Recipe
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.record import records
@@ -139,8 +139,9 @@ def _wrong_form(
     if rule is None:
         return  # that is told elsewhere
     for name, class_name in (("class", rule.class_name), ("new_class", node.class_name)):
-        if record.get(name) != class_name:
-            yield f"has the {name} {printable(record.get(name))}, where {class_name} belongs"
+        recorded = record.get(name)
+        if SPELLINGS.get(str(recorded), recorded) != class_name:
+            yield f"has the {name} {printable(recorded)}, where {class_name} belongs"
     if rule.kind not in recipe.kinds:
         yield f"is of options that leave out the kind {rule.kind}"
     excluded = selection.why_excluded(node)

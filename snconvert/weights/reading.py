@@ -92,7 +92,7 @@ def read_kernel(extent: Extent, path: str, dataset: Dataset) -> np.ndarray:
     return np.frombuffer(data, numpy_type(dataset)).reshape(dataset.shape)
 
 
-def read_whole(extent: Extent) -> dict[str, str]:
+def read_whole(extent: Extent) -> None:
     """Reads all that a loader may ask HDF5 for: the structure, every attribute, encoded data.
 
     After it has come back, a process with more to lose can read the file by itself.
@@ -100,26 +100,18 @@ def read_whole(extent: Extent) -> dict[str, str]:
     Args:
         extent: The bytes of the HDF5 file.
 
-    Returns:
-        The texts among the attributes of the root, by name: the configuration in legacy files.
-
     Raises:
         SourceError: As for `scan`.
     """
     contents = scan(extent)
-    texts: dict[str, str] = {}
     codecs.lookup("ascii")  # its module is a file, and no file can be opened below
     with opened(OverlayFile(extent), "r") as file:
         for path in ("", *contents.groups, *contents.datasets):
             with translated(path or "the root"):
                 item = file[path or "/"]
-                for name, value in item.attrs.items():
-                    text = value.decode() if isinstance(value, bytes) else value
-                    if not path and isinstance(text, str):
-                        texts[name] = text
+                list(item.attrs.items())
                 if path in contents.datasets and contents.datasets[path].offset is None:
                     item[()]
-    return texts
 
 
 def _scan(file: OverlayFile, size: int) -> Contents:

@@ -137,6 +137,18 @@ def test_an_upgrade_is_converted_like_any_model(tmp_path: Path) -> None:
     assert arrays(tmp_path / "one.keras") == arrays(tmp_path / "two.keras")
 
 
+def test_an_operation_in_the_graph(tmp_path: Path) -> None:
+    """Keras 3 writes it into HDF5 by a name that it may share with a layer, and does not load that:
+    refused by what it is."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs) * 2.0)
+    model.save(tmp_path / "in.h5")
+    with pytest.raises(ValueError, match="Only input tensors"):
+        keras.saving.load_model(tmp_path / "in.h5")
+    with pytest.raises(SourceError, match=r"multiply \(Multiply\): it is an operation of Keras"):
+        snconvert.upgrade_file(tmp_path / "in.h5")
+
+
 @pytest.mark.parametrize("name", ["a01_seq_plain.keras", "a16_dir_h5dir", "v3.0.5_seq.keras"])
 def test_there_is_nothing_to_upgrade(name: str, tmp_path: Path) -> None:
     """A model of Keras 3 is refused, in one line, and nothing is written."""

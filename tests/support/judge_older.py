@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,10 @@ class Older:
     def name(self) -> str:
         return f"{self.file.parent.name}/{self.file.name}"
 
-    def carries_training(self) -> bool:
-        return self.config is None
+    @property
+    def beside(self) -> dict[str, Path]:
+        """The option that names the configuration, of weights only."""
+        return {} if self.config is None else {"config": self.config}
 
 
 def older_files(folder: Path, patterns: list[str]) -> Iterator[Older]:
@@ -86,50 +88,48 @@ def held(path: Path) -> tuple[Any, dict[str, bytes]]:
     return config, arrays
 
 
-def convert(older: Older, folder: Path) -> None:
-    """Upgrades a file, and checks the verbs on it."""
-    from snconvert import api
+def attempt(function: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, str]:
+    """What a call returns, or what it says where it fails."""
     from snconvert.errors import SnconvertError
 
-    beside = {"config": older.config} if older.config else {}
-    stem = older.name.replace("/", "_")
-    older.output = folder / f"{stem}-keras3.keras"
     try:
-        older.notes = api.upgrade_file(older.file, older.output, **beside).warnings
+        return function(*arguments, **options), ""
     except SnconvertError as error:
-        older.refusal = str(error)
-        return
+        return None, str(error)
     except Exception as error:  # noqa: BLE001 - a traceback is what is to be seen
-        older.refusal = f"TRACEBACK {type(error).__name__}: {error}"
+        return None, f"TRACEBACK {type(error).__name__}: {error}"
+
+
+def upgrade(older: Older, folder: Path) -> None:
+    from snconvert import api
+
+    older.output = folder / f"{older.name.replace('/', '_')}-keras3.keras"
+    report, older.refusal = attempt(api.upgrade_file, older.file, older.output, **older.beside)
+    if report is not None:
+        older.notes = report.warnings
+
+
+def use(older: Older, folder: Path) -> None:
+    """Tries the verbs on a file, and compares with the upgraded one."""
+    from snconvert import api
+
+    applied, plain = (
+        folder / f"{older.output.stem}-sn.keras",
+        folder / f"{older.output.stem}-p.keras",
+    )
+    _, why = attempt(api.apply_file, older.file, applied, kinds=KINDS, **older.beside)
+    if why:
+        older.wrong += [f"apply: {why}"] * ("nothing" not in why)
         return
-    if "--upgrade" in sys.argv:
-        return
-    applied, plain = folder / f"{stem}-sn.keras", folder / f"{stem}-plain.keras"
-    try:
-        api.apply_file(older.file, applied, kinds=KINDS, **beside)
-    except SnconvertError as error:
-        if "nothing" not in str(error):
-            older.wrong.append(f"apply: {error}")
-        return
-    except Exception as error:  # noqa: BLE001 - as above
-        older.wrong.append(f"apply: TRACEBACK {type(error).__name__}: {error}")
-        return
-    try:
-        verdict = api.verify(older.file, applied, **beside)
+    for before, beside in ((older.file, older.beside), (older.output, {})):
+        verdict, why = attempt(api.verify, before, applied, **beside)
         if not verdict:
-            older.wrong.append(f"verify: {verdict}")
-        if not api.verify(older.output, applied):
-            older.wrong.append("verify of the upgraded")
-        api.remove_file(applied, plain)
-    except SnconvertError as error:
-        older.wrong.append(f"verify, remove: {error}")
-        return
-    except Exception as error:  # noqa: BLE001 - as above
-        older.wrong.append(f"verify, remove: TRACEBACK {type(error).__name__}: {error}")
-        return
-    for what, one, two in zip(("config", "weights"), held(older.output), held(plain), strict=True):
-        if one != two:
-            older.wrong.append(f"remove: another {what} than upgrade")
+            older.wrong.append(f"verify: {why or verdict}")
+    _, why = attempt(api.remove_file, applied, plain)
+    if why:
+        older.wrong.append(f"remove: {why}")
+    elif held(older.output) != held(plain):
+        older.wrong.append("remove gives something else than upgrade")
 
 
 def apart(one: list[Any], two: list[Any]) -> float:
@@ -149,10 +149,9 @@ class Keras3:
         import keras
         import tensorflow as tf
 
-        import snconvert  # noqa: F401 - registers
+        import snconvert  # noqa: F401 - registers the layers
 
-        tf.config.run_functions_eagerly(run_eagerly=True)
-        self.keras = keras
+        self.keras, self.dense = keras, tf.convert_to_tensor
 
     def predictions(self, model: Any, inputs: list[Any]) -> list[Any]:
         for layer in model.layers:
@@ -166,7 +165,28 @@ class Keras3:
         aims: Any = targets if len(targets) > 1 else targets[0]
         if isinstance(struct, dict):
             aims = dict(zip(sorted(struct), targets, strict=True))
+        model.run_eagerly = True  # to trace a small model takes longer
+        apply = model.optimizer.apply
+
+        def apply_dense(gradients: list[Any], variables: list[Any]) -> None:
+            # Keras 3 squares each slice of a sparse gradient by itself, so that a token that is
+            # twice in a batch counts less than in Keras 2.
+            apply([self.dense(gradient) for gradient in gradients], variables)
+
+        model.optimizer.apply = apply_dense
         model.train_on_batch(self._fed(model, inputs), aims)
+
+    def trained_apart(self, model: Any, values: dict[str, Any]) -> list[float]:
+        """How far outputs are apart after a step, and weights that train if in the same order."""
+        inputs = listed(values, "input")
+        self.step(model, inputs, listed(values, "target"))
+        differences = [apart(listed(values, "trained output"), self.predictions(model, inputs))]
+        weights = listed(values, "trained weight")
+        own = model.weights
+        if [weight.shape for weight in weights] == [tuple(weight.shape) for weight in own]:
+            pairs = [(w, np.asarray(v)) for w, v in zip(weights, own, strict=True) if v.trainable]
+            differences.append(apart([w for w, _ in pairs], [v for _, v in pairs]))
+        return differences
 
     def load(self, path: Path, **options: Any) -> Any:
         self.keras.backend.clear_session()
@@ -194,35 +214,21 @@ def judge(older: Older, keras3: Keras3) -> list[str]:
     """The row of a file: loaded, predictions, step, Keras 3 on the old file."""
     values = dict(np.load(older.values))
     inputs, outputs = listed(values, "input"), listed(values, "output")
-    row = []
-    try:
-        model = keras3.load(older.output)
-        row += ["loads", f"{apart(outputs, keras3.predictions(model, inputs)):.1e}"]
-    except Exception as error:  # noqa: BLE001 - whatever Keras raises is its answer
-        return [f"{type(error).__name__}: {error}"[:400].replace("\n", " "), "-", "-", "-"]
-    targets = listed(values, "target")
-    if not targets or not older.carries_training():
+    model, why = attempt(keras3.load, older.output)
+    if why:
+        return [why[:400].replace("\n", " "), "-", "-", "-"]
+    own, why = attempt(keras3.predictions, model, inputs)
+    row = ["loads", why[:300].replace("\n", " ") or f"{apart(outputs, own):.1e}"]
+    if "target 0" not in values or older.config:
         row.append("-")
     elif not model.compiled:
         row.append("not compiled")
     else:
-        try:
-            keras3.step(model, inputs, targets)
-            trained = listed(values, "trained output")
-            distance = apart(trained, keras3.predictions(model, inputs))
-            row.append(f"{distance:.1e}")
-            weights = listed(values, "trained weight")
-            own = [np.asarray(w) for w in model.get_weights()]
-            if [w.shape for w in weights] == [w.shape for w in own]:
-                row[-1] += f" {apart(weights, own):.1e}"
-        except Exception as error:  # noqa: BLE001 - as above
-            row.append(f"{type(error).__name__}: {error}"[:300].replace("\n", " "))
-    try:
-        old = keras3.load(older.file, compile=False)
-        row.append(f"{apart(outputs, keras3.predictions(old, inputs)):.1e}")
-    except Exception:  # noqa: BLE001 - it often cannot
-        row.append("-")
-    return row
+        differences, why = attempt(keras3.trained_apart, model, values)
+        row.append(why[:300].replace("\n", " ") or " ".join(f"{d:.1e}" for d in differences))
+    old, why = attempt(keras3.load, older.file, compile=False)
+    own, why = (None, why) if why else attempt(keras3.predictions, old, inputs)
+    return [*row, "-" if why else f"{apart(outputs, own):.1e}"]
 
 
 def say(*columns: str) -> None:
@@ -237,7 +243,9 @@ def main() -> None:
     files = list(older_files(Path(folder), patterns))
     with tempfile.TemporaryDirectory() as place:
         for older in files:
-            convert(older, Path(place))
+            upgrade(older, Path(place))
+            if not older.refusal and "--upgrade" not in sys.argv:
+                use(older, Path(place))
         keras3 = Keras3()
         say("file", "loads", "predictions", "step: outputs weights", "Keras 3 on the old", "wrong")
         for older in files:

@@ -109,7 +109,7 @@ def _inner(keras, name, features=6):
     k = keras.layers
     return keras.models.Sequential(
         [
-            k.Dense(5, input_shape=(features,), name=name + "_a"),
+            k.Dense(5, input_shape=(features,), use_bias=False, name=name + "_a"),
             k.BatchNormalization(name=name + "_b"),
             k.Dense(features, name=name + "_c"),
         ],
@@ -120,7 +120,7 @@ def _inner(keras, name, features=6):
 def _inner_functional(keras, name, features=6):
     k = keras.layers
     inputs = k.Input((features,), name=name + "_in")
-    x = k.Dense(5, name=name + "_a")(inputs)
+    x = k.Dense(5, use_bias=False, name=name + "_a")(inputs)
     x = k.BatchNormalization(name=name + "_b")(x)
     x = k.Add(name=name + "_d")([k.Dense(features, name=name + "_c")(x), inputs])
     return keras.models.Model(inputs, x, name=name)
@@ -233,7 +233,7 @@ def frozen_inside(keras):
         [
             k.Bidirectional(k.LSTM(3, return_sequences=True), input_shape=(4, 3)),
             k.BatchNormalization(),
-            k.TimeDistributed(k.Dense(3)),
+            k.TimeDistributed(k.Dense(3, use_bias=False)),
             k.BatchNormalization(),
             k.GRU(2),
         ],

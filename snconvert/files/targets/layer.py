@@ -145,11 +145,11 @@ class LayerTarget(Target):
             spelling: What `spelling_of` said before the conversion; it is not trusted.
         """
         plain = self.plain_class(node)
-        own = {name: spelling[name] for name in _TODAY if name in spelling} if spelling else _TODAY
-        if is_builtin_layer({**own, "class_name": plain}) != plain:
+        names = (*_TODAY, "class_name")
+        own = {name: spelling[name] for name in names if name in spelling} if spelling else _TODAY
+        if is_builtin_layer({"class_name": plain, **own}) != plain:
             own = _TODAY
-        node.entry["class_name"] = plain
-        node.entry.update(own)
+        node.entry.update({"class_name": plain, **own})
         if "registered_name" not in own:
             del node.entry["registered_name"]
         for name in FIELDS:
@@ -187,7 +187,10 @@ def spelling_of(node: Node) -> dict[str, Any] | None:
     """Returns how a Keras layer is named, or `None` where it is as Keras writes it today.
 
     Keras 3.0.0 wrote the defining module and the class name, other programs write no registered
-    name at all; to Keras all of these are one class.
+    name at all, and 3.16 has another name for `GroupQueryAttention`; to Keras all of these are one
+    class.
     """
     own = {name: node.entry[name] for name in _TODAY if name in node.entry}
+    if node.class_name != node.builtin:
+        own["class_name"] = node.class_name
     return None if own == _TODAY else own
