@@ -17,7 +17,7 @@ from snconvert.config.weight_groups import group_paths, snake_case
 from snconvert.errors import SourceError, printable
 from snconvert.legacy.layer_variables import WRAPPER, WRAPPER_COPY, Variable, shown_shape
 from snconvert.legacy.optimizer_slots import Stored
-from snconvert.legacy.optimizer_state import Trained, relocate_state
+from snconvert.legacy.optimizer_state import Trained, has_schedule, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
 from snconvert.weights.contents import Contents, Dataset
@@ -69,6 +69,25 @@ def relocation(root: Node, contents: Contents) -> tuple[Relocation, tuple[str, .
             result.removals = sorted({path.partition("/")[0] for path in everything})
             return result, notes
     raise errors[0]
+
+
+def of_keras_3(root: Node, contents: Contents, keras_2: bool) -> bool:
+    """Whether Keras 3 wrote weights that may be of either, so that all of them stays.
+
+    Args:
+        root: As for `relocation`.
+        contents: As for `relocation`.
+        keras_2: Whether Keras 2 wrote the configuration, for where the weights tell nothing.
+    """
+    names = {name for path in contents.groups for name in path.split("/")}
+    if any("\\" in name for name in names) or _OTHER_LAYERS in names or "metrics" in names:
+        return False
+    # Behind the iteration Keras 3 has the learning rate, unless that is a schedule.
+    behind = [contents.datasets.get(f"{_OUTER}{index}") for index in (1, 2)]
+    scalars = [array is not None and array.shape == () for array in behind]
+    if behind[0] is None or all(scalars) or has_schedule(root):
+        return not keras_2 and names.isdisjoint(_PUBLIC_PARTS)
+    return scalars[0]
 
 
 class _Array(NamedTuple):

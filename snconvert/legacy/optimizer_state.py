@@ -115,6 +115,16 @@ def keras3_state(root: Node, stored: Stored, result: Relocation) -> None:
             result.computed += [Computed(f"{_INNER}/{i}", "copy", (path,)) for i, path in inner]
 
 
+def has_schedule(root: Node) -> bool:
+    """Whether a model's learning rate is a schedule, which is not stored.
+
+    Args:
+        root: The model, with its `compile_config`.
+    """
+    optimizer = _optimizer(root)
+    return optimizer is not None and isinstance(optimizer.config.get("learning_rate"), dict)
+
+
 def _optimizer(root: Node) -> _Optimizer | None:
     compiled = root.entry.get("compile_config")
     if not isinstance(compiled, dict):
