@@ -1,7 +1,8 @@
 """The weights of a whole model in HDF5, or of `save_weights`, as those of Keras 3.
 
-Keras lists the layers of a model, and the weights of each, and goes by position: names in such a
-file say neither which layer of which model a weight belongs to, nor which weight it is.
+Keras lists the layers of a model, and the weights of each, and goes by position: names of weights
+say neither which layer of which model one belongs to, nor which it is. Names of layers may differ
+from those of the configuration, too; if they are the same in another order, they tell more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
 from snconvert.weights.contents import Attributes, Contents
 
+_OTHER_ORDER = (
+    "The file lists its layers in another order than the configuration; weights go by their names"
+)
 _REPAIR = "It is damaged or was put together by hand; save the model again with the Keras it is of"
 
 
@@ -61,19 +65,28 @@ def relocation(
     keras3 = major.isdecimal() and int(major) > 2  # noqa: PLR2004 - the last of the old ones
     places: dict[str, tuple[str, Variable]] = {}
     names: dict[str, str] = {}
-    for node, name, weights in _layers(root, variables, attributes.layers):
+    nodes, listed = _layers(root, variables, attributes.layers)
+    layers = _by_name(nodes, listed)
+    for node, (name, weights), (instead, _) in zip(nodes, layers, listed, strict=True):
         stored = _stored(weights, contents)
         own = {
             path: path.removeprefix("model_weights/").removeprefix(f"{name}/") for path in stored
         }
         if variables.known(node):
-            order = _order(node, stored, variables.orders(node, keras3=keras3))
+            try:
+                order = _order(node, stored, variables.orders(node, keras3=keras3))
+            except SourceError as error:
+                if name != instead:
+                    error.what = f"the file has {printable(instead)} in its place, and {error.what}"
+                    error.fix = "Give the configuration of the model that the weights are of"
+                raise
         else:
             order = variables_by_name(node, paths, [*own.values()])
             variables.learn(node, order)
         for variable, path in zip(order, stored, strict=True):
             if places.setdefault(variable.path, (path, variable))[0] == path:
                 names[variable.path] = own[path]
+    notes = () if layers == listed else (_OTHER_ORDER,)
     result = Relocation(removals=_tops(contents))
     result.computed = [
         *_cudnn(places, contents),
@@ -86,7 +99,7 @@ def relocation(
     state = Stored(optimizer, [path.partition("/")[2] for path in optimizer])
     if keras3 and optimizer:
         keras3_state(root, state, result)
-        return result, ()
+        return result, notes
     shapes = {}
     for new, (path, variable) in places.items():
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
@@ -97,7 +110,7 @@ def relocation(
     # Keras 2.0 sorts them.
     candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
     trained = Trained(variables.trained(root), candidates, shapes, frozenset(computed))
-    return result, relocate_state(root, trained, state, result)
+    return result, notes + relocate_state(root, trained, state, result)
 
 
 def _tops(contents: Contents) -> list[str]:
@@ -150,10 +163,12 @@ def _copies(root: Node, paths: Mapping[Node, str], places: _Places) -> Iterator[
             yield Computed(copy, "copy", (places[kernel][0],))
 
 
-def _layers(
-    root: Node, variables: Variables, layers: Sequence[tuple[str, tuple[str, ...]]]
-) -> Iterator[tuple[Node, str, tuple[str, ...]]]:
-    """Yields the layers that have variables, each with its name and weights in the file."""
+_Listed = Sequence[tuple[str, tuple[str, ...]]]
+"""Names of layers in the file, each with the paths of its weights."""
+
+
+def _layers(root: Node, variables: Variables, layers: _Listed) -> tuple[list[Node], _Listed]:
+    """Returns the layers that have variables, and as many that the file lists."""
     stored = [(name, weights) for name, weights in layers if weights]
     names = {name for name, _ in layers}
     full = {name for name, _ in stored}
@@ -175,8 +190,17 @@ def _layers(
             f" configuration have variables ({printable(', '.join(sorted(strange)[:5]))})",
             _REPAIR,
         )
-    for node, (name, weights) in zip(nodes, stored, strict=True):
-        yield node, name, weights
+    return nodes, stored
+
+
+def _by_name(nodes: Sequence[Node], listed: _Listed) -> _Listed:
+    """Returns what a file lists in the order of the layers, if they have the same names."""
+    # In a translated configuration a name holds no slash.
+    named = {name.replace("/", "_"): (name, weights) for name, weights in listed}
+    names = [node.name for node in nodes]
+    if len(named) < len(listed) or sorted(named) != sorted(names):
+        return listed
+    return [named[name] for name in names]
 
 
 def _stored(weights: Sequence[str], contents: Contents) -> Mapping[str, tuple[int, ...]]:
