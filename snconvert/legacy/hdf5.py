@@ -19,7 +19,7 @@ from snconvert.legacy.layer_variables import (
     shown_shape,
     variables_by_name,
 )
-from snconvert.legacy.optimizer_slots import Stored, named_in
+from snconvert.legacy.optimizer_slots import Stored, first_named
 from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
@@ -103,14 +103,31 @@ def relocation(
     shapes = {}
     for new, (path, variable) in places.items():
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
-    candidates = variables.once_trained(root)
-    # Layers may have been frozen otherwise since: then names say which have slots.
-    candidates.append([one for one in candidates[-1] if named_in(state.names, names[one.path])])
-    by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
-    # Keras 2.0 sorts them.
-    candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
+    candidates = _candidates(
+        variables.once_trained(root), names, state.names, in_order=version.startswith("2.0.")
+    )
     trained = Trained(variables.trained(root), candidates, shapes, frozenset(computed))
     return result, notes + relocate_state(root, trained, state, result)
+
+
+def _candidates(
+    lists: list[list[Variable]], names: Mapping[str, str], slots: Sequence[str], *, in_order: bool
+) -> list[list[Variable]]:
+    """Returns what may have been trained, the likeliest first.
+
+    Args:
+        lists: As `Variables.once_trained` returns them.
+        names: What the file calls each variable, by its path.
+        slots: What the file calls the slots.
+        in_order: Whether the Keras that wrote them sorts variables by name, as 2.0 does.
+    """
+    by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in lists]
+    # Where slots have names these say it best: layers may have been frozen otherwise since.
+    indices = ((first_named(slots, names[one.path]), one) for one in lists[-1])
+    named = [(index, one) for index, one in indices if index is not None]
+    named.sort(key=lambda item: item[0])
+    others = by_name + lists if in_order else lists + by_name
+    return [[one for _, one in named], *others]
 
 
 def _tops(contents: Contents) -> list[str]:
