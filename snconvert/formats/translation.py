@@ -27,6 +27,7 @@ _KERAS_3 = (3, 0)
 _SPELLED_AS = "3.3.3"
 """A version of Keras 3 that spells configurations as translations do."""
 
+_LOOKUPS = {"IntegerLookup", "StringLookup", "TextVectorization"}
 _SECONDS, _MOST_SECONDS, _BYTES_PER_SECOND = 5.0, 60.0, 1e7
 
 Relocate = Callable[[Node, Contents], tuple[Relocation, tuple[str, ...]]]
@@ -117,3 +118,14 @@ def fill_in(
     source.metadata = strict_json.dumps({**spelled, "snconvert": record})
     by = f"Keras {printable(older.version)}" if older.version else "an unknown version of Keras"
     source.warnings += [f"saved by {by} as {older.form}", *translated.notes, *notes]
+    lacking = [node.path for node in root.walk() if _lacks_vocabulary(node)]
+    if lacking and not source.assets:
+        source.warnings.append(
+            f"The file does not hold the vocabulary of {printable(', '.join(lacking))}: set it with"
+            " `layer.set_vocabulary` in the loaded model"
+        )
+
+
+def _lacks_vocabulary(node: Node) -> bool:
+    """Whether a layer's vocabulary, if it has one, stands in the assets of an archive."""
+    return node.builtin in _LOOKUPS and node.config.get("vocabulary") is None

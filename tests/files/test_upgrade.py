@@ -232,6 +232,15 @@ def test_the_state_beside_weights_alone(optimizer: str, tmp_path: Path) -> None:
         assert "keras_version" not in json.loads(archive.read("metadata.json"))
 
 
+def test_vocabularies_are_not_in_weights_alone(tmp_path: Path) -> None:
+    """They are assets of the archive, so that a warning names the layers that lost theirs."""
+    with zipfile.ZipFile(MODELS / "a18_assets.keras") as archive:
+        (tmp_path / "net.json").write_bytes(archive.read("config.json"))
+        (tmp_path / "net.weights.h5").write_bytes(archive.read("model.weights.h5"))
+    report = snconvert.upgrade_file(tmp_path / "net.weights.h5", config=tmp_path / "net.json")
+    assert any("vocabulary of text_vectorization" in warning for warning in report.warnings)
+
+
 def test_a_recipe_may_name_the_configuration(tmp_path: Path) -> None:
     """It is an option like another."""
     path, beside = written(zoo.randomize(zoo.sequential()), tmp_path, "to_json")
