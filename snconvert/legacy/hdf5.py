@@ -13,11 +13,11 @@ from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SourceError, printable
 from snconvert.legacy.layer_variables import (
-    WRAPPER,
-    WRAPPER_COPY,
+    REPAIR,
     Variable,
     shown_shape,
     variables_by_name,
+    wrapper_copies,
 )
 from snconvert.legacy.optimizer_slots import Stored, first_named
 from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
@@ -28,7 +28,6 @@ from snconvert.weights.contents import Attributes, Contents
 _OTHER_ORDER = (
     "The file lists its layers in another order than the configuration; weights go by their names"
 )
-_REPAIR = "It is damaged or was put together by hand; save the model again with the Keras it is of"
 
 
 def relocation(
@@ -48,7 +47,7 @@ def relocation(
     version = attributes.keras_version or ""
     major = version.partition(".")[0]
     if attributes.layers is None:
-        raise SourceError("it lists no layers (`layer_names`), as Keras does", _REPAIR)
+        raise SourceError("it lists no layers (`layer_names`), as Keras does", REPAIR)
     if major == "1":
         raise SourceError(
             f"Keras {printable(version)} wrote it, which keeps weights in another form",
@@ -91,7 +90,7 @@ def relocation(
     result.computed = [
         *_cudnn(places, contents),
         *(_flipped(root, paths, places) if attributes.backend == "theano" else ()),
-        *_copies(root, paths, places),
+        *wrapper_copies(root.walk(), paths, {new: path for new, (path, _) in places.items()}),
     ]
     computed = {item.path for item in result.computed}
     result.moves = [(path, new) for new, (path, _) in places.items() if new not in computed]
@@ -172,14 +171,6 @@ _CORRELATED: Mapping[str, tuple[str, ...]] = {
 """Layers whose kernels Theano took the other way round -> these kernels, below their group."""
 
 
-def _copies(root: Node, paths: Mapping[Node, str], places: _Places) -> Iterator[Computed]:
-    """Yields the second copies of kernels that Keras' `SpectralNormalization` stores."""
-    for node in root.walk():
-        kernel, copy = (f"{paths[node]}/{path}" for path in WRAPPER_COPY)
-        if node.builtin == WRAPPER and node.first is None and kernel in places:
-            yield Computed(copy, "copy", (places[kernel][0],))
-
-
 _Listed = Sequence[tuple[str, tuple[str, ...]]]
 """Names of layers in the file, each with the paths of its weights."""
 
@@ -205,7 +196,7 @@ def _layers(root: Node, variables: Variables, layers: _Listed) -> tuple[list[Nod
         raise SourceError(
             f"it holds weights of {len(stored)} layers, but {len(nodes)} layers of its"
             f" configuration have variables ({printable(', '.join(sorted(strange)[:5]))})",
-            _REPAIR,
+            REPAIR,
         )
     return nodes, stored
 
@@ -225,9 +216,9 @@ def _stored(weights: Sequence[str], contents: Contents) -> Mapping[str, tuple[in
     stored = {path: contents.datasets[path].shape for path in weights if path in contents.datasets}
     for path in weights:
         if path not in stored:
-            raise SourceError(f"there is no array {printable(path)}, which it lists", _REPAIR)
+            raise SourceError(f"there is no array {printable(path)}, which it lists", REPAIR)
     if len(stored) != len(weights):
-        raise SourceError(f"{printable(weights[0])} stands next to a weight listed twice", _REPAIR)
+        raise SourceError(f"{printable(weights[0])} stands next to a weight listed twice", REPAIR)
     return stored
 
 
@@ -258,4 +249,4 @@ def _order(
         )
         belongs = shown_shape(wanted)
         what = f"the shape of {printable(path)} is {stored[path]}, but ({belongs}) is expected"
-    raise SourceError(what, _REPAIR, path=node.path, class_name=node.title)
+    raise SourceError(what, REPAIR, path=node.path, class_name=node.title)
