@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, printable
+from snconvert.legacy.classes import KEYS, OF_ALL
 from snconvert.legacy.objects import function, words
 
 _ANY: Final = object()  # a key that says nothing, whatever its value
@@ -104,7 +105,11 @@ ROWS: Mapping[str, Row] = {
     "GRUV2": Row("GRU", silent=_NO_TIME_MAJOR),
     "GlobalAveragePooling1D": _POOL_1D,
     "GlobalMaxPooling1D": _POOL_1D,
+    "Hashing": Row(silent={"dtype": _ANY}),  # it computes integers, whatever older Keras writes
     "InputLayer": Row(silent={"optional": (False,), "ragged": (False, None)}),
+    "IntegerLookup": Row(  # in TensorFlow 2.4
+        keys={"mask_value": "mask_token", "max_values": "max_tokens", "oov_value": "oov_token"}
+    ),
     "LSTM": _RECURRENT,
     "LSTMCell": _RECURRENT,
     "LSTMV1": Row("LSTM", silent=_NO_TIME_MAJOR),
@@ -190,6 +195,7 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
     if keras_2:
         for key, value in row.meant.items():
             result.setdefault(row.keys.get(key, key), value)
+        _check_keys(class_in_keras_3(name), result)
     if name in _OF_FLOATS and str(result.get("dtype")).startswith(("int", "uint")):
         result["dtype"] = "float32"
     axis = result.get("axis")
@@ -198,6 +204,14 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
             _refuse("axis", axis)
         result["axis"] = axis[0]
     return result
+
+
+def _check_keys(name: str, config: dict[str, Any]) -> None:
+    """Takes out what has no value and the class does not take; anything else it refuses."""
+    for key in config.keys() - OF_ALL - KEYS[name] if name in KEYS else ():
+        if config[key] is not None:
+            _refuse(key, config[key])
+        del config[key]
 
 
 def _refuse(key: str, value: Any) -> None:

@@ -111,7 +111,7 @@ class Translator:
         elif not {"module", "trainable"} & {*raw, *config} and self._is_operation(name):
             # Some share their names with layers: `Multiply`.
             raise SourceError(*classes.UNNAMED_OPERATION)
-        elif layers.class_in_keras_3(name) in classes.KNOWN:
+        elif layers.class_in_keras_3(name) in classes.KEYS:
             home, config = "keras.layers", self._layer(name, config, path)
             name = layers.class_in_keras_3(name)
         elif "module" in raw:

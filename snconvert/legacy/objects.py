@@ -157,7 +157,7 @@ def named(value: Any, area: str) -> Any:
         return of_keras(f"keras.{area}", known[value], {}) if value in known else function(value)
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value
-    name = value["class_name"]
+    name = value["class_name"].removesuffix("V1")  # of the mode of TensorFlow 1
     if name == "RadialConstraint" and not is_foreign(value):
         raise SourceError("it has a `RadialConstraint`, which Keras 3 has not", _WITHOUT)
     if is_foreign(value) or name not in known:

@@ -205,6 +205,20 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ("UnifiedLSTM", UNITS, "LSTM", {}),
     ("LSTMCell", {**UNITS, "implementation": 1}, "", {}),
     ("LeakyReLU", {"alpha": {"type": "ndarray", "value": 0.25}}, "", {"negative_slope": 0.25}),
+    ("Dense", {**UNITS, "other": None}, "", {"other": ...}),
+    (
+        "Dense",
+        {**UNITS, "kernel_initializer": {"class_name": "RandomUniformV1", "config": {"seed": 1}}},
+        "",
+        {"kernel_initializer": named("initializers", "RandomUniform", seed=1)},
+    ),
+    ("Hashing", {"num_bins": 3, "salt": None}, "", {}),
+    (
+        "IntegerLookup",
+        {"max_values": 9, "mask_value": 0, "oov_value": -1, "vocabulary": [3, 4]},
+        "",
+        {"max_tokens": 9, "mask_token": 0, "oov_token": -1},
+    ),
     ("MaxPooling1D", {}, "", {"data_format": "channels_last"}),
     (
         "MultiHeadAttention",
@@ -293,6 +307,8 @@ REFUSED: list[tuple[str, Entry, str]] = [
         "`RadialConstraint`",
     ),
     ("Dense", {**UNITS, "dynamic": True}, "`dynamic: True`"),
+    ("Dense", {**UNITS, "other": 1}, "`other: 1`"),
+    ("Discretization", {"bins": [1.0, 2.0]}, "`bins: "),  # a value on a boundary went below it
 ]
 
 
@@ -343,7 +359,7 @@ def test_each_row_is_tried() -> None:
 def test_the_known_layers_are_those_of_keras() -> None:
     """The table of Keras' layers has all of the installed version, and its aliases name them."""
     theirs = {cls.__name__ for cls in vars(keras.layers).values() if isinstance(cls, type)}
-    assert theirs - {"InputSpec", "GroupedQueryAttention"} <= {*classes.KNOWN}
+    assert theirs - {"InputSpec", "GroupedQueryAttention"} <= {*classes.KEYS}
     for row in layers.ROWS.values():
         assert row.name is None or hasattr(keras.layers, row.name)
 
