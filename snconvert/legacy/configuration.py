@@ -5,6 +5,7 @@ What the keys say decides, not the version, except for `hard_sigmoid` and what a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from snconvert.errors import SourceError
 from snconvert.legacy import objects
 from snconvert.legacy import training as compiled
 from snconvert.legacy.models import DAMAGED, REPAIR, Translator, damaged, output_count
-from snconvert.legacy.objects import Entry
+from snconvert.legacy.objects import Author, Entry
 
 
 class Translated(NamedTuple):
@@ -43,16 +44,16 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     try:
         if not isinstance(config, dict):
             raise SourceError(f"the configuration is a {type(config).__name__}", REPAIR)
-        keras_2 = _is_keras_2(config, version)
-        if not keras_2 and "module" in config:
+        author = _author(config, version)
+        if not author.keras_2 and "module" in config:
             return Translated(config)
-        translator = Translator(keras_2=keras_2)
+        translator = Translator(author)
         root = translator.root(objects.plain(config))
         notes = translator.notes()
         training = objects.plain(training or config.get("compile_config"))
         if training:
             compile_config, more = compiled.translate(
-                training, keras_2, translator.renamed, output_count(root)
+                training, author, translator.renamed, output_count(root)
             )
             notes += more
             if compile_config is not None:
@@ -64,11 +65,17 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     return Translated(root, tuple(notes))
 
 
-def _is_keras_2(config: Entry, version: str | None) -> bool:
-    """Whether Keras 2 wrote a configuration: the version says it, or the first telling key."""
+def _author(config: Entry, version: str | None) -> Author:
+    """Returns which Keras wrote a configuration: the version says it, or the first telling key."""
     version = version or config.get("keras_version")
-    if isinstance(version, str) and version[:1].isdigit():
-        return int(version.partition(".")[0]) < 3  # noqa: PLR2004 -- the major version in question
+    if isinstance(version, str) and (said := re.match(r"(\d{1,9})(?:\.(\d{1,9}))?", version)):
+        number = (int(said[1]), int(said[2] or 0))
+        standalone = number < (2, 4) and "tf" not in version
+        return Author(number < (3, 0), number if standalone else None)
+    return Author(_is_keras_2(config))
+
+
+def _is_keras_2(config: Entry) -> bool:
     for value in _walk(config):
         module = value.get("module")
         if "batch_input_shape" in value or (

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from snconvert.config.weight_groups import snake_case
 from snconvert.errors import printable
-from snconvert.legacy.objects import Entry, is_foreign, of_keras, words
+from snconvert.legacy.objects import Author, Entry, is_foreign, of_keras, words
 from snconvert.legacy.optimizers import NoWordError, optimizer
 
 _BY_NAME = words("""
@@ -80,13 +80,13 @@ _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, Va
 
 
 def translate(
-    training: Any, keras_2: bool, renamed: Mapping[str, str], outputs: int
+    training: Any, author: Author, renamed: Mapping[str, str], outputs: int
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Returns the `compile_config` of Keras 3, and what the user should know.
 
     Args:
         training: How the model was compiled.
-        keras_2: Whether Keras 2 wrote it.
+        author: Which Keras wrote it.
         renamed: The layers that have new names.
         outputs: How many outputs the model has.
 
@@ -94,9 +94,9 @@ def translate(
         No configuration where Keras 3 has no word for the optimizer or a loss.
     """
     notes: list[str] = []
-    known = _Outputs(renamed, outputs, METRIC_NAMES if keras_2 else _OF_KERAS_3)
+    known = _Outputs(renamed, outputs, METRIC_NAMES if author.keras_2 else _OF_KERAS_3)
     try:
-        return _compile_config(training, keras_2, known, notes), notes
+        return _compile_config(training, author, known, notes), notes
     except NoWordError as error:
         why = str(error)
     except _MALFORMED:
@@ -119,13 +119,13 @@ class _Outputs(NamedTuple):
 
 
 def _compile_config(
-    training: Entry, keras_2: bool, outputs: _Outputs, notes: list[str]
+    training: Entry, author: Author, outputs: _Outputs, notes: list[str]
 ) -> dict[str, Any]:
     value = training.get("optimizer_config", training.get("optimizer"))
     if value is None:
         raise NoWordError("the file names no optimizer")
     config = {
-        "optimizer": optimizer(value, keras_2, notes),
+        "optimizer": optimizer(value, author, notes),
         **{key: training.get(key) for key in _WAYS},
         "run_eagerly": bool(training.get("run_eagerly")),
         "steps_per_execution": training.get("steps_per_execution") or 1,
@@ -142,7 +142,7 @@ def _compile_config(
         config["loss_weights"] = _rename(config["loss_weights"], outputs)
     if left:
         names = ", ".join(printable(name) for name in dict.fromkeys(left))
-        notes.append(f"Metrics that are not of Keras do not go over: {names}; compile with them")
+        notes.append(f"Metrics that Keras 3 has not do not go over: {names}; compile with them")
     return config
 
 

@@ -156,6 +156,7 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ("Dense", {**UNITS, "activation": "softmax_v2"}, "", {"activation": "softmax"}),
     ("Dense", {**UNITS, "activation": "hard_sigmoid"}, "", {"activation": HARD}),
     ("Activation", {"activation": "hard_sigmoid"}, "", {"activation": HARD}),
+    ("Activation", {"activation": {**HARD, "config": "hard_sigmoid"}}, "", {"activation": HARD}),
     (
         "Dense",
         {**UNITS, "dtype": {"class_name": "Policy", "config": {"name": "mixed_float16"}}},
@@ -368,6 +369,16 @@ def test_keras_3_means_what_it_says() -> None:
     """In a file of Keras 3, `hard_sigmoid` and missing keys mean what they mean there."""
     old = layer("GRU", **UNITS, recurrent_activation="hard_sigmoid")
     assert translated(old, "3.4.1")["config"] == old["config"]
+
+
+def test_bilinear_of_standalone_keras() -> None:
+    """It sampled in another way than Keras 3, and is refused; that of TensorFlow is not."""
+    old = layer("UpSampling2D", size=[2, 2], interpolation="bilinear")
+    with pytest.raises(SourceError, match="pixel to lie at its corner"):
+        translated(old, "2.2.4")
+    for version in ("2.2.4-tf", "2.4.0"):
+        assert translated(old, version)["config"] == old["config"]
+    assert translated(layer("UpSampling2D", interpolation="nearest"), "2.2.4")
 
 
 @pytest.mark.keras
