@@ -228,7 +228,7 @@ def names_hard_sigmoid(config: Any) -> bool:
     """Whether the name stands anywhere in a configuration."""
     if isinstance(config, list | dict):
         return any(map(names_hard_sigmoid, config if isinstance(config, list) else config.values()))
-    return config == "hard_sigmoid"
+    return isinstance(config, str) and config == "hard_sigmoid"
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from snconvert.config.weight_groups import snake_case
@@ -143,7 +143,36 @@ def _compile_config(
     if left:
         names = ", ".join(printable(name) for name in dict.fromkeys(left))
         notes.append(f"Metrics that Keras 3 has not do not go over: {names}; compile with them")
+    notes += _other_meanings(training, author)
     return config
+
+
+_HINGES = {"hinge", "squared_hinge"}
+_COSINES = {"cosine", "cosine_proximity"}
+
+
+def _other_meanings(training: Entry, author: Author) -> list[str]:
+    """Returns what losses and metrics of Keras before 2.3 meant, where it is something else."""
+    metrics = {*_words([training.get("metrics"), training.get("weighted_metrics")])}
+    names = {*_words(training.get("loss")), *metrics}
+    early, first = author.standalone_before((2, 3)), author.standalone_before((2, 2))
+    notes = {
+        "`hinge` and `squared_hinge` take labels of 0 and 1 for -1 and 1 in Keras 3, but as they"
+        " are in the Keras that saved the model": early and names & _HINGES,
+        "the metric `cosine_proximity` has the other sign in Keras 3": early and metrics & _COSINES,
+        "`cosine_proximity` is a sum over the last axis in Keras 3, and was the mean in early"
+        " versions of Keras 2": first and names & _COSINES,
+    }
+    return [note for note, holds in notes.items() if holds]
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yields the names in a loss or metrics, of whatever structure."""
+    if isinstance(value, list | dict):
+        for item in value if isinstance(value, list) else value.values():
+            yield from _words(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def _rename(value: Entry, outputs: _Outputs) -> Entry:

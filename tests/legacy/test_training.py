@@ -317,6 +317,27 @@ def test_notes_on_formulas() -> None:
 
 
 @pytest.mark.parametrize(
+    ("training", "version", "says"),
+    [
+        ({"loss": "hinge"}, "2.2.4", ("labels of 0 and 1",)),
+        ({"loss": {"d": "mse"}, "metrics": ["squared_hinge"]}, "2.2.4", ("labels of 0 and 1",)),
+        ({"loss": "hinge"}, "2.3.1", ()),
+        ({"loss": "hinge"}, "2.2.4-tf", ()),
+        ({"loss": "cosine_proximity"}, "2.2.4", ()),
+        ({"loss": "cosine_proximity"}, "2.0.5", ("sum over the last axis",)),
+        ({"loss": "mse", "metrics": ["cosine"]}, "2.2.4", ("the other sign",)),
+        ({"loss": "mse", "metrics": ["cosine"]}, "2.0.5", ("the other sign", "sum over the last")),
+        ({"loss": "mse", "metrics": ["cosine_proximity"]}, "2.3.1", ()),
+    ],
+)
+def test_other_meanings(training: Entry, version: str, says: tuple[str, ...]) -> None:
+    """What losses and metrics of Keras before 2.3 meant is told where the model has them."""
+    notes = trained({"optimizer_config": optimizer("SGD"), **training}, version).notes
+    assert len(notes) == len(says)
+    assert all(part in note for part, note in zip(says, notes, strict=True))
+
+
+@pytest.mark.parametrize(
     ("version", "key"),
     [("2.3.1", "global_clipnorm"), ("2.2.4-tf", "clipnorm"), ("2.4.0", "clipnorm")],
 )
