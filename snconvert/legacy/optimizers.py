@@ -39,7 +39,7 @@ _OF_KERAS_3 = (*_OWN, *words("Lamb LossScaleOptimizer Muon MultiOptimizer Schedu
 _CLASSES = {name.lower(): name for name in _OWN}
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _RATES = {"SGD": 0.01, "Lion": 0.0001}
-_RATE = 0.001  # of the others, where none is given
+_RATE = 0.001  # of the others, where none is given; in Keras 3 those of some are others
 _SCHEDULES = words("""
     CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay
     PolynomialDecay
@@ -136,17 +136,21 @@ def _scaler(config: Entry, author: Author, notes: list[str]) -> Entry:
     if isinstance(scale, dict):
         old = scale["config"]
         fixed = old.get("loss_scale_value")
-        first, steps = old.get("initial_loss_scale", 2.0**15), old.get("increment_period", 2000)
+        first, steps = old.get("initial_loss_scale"), old.get("increment_period")
     else:
-        first, steps = config.get("initial_scale", 2.0**15), config.get("dynamic_growth_steps")
+        first, steps = config.get("initial_scale"), config.get("dynamic_growth_steps")
         fixed = first if config.get("dynamic") is False else None
     if fixed is not None:
         inner["config"]["loss_scale_factor"] = fixed
         return inner
-    more = {"inner_optimizer": inner, "initial_scale": first, "dynamic_growth_steps": steps or 2000}
-    return of_keras(
-        "keras.optimizers", "LossScaleOptimizer", {"name": "loss_scale_optimizer", **more}
-    )
+    scaler = {
+        "name": "loss_scale_optimizer",
+        "inner_optimizer": inner,
+        "initial_scale": first,
+        "dynamic_growth_steps": steps,
+    }
+    scaler = {key: value for key, value in scaler.items() if value is not None}
+    return of_keras("keras.optimizers", "LossScaleOptimizer", scaler)
 
 
 def _schedule(value: Entry) -> Entry:
