@@ -76,6 +76,7 @@ def _author(config: Entry, version: str | None) -> Author:
 
 
 def _is_keras_2(config: Entry) -> bool:
+    """Whether Keras 2 wrote a configuration, by the first key that tells."""
     for value in _walk(config):
         module = value.get("module")
         if "batch_input_shape" in value or (

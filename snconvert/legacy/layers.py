@@ -220,7 +220,7 @@ def respell(name: str, config: Mapping[str, Any], author: Author) -> dict[str, A
 
 def _check_keys(name: str, config: dict[str, Any]) -> None:
     """Takes out what has no value and the class does not take; anything else it refuses."""
-    for key in config.keys() - OF_ALL - KEYS[name] if name in KEYS else ():
+    for key in sorted(config.keys() - OF_ALL - KEYS[name]) if name in KEYS else ():
         if config[key] is not None:
             _refuse(key, config[key])
         del config[key]
