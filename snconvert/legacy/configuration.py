@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from snconvert.config.versions import is_keras_2
+from snconvert.config.versions import is_keras_2, keras_version
 from snconvert.errors import SourceError
 from snconvert.legacy import objects
 from snconvert.legacy import training as compiled
 from snconvert.legacy.models import DAMAGED, REPAIR, Translator, damaged, output_count
+from snconvert.legacy.objects import Author, Entry
+
+_IN_TENSORFLOW = (2, 4)
+"""From this version on, all Keras was part of TensorFlow."""
 
 
 class Translated(NamedTuple):
@@ -41,16 +45,16 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     try:
         if not isinstance(config, dict):
             raise SourceError(f"the configuration is a {type(config).__name__}", REPAIR)
-        keras_2 = is_keras_2(version, config)
-        if not keras_2 and "module" in config:
+        author = _author(config, version)
+        if not author.keras_2 and "module" in config:
             return Translated(config)
-        translator = Translator(keras_2=keras_2)
+        translator = Translator(author)
         root = translator.root(objects.plain(config))
         notes = translator.notes()
         training = objects.plain(training or config.get("compile_config"))
         if training:
             compile_config, more = compiled.translate(
-                training, keras_2, translator.renamed, output_count(root)
+                training, author, translator.renamed, output_count(root)
             )
             notes += more
             if compile_config is not None:
@@ -60,3 +64,11 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     except DAMAGED as error:
         raise damaged(error) from error
     return Translated(root, tuple(notes))
+
+
+def _author(config: Entry, version: str | None) -> Author:
+    """Returns which Keras wrote a configuration."""
+    text = version or config.get("keras_version")
+    known = keras_version({"keras_version": text})
+    standalone = known is not None and known < _IN_TENSORFLOW and "tf" not in str(text)
+    return Author(is_keras_2(version, config), known if standalone else None)
