@@ -9,7 +9,7 @@ from snconvert.archive.output import Destination
 from snconvert.config.references import needs
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.settings import Settings
-from snconvert.errors import SourceError, located
+from snconvert.errors import DoneError, located
 from snconvert.files.edits import Edits, write_model
 from snconvert.files.model import (
     begin_output,
@@ -46,7 +46,7 @@ def upgrade_file(
     with open_source("upgrade", source, output, config) as (opened, worker):
         if not is_older(opened):
             with located(file=source):
-                raise SourceError(
+                raise DoneError(
                     "there is nothing to upgrade: this is a model of Keras 3 already",
                     "Use it as it is",
                 )

@@ -79,12 +79,31 @@ def test_a_folder_of_models(tmp_path: Path, snconvert: Any) -> None:
 
 
 def test_two_models_of_one_name(tmp_path: Path, snconvert: Any) -> None:
-    """Their results would have one name, too: said before anything is done."""
+    """Their results would have one name, too: that of the HDF5 file keeps its suffix."""
     shutil.copy(MODELS / "k215_seq.h5", tmp_path / "a.h5")
     shutil.copy(MODELS / "a01_seq_plain.keras", tmp_path / "a.keras")
-    done = snconvert("apply", tmp_path)
-    assert done.returncode == 2
-    assert "two models would be written to" in done.stderr
+    for flags in ([], ["--force"]):  # the second time beside the results of the first
+        done = snconvert("apply", tmp_path, *flags)
+        assert done.returncode == 0, done.stderr
+        names = {path.name for path in tmp_path.glob("*-sn.keras")}
+        assert names == {"a-sn.keras", "a-h5-sn.keras"}
+        assert package.verify(tmp_path / "a.h5", tmp_path / "a-h5-sn.keras")
+        assert package.verify(tmp_path / "a.keras", tmp_path / "a-sn.keras")
+
+
+def test_a_folder_with_models_of_keras_3(older: Path, snconvert: Any) -> None:
+    """`upgrade` passes over them, and says so; named by itself, such a model is an error."""
+    shutil.copy(MODELS / "a01_seq_plain.keras", older.with_name("other.keras"))
+    said = f"skipped: {older.with_name('other.keras')}: there is nothing to upgrade"
+    for jobs in (1, 2):
+        done = snconvert("upgrade", older.parent, "--json", "--force", "--jobs", jobs)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert [report["source"] for report in json.loads(done.stdout)] == [str(older)]
+    assert snconvert("upgrade", older.parent, "--force", "-q").stderr == ""
+    named = snconvert("upgrade", older, older.with_name("other.keras"), "--force")
+    assert named.returncode == 1
+    assert "error: " in named.stderr
 
 
 def test_wrong_usage(older: Path, snconvert: Any) -> None:
