@@ -166,6 +166,25 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
+def test_hard_sigmoid_needs_this_package(tmp_path: Path) -> None:
+    """Every report says so, those of the ways back too: the activation stays."""
+    source = Path(shutil.copy(MODELS / "k215_seq.h5", tmp_path / "in.h5"))
+    with h5py.File(source, "r+") as file:
+        text = file.attrs["model_config"]
+        assert '"relu"' in text
+        file.attrs["model_config"] = text.replace('"relu"', '"hard_sigmoid"')
+    ours = ("`import snconvert`",)
+    assert snconvert.upgrade_file(source).needs == ours
+    assert snconvert.apply_file(source, tmp_path / "wrapped.keras", target="keras").needs == ours
+    snconvert.apply_file(source, tmp_path / "sn.keras")
+    for way in (snconvert.bake_file, snconvert.remove_file):
+        assert way(tmp_path / "sn.keras").needs == ours
+    plain = tmp_path / "plain.keras"
+    snconvert.upgrade_file(MODELS / "k215_seq.h5", plain)
+    snconvert.apply_file(plain, tmp_path / "sn.keras", force=True)
+    assert snconvert.bake_file(tmp_path / "sn.keras", force=True).needs == ()
+
+
 @pytest.mark.parametrize(
     ("name", "output"),
     [
