@@ -120,6 +120,11 @@ def test_wrong_usage(older: Path, snconvert: Any) -> None:
     assert missing.returncode == 1
     assert missing.stderr.startswith(f"error: {older.with_name('none.json')}: there is no such")
     assert snconvert("apply", older, "--in-place").returncode == 1
+    for flags in ([], ["--force"]):
+        over = snconvert("apply", older, "-o", older, *flags)
+        assert (over.returncode, over.stdout) == (1, "")
+        says = f"error: {older}: the output is the input itself. Choose another output.\n"
+        assert over.stderr == says
 
 
 def changed(older: Path, name: str, change: Callable[[Any], Any]) -> Path:
