@@ -38,19 +38,19 @@ def _is_keras_2(source: Source) -> bool:
 
 def _read_archive(source: FileSource, worker: Worker) -> None:
     keras3.read_archive(source, worker)
-    _translate(source, worker)
+    _translate(source, worker, "a .keras archive")
 
 
 def _read_folder(source: FolderSource, worker: Worker) -> None:
     keras3.read_folder(source, worker)
-    _translate(source, worker)
+    _translate(source, worker, "a .keras archive, here unzipped")
 
 
-def _translate(source: Source, worker: Worker) -> None:
+def _translate(source: Source, worker: Worker, form: str) -> None:
     config = strict_json.loads(source.config, CONFIG)
     metadata = strict_json.loads(source.metadata or b"{}", METADATA)
     version = metadata.get("keras_version") if keras_version(metadata) else None
-    older = Older("a .keras archive", config, version=version)
+    older = Older(form, config, version=version)
     fill_in(source, worker, older, scan(source, worker), relocation)
 
 

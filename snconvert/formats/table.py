@@ -88,8 +88,8 @@ def _unreadable(error: OSError | ValueError) -> SourceError:
     return SourceError(f"the file cannot be read ({reason})", "Check the path")
 
 
-def _read_beside(path: str) -> bytes:
-    """Returns the bytes of a configuration that is given beside weights."""
+def _read_beside(path: str) -> tuple[str, bytes]:
+    """Returns path and bytes of a configuration that is given beside weights."""
     with located(file=path):
         try:
             with FileSource(path) as file:
@@ -98,7 +98,7 @@ def _read_beside(path: str) -> bytes:
                         "this is no configuration of a model as JSON",
                         "Give what `model.to_json()` returns, or the config.json of a .keras file",
                     )
-                return file.head(file.size)
+                return path, file.head(file.size)
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
 

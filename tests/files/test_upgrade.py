@@ -285,7 +285,41 @@ def test_another_models_configuration(tmp_path: Path) -> None:
         snconvert.upgrade_file(path, tmp_path / "out.keras", config=beside)
 
 
-def test_config_is_a_path() -> None:
-    """Anything else is an error of the option."""
-    with pytest.raises(OptionError, match="config is 3"):
-        snconvert.inspect(MODELS / "k215_seq.h5", config=3)
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (3, "config is of type int, not a path"),
+        ({"class_name": "Model"}, "config is of type dict, not a path"),
+        ('{"class_name": "Model"}', "config is the text of a configuration, not a path"),
+    ],
+)
+def test_config_is_a_path(value: Any, says: str) -> None:
+    """Anything else is an error of the option, in one line that shows no model."""
+    path = MODELS / "k215_seq.h5"
+    for call in (
+        snconvert.inspect,
+        snconvert.apply_file,
+        snconvert.bake_file,
+        snconvert.upgrade_file,
+        lambda path, config: snconvert.verify(path, path, config=config),
+    ):
+        with pytest.raises(OptionError, match=f"^{says}") as caught:
+            call(path, config=value)
+        assert "Model" not in str(caught.value)
+
+
+def test_what_is_wrong_with_the_configuration_is_said_of_its_file(tmp_path: Path) -> None:
+    """With what to give instead, where it is of another kind; of the weights nothing is said."""
+    model = zoo.sequential()
+    path, beside = written(model, tmp_path, "to_json")
+    whole = json.loads(beside.read_text())
+    no_inside = {**whole, "config": {**whole["config"], "layers": [{"class_name": "Dense"}]}}
+    for text, says in (
+        (json.dumps(model.get_config()), r"model\.to_json\(\)"),
+        (json.dumps(no_inside), "Dense has no `config`"),
+        ("{", "JSON"),
+    ):
+        beside.write_text(text)
+        with pytest.raises(SourceError, match=says) as caught:
+            snconvert.upgrade_file(path, tmp_path / "out.keras", config=beside)
+        assert caught.value.file == str(beside)
