@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from snconvert.archive.output import Destination
 from snconvert.config.references import needs
@@ -22,6 +23,9 @@ from snconvert.files.model import (
 )
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import LayerFacts, left_row, report_of
+
+_NOTHING = "none"
+"""The target and the mode of a report where no layer becomes normalised."""
 
 
 def upgrade_file(
@@ -63,9 +67,9 @@ def upgrade_file(
             for node in model.root.walk()
             if node.path
         ]
-    return report_of(
+    report = report_of(
         "upgrade",
-        "layer",
+        _NOTHING,
         [Settings()],
         layers,
         started,
@@ -76,3 +80,4 @@ def upgrade_file(
         needs=needs(model.root.entry),
         loads=keras_loads(model),
     )
+    return replace(report, mode=_NOTHING)

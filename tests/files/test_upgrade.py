@@ -157,6 +157,16 @@ def test_there_is_nothing_to_upgrade(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unzipped_archive_of_keras_2(tmp_path: Path) -> None:
+    """It is called what it is, and its result is a folder, too."""
+    with zipfile.ZipFile(MODELS / "k215_seq.keras") as archive:
+        archive.extractall(tmp_path / "net")
+    report = snconvert.upgrade_file(tmp_path / "net")
+    said = "saved by Keras 2.15.0 as a .keras archive, here unzipped"
+    assert report.warnings == (said,)
+    assert (tmp_path / "net-keras3" / "config.json").exists()
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     """It reads and checks the file, and says what it is."""
     source = Path(shutil.copy(MODELS / "k215_seq.h5", tmp_path / "in.h5"))

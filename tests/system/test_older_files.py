@@ -54,6 +54,7 @@ def test_upgrade(older: Path, snconvert: Any) -> None:
     assert "3 layers as they were; nothing was written" in dry.stdout
     report = json.loads(snconvert("upgrade", older, "--force", "--json").stdout)
     assert [layer["status"] for layer in report["layers"]] == ["skipped"] * 3
+    assert (report["target"], report["mode"], report["converted"]) == ("none", "none", 0)
     nothing = snconvert("upgrade", older.with_name("net-keras3.keras"))
     assert nothing.returncode == 1
     assert "nothing to upgrade" in nothing.stderr
