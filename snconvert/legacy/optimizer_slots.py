@@ -1,6 +1,7 @@
 """The slots of an optimizer in an older file, found by their names or by their order.
 
-    Keras 2.0 to 2.3        `Adam/iterations:0`, `training/Adam/Variable_7:0`; slot after slot
+    Keras 2.0 to 2.2        `Adam/iterations:0`, `training/Adam/Variable_7:0`; slot after slot
+    Keras 2.3               `Adam/iterations:0`, `training/Adam/m_0_1:0`; slot after slot
     tf.keras up to 2.10     `Adam/iter:0`, `Adam/dense/kernel/m:0`
     Keras 2.11 to 2.15      `iteration:0`, `Adam/m/dense/kernel:0` or `m/dense/kernel:0`
     archives of Keras 2     as these, without names: `optimizer/vars/0`, ...
@@ -10,6 +11,7 @@ Variables come in the order of the model's trainable ones, in Keras 2.0 in that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,8 +27,11 @@ _OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
 }
 """Optimizer -> what tf.keras up to 2.10 calls its slots -> what later ones do."""
 
+_NUMBERED = re.compile(r"Variable|^training(_\d+)?/[^/]+/[a-z_]+\d+(_\d+)?$")
+"""Names that say no variable, but at most the number of one."""
+
 _PLACEHOLDER = (1,)
-"""The shape of what Keras 2.2 stores for each variable of Adam where there is no `vhat`."""
+"""The shape of what Keras 2.2 and 2.3 store for each variable of Adam where there is no `vhat`."""
 
 
 class Stored(NamedTuple):
@@ -98,7 +103,7 @@ def find_slots(
             rest[path] = text
     if not rest:
         return iteration, None
-    if any("Variable" in text for text in rest.values()):
+    if any(_NUMBERED.search(text) for text in rest.values()):
         return iteration, _by_slot({path: stored.shapes[path] for path in rest}, blocks)
     return iteration, _by_name(name, rest, blocks)
 

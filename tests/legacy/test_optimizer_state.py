@@ -78,6 +78,15 @@ def test_blocks_and_placeholders_of_multi_backend_keras():
     assert found[2:] == [f"training/Adam/Variable_{i}:0" for i in order]
 
 
+def test_numbered_slots_of_keras_2_3():
+    """Keras 2.3 numbers the slots, in the same order."""
+    slots = [("Adam/iterations:0", ())]
+    for slot, shapes in (("m", SHAPES), ("v", SHAPES), ("vhat", [(1,)] * 6)):
+        slots += [(f"training/Adam/{slot}_{i}_1:0", shape) for i, shape in enumerate(shapes)]
+    found, _ = state(model("Adam", **ADAM), slots, "2.3.1")
+    assert found[2:] == [f"training/Adam/{slot}_{i}_1:0" for i in range(6) for slot in "mv"]
+
+
 def test_keras_2_0_sorts_variables():
     """There variables come by the names of the weights."""
     order = sorted(range(6), key=NAMES.__getitem__)
