@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.output import Destination, destination_of
 from snconvert.core.report import OnProgress, Progress, Report
-from snconvert.core.settings import check_config
 from snconvert.core.verbs import StrPath
 from snconvert.errors import OptionError, printable
 from snconvert.files.convert import Check, convert_file, inspect_file
@@ -225,7 +224,6 @@ def upgrade_file(
     """
     from snconvert.files.upgrade import upgrade_file as upgrade
 
-    check_config(config)
     destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
     report = upgrade(os.fspath(source), destination, config=config, progress=progress)
     return _with_warning(report)
@@ -261,7 +259,6 @@ def verify(
     """
     paths = [isinstance(model, str | os.PathLike) for model in (before, after)]
     imports = tuple(imports)
-    check_config(config)
     if all(paths) and not imports:
         from snconvert.verification.files import verify_file
 

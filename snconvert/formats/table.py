@@ -13,6 +13,7 @@ from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file, refuse_url
 from snconvert.core import foreign
+from snconvert.core.settings import check_config
 from snconvert.errors import SourceError, located
 from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
@@ -56,10 +57,12 @@ def open_model(
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
             or holds what Keras does not write.
-        OptionError: `config` is given beside a model that has a configuration of its own.
+        OptionError: `config` is no path, or is given beside a model that has a configuration of its
+            own.
         UnsupportedError: This process may open too few files.
     """
     shown = os.fspath(path)
+    check_config(config)
     beside = None if config is None else _read_beside(os.fspath(config))
     with located(file=shown):
         refuse_url(shown)
