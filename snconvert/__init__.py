@@ -70,11 +70,12 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.live.undo import remove as remove
     from snconvert.planning.recipe import Recipe as Recipe
 
-__all__ = list(_HOME)
 _FACES = ("activations", "constraints", "layers", "recipe", "render", "rules")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return _all()
     if name in _FACES:
         return import_module(f"snconvert.{name}")
     if name not in _HOME:
@@ -84,8 +85,17 @@ def __getattr__(name: str) -> Any:
     return getattr(module, name)
 
 
+def _all() -> list[str]:
+    """Returns what `import *` takes: not the layers that the installed Keras lacks."""
+    try:
+        layers = _load_layers()
+    except ImportError:  # it says which Keras is needed when a layer is asked for
+        return list(_HOME)
+    return [name for name, home in _HOME.items() if home != "layers" or hasattr(layers, name)]
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME})
 
 
 _install()

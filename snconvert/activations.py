@@ -25,3 +25,5 @@ def hard_sigmoid(x: Any) -> Any:
 
 
 keras.saving.register_keras_serializable("snconvert")(hard_sigmoid)
+# Keras before 3.9 saves a function that is called as one of its own as that one.
+hard_sigmoid.__name__ = "keras_2_hard_sigmoid"

@@ -134,7 +134,7 @@ def bake_file(
     """Folds the normalisation of a converted file into plain Keras layers, for deployment.
 
     Every kernel becomes `s(sigma) * W` as inference uses it, so no output changes; the result loads
-    anywhere, without this package. Layers in Keras' own `SpectralNormalization` become plain, too.
+    without this package, unless its report `needs` it. Layers in Keras' own wrapper become plain.
 
     Args:
         source: A file or folder, as for `apply_file`.

@@ -3,6 +3,7 @@
     SnconvertError
     |-- OptionError        an option has a value that cannot work
     |-- SourceError        the input is missing, of another kind, or damaged
+    |   |-- DoneError      the input is already what it was to become
     |   |-- UnsafeError    the input holds a reference that no model needs
     |   `-- WeightsError   the stored weights do not fit the configuration
     |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow, no proof)
@@ -82,6 +83,10 @@ class OptionError(SnconvertError):
 
 class SourceError(SnconvertError):
     """The input is missing, of another kind, or damaged."""
+
+
+class DoneError(SourceError):
+    """The input is already what it was to become."""
 
 
 class UnsafeError(SourceError):

@@ -27,6 +27,13 @@ def test_the_dtype(dtype: str) -> None:
     assert keras.backend.standardize_dtype(hard_sigmoid(np.ones(2, dtype)).dtype) == dtype
 
 
+def test_no_keras_takes_it_for_its_own() -> None:
+    """Keras before 3.9 goes by what a function is called."""
+    assert not hasattr(keras.activations, hard_sigmoid.__name__)
+    saved = keras.activations.serialize(hard_sigmoid)
+    assert saved["config"] == "snconvert>hard_sigmoid"
+
+
 def test_models_keep_it(tmp_path: Path) -> None:
     """A saved model has it again, wherever an activation can stand."""
     layers = keras.layers

@@ -76,6 +76,7 @@ def check_output(
     *,
     force: bool = False,
     in_place: bool = False,
+    older: bool = False,
 ) -> str:
     """Checks, before any work, that the output may be written.
 
@@ -85,6 +86,7 @@ def check_output(
         writer: What is going to write it: an archive or a folder.
         force: Whether an existing output may be replaced.
         in_place: Whether the output may be the input, and replace it.
+        older: Whether no result replaces such an input.
 
     Returns:
         The path that will be written, free of links.
@@ -103,10 +105,8 @@ def check_output(
             os.lstat(real)  # says what is wrong with the name itself, if anything is
         same = os.path.exists(real) and os.path.exists(source) and os.path.samefile(source, real)
         if same and not in_place:
-            raise OutputError(
-                "the output is the input itself",
-                "Choose another output, or use --in-place to replace the input",
-            )
+            way_out = "" if older else ", or use --in-place to replace the input"
+            raise OutputError("the output is the input itself", f"Choose another output{way_out}")
         if writer.folder:
             _check_folder(source, real, force=force or in_place)
         elif os.path.lexists(real):

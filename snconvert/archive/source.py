@@ -44,7 +44,7 @@ class Source(ABC):
         weights: Where its bytes lie, decompressed.
         assets: The names of the assets, `assets/...`, in the order of the input.
         warnings: What the user should know about the input, one sentence each.
-        beside: The bytes of the configuration that the user gave beside it, if any.
+        beside: Path and bytes of the configuration that the user gave beside it, if any.
         stored: The bytes of the small members as they are stored, by name.
     """
 
@@ -58,7 +58,7 @@ class Source(ABC):
     weights: Extent = field(default_factory=lambda: Extent(-1, 0, 0))
     assets: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
-    beside: bytes | None = None
+    beside: tuple[str, bytes] | None = None
     stored: dict[str, bytes] = field(default_factory=dict)
     _descriptors: list[int] = field(default_factory=list)
     _temporary: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -18,7 +18,7 @@ from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.report import Report
 from snconvert.core.system import FORKS
 from snconvert.core.verbs import VERBS
-from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError
+from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError, printable
 from snconvert.formats.table import is_model_folder
 from snconvert.sandbox import signals
 
@@ -91,16 +91,23 @@ def _without_results(paths: Sequence[str], verb: str) -> list[str]:
         for each in VERBS.values()
         if each.writes and (VERBS[verb].converts or not each.converts)
     ]
-    results = {each.default_output(path) for path in paths for each in verbs}
+    results = {
+        each.default_output(path, apart=apart)
+        for path in paths
+        for each in verbs
+        for apart in (False, True)
+    }
     return [path for path in paths if path not in results]
 
 
 def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> list[str]:
     """Returns where each result goes: beside its source, or in `folder`.
 
+    Where `m.h5` and `m.keras` would both become `m-sn.keras`, the first becomes `m-h5-sn.keras`.
+
     Raises:
         OutputError: `folder` is none.
-        OptionError: Two results would have the same name.
+        OptionError: Two results would have the same name all the same.
     """
     if folder is not None and not os.path.isdir(folder):
         raise OutputError(
@@ -108,17 +115,33 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
             "Create it, or give an existing folder",
             file=folder,
         )
-    beside = [VERBS[verb].default_output(source) for source in sources]
+    placed = [_placed(source, folder, verb) for source in sources]
+    shared = _shared(placed)
     placed = [
-        path if folder is None else os.path.join(folder, os.path.basename(path)) for path in beside
+        _placed(source, folder, verb, apart=True) if os.path.normcase(path) in shared else path
+        for source, path in zip(sources, placed, strict=True)
     ]
-    names = [os.path.normcase(path) for path in placed]
-    if len(set(names)) < len(names):
-        twice = next(path for path in placed if names.count(os.path.normcase(path)) > 1)
+    for name in _shared(placed):
+        first, second, *_ = (
+            f"{printable(source)!r}"
+            for source, path in zip(sources, placed, strict=True)
+            if os.path.normcase(path) == name
+        )
         raise OptionError(
-            f"two models would be written to {twice!r}", "Convert them into different folders"
+            f"{first} and {second} would both be written to {printable(name)!r}",
+            "Convert them in two calls, each with an output of its own (-o)",
         )
     return placed
+
+
+def _placed(source: str, folder: str | None, verb: str, *, apart: bool = False) -> str:
+    path = VERBS[verb].default_output(source, apart=apart)
+    return path if folder is None else os.path.join(folder, os.path.basename(path))
+
+
+def _shared(paths: Sequence[str]) -> list[str]:
+    """Returns the names that several paths have, as they are compared."""
+    return [name for name, count in Counter(map(os.path.normcase, paths)).items() if count > 1]
 
 
 def run(

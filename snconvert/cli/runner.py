@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import typer
 
 from snconvert.core.verbs import VERBS
-from snconvert.errors import OptionError, SnconvertError, counted
+from snconvert.errors import DoneError, OptionError, SnconvertError, counted
 from snconvert.sandbox import signals
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def run(
             job = functools.partial(_job, function, options, progress)
             with contextlib.closing(batch.run(job, sources, targets, jobs)) as outcomes:
                 for index, outcome in outcomes:
-                    if isinstance(outcome, SnconvertError):
+                    if isinstance(outcome, DoneError) and sources[index] not in models:
+                        _pass_over(outcome, display)
+                    elif isinstance(outcome, SnconvertError):
                         failed = True
                         complain(outcome)
                         if _is_usage(outcome, sources if len(sources) == 1 else ()):
@@ -86,6 +88,12 @@ def run(
         _print([reports[index] for index in sorted(reports)], display, several=several)
     if failed:
         end(1)
+
+
+def _pass_over(done: DoneError, display: Display) -> None:
+    """Tells of a model that a folder or a pattern holds, and that has to become nothing."""
+    if not display.quiet:
+        print(f"skipped: {done}", file=sys.stderr)
 
 
 def _print(reports: list[Report], display: Display, *, several: bool) -> None:

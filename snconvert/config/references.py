@@ -198,7 +198,8 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return str(entry.get("registered_name")).startswith("snconvert>")
+    """A function stands in `config`, or by its bare name, which is registered as a class's is."""
+    return any(isinstance(x, str) and x.startswith("snconvert>") for x in entry.values())
 
 
 def _foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:

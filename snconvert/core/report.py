@@ -42,8 +42,8 @@ class LayerReport:
         path: The layer's names from the root, joined by `/`.
         class_name: Its class before.
         kernel: The kernel's shape, or `None` without a kernel.
-        status: `converted`, `skipped`, `spectral` (it was before) or `convertible` (nothing was
-            written).
+        status: `converted`, `skipped` (it stays as it is), `spectral` (it was before) or
+            `convertible` (nothing was written).
         reason: Why it was skipped; or what is special, such as the option that converts it.
         new_class: Its class after, where it changes.
         sigma: The largest singular value of the raw kernel, which the input stores.
@@ -107,15 +107,15 @@ class Report:
     Attributes:
         source: The input.
         output: The output, or `None` when nothing was written.
-        target: What converted layers become.
-        mode: How they are normalised.
+        target: What converted layers become; `none` of `upgrade`, which converts none.
+        mode: How they are normalised; `none` of `upgrade`.
         bound: The bound.
         norm: Which norm.
         layers: The layers in the order of the model.
         bytes: Size of the output, or of the input when nothing was written.
         seconds: Wall time, and of it in `seconds_sigma` what finding `u` took.
         warnings: What the user should know.
-        verb: What was asked for: `apply`, `bake`, `remove` or `inspect`.
+        verb: What was asked for: `apply`, `bake`, `remove`, `upgrade` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
         loads: Whether Keras loads it as it is; else a warning says why not.
     """

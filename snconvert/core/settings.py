@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -115,3 +116,17 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Raises `OptionError` unless `value` is one of `allowed`."""
     if value not in allowed:
         raise OptionError(f"{name} is {value!r}", f"Choose one of {', '.join(allowed)}")
+
+
+def check_config(value: Any) -> None:
+    """Raises `OptionError` unless `value`, the option `config`, is a path or `None`."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        raise OptionError(
+            "config is the text of a configuration, not a path",
+            "Write it to a .json file and give its path",
+        )
+    if not isinstance(value, str | os.PathLike | None):
+        raise OptionError(
+            f"config is of type {type(value).__name__}, not a path",
+            "Give the path of a file that holds what `model.to_json()` returns",
+        )

@@ -53,14 +53,20 @@ class Verb(NamedTuple):
         """The name of the verb's function in `snconvert.api`."""
         return f"{self.name}_file" if self.writes else self.name
 
-    def default_output(self, source: StrPath) -> str:
+    def default_output(self, source: StrPath, *, apart: bool = False) -> str:
         r"""Returns where the result goes when nothing is said, as `-sn` before the suffix.
+
+        Args:
+            source: The input.
+            apart: Keep the suffix of an HDF5 file in the name, which another model would get, too.
 
         Example:
             >>> VERBS["apply"].default_output("gan/critic.keras").replace("\\", "/")
             'gan/critic-sn.keras'
             >>> VERBS["apply"].default_output("critic.weights.h5")
             'critic-sn.keras'
+            >>> VERBS["apply"].default_output("critic.weights.h5", apart=True)
+            'critic-weights-h5-sn.keras'
         """
         path = Path(source)
         if path.name in ("", ".."):  # a folder that is named by where it lies
@@ -68,6 +74,8 @@ class Verb(NamedTuple):
         stem, suffix = path.stem, path.suffix
         if suffix in HDF5_SUFFIXES:
             stem, suffix = stem.removesuffix(WEIGHTS_SUFFIX) or stem, ".keras"
+            if apart:
+                stem += path.name.removeprefix(stem).replace(".", "-")
         return str(path.parent / f"{stem}{self.suffix}{suffix}")
 
 

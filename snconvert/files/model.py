@@ -104,7 +104,7 @@ def check_destination(source: Source, output: Destination) -> None:
             "the result is a model of Keras 3, which takes the place of no older file",
             "Leave out --in-place (in_place in Python)",
         )
-    check_output(source.path, out, row.writer, force=force, in_place=in_place)
+    check_output(source.path, out, row.writer, force=force, in_place=in_place, older=row.older)
 
 
 def is_older(source: Source) -> bool:

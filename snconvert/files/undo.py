@@ -1,7 +1,7 @@
 """The ways back on files: `bake` keeps the effective kernels, `remove` the raw ones.
 
 Both turn every spectral layer, and every layer in Keras' own `SpectralNormalization`, into the
-plain Keras layer, and leave no trace of this package in the file.
+plain Keras layer, and leave no layer of this package in the file.
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from snconvert.archive.output import Destination
 from snconvert.config.references import needs
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.settings import Settings
-from snconvert.errors import SourceError, located
+from snconvert.errors import DoneError, located
 from snconvert.files.edits import Edits, write_model
 from snconvert.files.model import (
     begin_output,
@@ -22,6 +23,9 @@ from snconvert.files.model import (
 )
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import LayerFacts, left_row, report_of
+
+_NOTHING = "none"
+"""The target and the mode of a report where no layer becomes normalised."""
 
 
 def upgrade_file(
@@ -46,7 +50,7 @@ def upgrade_file(
     with open_source("upgrade", source, output, config) as (opened, worker):
         if not is_older(opened):
             with located(file=source):
-                raise SourceError(
+                raise DoneError(
                     "there is nothing to upgrade: this is a model of Keras 3 already",
                     "Use it as it is",
                 )
@@ -63,9 +67,9 @@ def upgrade_file(
             for node in model.root.walk()
             if node.path
         ]
-    return report_of(
+    report = report_of(
         "upgrade",
-        "layer",
+        _NOTHING,
         [Settings()],
         layers,
         started,
@@ -76,3 +80,4 @@ def upgrade_file(
         needs=needs(model.root.entry),
         loads=keras_loads(model),
     )
+    return replace(report, mode=_NOTHING)

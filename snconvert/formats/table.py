@@ -13,6 +13,7 @@ from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file, refuse_url
 from snconvert.core import foreign
+from snconvert.core.settings import check_config
 from snconvert.errors import SourceError, located
 from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
@@ -56,10 +57,12 @@ def open_model(
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
             or holds what Keras does not write.
-        OptionError: `config` is given beside a model that has a configuration of its own.
+        OptionError: `config` is no path, or is given beside a model that has a configuration of its
+            own.
         UnsupportedError: This process may open too few files.
     """
     shown = os.fspath(path)
+    check_config(config)
     beside = None if config is None else _read_beside(os.fspath(config))
     with located(file=shown):
         refuse_url(shown)
@@ -88,8 +91,8 @@ def _unreadable(error: OSError | ValueError) -> SourceError:
     return SourceError(f"the file cannot be read ({reason})", "Check the path")
 
 
-def _read_beside(path: str) -> bytes:
-    """Returns the bytes of a configuration that is given beside weights."""
+def _read_beside(path: str) -> tuple[str, bytes]:
+    """Returns path and bytes of a configuration that is given beside weights."""
     with located(file=path):
         try:
             with FileSource(path) as file:
@@ -98,7 +101,7 @@ def _read_beside(path: str) -> bytes:
                         "this is no configuration of a model as JSON",
                         "Give what `model.to_json()` returns, or the config.json of a .keras file",
                     )
-                return file.head(file.size)
+                return path, file.head(file.size)
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
 

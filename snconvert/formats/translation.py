@@ -16,7 +16,7 @@ from snconvert.config.safety import vet
 from snconvert.config.tree import MODELS, Node
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import REBUILD
-from snconvert.errors import SourceError, printable
+from snconvert.errors import SourceError, located, printable
 from snconvert.legacy.configuration import translate
 from snconvert.legacy.relocation import Relocation
 from snconvert.sandbox.worker import Worker
@@ -43,7 +43,8 @@ class Older(NamedTuple):
         training: How it was compiled, where that stands apart from the configuration.
         version: Which Keras wrote it, if it says so.
         backend: On which backend, if it says so.
-        beside: Whether the configuration stands in a file of its own, maybe of another Keras.
+        config_file: The file of the configuration, where it is not that of the weights; it may be
+            of another Keras.
     """
 
     form: str
@@ -51,7 +52,7 @@ class Older(NamedTuple):
     training: Any = None
     version: str | None = None
     backend: str | None = None
-    beside: bool = False
+    config_file: str | None = None
 
 
 def scan(source: Source, worker: Worker) -> Contents:
@@ -87,17 +88,19 @@ def fill_in(
     Raises:
         SourceError: It holds what Keras 3 has no word for, or is hostile or damaged.
     """
-    for tree in (older.config, older.training):
-        vet(tree)  # a translation leaves things out, which are vetted here only
-    version = None if older.beside else older.version
-    translated = translate(older.config, older.training, version)
-    root = parse(translated.config)
-    if root.builtin not in MODELS:
-        raise SourceError(
-            f"saved by an older Keras, and {printable(root.title)} is no model whose configuration"
-            " holds its layers: where its weights belong only its own Python code tells",
-            REBUILD,
-        )
+    with located(file=older.config_file):
+        for tree in (older.config, older.training):
+            vet(tree)  # a translation leaves things out, which are vetted here only
+        version = None if older.config_file else older.version
+        translated = translate(older.config, older.training, version)
+        root = parse(translated.config)
+        if root.builtin not in MODELS:
+            raise SourceError(
+                f"saved by an older Keras, and {printable(root.title)} is no model whose"
+                " configuration holds its layers: where its weights belong only its own Python code"
+                " tells",
+                REBUILD,
+            )
     relocation, notes = relocate(root, contents)
     overlay = worker.call(
         "snconvert.jobs.relocate:relocate",

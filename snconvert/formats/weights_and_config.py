@@ -6,13 +6,15 @@ The weights are `model.save_weights("NAME.weights.h5")` of Keras 2.13 to 3, or t
 
 from __future__ import annotations
 
+from typing import Any
+
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.zip_writer import ZipWriter
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
 from snconvert.config.versions import is_keras_2
 from snconvert.core.foreign import holds_variables, weights_only
-from snconvert.errors import OptionError
+from snconvert.errors import OptionError, SourceError, located
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import is_hdf5, read_hdf5
 from snconvert.formats.keras3 import keras3_names
@@ -42,9 +44,9 @@ def _read(source: FileSource, worker: Worker) -> None:
         raise given_twice()
     if not listed and not holds_variables(contents.groups):
         raise weights_only(contents.groups, listed=False)
-    config = strict_json.loads(source.beside or b"", "the configuration")
-    if isinstance(config, str):  # json.dump(model.to_json(), file)
-        config = strict_json.loads(config.encode("utf-8", "surrogateescape"), "the configuration")
+    path, text = source.beside or ("", b"")
+    with located(file=path):
+        config = _parsed(text)
 
     def relocate(root: Node, held: Contents) -> tuple[Relocation, tuple[str, ...]]:
         if listed:
@@ -53,9 +55,22 @@ def _read(source: FileSource, worker: Worker) -> None:
             return Relocation(), ()
         return groups.relocation(root, held)
 
-    version, backend = attributes.keras_version, attributes.backend
-    older = Older("weights alone", config, None, version, backend, beside=True)
+    versions = attributes.keras_version, attributes.backend
+    older = Older("weights alone", config, None, *versions, config_file=path)
     fill_in(source, worker, older, contents, relocate)
+
+
+def _parsed(text: bytes) -> Any:
+    config = strict_json.loads(text, "the configuration")
+    if isinstance(config, str):  # json.dump(model.to_json(), file)
+        config = strict_json.loads(config.encode("utf-8", "surrogateescape"), "the configuration")
+    if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
+        raise SourceError(
+            "this is no configuration of a model: it has no `class_name`, as what `get_config()`"
+            " returns has none",
+            "Give what `model.to_json()` returns, or the config.json out of a .keras file",
+        )
+    return config
 
 
 WEIGHTS_AND_CONFIG = Format(

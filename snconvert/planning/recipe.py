@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from snconvert.core.settings import FIELDS, Settings, choice
+from snconvert.core.settings import FIELDS, Settings, check_config, choice
 from snconvert.core.targets import TARGETS, check_target
 from snconvert.errors import OptionError, located
 from snconvert.kinds.kernel_rule import KINDS
@@ -74,8 +74,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         choice("target", self.target, tuple(TARGETS))
-        if not isinstance(self.config, str | os.PathLike | None):
-            raise OptionError(f"config is {self.config!r}", "Give the path of a JSON file")
+        check_config(self.config)
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:

@@ -12,7 +12,7 @@ import pytest
 
 from snconvert.cli import models
 from snconvert.core.report import Report
-from snconvert.errors import SnconvertError, SourceError
+from snconvert.errors import OptionError, SnconvertError, SourceError
 
 
 def _report(source: str) -> Report:
@@ -103,3 +103,21 @@ def test_results_of_an_earlier_run(verb: str, names: list[str], tmp_path: Path) 
     for argument in (tmp_path, tmp_path / "*.keras"):
         found = models.expand([str(argument)], verb)
         assert [Path(path).name for path in found] == names
+
+
+def test_two_of_one_name_that_nothing_tells_apart(tmp_path: Path) -> None:
+    """Both are named."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    sources = [str(tmp_path / name / "m.h5") for name in ("a", "b")]
+    with pytest.raises(OptionError) as caught:
+        models.outputs(sources, str(tmp_path))
+    assert all(source in str(caught.value) for source in sources)
+
+
+def test_names_do_not_hang_on_the_order() -> None:
+    """Each of two HDF5 files of one name keeps its suffix."""
+    sources = ["m.hdf5", "m.weights.h5", "n.h5", "n.keras"]
+    names = ["m-hdf5-sn.keras", "m-weights-h5-sn.keras", "n-h5-sn.keras", "n-sn.keras"]
+    assert models.outputs(sources, None) == names
+    assert models.outputs(sources[::-1], None) == names[::-1]

@@ -157,6 +157,16 @@ def test_there_is_nothing_to_upgrade(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unzipped_archive_of_keras_2(tmp_path: Path) -> None:
+    """It is called what it is, and its result is a folder, too."""
+    with zipfile.ZipFile(MODELS / "k215_seq.keras") as archive:
+        archive.extractall(tmp_path / "net")
+    report = snconvert.upgrade_file(tmp_path / "net")
+    said = "saved by Keras 2.15.0 as a .keras archive, here unzipped"
+    assert report.warnings == (said,)
+    assert (tmp_path / "net-keras3" / "config.json").exists()
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     """It reads and checks the file, and says what it is."""
     source = Path(shutil.copy(MODELS / "k215_seq.h5", tmp_path / "in.h5"))
@@ -164,6 +174,25 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert report.output is None
     assert "Keras 2.15.0" in report.warnings[0]
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_hard_sigmoid_needs_this_package(tmp_path: Path) -> None:
+    """Every report says so, those of the ways back too: the activation stays."""
+    source = Path(shutil.copy(MODELS / "k215_seq.h5", tmp_path / "in.h5"))
+    with h5py.File(source, "r+") as file:
+        text = file.attrs["model_config"]
+        assert '"relu"' in text
+        file.attrs["model_config"] = text.replace('"relu"', '"hard_sigmoid"')
+    ours = ("`import snconvert`",)
+    assert snconvert.upgrade_file(source).needs == ours
+    assert snconvert.apply_file(source, tmp_path / "wrapped.keras", target="keras").needs == ours
+    snconvert.apply_file(source, tmp_path / "sn.keras")
+    for way in (snconvert.bake_file, snconvert.remove_file):
+        assert way(tmp_path / "sn.keras").needs == ours
+    plain = tmp_path / "plain.keras"
+    snconvert.upgrade_file(MODELS / "k215_seq.h5", plain)
+    snconvert.apply_file(plain, tmp_path / "sn.keras", force=True)
+    assert snconvert.bake_file(tmp_path / "sn.keras", force=True).needs == ()
 
 
 @pytest.mark.parametrize(
@@ -290,7 +319,41 @@ def test_another_models_configuration(tmp_path: Path) -> None:
         snconvert.upgrade_file(path, tmp_path / "out.keras", config=beside)
 
 
-def test_config_is_a_path() -> None:
-    """Anything else is an error of the option."""
-    with pytest.raises(OptionError, match="config is 3"):
-        snconvert.inspect(MODELS / "k215_seq.h5", config=3)
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (3, "config is of type int, not a path"),
+        ({"class_name": "Model"}, "config is of type dict, not a path"),
+        ('{"class_name": "Model"}', "config is the text of a configuration, not a path"),
+    ],
+)
+def test_config_is_a_path(value: Any, says: str) -> None:
+    """Anything else is an error of the option, in one line that shows no model."""
+    path = MODELS / "k215_seq.h5"
+    for call in (
+        snconvert.inspect,
+        snconvert.apply_file,
+        snconvert.bake_file,
+        snconvert.upgrade_file,
+        lambda path, config: snconvert.verify(path, path, config=config),
+    ):
+        with pytest.raises(OptionError, match=says) as caught:
+            call(path, config=value)
+        assert "Model" not in str(caught.value)
+
+
+def test_what_is_wrong_with_the_configuration_is_said_of_its_file(tmp_path: Path) -> None:
+    """With what to give instead, where it is of another kind; of the weights nothing is said."""
+    model = zoo.sequential()
+    path, beside = written(model, tmp_path, "to_json")
+    whole = json.loads(beside.read_text())
+    no_inside = {**whole, "config": {**whole["config"], "layers": [{"class_name": "Dense"}]}}
+    for text, says in (
+        (json.dumps(model.get_config()), r"model\.to_json\(\)"),
+        (json.dumps(no_inside), "Dense has no `config`"),
+        ("{", "JSON"),
+    ):
+        beside.write_text(text)
+        with pytest.raises(SourceError, match=says) as caught:
+            snconvert.upgrade_file(path, tmp_path / "out.keras", config=beside)
+        assert caught.value.file == str(beside)

@@ -54,6 +54,7 @@ def test_upgrade(older: Path, snconvert: Any) -> None:
     assert "3 layers as they were; nothing was written" in dry.stdout
     report = json.loads(snconvert("upgrade", older, "--force", "--json").stdout)
     assert [layer["status"] for layer in report["layers"]] == ["skipped"] * 3
+    assert (report["target"], report["mode"], report["converted"]) == ("none", "none", 0)
     nothing = snconvert("upgrade", older.with_name("net-keras3.keras"))
     assert nothing.returncode == 1
     assert "nothing to upgrade" in nothing.stderr
@@ -79,12 +80,31 @@ def test_a_folder_of_models(tmp_path: Path, snconvert: Any) -> None:
 
 
 def test_two_models_of_one_name(tmp_path: Path, snconvert: Any) -> None:
-    """Their results would have one name, too: said before anything is done."""
+    """Their results would have one name, too: that of the HDF5 file keeps its suffix."""
     shutil.copy(MODELS / "k215_seq.h5", tmp_path / "a.h5")
     shutil.copy(MODELS / "a01_seq_plain.keras", tmp_path / "a.keras")
-    done = snconvert("apply", tmp_path)
-    assert done.returncode == 2
-    assert "two models would be written to" in done.stderr
+    for flags in ([], ["--force"]):  # the second time beside the results of the first
+        done = snconvert("apply", tmp_path, *flags)
+        assert done.returncode == 0, done.stderr
+        names = {path.name for path in tmp_path.glob("*-sn.keras")}
+        assert names == {"a-sn.keras", "a-h5-sn.keras"}
+        assert package.verify(tmp_path / "a.h5", tmp_path / "a-h5-sn.keras")
+        assert package.verify(tmp_path / "a.keras", tmp_path / "a-sn.keras")
+
+
+def test_a_folder_with_models_of_keras_3(older: Path, snconvert: Any) -> None:
+    """`upgrade` passes over them, and says so; named by itself, such a model is an error."""
+    shutil.copy(MODELS / "a01_seq_plain.keras", older.with_name("other.keras"))
+    said = f"skipped: {older.with_name('other.keras')}: there is nothing to upgrade"
+    for jobs in (1, 2):
+        done = snconvert("upgrade", older.parent, "--json", "--force", "--jobs", jobs)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stderr
+        assert [report["source"] for report in json.loads(done.stdout)] == [str(older)]
+    assert snconvert("upgrade", older.parent, "--force", "-q").stderr == ""
+    named = snconvert("upgrade", older, older.with_name("other.keras"), "--force")
+    assert named.returncode == 1
+    assert "error: " in named.stderr
 
 
 def test_wrong_usage(older: Path, snconvert: Any) -> None:
@@ -101,6 +121,11 @@ def test_wrong_usage(older: Path, snconvert: Any) -> None:
     assert missing.returncode == 1
     assert missing.stderr.startswith(f"error: {older.with_name('none.json')}: there is no such")
     assert snconvert("apply", older, "--in-place").returncode == 1
+    for flags in ([], ["--force"]):
+        over = snconvert("apply", older, "-o", older, *flags)
+        assert (over.returncode, over.stdout) == (1, "")
+        says = f"error: {older}: the output is the input itself. Choose another output.\n"
+        assert over.stderr == says
 
 
 def changed(older: Path, name: str, change: Callable[[Any], Any]) -> Path:
