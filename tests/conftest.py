@@ -13,12 +13,16 @@ from types import SimpleNamespace
 
 import light
 import pytest
+import turns
 import warm
 from hypothesis import settings
 from places import MODELS
 
 from snconvert.sandbox import worker
 
+# The tests run side by side. Threads of BLAS wait for each other in loops: where they are more than
+# idle cores, twenty times the CPU time of one. What is about them sets their number itself.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -48,6 +52,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """With `--fast`, leaves out what needs keras."""
     fast = config.getoption("--fast") and collection_path.suffix == ".py"
     return True if fast and not light.is_light(collection_path) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    turns.mark_slow(item)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -49,7 +49,6 @@ ELSEWHERE = {
     "legacy/test_configuration.py": "legacy/models.py legacy/objects.py legacy/shapes.py"
     " legacy/sharing.py",
     "legacy/test_hdf5.py": "legacy/layer_variables.py legacy/relocation.py legacy/variables.py",
-    "legacy/test_layers.py": "legacy/classes.py",
     "legacy/test_optimizer_state.py": "legacy/optimizer_slots.py",
     "legacy/test_training.py": "legacy/optimizers.py",
     "linalg/test_certificate.py": "jobs/measure.py jobs/requests.py",

@@ -7,10 +7,7 @@ _PRIVATE = "keras.src."
 OPERATIONS = (f"{_PRIVATE}ops.", "keras.ops")
 """How the modules of the operations begin that stand in graphs (`x * 2`)."""
 
-KERAS_2 = f"{_PRIVATE}engine"
-"""How modules begin that only Keras 2 has."""
-
-OLDER = (KERAS_2, "keras.engine", "tensorflow.", "tf_keras.")
+OLDER = (f"{_PRIVATE}engine", "keras.engine", "tensorflow.", "tf_keras.")
 """How the modules begin that Keras 2, tf.keras and tf-keras write."""
 
 FUNCTIONAL = f"{_PRIVATE}models.functional"

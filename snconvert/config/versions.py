@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from snconvert.config import keras_modules
@@ -24,17 +25,41 @@ def keras_version(metadata: Any) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
-def is_keras_2(metadata: Any, config: bytes) -> bool:
-    """Whether Keras 2 or tf-keras wrote a model.
+def is_keras_2(version: str | None, config: Any) -> bool:
+    """Whether Keras 2 or tf-keras wrote a configuration: a version says it, or the first key.
 
     Args:
-        metadata: The parsed `metadata.json`.
-        config: The bytes of `config.json`.
+        version: The version of Keras that wrote it, where the file says it.
+        config: The model's configuration.
     """
-    version = keras_version(metadata)
-    if version is not None:
-        return version[0] < 3  # noqa: PLR2004 -- the major version in question
-    return keras_modules.KERAS_2.encode() in config
+    if not isinstance(config, dict):
+        return False
+    text = version or config.get("keras_version")
+    known = keras_version({"keras_version": text})
+    if known is not None:
+        return known[0] < 3  # noqa: PLR2004 -- the major version in question
+    for value in _walk(config):
+        module = value.get("module")
+        if "batch_input_shape" in value or (
+            isinstance(module, str) and module.startswith(keras_modules.OLDER)
+        ):
+            return True
+        nodes = value.get("inbound_nodes")
+        if "batch_shape" in value or value.get("class_name") == "DTypePolicy":
+            return False
+        if isinstance(nodes, list) and nodes:
+            return not isinstance(nodes[0], dict)
+    return "module" not in config
+
+
+def _walk(config: Any) -> Iterator[dict[str, Any]]:
+    stack = [config]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            yield value
+            value = [*reversed(value.values())]
+        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
 
 
 def newer_than_tried(metadata: Any) -> list[str]:

@@ -30,27 +30,33 @@ def _is_folder(source: FolderSource) -> bool:
 def _is_keras_2(source: Source) -> bool:
     try:
         keras3.read_texts(source)
-        metadata = strict_json.loads(source.metadata or b"{}", METADATA)
+        version = _version(source)
+        # With a version nothing else is asked, so that a large configuration is parsed once.
+        config = {} if version else strict_json.loads(source.config, CONFIG)
     except SourceError:
         return False  # what is damaged is told by who reads it
-    return is_keras_2(metadata, source.config)
+    return is_keras_2(version, config)
+
+
+def _version(source: Source) -> str | None:
+    metadata = strict_json.loads(source.metadata or b"{}", METADATA)
+    return metadata["keras_version"] if keras_version(metadata) else None
 
 
 def _read_archive(source: FileSource, worker: Worker) -> None:
     keras3.read_archive(source, worker)
-    _translate(source, worker, "a .keras archive")
+    _translate(source, worker)
 
 
 def _read_folder(source: FolderSource, worker: Worker) -> None:
     keras3.read_folder(source, worker)
-    _translate(source, worker, "a .keras archive, here unzipped")
+    _translate(source, worker)
 
 
-def _translate(source: Source, worker: Worker, form: str) -> None:
+def _translate(source: Source, worker: Worker) -> None:
     config = strict_json.loads(source.config, CONFIG)
-    metadata = strict_json.loads(source.metadata or b"{}", METADATA)
-    version = metadata.get("keras_version") if keras_version(metadata) else None
-    older = Older(form, config, version=version)
+    form = "a .keras archive" if isinstance(source, FileSource) else "an unzipped .keras archive"
+    older = Older(form, config, version=_version(source))
     fill_in(source, worker, older, scan(source, worker), relocation)
 
 

@@ -27,6 +27,7 @@ _KERAS_3 = (3, 0)
 _SPELLED_AS = "3.3.3"
 """A version of Keras 3 that spells configurations as translations do."""
 
+_LOOKUPS = {"IntegerLookup", "StringLookup", "TextVectorization"}
 _SECONDS, _MOST_SECONDS, _BYTES_PER_SECOND = 5.0, 60.0, 1e7
 
 Relocate = Callable[[Node, Contents], tuple[Relocation, tuple[str, ...]]]
@@ -89,7 +90,9 @@ def fill_in(
     with located(file=older.config_file):
         for tree in (older.config, older.training):
             vet(tree)  # a translation leaves things out, which are vetted here only
-        translated = translate(older.config, older.training, older.version)
+        # Another Keras may have written it.
+        version = None if older.config_file else older.version
+        translated = translate(older.config, older.training, version)
         root = parse(translated.config)
         if root.builtin not in MODELS:
             raise SourceError(
@@ -110,11 +113,22 @@ def fill_in(
     written = {"keras_version": older.version, "backend": older.backend}
     said = {name: text for name, text in written.items() if text is not None}
     known = keras_version(written)
-    source.metadata = strict_json.dumps(
-        {
-            "keras_version": older.version if known and known >= _KERAS_3 else _SPELLED_AS,
-            "snconvert": {"command": "upgrade", "format": source.format, **said},
-        }
-    )
+    if known is None or known < _KERAS_3:
+        # Of a configuration of Keras 3 nothing tells the version.
+        version = None if translated.config is older.config else _SPELLED_AS
+    spelled = {} if version is None else {"keras_version": version}
+    record = {"command": "upgrade", "format": source.format, **said}
+    source.metadata = strict_json.dumps({**spelled, "snconvert": record})
     by = f"Keras {printable(older.version)}" if older.version else "an unknown version of Keras"
     source.warnings += [f"saved by {by} as {older.form}", *translated.notes, *notes]
+    lacking = [node.path for node in root.walk() if _lacks_vocabulary(node)]
+    if lacking and not source.assets:
+        source.warnings.append(
+            f"The file does not hold the vocabulary of {printable(', '.join(lacking))}: set it with"
+            " `layer.set_vocabulary` in the loaded model"
+        )
+
+
+def _lacks_vocabulary(node: Node) -> bool:
+    """Whether a layer's vocabulary, if it has one, stands in the assets of an archive."""
+    return node.builtin in _LOOKUPS and node.config.get("vocabulary") is None

@@ -12,6 +12,7 @@ from snconvert.archive.file_source import FileSource
 from snconvert.archive.zip_writer import ZipWriter
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
+from snconvert.config.versions import is_keras_2
 from snconvert.core.foreign import holds_variables, weights_only
 from snconvert.errors import OptionError, SourceError, located
 from snconvert.formats.format import Format
@@ -50,6 +51,8 @@ def _read(source: FileSource, worker: Worker) -> None:
     def relocate(root: Node, held: Contents) -> tuple[Relocation, tuple[str, ...]]:
         if listed:
             return hdf5.relocation(root, attributes, held)
+        if groups.of_keras_3(root, held, is_keras_2(None, config)):
+            return Relocation(), ()
         return groups.relocation(root, held)
 
     versions = attributes.keras_version, attributes.backend

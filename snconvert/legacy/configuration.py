@@ -5,15 +5,17 @@ What the keys say decides, not the version, except for `hard_sigmoid` and what a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from snconvert.config import keras_modules
+from snconvert.config.versions import is_keras_2, keras_version
 from snconvert.errors import SourceError
 from snconvert.legacy import objects
 from snconvert.legacy import training as compiled
 from snconvert.legacy.models import DAMAGED, REPAIR, Translator, damaged, output_count
-from snconvert.legacy.objects import Entry
+from snconvert.legacy.objects import Author, Entry
+
+_IN_TENSORFLOW = (2, 4)
+"""From this version on, all Keras was part of TensorFlow."""
 
 
 class Translated(NamedTuple):
@@ -43,16 +45,16 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     try:
         if not isinstance(config, dict):
             raise SourceError(f"the configuration is a {type(config).__name__}", REPAIR)
-        keras_2 = _is_keras_2(config, version)
-        if not keras_2 and "module" in config:
+        author = _author(config, version)
+        if not author.keras_2 and "module" in config:
             return Translated(config)
-        translator = Translator(keras_2=keras_2)
+        translator = Translator(author)
         root = translator.root(objects.plain(config))
         notes = translator.notes()
         training = objects.plain(training or config.get("compile_config"))
         if training:
             compile_config, more = compiled.translate(
-                training, keras_2, translator.renamed, output_count(root)
+                training, author, translator.renamed, output_count(root)
             )
             notes += more
             if compile_config is not None:
@@ -64,30 +66,9 @@ def translate(config: Any, training: Any = None, version: str | None = None) -> 
     return Translated(root, tuple(notes))
 
 
-def _is_keras_2(config: Entry, version: str | None) -> bool:
-    """Whether Keras 2 wrote a configuration: the version says it, or the first telling key."""
-    version = version or config.get("keras_version")
-    if isinstance(version, str) and version[:1].isdigit():
-        return int(version.partition(".")[0]) < 3  # noqa: PLR2004 -- the major version in question
-    for value in _walk(config):
-        module = value.get("module")
-        if "batch_input_shape" in value or (
-            isinstance(module, str) and module.startswith(keras_modules.OLDER)
-        ):
-            return True
-        nodes = value.get("inbound_nodes")
-        if "batch_shape" in value or value.get("class_name") == "DTypePolicy":
-            return False
-        if isinstance(nodes, list) and nodes:
-            return not isinstance(nodes[0], dict)
-    return "module" not in config
-
-
-def _walk(config: Any) -> Iterator[Entry]:
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            yield value
-            value = [*reversed(value.values())]
-        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
+def _author(config: Entry, version: str | None) -> Author:
+    """Returns which Keras wrote a configuration."""
+    text = version or config.get("keras_version")
+    known = keras_version({"keras_version": text})
+    standalone = known is not None and known < _IN_TENSORFLOW and "tf" not in str(text)
+    return Author(is_keras_2(version, config), known if standalone else None)

@@ -9,16 +9,16 @@ there, so that the next of its class is `dense_2`, not `dense_1`. On Windows a p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths, snake_case
 from snconvert.errors import SourceError, printable
-from snconvert.legacy.layer_variables import WRAPPER, WRAPPER_COPY, Variable, shown_shape
+from snconvert.legacy.layer_variables import REPAIR, Variable, shown_shape, wrapper_copies
 from snconvert.legacy.optimizer_slots import Stored
-from snconvert.legacy.optimizer_state import Trained, relocate_state
-from snconvert.legacy.relocation import Computed, Relocation
+from snconvert.legacy.optimizer_state import Trained, has_schedule, relocate_state
+from snconvert.legacy.relocation import Relocation
 from snconvert.legacy.variables import Variables
 from snconvert.weights.contents import Contents, Dataset
 
@@ -26,7 +26,6 @@ _OTHER_LAYERS = "_layer_checkpoint_dependencies"
 _OUTER, _INNER = "optimizer/vars/", "optimizer/inner_optimizer/vars/"
 _PUBLIC_PARTS = {f"_{part}_dense": f"{part}_dense" for part in ("query", "key", "value", "output")}
 """What Keras 2 calls parts of a MultiHeadAttention -> what Keras 3 does."""
-_REPAIR = "It is damaged or was put together by hand; save the model again with the Keras it is of"
 
 
 class _Scheme(NamedTuple):
@@ -71,6 +70,25 @@ def relocation(root: Node, contents: Contents) -> tuple[Relocation, tuple[str, .
     raise errors[0]
 
 
+def of_keras_3(root: Node, contents: Contents, keras_2: bool) -> bool:
+    """Whether Keras 3 wrote weights that may be of either, so that all of them stays.
+
+    Args:
+        root: As for `relocation`.
+        contents: As for `relocation`.
+        keras_2: Whether Keras 2 wrote the configuration, for where the weights tell nothing.
+    """
+    names = {name for path in contents.groups for name in path.split("/")}
+    if any("\\" in name for name in names) or _OTHER_LAYERS in names or "metrics" in names:
+        return False
+    # Behind the iteration Keras 3 has the learning rate, unless that is a schedule.
+    behind = [contents.datasets.get(f"{_OUTER}{index}") for index in (1, 2)]
+    scalars = [array is not None and array.shape == () for array in behind]
+    if behind[0] is None or all(scalars) or has_schedule(root):
+        return not keras_2 and names.isdisjoint(_PUBLIC_PARTS)
+    return scalars[0]
+
+
 class _Array(NamedTuple):
     path: str
     dataset: Dataset
@@ -82,7 +100,7 @@ def _without_backslashes(contents: Contents) -> dict[str, _Array]:
     for path, dataset in contents.datasets.items():
         plain = path.replace("\\", "/")
         if plain in stored:
-            raise SourceError(f"it holds {printable(plain)} twice", _REPAIR)
+            raise SourceError(f"it holds {printable(plain)} twice", REPAIR)
         stored[plain] = _Array(path, dataset)
     return stored
 
@@ -106,16 +124,17 @@ def _relocation(
         node = next((nodes[group] for group in _above(path) if group in nodes), None)
         if node is None:
             raise SourceError(
-                f"it holds an array {printable(path)}, which belongs to no layer", _REPAIR
+                f"it holds an array {printable(path)}, which belongs to no layer", REPAIR
             )
         places[f"{paths[node]}/{_renamed(node, path.removeprefix(f'{groups[node]}/'))}"] = path
     shapes = {new: stored[path].dataset.shape for new, path in places.items()}
     for node in groups:
         if node.first is None:
             _check(node, paths[node], variables, shapes)
+    sources = {new: stored[path].path for new, path in places.items()}
     result = Relocation(
-        moves=[(stored[path].path, new) for new, path in places.items()],
-        computed=list(_copies(nodes.values(), paths, places, stored)),
+        moves=[(path, new) for new, path in sources.items()],
+        computed=list(wrapper_copies(nodes.values(), paths, sources)),
         groups=[(group, paths[node]) for group, node in nodes.items()],
     )
     state = Stored({array.path: array.dataset.shape for array in _state(stored)})
@@ -179,23 +198,10 @@ def _check(
             raise SourceError(
                 f"the array {variable.path} {what}, but ({shown_shape(variable.shape)}) is"
                 " expected by its configuration",
-                _REPAIR,
+                REPAIR,
                 path=node.path,
                 class_name=node.title,
             )
-
-
-def _copies(
-    nodes: Iterable[Node],
-    paths: Mapping[Node, str],
-    places: Mapping[str, str],
-    stored: Mapping[str, _Array],
-) -> Iterator[Computed]:
-    """Yields the second copies of kernels that Keras' `SpectralNormalization` stores."""
-    for node in nodes:
-        kernel, copy = (f"{paths[node]}/{path}" for path in WRAPPER_COPY)
-        if node.builtin == WRAPPER and kernel in places and copy not in places:
-            yield Computed(copy, "copy", (stored[places[kernel]].path,))
 
 
 def _state(stored: Mapping[str, _Array]) -> Iterator[_Array]:

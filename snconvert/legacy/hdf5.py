@@ -1,7 +1,8 @@
 """The weights of a whole model in HDF5, or of `save_weights`, as those of Keras 3.
 
-Keras lists the layers of a model, and the weights of each, and goes by position: names in such a
-file say neither which layer of which model a weight belongs to, nor which weight it is.
+Keras lists the layers of a model, and the weights of each, and goes by position: names of weights
+say neither which layer of which model one belongs to, nor which it is. Names of layers may differ
+from those of the configuration, too; if they are the same in another order, they tell more.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
 from snconvert.errors import SourceError, printable
 from snconvert.legacy.layer_variables import (
-    WRAPPER,
-    WRAPPER_COPY,
+    REPAIR,
     Variable,
     shown_shape,
     variables_by_name,
+    wrapper_copies,
 )
-from snconvert.legacy.optimizer_slots import Stored, named_in
+from snconvert.legacy.optimizer_slots import Stored, first_named
 from snconvert.legacy.optimizer_state import Trained, keras3_state, relocate_state
 from snconvert.legacy.relocation import Computed, Relocation
 from snconvert.legacy.variables import Variables
 from snconvert.weights.contents import Attributes, Contents
 
-_REPAIR = "It is damaged or was put together by hand; save the model again with the Keras it is of"
+_OTHER_ORDER = (
+    "The file lists its layers in another order than the configuration; weights go by their names"
+)
 
 
 def relocation(
@@ -44,7 +47,7 @@ def relocation(
     version = attributes.keras_version or ""
     major = version.partition(".")[0]
     if attributes.layers is None:
-        raise SourceError("it lists no layers (`layer_names`), as Keras does", _REPAIR)
+        raise SourceError("it lists no layers (`layer_names`), as Keras does", REPAIR)
     if major == "1":
         raise SourceError(
             f"Keras {printable(version)} wrote it, which keeps weights in another form",
@@ -61,24 +64,33 @@ def relocation(
     keras3 = major.isdecimal() and int(major) > 2  # noqa: PLR2004 - the last of the old ones
     places: dict[str, tuple[str, Variable]] = {}
     names: dict[str, str] = {}
-    for node, name, weights in _layers(root, variables, attributes.layers):
+    nodes, listed = _layers(root, variables, attributes.layers)
+    layers = _by_name(nodes, listed)
+    for node, (name, weights), (instead, _) in zip(nodes, layers, listed, strict=True):
         stored = _stored(weights, contents)
         own = {
             path: path.removeprefix("model_weights/").removeprefix(f"{name}/") for path in stored
         }
         if variables.known(node):
-            order = _order(node, stored, variables.orders(node, keras3=keras3))
+            try:
+                order = _order(node, stored, variables.orders(node, keras3=keras3))
+            except SourceError as error:
+                if name != instead:
+                    error.what = f"the file has {printable(instead)} in its place, and {error.what}"
+                    error.fix = "Give the configuration of the model that the weights are of"
+                raise
         else:
             order = variables_by_name(node, paths, [*own.values()])
             variables.learn(node, order)
         for variable, path in zip(order, stored, strict=True):
             if places.setdefault(variable.path, (path, variable))[0] == path:
                 names[variable.path] = own[path]
+    notes = () if layers == listed else (_OTHER_ORDER,)
     result = Relocation(removals=_tops(contents))
     result.computed = [
         *_cudnn(places, contents),
         *(_flipped(root, paths, places) if attributes.backend == "theano" else ()),
-        *_copies(root, paths, places),
+        *wrapper_copies(root.walk(), paths, {new: path for new, (path, _) in places.items()}),
     ]
     computed = {item.path for item in result.computed}
     result.moves = [(path, new) for new, (path, _) in places.items() if new not in computed]
@@ -86,18 +98,35 @@ def relocation(
     state = Stored(optimizer, [path.partition("/")[2] for path in optimizer])
     if keras3 and optimizer:
         keras3_state(root, state, result)
-        return result, ()
+        return result, notes
     shapes = {}
     for new, (path, variable) in places.items():
         shapes[new] = variable.shape_of(contents.datasets[path].shape)
-    candidates = variables.once_trained(root)
-    # Layers may have been frozen otherwise since: then names say which have slots.
-    candidates.append([one for one in candidates[-1] if named_in(state.names, names[one.path])])
-    by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in candidates]
-    # Keras 2.0 sorts them.
-    candidates = by_name + candidates if version.startswith("2.0.") else candidates + by_name
+    candidates = _candidates(
+        variables.once_trained(root), names, state.names, in_order=version.startswith("2.0.")
+    )
     trained = Trained(variables.trained(root), candidates, shapes, frozenset(computed))
-    return result, relocate_state(root, trained, state, result)
+    return result, notes + relocate_state(root, trained, state, result)
+
+
+def _candidates(
+    lists: list[list[Variable]], names: Mapping[str, str], slots: Sequence[str], *, in_order: bool
+) -> list[list[Variable]]:
+    """Returns what may have been trained, the likeliest first.
+
+    Args:
+        lists: As `Variables.once_trained` returns them.
+        names: What the file calls each variable, by its path.
+        slots: What the file calls the slots.
+        in_order: Whether the Keras that wrote them sorts variables by name, as 2.0 does.
+    """
+    by_name = [sorted(one, key=lambda variable: names[variable.path]) for one in lists]
+    # Where slots have names these say it best: layers may have been frozen otherwise since.
+    indices = ((first_named(slots, names[one.path]), one) for one in lists[-1])
+    named = [(index, one) for index, one in indices if index is not None]
+    named.sort(key=lambda item: item[0])
+    others = by_name + lists if in_order else lists + by_name
+    return [[one for _, one in named], *others]
 
 
 def _tops(contents: Contents) -> list[str]:
@@ -142,18 +171,12 @@ _CORRELATED: Mapping[str, tuple[str, ...]] = {
 """Layers whose kernels Theano took the other way round -> these kernels, below their group."""
 
 
-def _copies(root: Node, paths: Mapping[Node, str], places: _Places) -> Iterator[Computed]:
-    """Yields the second copies of kernels that Keras' `SpectralNormalization` stores."""
-    for node in root.walk():
-        kernel, copy = (f"{paths[node]}/{path}" for path in WRAPPER_COPY)
-        if node.builtin == WRAPPER and node.first is None and kernel in places:
-            yield Computed(copy, "copy", (places[kernel][0],))
+_Listed = Sequence[tuple[str, tuple[str, ...]]]
+"""Names of layers in the file, each with the paths of its weights."""
 
 
-def _layers(
-    root: Node, variables: Variables, layers: Sequence[tuple[str, tuple[str, ...]]]
-) -> Iterator[tuple[Node, str, tuple[str, ...]]]:
-    """Yields the layers that have variables, each with its name and weights in the file."""
+def _layers(root: Node, variables: Variables, layers: _Listed) -> tuple[list[Node], _Listed]:
+    """Returns the layers that have variables, and as many that the file lists."""
     stored = [(name, weights) for name, weights in layers if weights]
     names = {name for name, _ in layers}
     full = {name for name, _ in stored}
@@ -173,10 +196,19 @@ def _layers(
         raise SourceError(
             f"it holds weights of {len(stored)} layers, but {len(nodes)} layers of its"
             f" configuration have variables ({printable(', '.join(sorted(strange)[:5]))})",
-            _REPAIR,
+            REPAIR,
         )
-    for node, (name, weights) in zip(nodes, stored, strict=True):
-        yield node, name, weights
+    return nodes, stored
+
+
+def _by_name(nodes: Sequence[Node], listed: _Listed) -> _Listed:
+    """Returns what a file lists in the order of the layers, if they have the same names."""
+    # In a translated configuration a name holds no slash.
+    named = {name.replace("/", "_"): (name, weights) for name, weights in listed}
+    names = [node.name for node in nodes]
+    if len(named) < len(listed) or sorted(named) != sorted(names):
+        return listed
+    return [named[name] for name in names]
 
 
 def _stored(weights: Sequence[str], contents: Contents) -> Mapping[str, tuple[int, ...]]:
@@ -184,9 +216,9 @@ def _stored(weights: Sequence[str], contents: Contents) -> Mapping[str, tuple[in
     stored = {path: contents.datasets[path].shape for path in weights if path in contents.datasets}
     for path in weights:
         if path not in stored:
-            raise SourceError(f"there is no array {printable(path)}, which it lists", _REPAIR)
+            raise SourceError(f"there is no array {printable(path)}, which it lists", REPAIR)
     if len(stored) != len(weights):
-        raise SourceError(f"{printable(weights[0])} stands next to a weight listed twice", _REPAIR)
+        raise SourceError(f"{printable(weights[0])} stands next to a weight listed twice", REPAIR)
     return stored
 
 
@@ -217,4 +249,4 @@ def _order(
         )
         belongs = shown_shape(wanted)
         what = f"the shape of {printable(path)} is {stored[path]}, but ({belongs}) is expected"
-    raise SourceError(what, _REPAIR, path=node.path, class_name=node.title)
+    raise SourceError(what, REPAIR, path=node.path, class_name=node.title)

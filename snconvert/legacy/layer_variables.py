@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from snconvert.config.tree import CONTAINERS, Node
 from snconvert.errors import SourceError, located, printable
 from snconvert.kinds.kernel_rule import Config, input_shape_of
 from snconvert.kinds.table import RULES
+from snconvert.legacy.relocation import Computed
 
 Shape = tuple[int | None, ...]
 
@@ -94,8 +95,29 @@ _UNKNOWN = frozenset(
 )
 """Keras' layers of which the configuration does not say what they store."""
 
-WRAPPER, WRAPPER_COPY = "SpectralNormalization", ("layer/vars/0", "vars/0")
+_WRAPPER, _WRAPPER_COPY = "SpectralNormalization", ("layer/vars/0", "vars/0")
 """Keras' own layer of that name, and below its group the kernel and a second copy of it."""
+
+REPAIR = "It is damaged or was put together by hand; save the model again with the Keras it is of"
+"""What to do about weights that are not those of their configuration."""
+
+
+def wrapper_copies(
+    nodes: Iterable[Node], paths: Mapping[Node, str], places: Mapping[str, str]
+) -> Iterator[Computed]:
+    """Yields the second copies of kernels that Keras' `SpectralNormalization` stores.
+
+    Args:
+        nodes: Layers of the model.
+        paths: The group of each in the weights of Keras 3.
+        places: Path in the weights of Keras 3 -> path in the file.
+    """
+    for node in nodes:
+        kernel, copy = (f"{paths[node]}/{path}" for path in _WRAPPER_COPY)
+        if node.builtin != _WRAPPER or node.first is not None:
+            continue
+        if kernel in places and copy not in places:
+            yield Computed(copy, "copy", (places[kernel],))
 
 
 def own_variables(node: Node, group: str) -> dict[str, list[Variable]] | None:
@@ -118,8 +140,8 @@ def own_variables(node: Node, group: str) -> dict[str, list[Variable]] | None:
             }
         if node.builtin is None or (node.builtin in _UNKNOWN and node.builtin not in CONTAINERS):
             return None
-        if node.builtin == WRAPPER:
-            kernel, u = (f"{group}/{path}" for path in (WRAPPER_COPY[0], "vars/1"))
+        if node.builtin == _WRAPPER:
+            kernel, u = (f"{group}/{path}" for path in (_WRAPPER_COPY[0], "vars/1"))
             return {"": [Variable(kernel), Variable(u, trainable=False)]}
         variables_of = _LAYERS.get(node.builtin)
         own = variables_of(node.config) if variables_of else []

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, printable
-from snconvert.legacy.objects import function, words
+from snconvert.legacy.classes import KEYS, OF_ALL
+from snconvert.legacy.objects import Author, function, words
 
 _ANY: Final = object()  # a key that says nothing, whatever its value
 
@@ -104,7 +105,11 @@ ROWS: Mapping[str, Row] = {
     "GRUV2": Row("GRU", silent=_NO_TIME_MAJOR),
     "GlobalAveragePooling1D": _POOL_1D,
     "GlobalMaxPooling1D": _POOL_1D,
+    "Hashing": Row(silent={"dtype": _ANY}),  # it computes integers, whatever older Keras writes
     "InputLayer": Row(silent={"optional": (False,), "ragged": (False, None)}),
+    "IntegerLookup": Row(  # in TensorFlow 2.4
+        keys={"mask_value": "mask_token", "max_values": "max_tokens", "oov_value": "oov_token"}
+    ),
     "LSTM": _RECURRENT,
     "LSTMCell": _RECURRENT,
     "LSTMV1": Row("LSTM", silent=_NO_TIME_MAJOR),
@@ -159,21 +164,33 @@ def class_in_keras_3(name: str) -> str:
     return ROWS.get(name, _PLAIN).name or name
 
 
-def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str, Any]:
+_FROM_CORNERS = (
+    "its `bilinear` is that of Keras before 2.4, which takes a pixel to lie at its corner, not in"
+    " its middle: Keras 3 cannot"
+)
+_OWN_LAYER = (
+    "Rebuild the model in Keras 3 with a layer of your own there that calls"
+    " tf.compat.v1.image.resize_bilinear, copy the weights with set_weights and save that"
+)
+
+
+def respell(name: str, config: Mapping[str, Any], author: Author) -> dict[str, Any]:
     """Returns the configuration of a layer with the keys that Keras 3 knows.
 
     Args:
         name: The class, as the file names it.
         config: Its configuration.
-        keras_2: Whether a missing key means what Keras 2 means by that.
+        author: Which Keras wrote it, as this decides what a missing key means.
 
     Raises:
         SourceError: It holds something that Keras 3 has no word for.
 
     Example:
-        >>> respell("LeakyReLU", {"alpha": 0.5}, keras_2=True)
+        >>> respell("LeakyReLU", {"alpha": 0.5}, Author(keras_2=True))
         {'negative_slope': 0.5}
     """
+    if author.standalone and name == "UpSampling2D" and config.get("interpolation") == "bilinear":
+        raise SourceError(_FROM_CORNERS, _OWN_LAYER)
     row = ROWS.get(name, _PLAIN)
     silent = {**ALWAYS_SILENT, **row.silent}
     result = {}
@@ -187,9 +204,10 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
             if key not in _KEPT:
                 _refuse(key, value)
             result[key] = value
-    if keras_2:
+    if author.keras_2:
         for key, value in row.meant.items():
             result.setdefault(row.keys.get(key, key), value)
+        _check_keys(class_in_keras_3(name), result)
     if name in _OF_FLOATS and str(result.get("dtype")).startswith(("int", "uint")):
         result["dtype"] = "float32"
     axis = result.get("axis")
@@ -198,6 +216,14 @@ def respell(name: str, config: Mapping[str, Any], *, keras_2: bool) -> dict[str,
             _refuse("axis", axis)
         result["axis"] = axis[0]
     return result
+
+
+def _check_keys(name: str, config: dict[str, Any]) -> None:
+    """Takes out what has no value and the class does not take; anything else it refuses."""
+    for key in sorted(config.keys() - OF_ALL - KEYS[name]) if name in KEYS else ():
+        if config[key] is not None:
+            _refuse(key, config[key])
+        del config[key]
 
 
 def _refuse(key: str, value: Any) -> None:

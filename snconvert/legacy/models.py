@@ -9,13 +9,33 @@ from snconvert.config.tree import CONTAINERS
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, located, printable
 from snconvert.legacy import classes, graph, layers, objects, shapes
-from snconvert.legacy.objects import Entry
+from snconvert.legacy.objects import Author, Entry
 from snconvert.legacy.sharing import share
 
 _FUNCTIONAL = ("Functional", "Model", "Network")
 REPAIR = "Repair the configuration, or save the model again"
 DAMAGED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What Python raises where a configuration holds values of the wrong kind."""
+
+_TOLD = (
+    _HARD := (
+        "`hard_sigmoid` is another function in Keras 3; it stays what it was as an activation of"
+        " this package, so `import snconvert` before Keras loads the model"
+    ),
+    _OWN := (
+        "code of your own names `hard_sigmoid`, which is another function in Keras 3;"
+        " `snconvert>hard_sigmoid` computes what it was"
+    ),
+    _REGULARIZED := (
+        "Keras 3 divides what an activity regularizer adds to the loss by the batch size, which"
+        " the Keras that saved the model did not"
+    ),
+    _APART := (
+        "the model shares this layer with another one in it, which Keras 3 cannot load; it becomes"
+        " a layer of its own, with the same weights"
+    ),
+)
+"""What is told of layers, in this order."""
 
 
 def damaged(error: Exception) -> SourceError:
@@ -29,20 +49,19 @@ class Translator:
     """Translates one model, and keeps what the user should know.
 
     Args:
-        keras_2: Whether Keras 2 wrote it, so that its meanings hold.
+        author: Which Keras wrote it.
     """
 
-    def __init__(self, *, keras_2: bool) -> None:
-        self._keras_2 = keras_2
-        self._hard: list[str] = []
-        self._apart: list[str] = []
+    def __init__(self, author: Author) -> None:
+        self._author = author
+        self._told: dict[str, list[str]] = {text: [] for text in _TOLD}
         self.renamed: dict[str, str] = {}
 
     def root(self, raw: Entry) -> Entry:
         """Translates the whole model."""
         root = self._entry(raw, None)
         shapes.check(root)
-        self._apart = share(root, stored_once="module" in raw)
+        self._told[_APART] = share(root, stored_once="module" in raw)
         return root
 
     def notes(self) -> list[str]:
@@ -54,18 +73,9 @@ class Translator:
                 f"Keras 3 allows no slashes in the names of layers: {printable(old)} is now"
                 f" {printable(new)}" + _more(len(self.renamed) - 1)
             )
-        if self._hard:
-            notes.append(
-                f"{printable(self._hard[0])}{_more(len(self._hard) - 1)}: `hard_sigmoid` is"
-                " another function in Keras 3; it stays what it was as an activation of this"
-                " package, so `import snconvert` before Keras loads the model"
-            )
-        if self._apart:
-            notes.append(
-                f"{printable(self._apart[0])}{_more(len(self._apart) - 1)}: the model shares this"
-                " layer with another one in it, which Keras 3 cannot load; it becomes a layer of"
-                " its own, with the same weights"
-            )
+        for text, paths in self._told.items():
+            if paths:
+                notes.append(f"{printable(paths[0])}{_more(len(paths) - 1)}: {text}")
         return notes
 
     def _entry(self, raw: Any, owner: str | None, name: str | None = None) -> Entry:
@@ -111,7 +121,7 @@ class Translator:
         elif not {"module", "trainable"} & {*raw, *config} and self._is_operation(name):
             # Some share their names with layers: `Multiply`.
             raise SourceError(*classes.UNNAMED_OPERATION)
-        elif layers.class_in_keras_3(name) in classes.KNOWN:
+        elif layers.class_in_keras_3(name) in classes.KEYS:
             home, config = "keras.layers", self._layer(name, config, path)
             name = layers.class_in_keras_3(name)
         elif "module" in raw:
@@ -125,7 +135,7 @@ class Translator:
 
     def _is_operation(self, name: str) -> bool:
         """Whether what says nothing of training is an operation: Keras 3 writes it of any layer."""
-        return not self._keras_2 and name != "InputLayer"
+        return not self._author.keras_2 and name != "InputLayer"
 
     def _foreign(self, raw: Entry, config: Entry, path: str) -> Entry:
         """A class of the user's stays, but for what the base classes of Keras write."""
@@ -134,16 +144,21 @@ class Translator:
         config.pop("batch_input_shape", None)
         if "dtype" in config:
             config["dtype"] = objects.policy(config["dtype"])
+        self._note_own(config, path)
         entry = objects.foreign({**raw, "config": config})
         return {key: value for key, value in entry.items() if key not in _OF_GRAPH}
 
     def _layer(self, name: str, config: Entry, path: str) -> Entry:
         if name == "Lambda":
             config = layers.lambda_config(config)
+            self._note_own(config, path)
         if name == "InputLayer" and "batch_input_shape" in config:
             batch_shape = shapes.shape(config["batch_input_shape"])
             config = {"batch_shape": batch_shape, **config}
-        config = layers.respell(name, config, keras_2=self._keras_2)
+        config = layers.respell(name, config, self._author)
+        regularized = config.get("activity_regularizer") or name == "ActivityRegularization"
+        if self._author.standalone and regularized:
+            self._told[_REGULARIZED].append(path)
         for key, value in config.items():
             if key == "dtype":
                 config[key] = objects.policy(value)
@@ -163,11 +178,17 @@ class Translator:
             layers.both_directions(config)
         return config
 
+    def _note_own(self, config: Entry, path: str) -> None:
+        if self._author.keras_2 and objects.names_hard_sigmoid(config):
+            self._told[_OWN].append(path)
+
     def _activation(self, value: Any, path: str) -> Any:
+        if objects.is_function(value, "hard_sigmoid"):
+            value = "hard_sigmoid"
         if isinstance(value, str):
-            if value == "hard_sigmoid" and self._keras_2:
-                self._hard.append(path)
-            return objects.activation(value, keras_2=self._keras_2)
+            if value == "hard_sigmoid" and self._author.keras_2:
+                self._told[_HARD].append(path)
+            return objects.activation(value, keras_2=self._author.keras_2)
         if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
             return value
         entry = self._entry(value, path)

@@ -7,7 +7,7 @@ for tuples, shapes and arrays.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from snconvert.config.weight_groups import snake_case
 from snconvert.errors import SourceError
@@ -16,6 +16,22 @@ Entry = dict[str, Any]
 
 HARD_SIGMOID = "snconvert>hard_sigmoid"
 """The activation of this package that computes what `hard_sigmoid` means to Keras 2."""
+
+
+class Author(NamedTuple):
+    """Which Keras wrote a configuration.
+
+    Attributes:
+        keras_2: Whether Keras 2 or an older one, so that its meanings hold.
+        standalone: Its version, where it was no part of TensorFlow: those before 2.4.
+    """
+
+    keras_2: bool
+    standalone: tuple[int, int] | None = None
+
+    def standalone_before(self, version: tuple[int, int]) -> bool:
+        """Whether it was a Keras before a version, and no part of TensorFlow."""
+        return self.standalone is not None and self.standalone < version
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -157,7 +173,7 @@ def named(value: Any, area: str) -> Any:
         return of_keras(f"keras.{area}", known[value], {}) if value in known else function(value)
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value
-    name = value["class_name"]
+    name = value["class_name"].removesuffix("V1")  # of the mode of TensorFlow 1
     if name == "RadialConstraint" and not is_foreign(value):
         raise SourceError("it has a `RadialConstraint`, which Keras 3 has not", _WITHOUT)
     if is_foreign(value) or name not in known:
@@ -197,6 +213,22 @@ def activation(name: str, *, keras_2: bool) -> Any:
     if name == "hard_sigmoid" and keras_2:
         return function(HARD_SIGMOID)
     return name if name in ACTIVATIONS else function(name)
+
+
+def is_function(value: Any, name: str) -> bool:
+    """Whether a value is the entry of a function of Keras, and no user's, by a name."""
+    if not isinstance(value, dict) or value.get("class_name") != "function":
+        return False
+    ours = value.get("module") == "builtins" or is_of_keras(value)
+    names = (value.get("config"), value.get("registered_name"))
+    return ours and names in {(name, None), (name, "function"), (name, name)}
+
+
+def names_hard_sigmoid(config: Any) -> bool:
+    """Whether the name stands anywhere in a configuration."""
+    if isinstance(config, list | dict):
+        return any(map(names_hard_sigmoid, config if isinstance(config, list) else config.values()))
+    return isinstance(config, str) and config == "hard_sigmoid"
 
 
 def unique(names: Iterable[str]) -> list[str]:

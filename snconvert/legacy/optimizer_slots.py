@@ -61,19 +61,20 @@ def blocks_of(name: str, config: Mapping[str, Any]) -> list[Block]:
     return [*([alike(average=None)] if config.get("use_ema") else []), *BLOCKS[name](config)]
 
 
-def named_in(names: Sequence[str], variable: str) -> bool:
-    """Whether a variable has a slot among those of such names.
+def first_named(names: Sequence[str], variable: str) -> int | None:
+    """Returns the index of a variable's first slot among those of such names, if it has any.
 
     Args:
         names: What the file calls the slots.
         variable: What it calls the variable.
 
     Example:
-        >>> named_in(["Adam/iter:0", "Adam/dense/kernel/m:0"], "dense/kernel:0")
-        True
+        >>> first_named(["Adam/iter:0", "Adam/dense/kernel/m:0"], "dense/kernel:0")
+        1
     """
     inside = f"/{variable.partition(':')[0]}/"
-    return any(inside in f"/{name.partition(':')[0]}/" for name in names)
+    paths = (f"/{name.partition(':')[0]}/" for name in names)
+    return next((index for index, path in enumerate(paths) if inside in path), None)
 
 
 def find_slots(
@@ -112,15 +113,15 @@ def _by_block(paths: Sequence[str], blocks: Sequence[Block]) -> Slots:
     """Returns the slots of blocks that go through the variables, as in Keras 3."""
 
     def slots(count: int) -> Mapping[str, Sequence[str]]:
-        found: dict[str, Sequence[str]] = {}
+        by_slot: dict[str, Sequence[str]] = {}
         start = 0
         for block in blocks:
             size = len(block.initial)
             end = start + count * size
             for index, slot in enumerate(block.initial):
-                found[slot] = paths[start + index : end : size]
+                by_slot[slot] = paths[start + index : end : size]
             start = end
-        return found if start == len(paths) else {}
+        return by_slot if start == len(paths) else {}
 
     return slots
 
@@ -142,10 +143,10 @@ def _by_name(name: str, rest: Mapping[str, str], blocks: Sequence[Block]) -> Slo
     """Returns the slots where names tell them: behind the variable's name, or before it."""
     known = {slot: slot for block in blocks for slot in block.initial}
     known |= _OTHER_NAMES.get(name, {})
-    found: dict[str, list[str]] = {}
+    by_slot: dict[str, list[str]] = {}
     for path, text in rest.items():
         parts = text.split("/")
         slot = next((part for part in (parts[-1], *parts[:2]) if part in known), None)
         if slot is not None:
-            found.setdefault(known[slot], []).append(path)
-    return lambda _: found
+            by_slot.setdefault(known[slot], []).append(path)
+    return lambda _: by_slot

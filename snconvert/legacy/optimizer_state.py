@@ -115,6 +115,16 @@ def keras3_state(root: Node, stored: Stored, result: Relocation) -> None:
             result.computed += [Computed(f"{_INNER}/{i}", "copy", (path,)) for i, path in inner]
 
 
+def has_schedule(root: Node) -> bool:
+    """Whether a model's learning rate is a schedule, which is not stored.
+
+    Args:
+        root: The model, with its `compile_config`.
+    """
+    optimizer = _optimizer(root)
+    return optimizer is not None and isinstance(optimizer.config.get("learning_rate"), dict)
+
+
 def _optimizer(root: Node) -> _Optimizer | None:
     compiled = root.entry.get("compile_config")
     if not isinstance(compiled, dict):
@@ -127,8 +137,8 @@ def _optimizer(root: Node) -> _Optimizer | None:
     if isinstance(entry, dict) and str(entry.get("class_name")) == "LossScaleOptimizer":
         config = entry.get("config")
         config = config if isinstance(config, dict) else {}
-        given = config.get("initial_scale")
-        scale = float(given) if _is_number(given) else _SCALE
+        initial = config.get("initial_scale")
+        scale = float(initial) if _is_number(initial) else _SCALE
         entry = config.get("inner_optimizer")
     if isinstance(entry, str):
         entry = {"class_name": entry}
@@ -159,10 +169,10 @@ def _places(optimizer: _Optimizer, trained: Trained, stored: Stored) -> tuple[st
         raise _Reset("Keras 3 computes its steps by another formula")
     wanted = [slot for block in blocks_of(name, config) for slot in block.initial]
     for candidate in trained.candidates:
-        found = slots(len(candidate))
+        by_slot = slots(len(candidate))
         shapes = [trained.shapes[variable.path] for variable in candidate]
         if all(
-            slot in found and [stored.shapes[path] for path in found[slot]] == shapes
+            slot in by_slot and [stored.shapes[path] for path in by_slot[slot]] == shapes
             for slot in wanted
         ):
             break
@@ -174,7 +184,7 @@ def _places(optimizer: _Optimizer, trained: Trained, stored: Stored) -> tuple[st
     return iteration, {
         (slot, variable.path): path
         for slot in wanted
-        for variable, path in zip(candidate, found[slot], strict=True)
+        for variable, path in zip(candidate, by_slot[slot], strict=True)
     }
 
 

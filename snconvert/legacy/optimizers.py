@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snconvert.errors import printable
-from snconvert.legacy.objects import Entry, is_of_keras, of_keras, words
+from snconvert.legacy.objects import Author, Entry, is_of_keras, of_keras, words
 
 
 class NoWordError(ValueError):
@@ -39,7 +39,7 @@ _OF_KERAS_3 = (*_OWN, *words("Lamb LossScaleOptimizer Muon MultiOptimizer Schedu
 _CLASSES = {name.lower(): name for name in _OWN}
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
 _RATES = {"SGD": 0.01, "Lion": 0.0001}
-_RATE = 0.001  # of the others, where none is given
+_RATE = 0.001  # of the others, where none is given; in Keras 3 those of some are others
 _SCHEDULES = words("""
     CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay
     PolynomialDecay
@@ -49,22 +49,20 @@ _SILENT: Mapping[str, tuple[Any, ...]] = {
     "epsilon": (None,),
 }
 _SPEAKS_NEVER = ("is_legacy_optimizer", "jit_compile", "schedule_decay")
-_FORMULAS = {
-    "Nadam": "Keras 3 computes Nadam by another formula than the Keras that saved the model",
-    "RMSprop": (
-        "RMSprop adds its epsilon inside the root in Keras 3, and outside it in the Keras that"
-        " saved the model"
-    ),
-}
+_NADAM = "Keras 3 computes Nadam by another formula than the Keras that saved the model"
+_EPSILON = (
+    "{} adds its epsilon inside the root in Keras 3, and outside it in the Keras that saved the"
+    " model"
+)
 _SCALERS = frozenset({"LossScaleOptimizer", "LossScaleOptimizerV1", "LossScaleOptimizerV3"})
 
 
-def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
+def optimizer(value: Any, author: Author, notes: list[str]) -> Entry:
     """Returns an optimizer as Keras 3 spells it.
 
     Args:
         value: Its entry, or its name, which means default values.
-        keras_2: Whether Keras 2 wrote it.
+        author: Which Keras wrote it.
         notes: Gets what the user should know.
 
     Raises:
@@ -72,7 +70,7 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
 
     Example:
         >>> adam = {"class_name": "Adam", "config": {"lr": 0.1, "decay": 0.0}}
-        >>> optimizer(adam, True, [])["config"]
+        >>> optimizer(adam, Author(keras_2=True), [])["config"]
         {'name': 'adam', 'learning_rate': 0.1}
     """
     if isinstance(value, str):
@@ -80,19 +78,21 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     name, config = value["class_name"].removeprefix("Custom>"), value["config"]
     if not is_of_keras(value) or ">" in name:
         raise NoWordError(f"the optimizer {printable(name)} is not of Keras")
-    if not keras_2 and name in _OF_KERAS_3:
+    if not author.keras_2 and name in _OF_KERAS_3:
         return of_keras("keras.optimizers", name, config)
     if name in _SCALERS:
-        return _scaler(config, keras_2, notes)
+        return _scaler(config, author, notes)
     if name.lower() not in _CLASSES:
         raise NoWordError(f"Keras 3 has no optimizer {printable(name)}")
     name = _CLASSES[name.lower()]
-    old = keras_2 and "is_legacy_optimizer" not in config  # the API before Keras 2.11
-    if old and name in _FORMULAS:
-        notes.append(_FORMULAS[name])
+    old = author.keras_2 and "is_legacy_optimizer" not in config  # the API before Keras 2.11
+    if old:
+        notes += _other_formulas(name, config)
     result = {key: item for key, item in config.items() if key not in _SPEAKS_NEVER}
     result.setdefault("name", name.lower())  # else Keras counts: `adam_1`
     result["learning_rate"] = _rate(name, result)
+    if author.standalone and (norm := result.pop("clipnorm", None)):
+        result["global_clipnorm"] = norm  # which it meant there
     if old and name == "Adagrad":
         result.setdefault("initial_accumulator_value", 0.0)
     for key, silent in _SILENT.items():
@@ -108,6 +108,15 @@ def optimizer(value: Any, keras_2: bool, notes: list[str]) -> Entry:
     return of_keras("keras.optimizers", name, ordered)
 
 
+def _other_formulas(name: str, config: Entry) -> list[str]:
+    """Returns in what an optimizer of the API before Keras 2.11 computes something else."""
+    if name == "Nadam":
+        return [_NADAM]
+    # With a momentum, RMSprop was an operation of TensorFlow, which added it inside.
+    outside = name == "Adagrad" or (name == "RMSprop" and not config.get("momentum"))
+    return [_EPSILON.format(name)] if outside else []
+
+
 def _rate(name: str, config: Entry) -> Any:
     """Returns the learning rate or its schedule; takes out what says it in the configuration."""
     rate = config.pop("lr", config.get("learning_rate", _RATES.get(name, _RATE)))
@@ -121,23 +130,27 @@ def _rate(name: str, config: Entry) -> Any:
     return _schedule(rate) if isinstance(rate, dict) else rate
 
 
-def _scaler(config: Entry, keras_2: bool, notes: list[str]) -> Entry:
-    inner = optimizer(config.get("inner_optimizer", config.get("optimizer")), keras_2, notes)
+def _scaler(config: Entry, author: Author, notes: list[str]) -> Entry:
+    inner = optimizer(config.get("inner_optimizer", config.get("optimizer")), author, notes)
     scale = config.get("loss_scale")  # of TensorFlow 2.0 to 2.3
     if isinstance(scale, dict):
         old = scale["config"]
         fixed = old.get("loss_scale_value")
-        first, steps = old.get("initial_loss_scale", 2.0**15), old.get("increment_period", 2000)
+        first, steps = old.get("initial_loss_scale"), old.get("increment_period")
     else:
-        first, steps = config.get("initial_scale", 2.0**15), config.get("dynamic_growth_steps")
+        first, steps = config.get("initial_scale"), config.get("dynamic_growth_steps")
         fixed = first if config.get("dynamic") is False else None
     if fixed is not None:
         inner["config"]["loss_scale_factor"] = fixed
         return inner
-    more = {"inner_optimizer": inner, "initial_scale": first, "dynamic_growth_steps": steps or 2000}
-    return of_keras(
-        "keras.optimizers", "LossScaleOptimizer", {"name": "loss_scale_optimizer", **more}
-    )
+    scaler = {
+        "name": "loss_scale_optimizer",
+        "inner_optimizer": inner,
+        "initial_scale": first,
+        "dynamic_growth_steps": steps,
+    }
+    scaler = {key: value for key, value in scaler.items() if value is not None}
+    return of_keras("keras.optimizers", "LossScaleOptimizer", scaler)
 
 
 def _schedule(value: Entry) -> Entry:

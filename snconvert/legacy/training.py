@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from snconvert.config.weight_groups import snake_case
 from snconvert.errors import printable
-from snconvert.legacy.objects import Entry, is_foreign, of_keras, words
+from snconvert.legacy.objects import Author, Entry, is_foreign, of_keras, words
 from snconvert.legacy.optimizers import NoWordError, optimizer
 
 _BY_NAME = words("""
@@ -80,13 +80,13 @@ _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, Va
 
 
 def translate(
-    training: Any, keras_2: bool, renamed: Mapping[str, str], outputs: int
+    training: Any, author: Author, renamed: Mapping[str, str], outputs: int
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Returns the `compile_config` of Keras 3, and what the user should know.
 
     Args:
         training: How the model was compiled.
-        keras_2: Whether Keras 2 wrote it.
+        author: Which Keras wrote it.
         renamed: The layers that have new names.
         outputs: How many outputs the model has.
 
@@ -94,9 +94,9 @@ def translate(
         No configuration where Keras 3 has no word for the optimizer or a loss.
     """
     notes: list[str] = []
-    known = _Outputs(renamed, outputs, METRIC_NAMES if keras_2 else _OF_KERAS_3)
+    known = _Outputs(renamed, outputs, METRIC_NAMES if author.keras_2 else _OF_KERAS_3)
     try:
-        return _compile_config(training, keras_2, known, notes), notes
+        return _compile_config(training, author, known, notes), notes
     except NoWordError as error:
         why = str(error)
     except _MALFORMED:
@@ -119,13 +119,13 @@ class _Outputs(NamedTuple):
 
 
 def _compile_config(
-    training: Entry, keras_2: bool, outputs: _Outputs, notes: list[str]
+    training: Entry, author: Author, outputs: _Outputs, notes: list[str]
 ) -> dict[str, Any]:
     value = training.get("optimizer_config", training.get("optimizer"))
     if value is None:
         raise NoWordError("the file names no optimizer")
     config = {
-        "optimizer": optimizer(value, keras_2, notes),
+        "optimizer": optimizer(value, author, notes),
         **{key: training.get(key) for key in _WAYS},
         "run_eagerly": bool(training.get("run_eagerly")),
         "steps_per_execution": training.get("steps_per_execution") or 1,
@@ -142,8 +142,37 @@ def _compile_config(
         config["loss_weights"] = _rename(config["loss_weights"], outputs)
     if left:
         names = ", ".join(printable(name) for name in dict.fromkeys(left))
-        notes.append(f"Metrics that are not of Keras do not go over: {names}; compile with them")
+        notes.append(f"Metrics that Keras 3 has not do not go over: {names}; compile with them")
+    notes += _other_meanings(training, author)
     return config
+
+
+_HINGES = {"hinge", "squared_hinge"}
+_COSINES = {"cosine", "cosine_proximity"}
+
+
+def _other_meanings(training: Entry, author: Author) -> list[str]:
+    """Returns what losses and metrics of Keras before 2.3 meant, where it is something else."""
+    metrics = {*_words([training.get("metrics"), training.get("weighted_metrics")])}
+    names = {*_words(training.get("loss")), *metrics}
+    early, first = author.standalone_before((2, 3)), author.standalone_before((2, 2))
+    notes = {
+        "`hinge` and `squared_hinge` take labels of 0 and 1 for -1 and 1 in Keras 3, but as they"
+        " are in the Keras that saved the model": early and names & _HINGES,
+        "the metric `cosine_proximity` has the other sign in Keras 3": early and metrics & _COSINES,
+        "`cosine_proximity` is a sum over the last axis in Keras 3, and was the mean in early"
+        " versions of Keras 2": first and names & _COSINES,
+    }
+    return [note for note, holds in notes.items() if holds]
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yields the names in a loss or metrics, of whatever structure."""
+    if isinstance(value, list | dict):
+        for item in value if isinstance(value, list) else value.values():
+            yield from _words(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def _rename(value: Entry, outputs: _Outputs) -> Entry:

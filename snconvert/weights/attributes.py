@@ -71,12 +71,12 @@ def _parts(item: Any, name: str) -> list[str]:
     """Returns the names of the attributes that hold a list: it, or the parts of a long one."""
     if h5a.exists(item, name.encode()):
         return [name]
-    found: list[str] = []
-    while h5a.exists(item, f"{name}{len(found)}".encode()):
-        found.append(f"{name}{len(found)}")
-        if len(found) > _MOST_PARTS:
+    parts: list[str] = []
+    while h5a.exists(item, f"{name}{len(parts)}".encode()):
+        parts.append(f"{name}{len(parts)}")
+        if len(parts) > _MOST_PARTS:
             raise SourceError(f"its attribute {name} has too many parts", _RESAVE)
-    return found
+    return parts
 
 
 class _Reader:
@@ -97,10 +97,10 @@ class _Reader:
 
     def names(self, item: Any, name: str, path: str) -> list[str] | None:
         """Returns a list of names, `None` if there is none."""
-        found = _parts(item, name)
-        if not found:
+        parts = _parts(item, name)
+        if not parts:
             return None
-        names = [text for part in found for text in self._read(item, part, path)]
+        names = [text for part in parts for text in self._read(item, part, path)]
         for text in names:
             if not text.isprintable() or not {"", ".", ".."}.isdisjoint(text.split("/")):
                 raise _unexpected(name, path, f"holds {printable(text)!r}, which is no plain name")

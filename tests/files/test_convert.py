@@ -62,6 +62,7 @@ def effective_norms(model: keras.Model) -> dict[str, tuple[float, float]]:
 
 
 # Keras' own layer says so of its own projections, converted or not.
+@pytest.mark.turns
 @pytest.mark.filterwarnings(r"ignore:Layer '\w+' .of type \w*EinsumDense")
 @pytest.mark.parametrize("name", sorted(ZOO))
 @pytest.mark.parametrize("mode", ["hard", "cap", "gain"])

@@ -38,10 +38,18 @@ NAMES = sorted(
 
 
 def cases() -> list[Any]:
+    """Returns each optimizer with its options, alone, and with all that any of them can do; the
+    last of some only, and the second where there are no options, unless all are wanted."""
     everything = {"use_ema": True, "gradient_accumulation_steps": 2}
-    made = [pytest.param(name, {}, id=name) for name in NAMES]
-    made += [pytest.param(n, o, id=f"{n}-options") for n, o in OPTIONS.items() if n in NAMES]
-    made += [pytest.param(n, everything, id=f"{n}-ema-accumulation") for n in NAMES]
+
+    def case(name: str, options: dict[str, Any], what: str, *, quick: bool) -> Any:
+        marks = [] if quick else [pytest.mark.slow]
+        return pytest.param(name, options, id=name + what, marks=marks)
+
+    made = [case(name, {}, "", quick=name not in OPTIONS) for name in NAMES]
+    made += [case(n, o, "-options", quick=True) for n, o in OPTIONS.items() if n in NAMES]
+    for place, name in enumerate(NAMES):
+        made.append(case(name, everything, "-ema-accumulation", quick=place % 3 == 0))
     return made
 
 
@@ -84,15 +92,36 @@ def without_gammas(patched: keras.Model, model: keras.Model) -> None:
     assert added == 0
 
 
+def fresh_slots(patched: keras.Model, fresh: optimizers.Optimizer) -> int:
+    """Compares the slots of gammas with those of a fresh optimizer; returns how many there are."""
+    gammas = [v for v in patched.trainable_variables if v.path.endswith("gamma")]
+    gammas = [v for v in gammas if v.shape == ()]
+    fresh.build(patched.trainable_variables)
+    ours = {v.path.split("/", 1)[-1]: v for v in patched.optimizer.variables}
+    seen = 0
+    for theirs in fresh.variables:
+        for gamma in gammas:
+            start = gamma.path.replace("/", "_")
+            if start in theirs.path and theirs.path.split("/", 1)[-1] in ours:
+                value = np.asarray(ours[theirs.path.split("/", 1)[-1]].value)
+                average = theirs.path.endswith("average")
+                expected = np.asarray(gamma.value if average else theirs.value)
+                np.testing.assert_array_equal(value, expected)
+                seen += 1
+    return seen
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize(("name", "options"), cases())
 def test_every_optimizer(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    """For each of Keras' optimizers: the state is kept bit for bit, and training goes on."""
+    """For each of Keras' optimizers: the state is kept bit for bit, a gamma's slots hold what a
+    fresh optimizer holds for it, averages start at its value, and training goes on."""
     model = trained(getattr(optimizers, name)(**options), tmp_path / "in.keras")
     snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
     patched = keras.saving.load_model(tmp_path / "out.keras")
     assert int(patched.optimizer.iterations) == int(model.optimizer.iterations) > 0
     without_gammas(patched, model)
+    assert fresh_slots(patched, getattr(optimizers, name)(**options)) or name == "SGD"
     rng = np.random.default_rng(1)
     steps.train(patched, rng.normal(size=(8, 5)), rng.normal(size=(8, 3)))
 
@@ -114,30 +143,6 @@ def test_other_layouts(make: Any, tmp_path: Path) -> None:
     patched = keras.saving.load_model(tmp_path / "out.keras")
     assert int(patched.optimizer.iterations) == int(model.optimizer.iterations) > 0
     without_gammas(patched, model)
-
-
-@pytest.mark.parametrize(("name", "options"), cases())
-def test_fresh_slots(name: str, options: dict[str, Any], tmp_path: Path) -> None:
-    """A gamma's slots hold what a fresh optimizer holds for it; averages start at its value."""
-    trained(getattr(optimizers, name)(**options), tmp_path / "in.keras")
-    snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras", mode="gain")
-    patched = keras.saving.load_model(tmp_path / "out.keras")
-    gammas = [v for v in patched.trainable_variables if v.path.endswith("gamma")]
-    gammas = [v for v in gammas if v.shape == ()]
-    fresh = getattr(optimizers, name)(**options)
-    fresh.build(patched.trainable_variables)
-    ours = {v.path.split("/", 1)[-1]: v for v in patched.optimizer.variables}
-    seen = 0
-    for theirs in fresh.variables:
-        for gamma in gammas:
-            start = gamma.path.replace("/", "_")
-            if start in theirs.path and theirs.path.split("/", 1)[-1] in ours:
-                value = np.asarray(ours[theirs.path.split("/", 1)[-1]].value)
-                average = theirs.path.endswith("average")
-                expected = np.asarray(gamma.value if average else theirs.value)
-                np.testing.assert_array_equal(value, expected)
-                seen += 1
-    assert seen or name == "SGD"
 
 
 def test_it_says_so_when_it_cannot() -> None:

@@ -45,10 +45,9 @@ def wrapped(path: Path) -> bool:
 
 
 @pytest.mark.filterwarnings(r"ignore:Layer '\w+' .of type \w*EinsumDense")
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [(name, mode) for name in sorted(ZOO) for mode in ("hard", "gain")] + [("many", "cap")],
-)
+@pytest.mark.turns
+@pytest.mark.parametrize("name", sorted(ZOO))
+@pytest.mark.parametrize("mode", MODES)
 def test_both_ways_back(name: str, mode: str, tmp_path: Path) -> None:
     """remove(apply(x)) is x: config, metadata and every array, bit for bit. bake(apply(x)) has the
     outputs of apply(x) to 1e-6, and loads and stores what x does."""

@@ -162,7 +162,7 @@ def test_an_unzipped_archive_of_keras_2(tmp_path: Path) -> None:
     with zipfile.ZipFile(MODELS / "k215_seq.keras") as archive:
         archive.extractall(tmp_path / "net")
     report = snconvert.upgrade_file(tmp_path / "net")
-    said = "saved by Keras 2.15.0 as a .keras archive, here unzipped"
+    said = "saved by Keras 2.15.0 as an unzipped .keras archive"
     assert report.warnings == (said,)
     assert (tmp_path / "net-keras3" / "config.json").exists()
 
@@ -244,6 +244,30 @@ def test_weights_alone(how: str, tmp_path: Path) -> None:
     snconvert.remove_file(tmp_path / "net-sn.keras", tmp_path / "plain.keras")
     assert config(tmp_path / "plain.keras") == config(out)
     assert arrays(tmp_path / "plain.keras") == arrays(out)
+
+
+@pytest.mark.parametrize("optimizer", ["nadam", "adafactor"])
+def test_the_state_beside_weights_alone(optimizer: str, tmp_path: Path) -> None:
+    """What Keras 3 wrote stays as it is, and the version of Keras is not made up."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(optimizer, "mse")
+    model.fit(np.ones((4, 3)), np.zeros((4, 2)), verbose=0)
+    path, beside = written(model, tmp_path, "to_json")
+    model.save(tmp_path / "whole.keras")
+    report = snconvert.upgrade_file(path, tmp_path / "out.keras", config=beside)
+    assert arrays(tmp_path / "out.keras") == arrays(tmp_path / "whole.keras")
+    assert not any("optimizer" in warning for warning in report.warnings)
+    with zipfile.ZipFile(tmp_path / "out.keras") as archive:
+        assert "keras_version" not in json.loads(archive.read("metadata.json"))
+
+
+def test_vocabularies_are_not_in_weights_alone(tmp_path: Path) -> None:
+    """They are assets of the archive, so that a warning names the layers that lost theirs."""
+    with zipfile.ZipFile(MODELS / "a18_assets.keras") as archive:
+        (tmp_path / "net.json").write_bytes(archive.read("config.json"))
+        (tmp_path / "net.weights.h5").write_bytes(archive.read("model.weights.h5"))
+    report = snconvert.upgrade_file(tmp_path / "net.weights.h5", config=tmp_path / "net.json")
+    assert any("vocabulary of text_vectorization" in warning for warning in report.warnings)
 
 
 def test_a_recipe_may_name_the_configuration(tmp_path: Path) -> None:

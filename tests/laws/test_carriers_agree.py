@@ -59,6 +59,7 @@ def assert_agree(source: Path, tmp_path: Path, **options: Any) -> None:
     assert weights(tmp_path / "file.keras") == weights(tmp_path / "live.keras")
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", ["hard", "gain"])
 @pytest.mark.parametrize("name", zoo.ZOO)
 def test_models_of_every_topology(name, mode, tmp_path):

@@ -167,6 +167,7 @@ def spread(layer: Any) -> dict[str, np.ndarray]:
     return found
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("rounds", [1, 3])
 @pytest.mark.parametrize("example", MATRICES, ids=[example[0] for example in MATRICES])
 def test_the_same_training(example: Example, rounds: int) -> None:

@@ -44,6 +44,7 @@ from snconvert.layers.initial_u import _EXACT, warm_u
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("example", [*RUNNABLE, *VARIANTS])
 def test_outputs_are_those_of_the_scaled_kernel(example: Example, mode: str) -> None:
@@ -54,6 +55,7 @@ def test_outputs_are_those_of_the_scaled_kernel(example: Example, mode: str) -> 
         np.testing.assert_allclose(run(layer, x, training=training), expected, rtol=3e-5, atol=3e-5)
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("example", EVERY)
 def test_variables(example: Example, mode: str) -> None:

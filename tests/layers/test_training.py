@@ -101,6 +101,7 @@ def differences(
     return gradient, (loss_of(kernel, gamma + step) - loss_of(kernel, gamma - step)) / (2 * step)
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("example", [*RUNNABLE, *VARIANTS])
 def test_gradient(example: Example, mode: str) -> None:
@@ -153,6 +154,7 @@ CONVOLUTIONS: list[Example] = [
 """Small ones of every row, whose maps are small matrices."""
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("example", CONVOLUTIONS, ids=lambda example: example[0])
 def test_gradient_under_the_operator_norm(example: Example, mode: str) -> None:
@@ -284,6 +286,7 @@ def test_fit_keeps_to_the_bound(jit_compile: bool) -> None:
     assert abs(sigma_of(hard, hard.kernel) - before) > 1e-2
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
 @pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])
 def test_half_precision(example: Example, policy: str) -> None:
@@ -306,6 +309,7 @@ def test_half_precision(example: Example, policy: str) -> None:
     assert cosine(tf.cast(ours, "float32"), theirs) > 0.999
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("example", [DENSE, CONV, GROUPED, EINSUM])
 def test_mixed_precision_iterates_on_the_stored_kernel(example: Example, policy: str) -> None:
@@ -324,6 +328,7 @@ def test_mixed_precision_iterates_on_the_stored_kernel(example: Example, policy:
         assert seen == [pytest.approx(1 / float(mixed.spectral_norms()["kernel"]), rel=1e-6)]
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("policy", ["float32", "float64"])
 @pytest.mark.parametrize("example", RUNNABLE)
 def test_gain_changes_no_output(example: Example, policy: str) -> None:
@@ -335,6 +340,7 @@ def test_gain_changes_no_output(example: Example, policy: str) -> None:
         np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5 * np.abs(before).max())
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 @pytest.mark.parametrize("example", [DENSE, CONV, GROUPED])

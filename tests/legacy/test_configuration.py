@@ -166,6 +166,29 @@ def test_no_shape() -> None:
         translate(sequential(dense()))
 
 
+@pytest.mark.parametrize(
+    "old",
+    [
+        layer("Mine", "x", gate="hard_sigmoid"),
+        layer("Lambda", "x", function="hard_sigmoid", function_type="function"),
+    ],
+)
+def test_hard_sigmoid_in_code_of_a_users_own_is_told(old: Entry) -> None:
+    """What code makes of the name, only its author knows."""
+    (note,) = translate(sequential(given(2), old)).notes
+    assert note.startswith("x: code of your own names `hard_sigmoid`")
+    assert translate(sequential(given(2), old), version="3.4.1").notes == ()
+
+
+def test_activity_regularizers_of_standalone_keras_are_told() -> None:
+    """They were not divided by the size of the batch, and are not touched otherwise."""
+    l2 = {"class_name": "L1L2", "config": {"l1": 0.0, "l2": 0.5}}
+    for old in (dense("x", activity_regularizer=l2), layer("ActivityRegularization", "x", l1=0.5)):
+        (note,) = translate(sequential(given(2), old), version="2.3.1").notes
+        assert note.startswith("x: Keras 3 divides what an activity regularizer")
+        assert translate(sequential(given(2), old), version="2.2.4-tf").notes == ()
+
+
 def test_hard_sigmoid_is_told() -> None:
     """The note names the first layer, and how many more."""
     inner = layer("LSTM", "l", units=2, recurrent_activation="hard_sigmoid")

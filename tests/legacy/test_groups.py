@@ -4,7 +4,7 @@ import pytest
 
 from snconvert.config.parsing import parse
 from snconvert.errors import SourceError
-from snconvert.legacy.groups import relocation
+from snconvert.legacy.groups import of_keras_3, relocation
 from snconvert.weights.contents import Contents, Dataset
 from tests.support.older_weights import dense, layer, norm
 
@@ -134,3 +134,32 @@ def test_what_does_not_fit(paths, says):
     shapes = {} if len(paths) > 1 and "1" in paths[1] else {"layers/dense/vars/0": (3, 4)}
     with pytest.raises(SourceError, match=says):
         relocation(parse(layer("Sequential", "m", [dense("d")])), stored(*paths, shapes=shapes))
+
+
+@pytest.mark.parametrize(
+    ("paths", "keras_2", "keras_3"),
+    [
+        (["optimizer/vars/0", "optimizer/vars/1", "optimizer/vars/2"], True, True),
+        (["optimizer/vars/0", "optimizer/vars/2"], True, False),
+        (["optimizer/vars/0", "optimizer/vars/2"], False, True),
+        (["optimizer/vars/0", "optimizer/vars/1", "optimizer/vars/2", "metrics/m"], False, False),
+        ([f"{OTHER}/dense/vars/0"], False, False),
+        (["layers\\dense/vars/0"], False, False),
+        (["layers/multi_head_attention/_query_dense/vars/0"], False, False),
+    ],
+)
+def test_who_wrote_weights_alone(paths, keras_2, keras_3):
+    """A learning rate tells Keras 3, some names Keras 2, and else the configuration does."""
+    scalars = {"optimizer/vars/0": (), "optimizer/vars/1": ()}
+    root = parse(layer("Sequential", "m", [dense("d")]))
+    assert of_keras_3(root, stored(*paths, shapes=scalars), keras_2) is keras_3
+
+
+def test_slots_behind_the_iteration_tell_keras_2():
+    """There Keras 2 has the first slot, whatever the configuration is; a schedule hides it."""
+    config = layer("Sequential", "m", [dense("d")])
+    contents = stored("optimizer/vars/0", "optimizer/vars/1", shapes={"optimizer/vars/0": ()})
+    assert not of_keras_3(parse(config), contents, keras_2=False)
+    schedule = {"class_name": "Adam", "config": {"learning_rate": {"class_name": "CosineDecay"}}}
+    config["compile_config"] = {"optimizer": schedule}
+    assert of_keras_3(parse(config), contents, keras_2=False)

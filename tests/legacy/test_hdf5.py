@@ -146,6 +146,31 @@ def test_what_does_not_fit(layers, options, says):
         relocation(parse(config), *stored(layers, **options))
 
 
+def named(*names, units=4):
+    layers = [dense(name, count) for name, count in zip(names, (4, units), strict=False)]
+    return layer("Sequential", "m", [layer("InputLayer", "i"), *layers])
+
+
+def test_layers_in_another_order():
+    """Where the names are the same ones they say which is which, and a note tells it."""
+    file = stored({name: {f"{name}/k": (4, 4), f"{name}/b": (4,)} for name in "xy"})
+    for names, wanted in (("yx", "yx"), ("xy", "xy"), ("yz", "xy")):
+        result, notes = relocation(parse(named(*names)), *file)
+        kernels = {new: old for old, new in result.moves if new.endswith("/0")}
+        assert kernels == {
+            f"layers/dense{suffix}/vars/0": f"model_weights/{name}/{name}/k"
+            for suffix, name in zip(("", "_1"), wanted, strict=True)
+        }
+        assert len(notes) == (wanted == "yx")
+
+
+def test_names_that_contradict_the_shapes():
+    """A layer whose name stands for other shapes is refused, with the one in its place."""
+    shapes = {"x": {"x/k": (4, 4), "x/b": (4,)}, "y": {"y/k": (4, 2), "y/b": (2,)}}
+    with pytest.raises(SourceError, match=r"y \(Dense\): the file has x in its place, and .*y/k"):
+        relocation(parse(named("y", "x", units=2)), *stored(shapes))
+
+
 def test_a_weight_that_is_not_there():
     """Each listed array must exist, and only once."""
     attributes, contents = stored({"d": {"k": (3, 4), "b": (4,)}})

@@ -156,6 +156,7 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ("Dense", {**UNITS, "activation": "softmax_v2"}, "", {"activation": "softmax"}),
     ("Dense", {**UNITS, "activation": "hard_sigmoid"}, "", {"activation": HARD}),
     ("Activation", {"activation": "hard_sigmoid"}, "", {"activation": HARD}),
+    ("Activation", {"activation": {**HARD, "config": "hard_sigmoid"}}, "", {"activation": HARD}),
     (
         "Dense",
         {**UNITS, "dtype": {"class_name": "Policy", "config": {"name": "mixed_float16"}}},
@@ -205,6 +206,20 @@ CASES: list[tuple[str, Entry, str, Entry]] = [
     ("UnifiedLSTM", UNITS, "LSTM", {}),
     ("LSTMCell", {**UNITS, "implementation": 1}, "", {}),
     ("LeakyReLU", {"alpha": {"type": "ndarray", "value": 0.25}}, "", {"negative_slope": 0.25}),
+    ("Dense", {**UNITS, "other": None}, "", {"other": ...}),
+    (
+        "Dense",
+        {**UNITS, "kernel_initializer": {"class_name": "RandomUniformV1", "config": {"seed": 1}}},
+        "",
+        {"kernel_initializer": named("initializers", "RandomUniform", seed=1)},
+    ),
+    ("Hashing", {"num_bins": 3, "salt": None}, "", {}),
+    (
+        "IntegerLookup",
+        {"max_values": 9, "mask_value": 0, "oov_value": -1, "vocabulary": [3, 4]},
+        "",
+        {"max_tokens": 9, "mask_token": 0, "oov_token": -1},
+    ),
     ("MaxPooling1D", {}, "", {"data_format": "channels_last"}),
     (
         "MultiHeadAttention",
@@ -293,6 +308,8 @@ REFUSED: list[tuple[str, Entry, str]] = [
         "`RadialConstraint`",
     ),
     ("Dense", {**UNITS, "dynamic": True}, "`dynamic: True`"),
+    ("Dense", {**UNITS, "other": 1}, "`other: 1`"),
+    ("Discretization", {"bins": [1.0, 2.0]}, "`bins: "),  # a value on a boundary went below it
 ]
 
 
@@ -343,7 +360,7 @@ def test_each_row_is_tried() -> None:
 def test_the_known_layers_are_those_of_keras() -> None:
     """The table of Keras' layers has all of the installed version, and its aliases name them."""
     theirs = {cls.__name__ for cls in vars(keras.layers).values() if isinstance(cls, type)}
-    assert theirs - {"InputSpec", "GroupedQueryAttention"} <= {*classes.KNOWN}
+    assert theirs - {"InputSpec", "GroupedQueryAttention"} <= {*classes.KEYS}
     for row in layers.ROWS.values():
         assert row.name is None or hasattr(keras.layers, row.name)
 
@@ -352,6 +369,16 @@ def test_keras_3_means_what_it_says() -> None:
     """In a file of Keras 3, `hard_sigmoid` and missing keys mean what they mean there."""
     old = layer("GRU", **UNITS, recurrent_activation="hard_sigmoid")
     assert translated(old, "3.4.1")["config"] == old["config"]
+
+
+def test_bilinear_of_standalone_keras() -> None:
+    """It sampled in another way than Keras 3, and is refused; that of TensorFlow is not."""
+    old = layer("UpSampling2D", size=[2, 2], interpolation="bilinear")
+    with pytest.raises(SourceError, match="pixel to lie at its corner"):
+        translated(old, "2.2.4")
+    for version in ("2.2.4-tf", "2.4.0"):
+        assert translated(old, version)["config"] == old["config"]
+    assert translated(layer("UpSampling2D", interpolation="nearest"), "2.2.4")
 
 
 @pytest.mark.keras

@@ -12,6 +12,7 @@ WEIGHTS = {
     "z": {"z/k:0": (4, 2), "z/b:0": (2,)},
 }
 NAMES = ["a/k", "a/b", "n/g", "n/h", "z/k", "z/b"]
+KERNEL_AND_BIAS = [("k", (4, 4)), ("b", (4,))]
 SHAPES = [(3, 4), (4,), (4,), (4,), (4, 2), (2,)]
 
 
@@ -127,6 +128,18 @@ def test_layers_frozen_or_thawed_since():
     some = [NEW[0], *NEW[5:]]
     found, notes = state(model("Adam", **ADAM), some)
     assert (found[2:], notes) == ([0.0] * 4 + [name for name, _ in NEW[5:]], ())
+
+
+def test_names_come_before_what_is_trainable():
+    """Slots of one variable never go to another of its shape that is trainable now."""
+    config = model("Adam", ["z"], **ADAM)
+    config["config"]["layers"] = [dense("a"), dense("z", trainable=False)]
+    layers = {name: {f"{name}/k:0": (4, 4), f"{name}/b:0": (4,)} for name in "az"}
+    slots = [(f"Adam/z/{part}/{slot}:0", shape) for slot in "mv" for part, shape in KERNEL_AND_BIAS]
+    file = stored(layers, optimizer=[("Adam/iter:0", ()), *slots])
+    result, notes = relocation(parse(config), *file)
+    assert not any(new.startswith("optimizer") for _, new in result.moves)
+    assert (len(result.constants), notes) == (5, ())
 
 
 def test_all_frozen():

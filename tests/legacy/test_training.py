@@ -24,9 +24,9 @@ def optimizer(class_name: str, **config: Any) -> Entry:
     return {"class_name": class_name, "config": config}
 
 
-def trained(training: Entry) -> Translated:
+def trained(training: Entry, version: str | None = None) -> Translated:
     """A model of two inputs to one output, compiled like that."""
-    return translate(sequential(given(2), layer("Dense", units=1)), training)
+    return translate(sequential(given(2), layer("Dense", units=1)), training, version)
 
 
 def compiled_with(**training: Any) -> Entry:
@@ -306,10 +306,46 @@ def test_the_keys_of_keras_3() -> None:
 
 def test_notes_on_formulas() -> None:
     """What an optimizer computes in another way is told, of the API before Keras 2.11 only."""
-    for name, says in {"RMSprop": "inside the root", "Nadam": "another formula"}.items():
+    inside = "inside the root"
+    for name, says in {"RMSprop": inside, "Adagrad": inside, "Nadam": "another formula"}.items():
         (note,) = trained({"optimizer_config": optimizer(name, lr=0.5)}).notes
         assert says in note
+        assert name in note
         assert trained({"optimizer_config": optimizer(f"Custom>{name}", **NEW)}).notes == ()
+    fused = optimizer("RMSprop", lr=0.5, momentum=0.5)  # this operation adds it inside, too
+    assert trained({"optimizer_config": fused}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("training", "version", "says"),
+    [
+        ({"loss": "hinge"}, "2.2.4", ("labels of 0 and 1",)),
+        ({"loss": {"d": "mse"}, "metrics": ["squared_hinge"]}, "2.2.4", ("labels of 0 and 1",)),
+        ({"loss": "hinge"}, "2.3.1", ()),
+        ({"loss": "hinge"}, "2.2.4-tf", ()),
+        ({"loss": "cosine_proximity"}, "2.2.4", ()),
+        ({"loss": "cosine_proximity"}, "2.0.5", ("sum over the last axis",)),
+        ({"loss": "mse", "metrics": ["cosine"]}, "2.2.4", ("the other sign",)),
+        ({"loss": "mse", "metrics": ["cosine"]}, "2.0.5", ("the other sign", "sum over the last")),
+        ({"loss": "mse", "metrics": ["cosine_proximity"]}, "2.3.1", ()),
+    ],
+)
+def test_other_meanings(training: Entry, version: str, says: tuple[str, ...]) -> None:
+    """What losses and metrics of Keras before 2.3 meant is told where the model has them."""
+    notes = trained({"optimizer_config": optimizer("SGD"), **training}, version).notes
+    assert len(notes) == len(says)
+    assert all(part in note for part, note in zip(says, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("version", "key"),
+    [("2.3.1", "global_clipnorm"), ("2.2.4-tf", "clipnorm"), ("2.4.0", "clipnorm")],
+)
+def test_clipnorm(version: str, key: str) -> None:
+    """Before Keras was part of TensorFlow, it clipped by the norm of all gradients."""
+    config, _ = trained({"optimizer_config": optimizer("SGD", lr=0.5, clipnorm=1.0)}, version)
+    clipped = config["compile_config"]["optimizer"]["config"]
+    assert {name: clipped[name] for name in clipped if "clip" in name} == {key: 1.0}
 
 
 def test_of_keras_3() -> None:

@@ -200,11 +200,10 @@ def test_hard_spectra(values, size: int) -> None:
     assert found.residual <= 1e-5
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(40, marks=pytest.mark.slow)])
-def test_adversarial_spectra(count: int) -> None:
-    """None of 10, or 40, clusters above random bulks is missed."""
+def test_adversarial_spectra() -> None:
+    """None of 40 clusters above random bulks is missed."""
     rng = np.random.default_rng(7)
-    for _ in range(count):
+    for _ in range(40):
         size = int(rng.integers(130, 330))
         bulk = rng.uniform(0, 1, size) ** 10.0 ** rng.uniform(-3, 1)
         bulk[: rng.integers(1, 6)] += 10.0 ** rng.uniform(-7, -1)

@@ -390,6 +390,7 @@ def test_quantised_layers_are_left_alone(tmp_path):
         np.testing.assert_array_equal(model.get_layer("small")(data), one.get_layer("small")(data))
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("name", ["in_functional", "subclassed", "task", "nested_subclassed"])
 @pytest.mark.parametrize("mode", ["hard", "gain"])
 def test_plain_weights(name, mode, tmp_path):

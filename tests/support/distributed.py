@@ -52,35 +52,35 @@ def convert(folder: Path) -> None:
 
 
 def models(folder: Path, strategy: Any = None) -> dict[str, keras.Model]:
-    """Returns two models from converted files, one converted live and one in place, compiled
-    before."""
-    with strategy.scope() if strategy else nullcontext():
-        names = ("hard", "gain", "plain", "plain")
-        made = [keras.saving.load_model(folder / f"{name}.keras") for name in names]
-        for model in made:
-            model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse", metrics=["mae"])
-    hard, gain, live, in_place = made
-    # Outside of the scope: a conversion makes its variables where the model has its own.
-    found = {
-        "hard": hard,
-        "gain": gain,
-        "live": snconvert.apply(live, kinds="all", mode="cap", bound=0.9),
-    }
+    """Returns those of `names` among two models from converted files, one converted live and, with
+    a strategy, one converted in place, compiled before."""
+    sources = {"hard": "hard", "gain": "gain", "live": "plain"}
     if strategy:
-        options = {"kinds": "all", "mode": "cap", "bound": 0.9}
-        found["in_place"] = snconvert.apply(in_place, in_place=True, **options)
+        sources["in_place"] = "plain"
+    with strategy.scope() if strategy else nullcontext():
+        found = {
+            name: keras.saving.load_model(folder / f"{source}.keras")
+            for name, source in sources.items()
+            if name in names
+        }
+        for model in found.values():
+            model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse", metrics=["mae"])
+    # Outside of the scope: a conversion makes its variables where the model has its own.
+    options: dict[str, Any] = {"kinds": "all", "mode": "cap", "bound": 0.9}
+    for name in [name for name in ("live", "in_place") if name in found]:
+        found[name] = snconvert.apply(found[name], in_place=name == "in_place", **options)
     return found
 
 
 def others(folder: Path, strategy: Any = None) -> dict[str, keras.Model]:
-    """Returns models, converted live, with the operator norm, with constraints, and in Keras'
-    wrapper."""
+    """Returns those of `names` among models, converted live, with the operator norm, with
+    constraints, and in Keras' wrapper."""
     found = {}
-    for name, options in OTHERS.items():
+    for name in [name for name in OTHERS if name in names]:
         with strategy.scope() if strategy else nullcontext():
             model = keras.saving.load_model(folder / "plain.keras")
             model.compile(keras.optimizers.SGD(0.1, momentum=0.5), "mse")
-        found[name] = snconvert.apply(model, kinds="all", **options)
+        found[name] = snconvert.apply(model, kinds="all", **OTHERS[name])
     return found
 
 
@@ -102,8 +102,6 @@ def train(
     """Trains the models for some steps, and writes each copy of their weights, and of what their
     constraints remember."""
     for name, model in made(folder, strategy).items():
-        if name not in names:
-            continue
         (fit or fit_on_arrays)(model)
         weights = {v.path: copies(v.value) for v in model.variables if "seed" not in v.path}
         for v in model.variables:

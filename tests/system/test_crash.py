@@ -225,6 +225,7 @@ def is_gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("force", [False, True], ids=["new", "force"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_time_leaves_nothing(

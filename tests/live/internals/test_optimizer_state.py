@@ -57,8 +57,16 @@ def test_state_is_carried_over_exactly(name):
     assert [v.shape for v in fresh.variables] == [v.shape for v in gain.optimizer.variables]
 
 
-@pytest.mark.parametrize("name", MAKE)
-@pytest.mark.parametrize("mode", ["hard", "gain"])
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [
+        *(("gain", name) for name in MAKE),
+        *(
+            pytest.param("hard", name, marks=[] if name == "all at once" else pytest.mark.slow)
+            for name in MAKE
+        ),
+    ],
+)
 def test_the_next_step_is_the_step_the_variables_would_have_made(name, mode):
     """A step after the conversion equals that of the model converted by hand."""
     model = plain()
