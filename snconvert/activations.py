@@ -25,5 +25,5 @@ def hard_sigmoid(x: Any) -> Any:
 
 
 keras.saving.register_keras_serializable("snconvert")(hard_sigmoid)
-# Keras before 3.9 saves a function that is called as one of its own as that one.
-hard_sigmoid.__name__ = "keras_2_hard_sigmoid"
+# Keras 3.6 saves a function by this, and would take it for its own.
+hard_sigmoid.__name__ = "snconvert>hard_sigmoid"

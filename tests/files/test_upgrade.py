@@ -162,7 +162,7 @@ def test_an_unzipped_archive_of_keras_2(tmp_path: Path) -> None:
     with zipfile.ZipFile(MODELS / "k215_seq.keras") as archive:
         archive.extractall(tmp_path / "net")
     report = snconvert.upgrade_file(tmp_path / "net")
-    said = "saved by Keras 2.15.0 as a .keras archive, here unzipped"
+    said = "saved by Keras 2.15.0 as an unzipped .keras archive"
     assert report.warnings == (said,)
     assert (tmp_path / "net-keras3" / "config.json").exists()
 
