@@ -49,7 +49,7 @@ def is_keras_2(version: str | None, config: Any) -> bool:
             return False
         if isinstance(nodes, list) and nodes:
             return not isinstance(nodes[0], dict)
-    return "module" not in config
+    return "class_name" in config and "module" not in config
 
 
 def _walk(config: Any) -> Iterator[dict[str, Any]]:

@@ -160,10 +160,18 @@ MESSAGES = (
     Message(
         errors.WeightsError,
         case("h5_extra_group.keras"),
-        "h5_extra_group.keras: model.weights.h5",
+        "h5_extra_group.keras: the weights",
         "belongs to no layer",
         "'layers/ghost'",
         "save the model again",
+    ),
+    Message(
+        errors.DoneError,
+        lambda folder: ["upgrade", MODELS / "a01_seq_plain.keras", "-o", folder / "out"],
+        "a01_seq_plain.keras",
+        "nothing to upgrade",
+        "Keras 3",
+        "Use it as it is",
     ),
     Message(errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude"),
     Message(
@@ -231,7 +239,7 @@ def kinds() -> set[type[errors.SnconvertError]]:
 
 def provoke(arguments: list[object]) -> None:
     """Does in Python what the arguments mean on the command line."""
-    (_, source, _, output), rest = arguments[:4], [str(item) for item in arguments[4:]]
+    (verb, source, _, output), rest = arguments[:4], [str(item) for item in arguments[4:]]
     words = [word for item in rest for word in item.removeprefix("--").split("=")]
     options: dict[str, object] = dict(zip(words[::2], words[1::2], strict=True))
     if "bound" in options:
@@ -240,7 +248,7 @@ def provoke(arguments: list[object]) -> None:
         options["recipe_file"] = options.pop("recipe")
     if "only" in options:
         options["only"] = [options["only"]]
-    api.apply_file(str(source), str(output), **options)
+    getattr(api, f"{verb}_file")(str(source), str(output), **options)
 
 
 def test_every_class_has_its_message() -> None:
