@@ -18,6 +18,8 @@ import pytest
 from judge_older import Keras3, Older, apart, listed, older_files, upgrade, use
 from places import TESTS
 
+pytestmark = pytest.mark.keras
+
 BUNDLES = sorted((TESTS / "data" / "older").glob("*.zip"))
 ROUNDING = 1e-5
 """Relative to the largest number: float32, summed in another order."""
