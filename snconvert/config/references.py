@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from snconvert.config.strict_json import objects
 from snconvert.errors import printable
 from snconvert.kinds.table import SPELLINGS
 
@@ -162,7 +163,7 @@ def foreign_objects(config: Any) -> Iterator[tuple[str, str | None]]:
         >>> list(foreign_objects({"module": "my_net", "class_name": "Net", "config": {}}))
         [('Net', 'my_net')]
     """
-    yield from filter(None, map(_foreign, _objects(config)))
+    yield from filter(None, map(_foreign, objects(config)))
 
 
 OURS = "`import snconvert`"
@@ -179,22 +180,12 @@ def needs(config: Any) -> tuple[str, ...]:
         >>> needs({"module": "my_net", "class_name": "Net", "config": {}})
         ('`import my_net`',)
     """
-    imports = [OURS] if any(map(_is_ours, _objects(config))) else []
+    imports = [OURS] if any(map(_is_ours, objects(config))) else []
     imports += [
         f"`import {printable(module)}`" if module else f"the code that registers {printable(name)}"
         for name, module in foreign_objects(config)
     ]
     return tuple(dict.fromkeys(imports))
-
-
-def _objects(config: Any) -> Iterator[dict[str, Any]]:
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            yield value
-            value = [*reversed(value.values())]
-        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:

@@ -242,6 +242,22 @@ def _room(depth: int) -> Iterator[None]:
             sys.setrecursionlimit(before)
 
 
+def objects(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yields every object of a parsed JSON text, outer ones first.
+
+    Example:
+        >>> list(objects([{"a": {"b": 1}}, {}]))
+        [{'a': {'b': 1}}, {'b': 1}, {}]
+    """
+    stack = [tree]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            yield value
+            value = [*reversed(value.values())]
+        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
+
+
 def _check_names(tree: Any, name: str) -> None:
     """Names become paths, HDF5 groups and C strings: there NUL and lone surrogates do harm."""
     stack = [tree]

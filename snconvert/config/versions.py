@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from snconvert.config import keras_modules
+from snconvert.config.strict_json import objects
 from snconvert.errors import printable
 
 NEWEST = (3, 16)
@@ -38,7 +38,7 @@ def is_keras_2(version: str | None, config: Any) -> bool:
     known = keras_version({"keras_version": text})
     if known is not None:
         return known[0] < 3  # noqa: PLR2004 -- the major version in question
-    for value in _walk(config):
+    for value in objects(config):
         module = value.get("module")
         if "batch_input_shape" in value or (
             isinstance(module, str) and module.startswith(keras_modules.OLDER)
@@ -50,16 +50,6 @@ def is_keras_2(version: str | None, config: Any) -> bool:
         if isinstance(nodes, list) and nodes:
             return not isinstance(nodes[0], dict)
     return "class_name" in config and "module" not in config
-
-
-def _walk(config: Any) -> Iterator[dict[str, Any]]:
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            yield value
-            value = [*reversed(value.values())]
-        stack += [child for child in reversed(value) if isinstance(child, dict | list)]
 
 
 def newer_than_tried(metadata: Any) -> list[str]:
