@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.config.dtype_policies import FLOATS, unsupported, variable_dtype
@@ -72,7 +72,6 @@ def take_inventory(
     paths: Mapping[Node, str],
     contents: Contents,
     rules: Mapping[str, KernelRule],
-    others: Iterable[str] = ("optimizer",),
 ) -> dict[Node, StoredLayer]:
     """Returns what is stored for each node that a rule covers, checked against its configuration.
 
@@ -81,7 +80,6 @@ def take_inventory(
         paths: The group of each node.
         contents: What the weights file holds.
         rules: The rows, by class name.
-        others: Groups at the top that belong to no layer.
 
     Raises:
         WeightsError: Variables are missing, left over, or of another shape or dtype than expected.
@@ -94,7 +92,7 @@ def take_inventory(
             continue
         with located(path=node.path, class_name=node.class_name):
             inventory[node] = _take(node, rule, paths[node], variables, contents)
-    _refuse_strangers(root, paths, contents, inventory, others)
+    _refuse_strangers(root, paths, contents, inventory)
     return inventory
 
 
@@ -206,7 +204,6 @@ def _refuse_strangers(
     paths: Mapping[Node, str],
     contents: Contents,
     inventory: Mapping[Node, StoredLayer],
-    others: Iterable[str],
 ) -> None:
     """Refuses weights that belong to no layer, rather than drop or carry unknown data."""
     closed = {
@@ -229,7 +226,7 @@ def _refuse_strangers(
         known.add("layers")
     # Of other classes only Keras knows what they store; the optimizer is the model's. An activation
     # may be a layer.
-    open_ = {path for node, path in paths.items() if path not in closed} | set(others)
+    open_ = {path for node, path in paths.items() if path not in closed} | {"optimizer"}
     open_ |= {
         f"{paths[node]}/{part}/{activation}".replace("//", "/")
         for node, stored in inventory.items()

@@ -15,6 +15,7 @@ from snconvert.config.parsing import model_root, parse
 from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import newer_than_tried
+from snconvert.config.weight_groups import group_paths
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OutputError, located
@@ -171,8 +172,8 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     contents = worker.call(
         "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
     )
-    paths, beside = FORMATS[source.format].names(root, model.metadata, contents)
-    inventory = take_inventory(root, paths, contents, rules, beside)
+    paths = group_paths(root)
+    inventory = take_inventory(root, paths, contents, rules)
     own = source, model.metadata, root, model.warnings
     opened = Opened(*own, paths, contents, inventory, worker)
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from snconvert.archive.source import Source
 from snconvert.archive.zip_writer import Writer
-from snconvert.config.tree import Node
 from snconvert.sandbox.worker import Worker
-from snconvert.weights.contents import Contents
 
 S = TypeVar("S", bound=Source)
-
-
-class Names(NamedTuple):
-    """Where the variables of a model lie in its weights.
-
-    Attributes:
-        groups: The HDF5 group of each node; its variables are `vars/0`, `vars/1`, ... in it.
-        beside: The groups that belong to no layer, as that of the optimizer.
-    """
-
-    groups: Mapping[Node, str]
-    beside: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +25,6 @@ class Format(Generic[S]):
         read: Fills in `config`, `metadata`, `weights` and `assets` of an open file or folder, as
             those of a model of Keras 3, or raises `SourceError` for what is missing, hostile or
             damaged. HDF5 runs in the worker that is given.
-        names: Returns where the variables lie, from the root node, the parsed metadata and what
-            the weights hold; raises `SourceError` if no Keras finds them there.
         writer: What writes the result of a conversion, which is always a model of Keras 3.
         older: Whether the input is no model of Keras 3, so that no result takes its place.
     """
@@ -49,6 +33,5 @@ class Format(Generic[S]):
     container: type[S]
     recognise: Callable[[S], bool]
     read: Callable[[S, Worker], None]
-    names: Callable[[Node, Any, Contents], Names]
     writer: type[Writer]
     older: bool = False

@@ -12,7 +12,6 @@ from snconvert.archive.zip_writer import ZipWriter
 from snconvert.config import strict_json
 from snconvert.core.foreign import HDF5, weights_only
 from snconvert.formats.format import Format
-from snconvert.formats.keras3 import keras3_names
 from snconvert.formats.translation import Older, fill_in, scan, seconds_for
 from snconvert.legacy.hdf5 import relocation
 from snconvert.sandbox.worker import Worker
@@ -60,4 +59,4 @@ def _parsed(name: str, text: str | None) -> Any:
     )
 
 
-HDF5_MODEL = Format("hdf5_model", FileSource, is_hdf5, _read, keras3_names, ZipWriter, older=True)
+HDF5_MODEL = Format("hdf5_model", FileSource, is_hdf5, _read, ZipWriter, older=True)

@@ -65,7 +65,6 @@ ARCHIVE = Format(
     FileSource,
     _is_archive,
     _read_archive,
-    keras3.keras3_names,
     ZipWriter,
     older=True,
 )
@@ -74,7 +73,6 @@ FOLDER = Format(
     FolderSource,
     _is_folder,
     _read_folder,
-    keras3.keras3_names,
     FolderWriter,
     older=True,
 )

@@ -6,19 +6,14 @@ the JSON and the inside of the weights are not.
 
 from __future__ import annotations
 
-from typing import Any
-
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.archive.zip_writer import FolderWriter, ZipWriter
-from snconvert.config.tree import Node
-from snconvert.config.weight_groups import group_paths
 from snconvert.core import foreign
 from snconvert.errors import SourceError, printable
-from snconvert.formats.format import Format, Names
+from snconvert.formats.format import Format
 from snconvert.sandbox.worker import Worker
-from snconvert.weights.contents import Contents
 
 LARGEST = {CONFIG: 64 << 20, METADATA: 16 << 20}
 """How many bytes the small members have at most."""
@@ -30,6 +25,8 @@ def read_texts(source: Source) -> None:
     Raises:
         SourceError: One is too large or damaged.
     """
+    if source.stored:  # telling what it is has read them
+        return
     for name, most in LARGEST.items():
         if name in source.members and source.members[name].size > most:
             raise SourceError(
@@ -55,11 +52,6 @@ def read_contents(source: Source) -> None:
     error = foreign.unknown_weights(source.weights.pread(8, 0))
     if error is not None:
         raise error
-
-
-def keras3_names(root: Node, _metadata: Any, _contents: Contents) -> Names:
-    """Returns the groups of the nodes, as Keras 3 names them."""
-    return Names(group_paths(root), ("optimizer",))
 
 
 def _is_zip(source: FileSource) -> bool:
@@ -121,5 +113,5 @@ def read_folder(source: FolderSource, _: Worker) -> None:
     read_contents(source)
 
 
-ARCHIVE = Format("keras3_archive", FileSource, _is_zip, read_archive, keras3_names, ZipWriter)
-FOLDER = Format("keras3_folder", FolderSource, _is_any, read_folder, keras3_names, FolderWriter)
+ARCHIVE = Format("keras3_archive", FileSource, _is_zip, read_archive, ZipWriter)
+FOLDER = Format("keras3_folder", FolderSource, _is_any, read_folder, FolderWriter)

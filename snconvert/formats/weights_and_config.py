@@ -17,7 +17,6 @@ from snconvert.core.foreign import holds_variables, weights_only
 from snconvert.errors import OptionError, SourceError, located
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import is_hdf5, read_hdf5
-from snconvert.formats.keras3 import keras3_names
 from snconvert.formats.translation import Older, fill_in
 from snconvert.legacy import groups, hdf5
 from snconvert.legacy.relocation import Relocation
@@ -74,5 +73,5 @@ def _parsed(text: bytes) -> Any:
 
 
 WEIGHTS_AND_CONFIG = Format(
-    "weights_and_config", FileSource, _is_both, _read, keras3_names, ZipWriter, older=True
+    "weights_and_config", FileSource, _is_both, _read, ZipWriter, older=True
 )
