@@ -70,7 +70,8 @@ ELSEWHERE = {
     "system/test_docs.py": "core/targets.py core/version.py",
     "system/test_no_backend.py": "__main__.py api.py",
     "test_public_api.py": "core/public_names.py",
-    "verification/test_files.py": "core/report.py core/verdict.py jobs/compare.py render.py"
+    "verification/test_files.py": "core/graph.py core/network_bound.py core/report.py"
+    " core/spectrum.py core/verdict.py jobs/compare.py render.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",
     "verification/test_forms.py": "verification/findings.py",
     "weights/test_reading.py": "weights/contents.py",

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from snconvert.core.graph import Graph
+from snconvert.core.network_bound import NetworkBound
+from snconvert.core.spectrum import Spectrum
+
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 
@@ -22,6 +26,7 @@ class KernelReport(NamedTuple):
         certified: The least and the greatest that sigma was proved to be.
         certified_after: The same of `sigma_after`.
         operator_range: Between which numbers the norm of its convolution lies, if it makes one.
+        spectrum: Its singular values, if they were asked for.
     """
 
     name: str
@@ -32,6 +37,7 @@ class KernelReport(NamedTuple):
     certified: tuple[float, float] | None = None
     certified_after: tuple[float, float] | None = None
     operator_range: tuple[float, float] | None = None
+    spectrum: Spectrum | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,8 @@ class Report:
         verb: What was asked for: `apply`, `bake`, `remove`, `upgrade` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
         loads: Whether Keras loads it as it is; else a warning says why not.
+        lipschitz: The network's bound, if it was asked for: of the output, if there is one.
+        graph: Which layer feeds which, where a page was asked for and the file says it.
     """
 
     source: str
@@ -134,6 +142,8 @@ class Report:
     verb: str = "apply"
     needs: tuple[str, ...] = ()
     loads: bool = True
+    lipschitz: NetworkBound | None = None
+    graph: Graph | None = None
 
     @property
     def converted(self) -> int:
