@@ -46,7 +46,7 @@ def quotient(above: Magnitude, below: Magnitude) -> Magnitude:
 def root(square: Magnitude) -> Magnitude:
     """Returns the square root of a magnitude."""
     odd = square.exponent % 2
-    number = _integer(square) << (_BITS + 1 + odd)
+    number = _integer(square) << (_BITS + odd)
     nearest = math.isqrt(number)
     nearest += nearest * nearest < number
     return _rounded(nearest, (square.exponent - odd) // 2 - _BITS)
