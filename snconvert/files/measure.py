@@ -11,9 +11,10 @@ from snconvert.core.report import OnProgress, Progress, cumulative
 from snconvert.core.triplet import Triplet
 from snconvert.errors import located
 from snconvert.files.model import Opened
-from snconvert.jobs.requests import State, Task
+from snconvert.jobs.requests import Task
 from snconvert.planning.measured import Measured
 from snconvert.sandbox.worker import Worker
+from snconvert.weights.contents import State
 
 
 def measure(

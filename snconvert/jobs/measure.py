@@ -10,12 +10,13 @@ import numpy as np
 
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
-from snconvert.jobs.requests import State, Task
+from snconvert.jobs.requests import Task
 from snconvert.linalg.blocks import read
 from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
+from snconvert.weights.contents import State
 from snconvert.weights.extent import Extent
 from snconvert.weights.reading import read_kernel
 
