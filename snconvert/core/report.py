@@ -88,7 +88,7 @@ class LayerReport:
     kernels: tuple[KernelReport, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it; what is proved where it was asked for only."""
+        """Returns the layer as `--json` prints it; what was asked for only, where it was."""
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
@@ -100,6 +100,7 @@ class LayerReport:
         shape["kernels"] = [
             {"name": row.name, "shape": list(row.shape)}
             | {name: getattr(row, name) for name in numbers}
+            | ({} if row.spectrum is None else {"spectrum": row.spectrum._asdict()})
             for row in self.kernels
         ]
         proved = {"certified": self.certified, "certified_after": self.certified_after}
