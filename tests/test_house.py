@@ -56,6 +56,9 @@ ELSEWHERE = {
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
+    "lipschitz/test_bound.py": "lipschitz/arrays.py lipschitz/axis_matrices.py"
+    " lipschitz/constants.py lipschitz/folding.py lipschitz/norms.py lipschitz/parts.py"
+    " lipschitz/placeholder.py lipschitz/propagation.py lipschitz/shares.py",
     "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
