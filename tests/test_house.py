@@ -55,6 +55,7 @@ ELSEWHERE = {
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
+    "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
     "lipschitz/test_bound.py": "lipschitz/arrays.py lipschitz/axis_matrices.py"
     " lipschitz/constants.py lipschitz/folding.py lipschitz/norms.py lipschitz/parts.py"
@@ -75,7 +76,7 @@ ELSEWHERE = {
     "system/test_no_backend.py": "__main__.py api.py",
     "test_public_api.py": "core/public_names.py",
     "verification/test_files.py": "core/graph.py core/network_bound.py core/report.py"
-    " core/spectrum.py core/verdict.py jobs/compare.py render.py"
+    " core/verdict.py jobs/compare.py render.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",
     "verification/test_forms.py": "verification/findings.py",
     "weights/test_reading.py": "weights/contents.py",

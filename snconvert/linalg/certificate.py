@@ -136,28 +136,34 @@ def _is_below(block: Block, limit: float, square: float) -> bool:
         )
 
     shift = highest * (1.0 - _ROOM) - hidden(size * limit * limit)
-    factorised = _factorise(_gram(block, side), shift)
+    factorised = _factorise(gram(block, side), shift)
     if factorised is None:
         return False
     remainder, factor = factorised
     return shift + remainder * (1.0 + _ROOM) + hidden(factor) <= highest
 
 
-def _gram(block: Block, side: int) -> Array:
+def gram(block: Block, side: int) -> Array:
     """Returns the Gram matrix of the smaller side; below the diagonal blocks it is not filled."""
     size = block.shape[1 - side]
     gram = np.zeros((size, size))
-    for chunk in _chunks(block, side):
+    for chunk in chunks(block, side):
         for first in range(0, size, _WIDTH):
             own = slice(first, first + _WIDTH)
             gram[own, first:] += chunk[:, own].T @ chunk[:, first:]
     return gram
 
 
-def _chunks(block: Block, side: int) -> Iterator[Array]:
-    """Yields pieces of a block in chunks that are worth a product of matrices."""
+def chunks(block: Block, side: int, most: int = _CHUNK) -> Iterator[Array]:
+    """Yields `(at most most, size)` rows at a time of a block, worth a product of matrices.
+
+    Args:
+        block: The block.
+        side: The axis that is cut, as in `Block.pieces`.
+        most: How many rows there may be; each chunk is valid until the next.
+    """
     length, size = block.shape[side], block.shape[1 - side]
-    buffer = np.empty((min(length, _CHUNK), size))
+    buffer = np.empty((min(length, most), size))
     filled = 0
     for _, piece in block.pieces(side, "f8"):
         done = 0
