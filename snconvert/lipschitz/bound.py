@@ -35,6 +35,7 @@ from snconvert.lipschitz.propagation import (
     plain_rule,
     smallest,
 )
+from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
 from snconvert.weights.extent import Extent
 
@@ -64,8 +65,9 @@ def network_bound(
     plain = own.graph.values([[rule] for rule in own.rules])
     folded = _Folded(own, started + seconds)
     values = own.graph.values(folded.rules)
-    shown = _shown(own, folded.steps, values, plain)
-    joint, product = own.graph.joint(values), own.graph.joint(plain)
+    least_values = own.graph.values(folded.with_multipliers(own, seconds))
+    shown = _shown(own, folded.steps, least_values, plain)
+    joint, product = own.graph.joint(least_values), own.graph.joint(plain)
     stages = [
         Stage(
             operation.path,
@@ -188,10 +190,30 @@ class _Folded:
                 rules += more
             self.rules.append(rules)
             values.append(own.graph.value(place, rules, values))
-        names = ["graph"]
-        names += ["folding"] if any(not step.as_it_is or step.gone for step in self.steps) else []
-        names += ["parts"] if parts_used else []
-        self.method = " + ".join(names)
+        self._names = ["graph"]
+        if any(not step.as_it_is or step.gone for step in self.steps):
+            self._names.append("folding")
+        if parts_used:
+            self._names.append("parts")
+
+    @property
+    def method(self) -> str:
+        """What made the bound."""
+        return " + ".join(self._names)
+
+    def with_multipliers(self, own: OwnConstants, seconds: float) -> list[list[Rule]]:
+        """Returns the rules, and those of the segments that multipliers bound."""
+        segments = Segments(self.steps, own.graph.outputs, own.arrays)
+        rules = [list(choices) for choices in self.rules]
+        for chain in segments.chains:
+            rule = segments.rule(
+                chain, own.kernel_norms, self.constants, seconds / len(segments.chains)
+            )
+            if rule is not None:
+                rules[chain.kernels[-1]].append(rule)
+        if rules != self.rules:
+            self._names.append("multipliers")
+        return rules
 
     @staticmethod
     def _constant(step: Step, constant: Magnitude | None, norms: Norms) -> Magnitude | None:

@@ -28,7 +28,7 @@ from snconvert.lipschitz.network import (
 _LARGEST = 1 << 22  # numbers of a kernel that merging may make
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """An operation with what is folded into it.
 
