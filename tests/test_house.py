@@ -56,6 +56,7 @@ ELSEWHERE = {
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
+    "linalg/test_torus.py": "linalg/gram_symbol.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
