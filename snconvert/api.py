@@ -16,6 +16,7 @@ from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.quiet import quiet_start
 from snconvert.planning.advice import keras_opens
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.recipe import undo_recipe
 
@@ -77,8 +78,7 @@ def apply_file(
     if recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
-        report = apply_through_keras(path, destination, recipe, rules=rules)
-        return _with_warning(report)
+        return _with_warning(apply_through_keras(path, destination, recipe, rules=rules))
     check: Check | None = None
     if verify:
         from snconvert.verification.files import check_result
@@ -104,7 +104,8 @@ def inspect(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on, for files.
         **options: As for `apply_file`. Without `kinds` and `conv` all kinds are looked at, and each
-            layer says which option converts it.
+            layer says which option converts it. And `spectrum`, `lipschitz` and `samples`, as in
+            `snconvert.planning.inspection.Inspection`.
 
     Raises:
         SnconvertError: The file cannot be read.
@@ -113,12 +114,13 @@ def inspect(
         from snconvert.live.convert import inspect as inspect_model
 
         return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
+    asked, options = Inspection.taken_from(options)
     recipe, path = read_options(recipe_file, **options), os.fspath(source)
     if recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
-        return apply_through_keras(path, None, recipe, rules=rules, lenient=True)
-    return inspect_file(path, recipe, rules=rules, progress=progress)
+        return apply_through_keras(path, None, recipe, rules=rules, asked=asked)
+    return inspect_file(path, recipe, asked, rules=rules, progress=progress)
 
 
 def bake_file(
@@ -225,8 +227,7 @@ def upgrade_file(
     from snconvert.files.upgrade import upgrade_file as upgrade
 
     destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
-    report = upgrade(os.fspath(source), destination, config=config, progress=progress)
-    return _with_warning(report)
+    return _with_warning(upgrade(os.fspath(source), destination, config=config, progress=progress))
 
 
 def verify(

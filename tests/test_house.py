@@ -55,8 +55,10 @@ ELSEWHERE = {
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
+    "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
     "linalg/test_torus.py": "linalg/gram_symbol.py",
+    "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
@@ -72,7 +74,7 @@ ELSEWHERE = {
     "system/test_no_backend.py": "__main__.py api.py",
     "test_public_api.py": "core/public_names.py",
     "verification/test_files.py": "core/graph.py core/network_bound.py core/report.py"
-    " core/spectrum.py core/verdict.py jobs/compare.py render.py"
+    " core/verdict.py jobs/compare.py render.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",
     "verification/test_forms.py": "verification/findings.py",
     "weights/test_reading.py": "weights/contents.py",

@@ -12,7 +12,7 @@ from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
 from snconvert.files.edits import Edits, with_shared, write_model
-from snconvert.files.measure import measure, watched
+from snconvert.files.measure import measure, watched, with_spectra
 from snconvert.files.model import (
     Opened,
     begin_output,
@@ -29,7 +29,8 @@ from snconvert.files.targets import TARGETS, already, norm_of
 from snconvert.files.targets.layer import spelling_of
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
-from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
+from snconvert.planning.inspection import Inspection
+from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
 from snconvert.planning.plan import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe
@@ -112,6 +113,7 @@ def convert_file(
 def inspect_file(
     source: str,
     recipe: Recipe,
+    asked: Inspection,
     *,
     rules: Iterable[KernelRule] = (),
     progress: OnProgress = None,
@@ -121,6 +123,7 @@ def inspect_file(
     Args:
         source: The model's file or folder.
         recipe: What would be converted; all kinds, unless it says which.
+        asked: What else is looked at.
         rules: Rows to use beside `RULES`.
         progress: Called with how far the work is.
     """
@@ -131,6 +134,8 @@ def inspect_file(
         chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]
         known = states_in_use(model)
         measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
+        if asked.spectrum:
+            measured = with_spectra(model, measured, worker, progress)
         plan = without_failed(plan, measured)
         opened.check_weights()
         opened.check_unchanged()
@@ -146,7 +151,7 @@ def inspect_file(
         output=None,
         bytes=size,
         seconds_sigma=measured.seconds,
-        warnings=model.warnings,
+        warnings=(*model.warnings, *no_spectrum(layers, asked)),
     )
 
 

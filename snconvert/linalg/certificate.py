@@ -136,7 +136,7 @@ def is_below(block: Block, limit: float, square: float) -> bool:
     def hidden(factor: float) -> float:
         return 2 * (gamma(length + 4) * square + gamma(size + 4) * factor)
 
-    return is_proved(limit, size, hidden, lambda shift: _factorise(_gram(block, side), shift))
+    return is_proved(limit, size, hidden, lambda shift: _factorise(gram(block, side), shift))
 
 
 def is_proved(
@@ -165,21 +165,27 @@ def is_proved(
     return shift + remainder * (1.0 + ROOM) + hidden(factor) + own <= highest
 
 
-def _gram(block: Block, side: int) -> Array:
+def gram(block: Block, side: int) -> Array:
     """Returns the Gram matrix of the smaller side; below the diagonal blocks it is not filled."""
     size = block.shape[1 - side]
     gram = np.zeros((size, size))
-    for chunk in _chunks(block, side):
+    for chunk in chunks(block, side):
         for first in range(0, size, _WIDTH):
             own = slice(first, first + _WIDTH)
             gram[own, first:] += chunk[:, own].T @ chunk[:, first:]
     return gram
 
 
-def _chunks(block: Block, side: int) -> Iterator[Array]:
-    """Yields pieces of a block in chunks that are worth a product of matrices."""
+def chunks(block: Block, side: int, most: int = _CHUNK) -> Iterator[Array]:
+    """Yields `(at most most, size)` rows at a time of a block, worth a product of matrices.
+
+    Args:
+        block: The block.
+        side: The axis that is cut, as in `Block.pieces`.
+        most: How many rows there may be; each chunk is valid until the next.
+    """
     length, size = block.shape[side], block.shape[1 - side]
-    buffer = np.empty((min(length, _CHUNK), size))
+    buffer = np.empty((min(length, most), size))
     filled = 0
     for _, piece in block.pieces(side, "f8"):
         done = 0

@@ -34,6 +34,7 @@ from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, with_source, without_layers
 
@@ -50,7 +51,7 @@ def apply_through_keras(
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    lenient: bool = False,
+    asked: Inspection | None = None,
 ) -> Report:
     """Converts a file by loading it with Keras, converting the live model, and saving that.
 
@@ -61,7 +62,7 @@ def apply_through_keras(
         recipe: What to convert and how.
         imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        lenient: Without `output`: take layers that cannot be converted as they are.
+        asked: Without `output`: only look at the model, and at what.
 
     Returns:
         The report; its warnings say what could not be carried over.
@@ -72,7 +73,7 @@ def apply_through_keras(
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
         if output is None:
-            return model, plan_of(model, recipe, rules, lenient=lenient)
+            return model, plan_of(model, recipe, rules, asked)
         return convert(model, recipe, rules=rules, in_place=TARGETS[recipe.target].WRAPPER is None)
 
     modules = (*recipe.imports, *imports)

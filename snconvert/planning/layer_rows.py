@@ -11,9 +11,11 @@ from snconvert.config.tree import Node
 from snconvert.core.convolution_map import Convolution, joint_range
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.settings import Settings
+from snconvert.core.spectrum import LARGEST_ORDER
 from snconvert.core.triplet import Triplet, joint_bounds
 from snconvert.core.verbs import VERBS
 from snconvert.planning.advice import with_option
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.measured import NOT_FINITE, Measured
 from snconvert.planning.plan import Plan, Skip, Step
 from snconvert.planning.recipe import Recipe
@@ -191,7 +193,8 @@ def _numbers(
             scaled = proved[0] * ratio, proved[1] * ratio
         limits = None if conv is None else conv.range(triplet.spectral_norm)
         measured = triplet.sigma, _known(norm), _known(triplet.residual)
-        rows.append(KernelReport(path, shape, *measured, proved, scaled, limits))
+        proofs = proved, scaled, limits
+        rows.append(KernelReport(path, shape, *measured, *proofs, triplet.spectrum))
     return {
         "sigma": _largest([row.sigma for row in rows]),
         "sigma_after": _largest([row.sigma_after for row in rows]),
@@ -213,6 +216,17 @@ def _largest(values: Sequence[float | None]) -> float | None:
     """Returns the largest of some numbers, `None` if there are none or one is not known."""
     known = [value for value in values if value is not None]
     return max(known, default=None) if len(known) == len(values) else None
+
+
+def no_spectrum(layers: Iterable[LayerReport], asked: Inspection) -> list[str]:
+    """Returns a warning of each measured kernel that is too large for its spectrum."""
+    return [
+        f"{layer.path} ({layer.class_name}): no spectrum of {kernel.name}: both sides of its matrix"
+        f" are above {LARGEST_ORDER}, which takes too much memory"
+        for layer in (layers if asked.spectrum else ())
+        for kernel in layer.kernels
+        if kernel.spectrum is None
+    ]
 
 
 def report_of(

@@ -148,7 +148,7 @@ def test_no_row_is_left_out(shape: tuple[int, int]) -> None:
     view = MatrixView.of(shape)
     block = Blocks(kernel, view, bfloat16=False).block(0)
     tall = kernel if shape[0] >= shape[1] else kernel.T
-    gram = certificate._gram(block, block.longer)
+    gram = certificate.gram(block, block.longer)
     np.testing.assert_allclose(np.triu(gram), np.triu(tall.T @ tall), rtol=1e-12, atol=1e-10)
     found = leading_triplet(kernel, view)
     tall[-1] *= 100.0
@@ -261,7 +261,7 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kernel, view = np.random.default_rng(0).normal(size=(50, 50)), MatrixView.of((50, 50))
     found = leading_triplet(kernel, view)
-    monkeypatch.setattr(certificate, "_gram", full)
+    monkeypatch.setattr(certificate, "gram", full)
     with pytest.raises(
         KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out --certify"
     ):
