@@ -127,6 +127,7 @@ class Report:
         loads: Whether Keras loads it as it is; else a warning says why not.
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
+        source_sha256: Of the input, in hexadecimal, where it was computed.
     """
 
     source: str
@@ -145,6 +146,7 @@ class Report:
     loads: bool = True
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
+    source_sha256: str | None = None
 
     @property
     def converted(self) -> int:
