@@ -30,12 +30,13 @@ def summary(report: Report) -> str | None:
     if bars:
         largest = max(bars, key=lambda layer: bars[layer].value)
         clauses.append(f"largest norm {number(bars[largest].value)} ({printable(largest.path)})")
-        limited = [bar for bar in bars.values() if bar.limit is not None]
-        above = sum(bar.value > (bar.limit or 0.0) * (1 + _CLOSE) for bar in limited)
+        limited = [(bar.value, bar.limit) for bar in bars.values() if bar.limit is not None]
+        above = sum(value > limit * (1 + _CLOSE) for value, limit in limited)
+        limits = {number(limit) for _, limit in limited}
         if limited:
-            clauses.append(
-                f"{above or 'none'} of {count_of(len(limited), 'layer')} above the bound"
-            )
+            bound = f"the bound {limits.pop()}" if len(limits) == 1 else "their bounds"
+            layers = count_of(len(limited), "layer")
+            clauses.append(f"{above or 'none'} of {layers} above {bound}")
     network = report.lipschitz
     if network is not None:
         bound = "none" if network.bound is None else f"{network.bound}"

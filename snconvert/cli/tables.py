@@ -107,7 +107,7 @@ def closing(report: Report) -> list[str]:
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
-        return lines if told is None else [*lines, f"{source}: {told}"]
+        return lines if told is None else [*lines, told]
     lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")

@@ -162,9 +162,9 @@ def test_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_closing_lines_say_it() -> None:
     """The bound stands in the last line of an inspection, in tables and notebooks alike."""
-    assert closing(report(network()))[-1] == "m.keras: Lipschitz bound of the network: 30.42"
+    assert closing(report(network()))[-1] == "Lipschitz bound of the network: 30.42"
     without = NetworkBound(None, (), None, ())
-    assert closing(report(without))[-1] == "m.keras: Lipschitz bound of the network: none"
+    assert closing(report(without))[-1] == "Lipschitz bound of the network: none"
     stream = io.StringIO()
     print_report(report(network()), stream)
     assert "no input change of length d" in stream.getvalue()

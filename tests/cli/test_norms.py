@@ -97,7 +97,7 @@ def test_mode_gain_has_no_bound() -> None:
     assert summary(report(gain, LEFT, mode="gain")) == "largest norm 8 (plain)"
     scaled = layer("scaled", "spectral", (9.0, 4.0))
     assert summary(report(scaled, LEFT)) == (
-        "largest norm 4 (scaled); none of 1 layer above the bound"
+        "largest norm 4 (scaled); none of 1 layer above the bound 1"
     )
 
 
@@ -105,16 +105,19 @@ def test_the_sentence() -> None:
     """It names the layer of the largest norm in use and counts those above their bound; rounding
     of half precision is not above."""
     assert summary(report(PLAIN, DONE, AHEAD, LEFT, LSTM, UNKNOWN)) == (
-        "largest norm 8 (plain); 3 of 5 layers above the bound"
+        "largest norm 8 (plain); 3 of 5 layers above their bounds"
     )
-    assert summary(report(DONE)) == "largest norm 1 (done); none of 1 layer above the bound"
+    assert summary(report(DONE)) == "largest norm 1 (done); none of 1 layer above the bound 1"
     assert summary(report(UNKNOWN)) is None
     assert summary(report(layer("a\x1b", "skipped", (1.0, 1.0)))) == (
-        r"largest norm 1 (a\x1b); none of 1 layer above the bound"
+        r"largest norm 1 (a\x1b); none of 1 layer above the bound 1"
     )
     stream = io.StringIO()
     print_report(report(PLAIN), stream)
-    assert stream.getvalue().splitlines()[-1].startswith("m.keras: largest norm 8 (plain)")
+    assert (
+        stream.getvalue().splitlines()[-1]
+        == "largest norm 8 (plain); 1 of 1 layer above the bound 1"
+    )
 
 
 def test_a_kernel_has_a_bar_each() -> None:
