@@ -80,12 +80,13 @@ class Axis(NamedTuple):
             texts = [f"{value:.4g}" for value in values]
         span = self.high - self.low
         return [
-            Tick((value - self.low) / span, text)
-            for value, text in zip(values, texts, strict=True)
+            Tick((value - self.low) / span, text) for value, text in zip(values, texts, strict=True)
         ]
 
 
 def _step(high: float) -> float:
     """Returns the round number of which a few reach the end of the axis."""
     power = 10.0 ** math.floor(math.log10(high))
-    return next(power * part for part in (0.2, 0.25, 0.5, 1.0, 2.0) if high / (power * part) <= _LINES)
+    return next(
+        power * part for part in (0.2, 0.25, 0.5, 1.0, 2.0) if high / (power * part) <= _LINES
+    )

@@ -118,7 +118,11 @@ def _described(
     if sigmas not in ("", NONE):
         title += f", σ {sigmas}"
         what = escaped(layer.class_name)
-        return state(layer), (fitting(name), f"{fitting(what, _LETTERS - len(sigmas))} σ {sigmas}"), title
+        return (
+            state(layer),
+            (fitting(name), f"{fitting(what, _LETTERS - len(sigmas))} σ {sigmas}"),
+            title,
+        )
     return state(layer), (fitting(name), fitting(what)), title
 
 
@@ -150,4 +154,4 @@ def fitting(text: str, room: int = _LETTERS) -> str:
         if room < 0:
             break
         kept += 1
-    return text if kept == len(text) else f"…{text[len(text) - kept + 1:]}"
+    return text if kept == len(text) else f"…{text[len(text) - kept + 1 :]}"

@@ -58,8 +58,16 @@ def _check_place(real: str, models: tuple[str | os.PathLike[str] | None, ...]) -
         raise OutputError(f"the folder {printable(folder)!r} does not exist", "Create it first")
     for model in models:
         if model is not None and os.path.realpath(model) in (real, folder):
-            raise OutputError("a page may not take the place of a model, or lie in its folder", "Choose another name")
-        if model is not None and os.path.exists(real) and os.path.exists(model) and os.path.samefile(real, model):
+            raise OutputError(
+                "a page may not take the place of a model, or lie in its folder",
+                "Choose another name",
+            )
+        if (
+            model is not None
+            and os.path.exists(real)
+            and os.path.exists(model)
+            and os.path.samefile(real, model)
+        ):
             raise OutputError("...")
     if os.path.lexists(real) and not stat.S_ISREG(os.lstat(real).st_mode):
         raise OutputError("it is there already and no regular file", "Choose another name")
