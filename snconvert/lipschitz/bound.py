@@ -35,6 +35,7 @@ from snconvert.lipschitz.propagation import (
     plain_rule,
     smallest,
 )
+from snconvert.lipschitz.recurrent import recurrent_constant
 from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
 from snconvert.weights.extent import Extent
@@ -159,8 +160,16 @@ class OwnConstants:
             self.scales[place] = scale
             return scale.largest
         if isinstance(does, Recurrent):
-            return "no bound is known for it"
+            return self._recurrent(does)
         return constant_of(does, self.arrays)
+
+    def _recurrent(self, does: Recurrent) -> Magnitude | str:
+        kernel, recurrent = self.arrays.kernel(does.kernel), self.arrays.kernel(does.recurrent)
+        bias = None if does.bias is None else self.arrays.numbers(does.bias, "bias")
+        if isinstance(kernel, str) or isinstance(recurrent, str) or isinstance(bias, str):
+            return next(part for part in (kernel, recurrent, bias) if isinstance(part, str))
+        constant = recurrent_constant(does, kernel, recurrent, bias)
+        return "its recurrent kernel is too large" if constant is None else constant
 
 
 class _Folded:

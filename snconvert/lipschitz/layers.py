@@ -11,6 +11,7 @@ from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import MODELS, Node
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import input_shape_of
+from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
 from snconvert.lipschitz.builder import Builder, Value
 from snconvert.lipschitz.network import Unbounded
@@ -168,7 +169,7 @@ class LayerReader:
             kernels=self._weights.kernels.get(own, {}),
             datasets={
                 part: self._arrays(f"{group}/{part}" if part else group)
-                for part in ("", recurrent.CELL)
+                for part in ("", CELL)
             },
             training=arguments.training is True,
         )

@@ -7,12 +7,13 @@ from typing import Any
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
+from snconvert.linalg.proved_norm import proved_matrix_norm
+from snconvert.linalg.torus import proved_convolution_norm
 from snconvert.lipschitz.arithmetic import product, root, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.folding import Step
 from snconvert.lipschitz.kernels import folded_kernel
 from snconvert.lipschitz.network import Linear
-from snconvert.lipschitz.placeholder import proved_convolution_norm, proved_matrix_norm
 
 
 class Norms:

@@ -114,7 +114,9 @@ class _Search:
             moved = [x + sign * step * v for x, v in zip(point, vector, strict=True)]
             after = [keras.ops.convert_to_numpy(y) for y in function(_tensors(moved))]
             change = _lengths([y - z for y, z in zip(after, before, strict=True)])
-            way = _lengths([y.astype(float) - x for y, x in zip(moved, point, strict=True)])
+            way = _lengths(
+                [np.subtract(y, x, dtype=float) for y, x in zip(moved, point, strict=True)]
+            )
             changes.append(float(change[0] / max(way[0], 1e-300)))
         return max(changes)
 

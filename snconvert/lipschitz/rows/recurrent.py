@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snconvert.kinds.recurrent import CELL
 from snconvert.lipschitz import activations
 from snconvert.lipschitz.network import Recurrent, Slopes, Unbounded
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row, none
 
 CELLS = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}
 """Class of a layer -> cell; the class of the cell has `Cell` behind it."""
-
-CELL = "cell"
-"""The part of a layer that owns its kernels."""
 
 _SEQUENCE = 2  # axes of a sequence: steps and channels
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError, printable
@@ -53,9 +53,9 @@ class Call:
     config: Mapping[str, Any]
     inputs: tuple[Value, ...]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = {}
-    kernels: Mapping[str, OwnKernel] = {}
-    datasets: Mapping[str, tuple[tuple[str, Dataset], ...]] = {}
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kernels: Mapping[str, OwnKernel] = field(default_factory=dict)
+    datasets: Mapping[str, tuple[tuple[str, Dataset], ...]] = field(default_factory=dict)
     training: bool = False
 
     @property
