@@ -113,7 +113,6 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--bound", "x"],
         ["apply", "m.keras", "--bound", "-1"],
         ["apply", "m.keras", "--norm", "operator", "--target", "keras"],
-        ["apply", "m.keras", "--norm", "operator", "--certify"],
         ["apply", "m.keras", "--target", "constraint", "--mode", "gain"],
         ["apply", "m.keras", "--target", "keras", "--mode", "cap"],
         ["apply", "m.keras", "--verify", "--import", "json"],
