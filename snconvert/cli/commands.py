@@ -22,6 +22,7 @@ from snconvert.cli.options import (
     DryRun,
     Exclude,
     Force,
+    Html,
     Import,
     InPlace,
     Iterations,
@@ -86,6 +87,7 @@ def apply(
     imports: Import = None,
     config: Config = None,
     certify: Certify = False,
+    html: Html = None,
     dry_run: DryRun = False,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
     in_place: InPlace = False,
@@ -110,6 +112,7 @@ def apply(
         imports=imports,
         config=config,
         certify=certify,
+        html=html,
         dry_run=dry_run,
         force=force,
         in_place=in_place,
@@ -177,6 +180,7 @@ def inspect(
     imports: Import = None,
     config: Config = None,
     certify: Certify = False,
+    html: Html = None,
     jobs: Jobs = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -196,6 +200,7 @@ def inspect(
         imports=imports,
         config=config,
         certify=certify,
+        html=html,
     )
     run("inspect", models, None, options, jobs, Display(as_json, quiet, verbose))
 

@@ -57,6 +57,10 @@ Config = Annotated[
 Certify = Annotated[
     bool, typer.Option("--certify", help="Prove each sigma in float64; takes several times longer.")
 ]
+Html = Annotated[
+    str | None,
+    typer.Option("--html", metavar="REPORT.html", help="The report as a page, too."),
+]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Models worked on at once.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]

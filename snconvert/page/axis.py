@@ -71,8 +71,8 @@ class Axis(NamedTuple):
             ['0', '0.5', '1', '1.5', '2']
         """
         if self.logarithmic:
-            step = max(1, math.ceil((self.high - self.low) / _LINES))
-            values = [float(x) for x in range(int(self.low), int(self.high) + 1, step)]
+            decades = max(1, math.ceil((self.high - self.low) / _LINES))
+            values = [float(x) for x in range(int(self.low), int(self.high) + 1, decades)]
             texts = [f"{10.0**x:.4g}" if abs(x) < _LINES - 1 else f"1e{x:.0f}" for x in values]
         else:
             step = _step(self.high)
@@ -80,12 +80,13 @@ class Axis(NamedTuple):
             texts = [f"{value:.4g}" for value in values]
         span = self.high - self.low
         return [
-            Tick((value - self.low) / span, text)
-            for value, text in zip(values, texts, strict=True)
+            Tick((value - self.low) / span, text) for value, text in zip(values, texts, strict=True)
         ]
 
 
 def _step(high: float) -> float:
     """Returns the round number of which a few reach the end of the axis."""
     power = 10.0 ** math.floor(math.log10(high))
-    return next(power * part for part in (0.2, 0.25, 0.5, 1.0, 2.0) if high / (power * part) <= _LINES)
+    return next(
+        power * part for part in (0.2, 0.25, 0.5, 1.0, 2.0) if high / (power * part) <= _LINES
+    )

@@ -111,7 +111,11 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
         known = [x for x in values if rank(x) is not None]
         if known:
             above = sum(x > report.bound * (1 + 1e-3) for x in known if x is not None)
-            yield name, number(max(x for x in known if x is not None)), f"{above} above {number(report.bound)}"
+            yield (
+                name,
+                number(max(x for x in known if x is not None)),
+                f"{above} above {number(report.bound)}",
+            )
     network = report.lipschitz
     if network is not None:
         found = "" if network.lower is None else f"at least {number(network.lower)} was found"
@@ -121,7 +125,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
 
 
 def _curves(layers: Table) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """Returns place, what fits of the name, all of it, and content of each kernel whose spectrum is known."""
+    """Returns place, what fits of the name, all of it, and content, of kernels with a spectrum."""
     return [
         (place, fitting(_title(layer, kernel), _CURVE_LETTERS), _title(layer, kernel), kernel)
         for place, layer in enumerate(layers.layers)

@@ -164,7 +164,7 @@ def _ordered(lanes: _Lanes) -> list[list[int]]:
     for _ in range(_SWEEPS):
         for links, order in ((lanes.above, rows), (lanes.below, rows[::-1])):
             for row in order:
-                row.sort(key=lambda item: _mean(places, links[item], places[item]))  # noqa: B023 - used at once
+                row.sort(key=lambda item: _mean(places, links[item], places[item]))
                 number(row)
     return rows
 
@@ -188,9 +188,7 @@ def _middles(rows: Sequence[Sequence[int]], lanes: _Lanes) -> list[float]:
     return middles
 
 
-def _apart(
-    wanted: Sequence[float], widths: Sequence[int], weights: Sequence[float]
-) -> list[float]:
+def _apart(wanted: Sequence[float], widths: Sequence[int], weights: Sequence[float]) -> list[float]:
     """Returns the middles closest to the wanted ones at which neighbours do not overlap.
 
     Minus its room to the left, each middle must be at least that of its neighbour: an isotonic
@@ -262,7 +260,9 @@ class _Placing:
         rank = self._lanes.ranks[item]
         if item >= self._lanes.first:
             return self._tops[rank]
-        return self._tops[rank] + (self._bottoms[rank] - self._tops[rank] - self._heights[item]) // 2
+        return (
+            self._tops[rank] + (self._bottoms[rank] - self._tops[rank] - self._heights[item]) // 2
+        )
 
     def _bottom(self, item: int) -> int:
         if item >= self._lanes.first:
@@ -279,7 +279,9 @@ class _Placing:
             if gutter != self._gutters[ranks[upper]]:
                 parts.append(f"V{floor}C{x} {floor + _BEND} {gutter} {floor + _BEND}")
                 parts.append(f" {gutter} {floor}V{_MARGIN}")
-                parts.append(f"C{gutter} {_MARGIN - _BEND} {to_x} {_MARGIN - _BEND} {to_x} {_MARGIN}")
+                parts.append(
+                    f"C{gutter} {_MARGIN - _BEND} {to_x} {_MARGIN - _BEND} {to_x} {_MARGIN}"
+                )
                 parts.append(f"V{to_y}")
             elif x == to_x:
                 parts.append(f"V{to_y}")

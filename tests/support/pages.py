@@ -8,7 +8,7 @@ import numpy as np
 
 from snconvert.core.graph import Graph
 from snconvert.core.magnitude import Magnitude
-from snconvert.core.network_bound import NetworkBound, OutputBound, Stage, Unbounded
+from snconvert.core.network_bound import NetworkBound, OutputBound, Stage
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.spectrum import Spectrum
 
@@ -51,7 +51,9 @@ def convolution(path: str, sigma: float, shape: tuple[int, ...], **fields: objec
     random = np.random.default_rng(len(path))
     matrix = random.normal(size=(min(96, math.prod(shape[:-1])), min(48, shape[-1])))
     spectrum = spectrum_of(sigma * matrix / np.linalg.norm(matrix, 2))
-    kernel = KernelReport("kernel", shape, sigma, 1.0, 2e-7, None, None, (sigma, 3 * sigma), spectrum)
+    kernel = KernelReport(
+        "kernel", shape, sigma, 1.0, 2e-7, None, None, (sigma, 3 * sigma), spectrum
+    )
     return LayerReport(
         path,
         "Conv2D",
@@ -93,7 +95,9 @@ def resnet(blocks: int = 8) -> Report:
         edges.extend((source, len(nodes) - 1) for source in inputs)
         constant = Magnitude.of(float(random.uniform(0.8, 3.0)))
         before = stages[-1].bound if stages else Magnitude.of(1.0)
-        bound = Magnitude.of(before.mantissa * constant.mantissa, before.exponent + constant.exponent)
+        bound = Magnitude.of(
+            before.mantissa * constant.mantissa, before.exponent + constant.exponent
+        )
         stages.append(
             Stage(
                 path,
@@ -143,7 +147,9 @@ def resnet(blocks: int = 8) -> Report:
         tuple(layers),
         1234567,
         1.0,
-        warnings=("stem_bn: its statistics are those of a new layer, so that folding changes little.",),
+        warnings=(
+            "stem_bn: its statistics are those of a new layer, so that folding changes little.",
+        ),
         needs=("`import snconvert`",),
         lipschitz=network,
         graph=Graph(tuple(nodes), tuple(edges)),
