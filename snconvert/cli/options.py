@@ -61,6 +61,20 @@ Html = Annotated[
     str | None,
     typer.Option("--html", metavar="REPORT.html", help="The report as a page, too."),
 ]
+Spectrum = Annotated[
+    bool, typer.Option("--spectrum", help="The singular values of every kernel: rank, condition.")
+]
+Lipschitz = Annotated[
+    bool, typer.Option("--lipschitz", help="A certified Lipschitz bound of the whole network.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="With --lipschitz: look for a lower bound at N points, with Keras.",
+    ),
+]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Models worked on at once.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]

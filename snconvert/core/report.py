@@ -173,6 +173,7 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "layers": [layer.as_json() for layer in self.layers],
+            **({} if self.lipschitz is None else {"lipschitz": self.lipschitz.as_json()}),
         }
 
 

@@ -75,10 +75,10 @@ def test_values_are_those_of_the_svd(shape: tuple[int, int], dtype: str) -> None
 
 
 @pytest.mark.parametrize("shape", [(300, 300), (700, 280), (280, 700)])
-@pytest.mark.parametrize("smallest", [1.0, 1e-3, 5.5e-5, 4.5e-5, 1e-7, 1e-11])
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 5.6e-5, 4.6e-5, 1e-7, 1e-11])
 @pytest.mark.parametrize("kind", ["even", "one large", "half"])
 def test_small_values_are_right_too(shape: tuple[int, int], smallest: float, kind: str) -> None:
-    """Whether the Gram matrix gives them or, below 5e-5 of the largest, the triangular factor."""
+    """Whether the Gram matrix gives them or, below 6e-5 of the largest, the triangular factor."""
     count = min(shape)
     values = np.geomspace(1.0, smallest, count)
     if kind != "even":
