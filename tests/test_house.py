@@ -73,6 +73,9 @@ ELSEWHERE = {
     "live/test_through_keras.py": "live/internals/saved_owners.py live/loading.py live/quiet.py",
     "live/test_undo.py": "live/plain_weights.py live/targets/constraint.py"
     " live/targets/keras_wrapper.py",
+    "page/test_document.py": "page/axis.py page/charts.py page/facts.py page/lipschitz.py"
+    " page/network.py page/numbers.py page/table.py",
+    "page/test_layout.py": "page/ranks.py",
     "planning/test_plan.py": "planning/selection.py",
     "planning/test_recipe.py": "recipe.py",
     "sandbox/test_worker.py": "sandbox/child.py sandbox/signals.py",

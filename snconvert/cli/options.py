@@ -57,6 +57,10 @@ Config = Annotated[
 Certify = Annotated[
     bool, typer.Option("--certify", help="Prove each sigma in float64; takes several times longer.")
 ]
+Html = Annotated[
+    str | None,
+    typer.Option("--html", metavar="REPORT.html", help="The report as a page, too."),
+]
 Spectrum = Annotated[
     bool, typer.Option("--spectrum", help="The singular values of every kernel: rank, condition.")
 ]

@@ -66,6 +66,11 @@ def run(
     failed = False
     with handled():
         several = len(models) > 1 or batch.means_several(models[0])
+        if several and "html" in options:
+            raise OptionError(
+                "a page shows one model, and several are given",
+                "Leave out --html, or give it with one model at a time",
+            )
         sources = batch.expand(models, verb) if several else models
         targets: list[str | None] = [output] * len(sources)
         row = VERBS[verb]

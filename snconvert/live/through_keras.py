@@ -20,6 +20,7 @@ from snconvert.archive.output import Destination
 from snconvert.archive.source import CONFIG, METADATA, unchanged
 from snconvert.compat.saving import save_model
 from snconvert.config import strict_json
+from snconvert.config.parsing import parse
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.core.settings import scale
@@ -34,6 +35,7 @@ from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
+from snconvert.page.model_graph import graph_of
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, with_source, without_layers
@@ -163,7 +165,11 @@ def _through_keras(
                 if output is not None:
                     check_destination(opened, output)
                 older = is_older(opened)
+                graph = None
+                if recipe.page:
+                    graph = graph_of(parse(strict_json.loads(opened.config, CONFIG)))
                 metadata = strict_json.loads(opened.metadata or b"null", METADATA)
+            sha256 = _digest(source) if recipe.page else None
             model, warned = load(source, recipe.config)
             model, report = work(model, metadata)
             if output is not None:
@@ -176,6 +182,8 @@ def _through_keras(
     return replace(
         report,
         source=source,
+        graph=graph,
+        source_sha256=sha256,
         output=None if output is None else output.path,
         bytes=_size(source if output is None else output.path),
         seconds=time.perf_counter() - started,

@@ -71,8 +71,8 @@ class Axis(NamedTuple):
             ['0', '0.5', '1', '1.5', '2']
         """
         if self.logarithmic:
-            step = max(1, math.ceil((self.high - self.low) / _LINES))
-            values = [float(x) for x in range(int(self.low), int(self.high) + 1, step)]
+            decades = max(1, math.ceil((self.high - self.low) / _LINES))
+            values = [float(x) for x in range(int(self.low), int(self.high) + 1, decades)]
             texts = [f"{10.0**x:.4g}" if abs(x) < _LINES - 1 else f"1e{x:.0f}" for x in values]
         else:
             step = _step(self.high)

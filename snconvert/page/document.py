@@ -125,7 +125,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
 
 
 def _curves(layers: Table) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """Returns place, what fits of the name, all of it, and content of each kernel whose spectrum is known."""
+    """Returns place, what fits of the name, all of it, and content, of kernels with a spectrum."""
     return [
         (place, fitting(_title(layer, kernel), _CURVE_LETTERS), _title(layer, kernel), kernel)
         for place, layer in enumerate(layers.layers)

@@ -1,28 +1,23 @@
 """Where the layers of a graph stand in its drawing, and how the lines between them run.
 
-Each layer stands in a rank below all that it reads, and a line that passes a rank has a lane in it
-(Sugiyama, Tagawa and Toda 1981). Neighbours are ordered by their barycentres, then moved as little
-as possible from the mean of what they are linked to. Long drawings are cut into columns, as in a
-newspaper, preferably where few lines cross the cut.
+Long drawings are cut into columns, as in a newspaper, where few lines cross the cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-NODE_WIDTH = 188
-_LANE_WIDTH = 8
-_GAP = 16  # between neighbours in a rank
+from snconvert.page.ranks import NODE_WIDTH, Lanes, middles_of, ordered, ranks_of
+
 _RANK_GAP = 22
 _COLUMN_GAP = 56
 _COLUMN_HEIGHT = 600
 _MARGIN = 34  # room for lines that lead from one column to the next
 _BEND = 24
-_MOST_LANES = 6000
-_SWEEPS = 4
 _EARLIEST, _LATEST = 0.7, 1.15  # of the height that columns have on average
+_CROSSING = 60  # a column may be so much too high or low to be crossed by one line less
 
 
 class Box(NamedTuple):
@@ -83,132 +78,9 @@ def drawing(heights: Sequence[int], edges: Iterable[tuple[int, int]]) -> Drawing
     if not count:
         return Drawing(0, 0, (), ())
     edges = sorted({(start, end) for start, end in edges if 0 <= start < end < count})
-    ranks = _ranks(count, edges)
-    lanes = _Lanes(ranks, edges)
-    rows = _ordered(lanes)
-    middles = _middles(rows, lanes)
-    return _Placing(heights, rows, lanes, middles).drawing()
-
-
-def _ranks(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """Returns the rank of each layer: below all that it reads; an input, just above its reader."""
-    ranks = [0] * count
-    for start, end in edges:  # in the order of `start`, whose rank is known by then
-        ranks[end] = max(ranks[end], ranks[start] + 1)
-    inner = {end for _, end in edges}
-    readers: dict[int, int] = {}
-    for start, end in edges:
-        if start not in inner:
-            readers[start] = min(readers.get(start, ranks[end]), ranks[end])
-    for start, rank in readers.items():
-        ranks[start] = rank - 1
-    return ranks
-
-
-class _Lanes:
-    """What stands in the ranks: layers by their places, and behind them lanes.
-
-    Attributes:
-        ranks: The rank of each layer and lane.
-        routes: What each line passes, from its start to its end.
-        above: What each layer or lane is linked to in the rank above.
-        below: The same of the rank below.
-        first: The number of the first lane.
-    """
-
-    def __init__(self, ranks: Sequence[int], edges: Sequence[tuple[int, int]]) -> None:
-        self.ranks = list(ranks)
-        self.first = len(ranks)
-        self.routes: dict[tuple[int, int], list[int]] = {}
-        lanes: dict[tuple[int, int], int] = {}  # lines from one layer share them
-        links: set[tuple[int, int]] = set()
-        for start, end in sorted(edges, key=lambda edge: ranks[edge[1]] - ranks[edge[0]]):
-            passed = range(ranks[start] + 1, ranks[end])
-            route = [start, end]
-            if not passed or len(lanes) + len(passed) <= _MOST_LANES:
-                for rank in passed:
-                    if (start, rank) not in lanes:
-                        lanes[start, rank] = len(self.ranks)
-                        self.ranks.append(rank)
-                route[1:1] = [lanes[start, rank] for rank in passed]
-                links.update(pairwise(route))
-            self.routes[start, end] = route
-        self.above: list[list[int]] = [[] for _ in self.ranks]
-        self.below: list[list[int]] = [[] for _ in self.ranks]
-        for upper, lower in sorted(links):
-            self.above[lower].append(upper)
-            self.below[upper].append(lower)
-
-    def nearest(self, links: Sequence[int]) -> Sequence[int]:
-        """Returns the layers among some links, to stand in line with them; lanes, if all are."""
-        return [item for item in links if item < self.first] or links
-
-    def width(self, item: int) -> int:
-        """Returns the width of a layer or lane."""
-        return NODE_WIDTH if item < self.first else _LANE_WIDTH
-
-
-def _ordered(lanes: _Lanes) -> list[list[int]]:
-    """Returns the ranks from left to right, with few crossings."""
-    rows: list[list[int]] = [[] for _ in range(max(lanes.ranks, default=-1) + 1)]
-    for item, rank in enumerate(lanes.ranks):
-        rows[rank].append(item)
-    places = [0.0] * len(lanes.ranks)
-
-    def number(row: list[int]) -> None:
-        for index, item in enumerate(row):
-            places[item] = index - (len(row) - 1) / 2
-
-    for row in rows:
-        number(row)
-    for _ in range(_SWEEPS):
-        for links, order in ((lanes.above, rows), (lanes.below, rows[::-1])):
-            for row in order:
-                row.sort(key=lambda item: _mean(places, links[item], places[item]))
-                number(row)
-    return rows
-
-
-def _mean(values: Sequence[float], items: Sequence[int], default: float) -> float:
-    return sum(values[item] for item in items) / len(items) if items else default
-
-
-def _middles(rows: Sequence[Sequence[int]], lanes: _Lanes) -> list[float]:
-    """Returns the middle of each layer and lane, from left to right."""
-    middles = [0.0] * len(lanes.ranks)
-    for sweep in range(2 * _SWEEPS):
-        links = (lanes.above, lanes.below)[sweep % 2]
-        for row in rows[:: (1, -1)[sweep % 2]]:
-            wanted = [_mean(middles, lanes.nearest(links[item]), middles[item]) for item in row]
-            widths = [lanes.width(item) for item in row]
-            # Lanes hold their place more firmly, so that long lines are straight.
-            weights = [1.0 if item < lanes.first else 8.0 for item in row]
-            for item, middle in zip(row, _apart(wanted, widths, weights), strict=True):
-                middles[item] = middle
-    return middles
-
-
-def _apart(wanted: Sequence[float], widths: Sequence[int], weights: Sequence[float]) -> list[float]:
-    """Returns the middles closest to the wanted ones at which neighbours do not overlap.
-
-    Minus its room to the left, each middle must be at least that of its neighbour: an isotonic
-    regression, which is solved by pooling adjacent violators.
-    """
-    rooms, room = [], 0.0
-    for index, width in enumerate(widths):
-        room += (widths[index - 1] + width) / 2 + _GAP if index else 0.0
-        rooms.append(room)
-    blocks: list[list[float]] = []  # mean, weight, length
-    for middle, room, weight in zip(wanted, rooms, weights, strict=True):
-        blocks.append([middle - room, weight, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, heavy, length = blocks.pop()
-            last = blocks[-1]
-            last[0] = (last[0] * last[1] + mean * heavy) / (last[1] + heavy)
-            last[1] += heavy
-            last[2] += length
-    values = [mean for mean, _, length in blocks for _ in range(int(length))]
-    return [value + room for value, room in zip(values, rooms, strict=True)]
+    ranks = ranks_of(count, edges)
+    lanes = Lanes(ranks, edges)
+    return _Placing(heights, ordered(lanes), lanes).drawing()
 
 
 class _Placing:
@@ -218,21 +90,20 @@ class _Placing:
         self,
         heights: Sequence[int],
         rows: Sequence[Sequence[int]],
-        lanes: _Lanes,
-        middles: Sequence[float],
+        lanes: Lanes,
     ) -> None:
         self._heights, self._lanes = heights, lanes
         deep = [max((heights[x] for x in row if x < lanes.first), default=0) for row in rows]
         starts = _cuts(deep, _crossings(len(rows), lanes))
         self._tops, self._bottoms = [0] * len(rows), [0] * len(rows)
-        self._x = [0] * len(middles)
+        self._x = [0] * len(lanes.ranks)
         self._gutters = [0] * len(rows)
         self._floors = [0] * len(rows)
         self._width = 0
         for start, end in pairwise([*starts, len(rows)]):
-            items = [item for row in rows[start:end] for item in row]
-            left = min(middles[item] - lanes.width(item) / 2 for item in items)
-            right = max(middles[item] + lanes.width(item) / 2 for item in items)
+            middles = middles_of(rows[start:end], lanes)
+            left = min(middle - lanes.width(item) / 2 for item, middle in middles.items())
+            right = max(middle + lanes.width(item) / 2 for item, middle in middles.items())
             offset = self._width + _COLUMN_GAP if self._width else 0
             y = _MARGIN
             for rank in range(start, end):
@@ -241,8 +112,8 @@ class _Placing:
             for rank in range(start, end):
                 self._gutters[rank] = offset - _COLUMN_GAP // 2
                 self._floors[rank] = y - _RANK_GAP
-            for item in items:
-                self._x[item] = round(middles[item] - left + offset)
+            for item, middle in middles.items():
+                self._x[item] = round(middle - left + offset)
             self._width = round(right - left + offset)
 
     def drawing(self) -> Drawing:
@@ -293,7 +164,7 @@ class _Placing:
         return "".join(parts)
 
 
-def _crossings(count: int, lanes: _Lanes) -> list[int]:
+def _crossings(count: int, lanes: Lanes) -> list[int]:
     """Returns how many lines cross from each rank to the next one."""
     changes = [0] * (count + 1)
     for start, end in lanes.routes:
@@ -307,22 +178,17 @@ def _crossings(count: int, lanes: _Lanes) -> list[int]:
 
 
 def _cuts(heights: Sequence[int], crossings: Sequence[int]) -> list[int]:
-    """Returns the first rank of each column."""
-    total = sum(heights) + _RANK_GAP * len(heights)
-    wanted = total / -(-total // _COLUMN_HEIGHT) if total else 0
-    starts, y, left = [0], 0, total
-    best: tuple[int, float, int] | None = None
-    rank = 0
-    while rank < len(heights):
-        y += heights[rank] + _RANK_GAP
-        if y > wanted * _LATEST and best is not None:
-            rank = best[2]
-            starts.append(rank)
-            left = sum(heights[rank:]) + _RANK_GAP * (len(heights) - rank)
-            y, best = 0, None
-            continue
-        if y >= wanted * _EARLIEST and left > wanted * _LATEST and rank + 1 < len(heights):
-            mark = (crossings[rank], abs(y - wanted), rank + 1)
-            best = mark if best is None else min(best, mark)
-        rank += 1
+    """Returns the first rank of each column: all are about as high, and few lines cross a cut."""
+    starts, rest = [0], [height + _RANK_GAP for height in heights]
+    while sum(rest) > _COLUMN_HEIGHT * _LATEST:
+        wanted = sum(rest) / -(-sum(rest) // _COLUMN_HEIGHT)
+        ends = [*accumulate(rest)]
+        costs = {
+            count: crossings[starts[-1] + count - 1] * _CROSSING + abs(end - wanted)
+            for count, end in enumerate(ends[:-1], 1)
+            if wanted * _EARLIEST <= end <= wanted * _LATEST  # wider than a rank is high
+        }
+        count = min(costs, key=lambda count: costs[count])
+        starts.append(starts[-1] + count)
+        rest = rest[count:]
     return starts

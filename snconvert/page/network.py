@@ -8,8 +8,8 @@ from typing import NamedTuple
 from snconvert.core.graph import Graph
 from snconvert.core.report import Report
 from snconvert.errors import escaped
-from snconvert.page.layout import drawing
-from snconvert.page.numbers import NONE, number
+from snconvert.page.layout import Box, drawing
+from snconvert.page.numbers import number
 from snconvert.page.table import Table, state
 
 MOST_NODES = 1000
@@ -89,8 +89,8 @@ def graph_view(report: Report, table: Table) -> GraphView | None:
     ]
     drawn = drawing(heights, edges)
     nodes = [
-        NodeView(*box, height, *_described(report, graph, node, place), place)
-        for node, (box, height, place) in enumerate(zip(drawn.boxes, heights, places, strict=True))
+        _node(report, graph, node, places[node], box)
+        for node, box in enumerate(zip(drawn.boxes, heights, strict=True))
     ]
     heavy = _dominating(report)
     lines = [
@@ -100,30 +100,36 @@ def graph_view(report: Report, table: Table) -> GraphView | None:
     return GraphView(drawn.width, drawn.height, tuple(nodes), tuple(lines), len(graph.nodes))
 
 
-def _described(
-    report: Report, graph: Graph, node: int, place: int | None
-) -> tuple[str, tuple[str, ...], str]:
-    """Returns state, lines of text and title of a node."""
+def _node(
+    report: Report, graph: Graph, node: int, place: int | None, box: tuple[Box, int]
+) -> NodeView:
+    """Returns a node as it is drawn.
+
+    Args:
+        report: The report.
+        graph: Its graph.
+        node: The node's number.
+        place: Its layer's place in the table, or `None`.
+        box: Where it stands, and its height.
+    """
     path, class_name, kind = graph.nodes[node]
+    (x, y), height = box
     if place is None:
-        name = class_name if kind == "operation" else path.rpartition("/")[2] or class_name
-        return kind, (fitting(escaped(name)),), f"{escaped(path)}, {escaped(class_name)}"
+        name = escaped(class_name if kind == "operation" else path.rpartition("/")[2] or class_name)
+        title = ", ".join(filter(None, (escaped(path), escaped(class_name))))
+        return NodeView(x, y, height, kind, (fitting(name),), title, None)
     layer = report.layers[place]
-    name, what = escaped(layer.path or class_name), escaped(layer.new_class or layer.class_name)
-    sigmas = " → ".join(number(x) for x in (layer.sigma, layer.sigma_after) if x is not None)
+    name, what = escaped(path), escaped(layer.new_class or layer.class_name)
     title = f"{name}, {what}, {state(layer)}"
     if layer.kernel is None:
-        kind = "input" if kind == "input" else "plain"
-        return kind, (fitting(name),), title
-    if sigmas not in ("", NONE):
+        state_shown = "input" if kind == "input" else "plain"
+        return NodeView(x, y, height, state_shown, (fitting(name),), title, place)
+    sigmas = " → ".join(number(x) for x in (layer.sigma, layer.sigma_after) if x is not None)
+    below = fitting(what)
+    if sigmas:
         title += f", σ {sigmas}"
-        what = escaped(layer.class_name)
-        return (
-            state(layer),
-            (fitting(name), f"{fitting(what, _LETTERS - len(sigmas))} σ {sigmas}"),
-            title,
-        )
-    return state(layer), (fitting(name), fitting(what)), title
+        below = f"{fitting(escaped(layer.class_name), _LETTERS - len(sigmas))} σ {sigmas}"
+    return NodeView(x, y, height, state(layer), (fitting(name), below), title, place)
 
 
 def _dominating(report: Report) -> set[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snconvert.archive.atomic import new_file, writing
@@ -12,7 +12,6 @@ from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, UnsupportedError, located, printable
 
 _SUFFIXES = (".html", ".htm")
-_CHUNK = 1 << 20
 
 
 def check_page(page: Any, *models: str | os.PathLike[str] | None) -> str | None:
@@ -52,25 +51,21 @@ def check_page(page: Any, *models: str | os.PathLike[str] | None) -> str | None:
     return shown
 
 
-def _check_place(real: str, models: tuple[str | os.PathLike[str] | None, ...]) -> None:
+def _check_place(real: str, models: Sequence[str | os.PathLike[str] | None]) -> None:
     folder = os.path.dirname(real)
     if not os.path.isdir(folder):
         raise OutputError(f"the folder {printable(folder)!r} does not exist", "Create it first")
     for model in models:
-        if model is not None and os.path.realpath(model) in (real, folder):
+        if model is None:
+            continue
+        place = os.path.realpath(model)
+        if real == place or real.startswith(place + os.sep):
             raise OutputError(
-                "a page may not take the place of a model, or lie in its folder",
-                "Choose another name",
+                f"the page would take the place of {printable(model)!r}, or lie in it",
+                "Choose another name for the page",
             )
-        if (
-            model is not None
-            and os.path.exists(real)
-            and os.path.exists(model)
-            and os.path.samefile(real, model)
-        ):
-            raise OutputError("...")
     if os.path.lexists(real) and not stat.S_ISREG(os.lstat(real).st_mode):
-        raise OutputError("it is there already and no regular file", "Choose another name")
+        raise OutputError("it is there already, and no file", "Choose another name for the page")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(
             f"the folder {printable(folder)!r} cannot be written",
@@ -78,8 +73,8 @@ def _check_place(real: str, models: tuple[str | os.PathLike[str] | None, ...]) -
         )
 
 
-def write_page(page: str | None, report: Report, options: Mapping[str, Any]) -> None:
-    """Writes the page of a report, whole or not at all.
+def write_page(page: str | None, report: Report, options: Mapping[str, Any]) -> Report:
+    """Writes the page of a report, whole or not at all, and returns the report.
 
     Args:
         page: Its path, as `check_page` has returned it.
@@ -90,11 +85,16 @@ def write_page(page: str | None, report: Report, options: Mapping[str, Any]) -> 
         OutputError: It cannot be written.
     """
     if page is None:
-        return
+        return report
     # jinja2 takes a twentieth of a second, and only pages need it.
     from snconvert.page.document import document  # noqa: PLC0415
 
-    content = document(report, options).encode()
-    with writing(page), new_file(os.path.realpath(page), force=True) as descriptor:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(content)
+    # What comes from files is escaped by then; no text whatever may end in a traceback.
+    content = document(report, options).encode(errors="backslashreplace")
+    with (
+        writing(page),
+        new_file(os.path.realpath(page), force=True) as descriptor,
+        os.fdopen(os.dup(descriptor), "wb") as file,
+    ):
+        file.write(content)
+    return report

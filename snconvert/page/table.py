@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 from snconvert.core.graph import Graph
@@ -72,7 +72,8 @@ class Table(NamedTuple):
             path), `state`, `cells` and what they are sorted by (`keys`), `bars` (two lengths in
             percent), `facts`, `kernels`, and by their places in the list what it `reads` and
             `feeds`.
-        places: The place of each layer in the list, by its path.
+        places: The place of each layer in the list, by its path, and of the first one in a
+            wrapper or model by the path of that.
     """
 
     columns: tuple[Column, ...]
@@ -110,7 +111,12 @@ def table(report: Report) -> Table:
                 "feeds": [],
             }
         )
-    places = {layer.path: place for place, layer in reversed([*enumerate(report.layers)])}
+    places: dict[str, int] = {}
+    for place, layer in enumerate(report.layers):
+        parts = layer.path.split("/")
+        for path in accumulate(parts, "{}/{}".format):
+            places.setdefault(path, place)
+    places |= {layer.path: place for place, layer in reversed([*enumerate(report.layers)])}
     if report.graph is not None:
         _link(report.graph, layers, places)
     return Table(columns, tuple(layers), places)
