@@ -168,8 +168,7 @@ class LayerReader:
             inputs,
             kernels=self._weights.kernels.get(own, {}),
             datasets={
-                part: self._arrays(f"{group}/{part}" if part else group)
-                for part in ("", CELL)
+                part: self._arrays(f"{group}/{part}" if part else group) for part in ("", CELL)
             },
             training=arguments.training is True,
         )
