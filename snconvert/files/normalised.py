@@ -18,11 +18,11 @@ from snconvert.files.model import Opened
 from snconvert.files.optimizer_state import Gammas, optimizer_edits
 from snconvert.files.targets import TARGETS, normaliser_of, owner_of, target_of, whole_of
 from snconvert.files.targets.target import Target
-from snconvert.jobs.requests import Scaling, State
+from snconvert.jobs.requests import Scaling
 from snconvert.kinds.table import SPECTRAL
 from snconvert.planning.record import recorded_factors, recorded_spellings
 from snconvert.planning.selection import is_leaf
-from snconvert.weights.contents import Product
+from snconvert.weights.contents import Product, State
 
 
 class NormalisedLayer(NamedTuple):

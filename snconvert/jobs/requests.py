@@ -9,25 +9,10 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.core.verbs import Way
-from snconvert.weights.contents import Dataset
+from snconvert.weights.contents import Dataset, State
 
 if TYPE_CHECKING:
     from snconvert.linalg.blocks import Array
-
-
-class State(NamedTuple):
-    """What a model holds of how one kernel is normalised.
-
-    Attributes:
-        u: Path and place of the dataset of its `u`, or `u` itself; `None` if what should be its
-            `u` is none.
-        gamma: Path and place of the dataset of its `gamma`, in mode `gain`.
-        settings: How it is normalised; `None` where the layer computes with it as it is stored.
-    """
-
-    u: tuple[str, Dataset] | Array | None
-    gamma: tuple[str, Dataset] | None = None
-    settings: Settings | None = None
 
 
 class StoredState(NamedTuple):

@@ -22,6 +22,7 @@ from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.loading import load, save
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
 
 
@@ -31,7 +32,7 @@ def convert_by_file(
     rules: Iterable[KernelRule] = (),
     *,
     dry_run: bool = False,
-    lenient: bool = False,
+    asked: Inspection | None = None,
     in_place: bool = False,
 ) -> tuple[Layer, Report]:
     """Converts a live model through a file.
@@ -41,7 +42,7 @@ def convert_by_file(
         recipe: Which layers, and the target.
         rules: Rows to use beside `RULES`.
         dry_run: Report only.
-        lenient: With `dry_run`: take layers that cannot be converted as they are.
+        asked: With `dry_run`: only look at the model, and at what.
         in_place: Is refused.
 
     Raises:
@@ -49,8 +50,8 @@ def convert_by_file(
     """
 
     def work(source: str, output: Destination | None) -> Report:
-        if lenient:
-            return inspect_file(source, recipe, rules=rules)
+        if asked is not None:
+            return inspect_file(source, recipe, asked, rules=rules)
         return convert_file(source, output, recipe, rules=rules)
 
     return _by_file(model, TARGETS[recipe.target], work, dry_run=dry_run, in_place=in_place)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from snconvert.core.settings import Settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Dataset(NamedTuple):
@@ -50,6 +55,21 @@ class Product(NamedTuple):
     path: str
     factor: float
     copy: str | None = None
+
+
+class State(NamedTuple):
+    """What a model holds of how one kernel is normalised.
+
+    Attributes:
+        u: Path and place of the dataset of its `u`, or `u` itself; `None` if what should be its
+            `u` is none.
+        gamma: Path and place of the dataset of its `gamma`, in mode `gain`.
+        settings: How it is normalised; `None` where the layer computes with it as it is stored.
+    """
+
+    u: tuple[str, Dataset] | NDArray[Any] | None
+    gamma: tuple[str, Dataset] | None = None
+    settings: Settings | None = None
 
 
 class Attributes(NamedTuple):

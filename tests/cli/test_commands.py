@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -9,10 +10,13 @@ import select
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import handmade
 import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -109,7 +113,6 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--bound", "x"],
         ["apply", "m.keras", "--bound", "-1"],
         ["apply", "m.keras", "--norm", "operator", "--target", "keras"],
-        ["apply", "m.keras", "--norm", "operator", "--certify"],
         ["apply", "m.keras", "--target", "constraint", "--mode", "gain"],
         ["apply", "m.keras", "--target", "keras", "--mode", "cap"],
         ["apply", "m.keras", "--verify", "--import", "json"],
@@ -229,6 +232,34 @@ def test_on_a_terminal(model: Path) -> None:
     assert "SpectralConv2D" in text
     table = [line for line in text.splitlines() if str(model.parent) not in line]
     assert max(len(line) for line in table if "\x1b" not in line) <= 80
+
+
+def test_bars_on_a_terminal(model: Path) -> None:
+    """Where there is room `inspect` draws bars; its last line says what matters."""
+    assert "\u2588" in on_a_terminal("inspect", model, columns=150)
+    narrow = on_a_terminal("inspect", model, columns=60)
+    assert "\u2588" not in narrow
+    assert "largest norm" in narrow.splitlines()[-1]
+
+
+def test_spectra_and_what_they_cost(snconvert: Run, tmp_path: Path) -> None:
+    """Before long work a line on stderr says how long; -q and --json say nothing there."""
+    path = tmp_path / "large.keras"
+    handmade.chain(path, 1, units=2400)
+    # Zeros take no time, whatever was said.
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        zeros = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(zeros, "r+") as weights:
+        weights["layers/dense/vars/0"][...] = 0
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        handmade.write(path, json.loads(archive.read("config.json")), zeros.getvalue())
+    told = snconvert("inspect", path, "--spectrum")
+    assert told.stderr == "spectra of 1 kernel, about 2 s\n"
+    assert "effective rank" in told.stdout
+    for flag in ("--json", "-q"):
+        assert not snconvert("inspect", path, "--spectrum", flag).stderr
+    assert not snconvert("inspect", path).stderr
 
 
 def test_interrupted_readers(model: Path) -> None:

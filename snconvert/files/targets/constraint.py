@@ -32,9 +32,8 @@ from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredKernel, StoredLayer
 from snconvert.files.model import Opened
 from snconvert.files.targets.target import KernelState, Target
-from snconvert.jobs.requests import State
 from snconvert.kinds.kernel_rule import KernelRule, usual_view
-from snconvert.weights.contents import Product
+from snconvert.weights.contents import Product, State
 
 
 class ConstraintTarget(Target):

@@ -26,9 +26,9 @@ from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredLayer
 from snconvert.files.model import Opened
 from snconvert.files.targets.target import Copy, KernelState, Target
-from snconvert.jobs.requests import Pair, State
+from snconvert.jobs.requests import Pair
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.weights.contents import Product
+from snconvert.weights.contents import Product, State
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,9 +20,9 @@ from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredLayer
 from snconvert.files.model import Opened
 from snconvert.files.targets.target import KernelState, Target
-from snconvert.jobs.requests import State
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
+from snconvert.weights.contents import State
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,9 @@ from snconvert.core.triplet import Triplet
 from snconvert.files.edits import Edits
 from snconvert.files.inventory import StoredKernel, StoredLayer
 from snconvert.files.model import Opened
-from snconvert.jobs.requests import Pair, State
+from snconvert.jobs.requests import Pair
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.weights.contents import State
 
 if TYPE_CHECKING:
     from snconvert.linalg.blocks import Array
