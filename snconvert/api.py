@@ -132,6 +132,11 @@ def inspect(
         report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
     else:
         report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
+        if asked.samples and report.lipschitz is not None:
+            with quiet_start():
+                from snconvert.live.network_bound import with_lower_bound
+            found = with_lower_bound(report.lipschitz, os.fspath(source), asked.samples)
+            report = replace(report, lipschitz=found)
     return write_page(page, report, {**recipe.options(), **asdict(asked)})
 
 

@@ -25,6 +25,7 @@ from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.measure import facts_of, measure
 from snconvert.live.model import check_model
+from snconvert.live.network_bound import bound_of_model
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
@@ -196,7 +197,11 @@ def plan_of(
     if asked is None:
         return _report("apply", model, recipe, reports, prepared, started)
     report = _report("inspect", model, recipe, reports, prepared, started)
-    return replace(report, warnings=(*report.warnings, *no_spectrum(reports, asked)))
+    return replace(
+        report,
+        warnings=(*report.warnings, *no_spectrum(reports, asked)),
+        lipschitz=bound_of_model(model, asked.samples) if asked.lipschitz else None,
+    )
 
 
 def _prepare(
