@@ -1,13 +1,14 @@
 """Time that `snconvert.SigmaMonitor` adds to an epoch of `fit`.
 
-    python benchmarks/monitor.py [--rounds N] [--threads N] [CASE ...]
+    python benchmarks/monitor.py [--rounds N] [CASE ...]
 
-In every round each variant trains for five epochs, in an order that is drawn anew. `ratio` is the
+All times are the processor's, of one thread, so that what else the machine does counts little. In
+every round each variant trains for five epochs, in an order that is drawn anew. `ratio` is the
 median of what it took, divided by what `fit` without a monitor took in the same round; `control` is
 `fit` without one a second time: how far it is from 1.000 is how far ratios can be trusted. The
 monitor works at the end of an epoch only, so that its `share` of the epoch is measured by itself:
 the median over all epochs but the first, in parentheses that of the first, which finds the vectors.
-`off` is how far the largest error of sigma was in these epochs, by numpy's SVD.
+`off` is the largest relative error of the sigma of a Dense layer in any epoch, by numpy's SVD.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import snconvert
 
 EPOCHS, BATCH = 5, 32
-Case = tuple[Any, int, tuple[int, ...]]
 
 
 def mlp(*widths: int) -> Any:
     """Returns an MLP of these widths."""
-    import keras
 
     layers = [keras.layers.Dense(width, "relu") for width in widths[1:]]
     return keras.Sequential([keras.Input((widths[0],)), *layers])
@@ -36,7 +43,6 @@ def mlp(*widths: int) -> Any:
 
 def convolutions(*, width: int = 32) -> Any:
     """Returns a small CNN on images of 32x32."""
-    import keras
 
     layers = keras.layers
     return keras.Sequential(
@@ -53,7 +59,6 @@ def convolutions(*, width: int = 32) -> Any:
 
 def transformer(blocks: int = 4, width: int = 128) -> Any:
     """Returns a transformer encoder on sequences of 32 vectors."""
-    import keras
 
     layers = keras.layers
     source = x = keras.Input((32, width))
@@ -67,7 +72,6 @@ def transformer(blocks: int = 4, width: int = 128) -> Any:
 
 def converted(model: Any) -> Any:
     """Returns a model with every kernel normalised."""
-    import snconvert
 
     return snconvert.apply(model, kinds="all")
 
@@ -95,12 +99,12 @@ class Watch:
         callback.on_epoch_end = self._measured
 
     def _begin(self, *_: Any, **__: Any) -> None:
-        self._started = time.perf_counter()
+        self._started = time.process_time()
 
     def _measured(self, epoch: int, logs: Any = None) -> None:
-        started = time.perf_counter()
+        started = time.process_time()
         self._end(epoch, logs)
-        now = time.perf_counter()
+        now = time.process_time()
         self.inside.append(now - started)
         self.epochs.append(now - self._started)
         self.off = max(self.off, *errors(self.callback.model, logs))
@@ -113,8 +117,6 @@ class Watch:
 
 def errors(model: Any, logs: Any) -> list[float]:
     """Returns the relative errors of the sigmas of Dense layers."""
-    import keras
-    import numpy as np
 
     dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)]
     exact = [np.linalg.norm(keras.ops.convert_to_numpy(x.kernel).astype(float), 2) for x in dense]
@@ -123,11 +125,6 @@ def errors(model: Any, logs: Any) -> list[float]:
 
 def measure(name: str, rounds: int) -> None:
     """Prints the row of a case."""
-    import keras
-    import numpy as np
-
-    import snconvert
-
     make, count = CASES[name]
     rng = np.random.default_rng(0)
     models = {}
@@ -151,9 +148,9 @@ def measure(name: str, rounds: int) -> None:
         fit(variant, 1)
     for _ in range(rounds):
         for variant in random.sample(list(models), len(models)):
-            started = time.perf_counter()
+            started = time.process_time()
             fit(variant, EPOCHS)
-            taken[variant].append(time.perf_counter() - started)
+            taken[variant].append(time.process_time() - started)
     ratios = [
         f"{statistics.median(a / b for a, b in zip(taken[v], taken['none'], strict=True)):.3f}"
         for v in ("control", "default", "exact")
@@ -170,13 +167,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("cases", nargs="*", choices=[[], *CASES], metavar="CASE")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
-    import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     heads = ["model", "epoch, ms", "control", "ratio", "ratio, exact", "share", "share, exact"]
     heads += ["off", "off, exact"]
     print(f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", sep="\n")

@@ -13,14 +13,14 @@ import keras
 from snconvert.compat.callbacks import call_first
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, OptionError, SelectionError
 from snconvert.files.targets import norm_of, whole_of
 from snconvert.kinds.kernel_rule import Kernel
 from snconvert.kinds.table import RULES
+from snconvert.linalg.blocks import Array
 from snconvert.linalg.following import Follower
 from snconvert.linalg.kernel_norm import kernel_triplet
-from snconvert.linalg.stored_u import kernel_in_use
+from snconvert.linalg.stored_u import norm_by
 from snconvert.live.internals.class_swap import built_for, kernels_by_owner
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import numbers_of
@@ -105,7 +105,8 @@ class SigmaMonitor(keras.callbacks.Callback):  # type: ignore[misc] # keras has 
         del logs
         call_first(self)
         self._values = None
-        _selected(self.model, self._recipe)
+        if self.model.built:
+            _selected(self.model, self._recipe)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds sigma to the logs."""
@@ -128,7 +129,7 @@ class _WatchedKernel:
         row: Its row.
         view: How it is read.
         conv: The map whose norm sigma is, `None` for that of the matrix.
-        search: Finds its triplet, as `kernel_triplet` does.
+        search: Finds its sigma.
         normalised: Whether the layer is normalised.
         around: What a target has put around the layer, if one has.
     """
@@ -138,7 +139,7 @@ class _WatchedKernel:
     row: Kernel
     view: MatrixView
     conv: Convolution | None
-    search: Callable[..., Triplet]
+    search: Callable[..., float]
     normalised: bool
     around: Layer
 
@@ -147,14 +148,18 @@ class _WatchedKernel:
         variable = getattr(self.owner, self.row.name)
         value, half = numbers_of(variable), _is_bfloat16(variable)
         try:
-            triplet = self.search(value, bfloat16=half)
+            sigma = self.search(value, bfloat16=half)
         except KernelError:
             return math.nan, math.nan
+        stored = None
         if self.normalised:
             stored = normalisation_of(self.owner, self.row, self.view, self.around)
-            if stored is not None:
-                triplet = kernel_in_use(triplet, value, self.view, self.conv, stored, bfloat16=half)
-        return triplet.sigma, triplet.norm_in_use
+        if stored is None or stored.settings is None:
+            return sigma, sigma
+        if stored.u is None:
+            return sigma, math.nan
+        by_u = norm_by(value, self.view, self.conv, stored.u, bfloat16=half)
+        return sigma, stored.settings.sigma_after(sigma, by_u, stored.gamma)
 
 
 class _Watched:
@@ -223,10 +228,12 @@ def _kernels_of(outcome: Step | Skip, usual: str, *, exact: bool) -> Iterator[_W
             shape = tuple(getattr(owner, row.name).shape)
             view = row.view(shape, config)
             conv = row.map_of(norm, shape, config, built_for(layer))
-            search = partial(kernel_triplet, view=view, conv=conv) if exact else None
-            yield _WatchedKernel(
-                path, owner, row, view, conv, search or Follower(view, conv), normalised, around
-            )
+            search = partial(_exact, view=view, conv=conv) if exact else Follower(view, conv)
+            yield _WatchedKernel(path, owner, row, view, conv, search, normalised, around)
+
+
+def _exact(kernel: Array, *, view: MatrixView, conv: Convolution | None, bfloat16: bool) -> float:
+    return kernel_triplet(kernel, view, conv, bfloat16=bfloat16).sigma
 
 
 def _is_bfloat16(variable: Any) -> bool:
