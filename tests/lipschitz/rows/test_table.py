@@ -77,6 +77,10 @@ def linear_cases() -> Iterator[tuple[str, Case]]:
     yield "DepthwiseConv1D", Case(line, layers.DepthwiseConv1D(3))
     yield "AveragePooling1D", Case(line, layers.AveragePooling1D(3, 2))
     yield "AveragePooling3D", Case(volume, layers.AveragePooling3D(2, dtype="float32"))
+
+
+def shape_cases() -> Iterator[tuple[str, Case]]:
+    image, line, volume = (6, 5, 4), (7, 3), (4, 5, 4, 2)
     yield "AdaptiveAveragePooling1D", Case(line, layers.AdaptiveAveragePooling1D(4))
     yield "AdaptiveAveragePooling2D", Case(image, layers.AdaptiveAveragePooling2D((4, 2)))
     yield "GlobalAveragePooling1D", Case(line, layers.GlobalAveragePooling1D())
@@ -96,6 +100,10 @@ def linear_cases() -> Iterator[tuple[str, Case]]:
     yield "ZeroPadding1D", Case(line, layers.ZeroPadding1D(2))
     yield "ZeroPadding2D first", Case(image, layers.ZeroPadding2D((1, 2), **FIRST))
     yield "ZeroPadding3D", Case(volume, layers.ZeroPadding3D(((1, 0), (0, 1), (2, 2))))
+
+
+def affine_cases() -> Iterator[tuple[str, Case]]:
+    image, line = (6, 5, 4), (7, 3)
     yield "BatchNormalization", Case(image, layers.BatchNormalization())
     yield "BatchNormalization axis", Case(image, layers.BatchNormalization(axis=1, scale=False))
     yield "BatchNormalization renorm", Case(image, layers.BatchNormalization(renorm=True))
@@ -325,7 +333,11 @@ def in_float64() -> Iterator[None]:
 
 
 with in_float64():
-    BOUNDED = dict([*linear_cases(), *other_cases(), *operation_cases()])
+    BOUNDED = dict(
+        case
+        for cases in (linear_cases, shape_cases, affine_cases, other_cases, operation_cases)
+        for case in cases()
+    )
     UNBOUNDED = dict(unbounded_cases())
 
 
@@ -381,7 +393,8 @@ def test_the_bound_holds(name: str, bounded: Judged) -> None:
     place, case = list(BOUNDED).index(name), BOUNDED[name]
     outputs = {output.name: output.bound for output in bounded.bound.outputs}
     bound = outputs[f"output_{place}"]
-    assert bound is not None and bound.value is not None
+    assert bound is not None
+    assert bound.value is not None
     branch = keras.Model(bounded.model.inputs[place], bounded.model.output[f"output_{place}"])
     points = (0.0,) if case.step == 1.0 else (0.01, 1.0, 4.0)
     lower = max(jacobian_norm(branch, case, scale) for scale in points)
