@@ -63,7 +63,7 @@ ELSEWHERE = {
     "lipschitz/test_bound.py": "lipschitz/constants.py"
     " lipschitz/folding.py lipschitz/graph.py lipschitz/kernels.py"
     " lipschitz/norms.py lipschitz/parts.py"
-    " lipschitz/propagation.py lipschitz/segments.py lipschitz/shares.py",
+    " lipschitz/propagation.py lipschitz/shares.py",
     "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
