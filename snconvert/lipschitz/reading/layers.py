@@ -13,8 +13,8 @@ from snconvert.errors import located
 from snconvert.kinds.kernel_rule import input_shape_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
-from snconvert.lipschitz.builder import Builder, Value
 from snconvert.lipschitz.network import Unbounded
+from snconvert.lipschitz.reading.builder import Builder, Value
 from snconvert.lipschitz.rows import merging, recurrent
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, OwnKernel
 from snconvert.lipschitz.rows.table import TABLE
