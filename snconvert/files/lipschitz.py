@@ -9,9 +9,9 @@ from snconvert.errors import located
 from snconvert.files.model import Opened
 from snconvert.files.normalised import states_in_use
 from snconvert.lipschitz import network
-from snconvert.lipschitz.layers import Weights
 from snconvert.lipschitz.network import Network
-from snconvert.lipschitz.reading import network_of
+from snconvert.lipschitz.reading.layers import Weights
+from snconvert.lipschitz.reading.models import network_of
 from snconvert.lipschitz.rows.row import OwnKernel
 
 

@@ -216,19 +216,19 @@ def _numbers(taps: Array, conv: Convolution) -> int:
 def _largest(symbol: GramSymbol, grid: Sizes, halves: Sizes) -> float:
     """Returns nearly the largest eigenvalue at all frequencies: one that there is."""
     best, found = 0.0, 0.0
+    noise = start(0, symbol.order, 1).reshape(-1, 1).astype(complex)
     vectors = np.empty((0, symbol.order, 1), complex)
     for grams in symbol.grams(grid, halves):
         if len(vectors) != len(grams):  # else those of the frequencies beside these are near
-            noise = start(0, symbol.order, 1).reshape(-1, 1).astype(complex)
             vectors = np.broadcast_to(noise, (len(grams), *noise.shape))
-        lengths = np.ones(len(grams))
+        lengths = np.ones((len(grams), 1, 1))
         for _ in range(_ROUNDS):
             vectors = grams @ vectors
-            lengths = np.linalg.norm(vectors, axis=(1, 2))
-            vectors = vectors / np.where(lengths > 0, lengths, 1.0)[:, None, None]
+            lengths = np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
+            vectors = np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1.0), noise)
         index = int(lengths.argmax())
         if lengths[index] > found:
-            found = float(lengths[index])
+            found = float(lengths[index, 0, 0])
             best = max(best, float(np.linalg.eigvalsh(grams[index])[-1]))
     return best
 

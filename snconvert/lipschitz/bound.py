@@ -214,12 +214,11 @@ class _Folded:
         """Returns the rules, and those of the segments that multipliers bound."""
         segments = Segments(self.steps, own.graph.outputs, own.arrays)
         rules = [list(choices) for choices in self.rules]
-        for chain in segments.chains:
-            rule = segments.rule(
-                chain, own.kernel_norms, self.constants, seconds / len(segments.chains)
-            )
+        for segment in segments.found:
+            share = seconds / len(segments.found)
+            rule = segments.rule(segment, own.kernel_norms, self.constants, share)
             if rule is not None:
-                rules[chain.kernels[-1]].append(rule)
+                rules[segment.end].append(rule)
         if rules != self.rules:
             self._names.append("multipliers")
         return rules

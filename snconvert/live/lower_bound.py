@@ -92,7 +92,7 @@ class _Search:
     def norms(self, points: Arrays) -> tuple[Any, Arrays]:
         """Returns the norm of the Jacobian at each point, and the vectors that reach it."""
         function = self._function(len(points[0]))
-        vectors = [self._rng.normal(size=x.shape).astype(np.float32) for x in points]
+        vectors = [np.asarray(self._rng.normal(size=x.shape), np.float32) for x in points]
         norms, reached = np.zeros(len(points[0])), vectors
         for _ in range(_ROUNDS):
             vectors = _units(vectors)

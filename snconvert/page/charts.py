@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.report import Report
-from snconvert.errors import escaped
 from snconvert.page.axis import Axis
 from snconvert.page.numbers import number, rank
 from snconvert.page.table import Table
@@ -156,7 +155,7 @@ def growth_chart(network: NetworkBound | None, table: Table) -> GrowthChart | No
         Step(
             _x(index, len(stages)),
             _y(axis, logarithm),
-            f"{escaped(stage.path)}: {stage.bound}",
+            f"{stage.path}: {stage.bound}",
             table.places.get(stage.path),
         )
         for index, (stage, logarithm) in enumerate(stages)

@@ -20,7 +20,7 @@ from snconvert.page import charts
 from snconvert.page.facts import CURVE
 from snconvert.page.lipschitz import lipschitz_view
 from snconvert.page.network import MOST_NODES, fitting, graph_view
-from snconvert.page.numbers import number, rank
+from snconvert.page.numbers import at_least, number, rank
 from snconvert.page.table import Table, table
 
 _ROWS = 500  # of the table that the document itself holds; the script makes the others
@@ -40,6 +40,7 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text("utf-8")),
         autoescape=True,
+        finalize=_printable,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -50,10 +51,10 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         # What the package holds itself is written as it is, all else is escaped.
         style=Markup(style),  # noqa: S704 - see above
         script=Markup(script),  # noqa: S704 - see above
-        title=escaped(os.path.basename(os.path.normpath(report.source))),
+        title=os.path.basename(os.path.normpath(report.source)),
         says=_says(report),
         figures=list(_figures(report)),
-        warnings=[escaped(warning) for warning in report.warnings],
+        warnings=report.warnings,
         graph=graph_view(report, layers),
         most_nodes=MOST_NODES,
         sigma=charts.sigma_chart(report, layers),
@@ -73,6 +74,11 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         },
         made=list(_made(report, options)),
     )
+
+
+def _printable(value: Any) -> Any:
+    """Returns what stands in the place of a value; markup is the package's own."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _policy(style: str, script: str) -> str:
@@ -118,7 +124,7 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
             )
     network = report.lipschitz
     if network is not None:
-        found = "" if network.lower is None else f"at least {number(network.lower)} was found"
+        found = "" if network.lower is None else f"at least {at_least(network.lower)} was found"
         if network.bound is None:
             found = f"{len(network.unbounded)} layers have no constant"
         yield "Lipschitz bound", "none" if network.bound is None else number(network.bound), found
@@ -143,14 +149,14 @@ def _made(report: Report, options: Mapping[str, Any]) -> Iterator[tuple[str, str
     """Yields how the report was made: names and values."""
     yield "Command", f"snconvert {report.verb}"
     yield "Version", __version__
-    yield "Source", escaped(report.source)
+    yield "Source", report.source
     if report.source_sha256:
         yield "SHA-256 of the source", report.source_sha256
     if report.output is not None:
-        yield "Output", escaped(report.output)
+        yield "Output", report.output
     for name, value in options.items():
         if value not in (None, [], {}, ""):
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"Option {name}", escaped(str(shown))
+            yield f"Option {name}", str(shown)
     if report.needs:
-        yield "Before Keras loads it", escaped(", ".join(report.needs))
+        yield "Before Keras loads it", ", ".join(report.needs)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, Stage
-from snconvert.errors import escaped
 from snconvert.page.axis import Axis
-from snconvert.page.numbers import number, percent, rank
+from snconvert.page.numbers import at_least, number, percent, rank
 from snconvert.page.table import Table
 
 _MOST_ROWS = 20
 _MOST_NAMES = 50
+_ASTRONOMICAL = 6  # powers of ten: no change of an input is worth such a bound
 
 
 class Length(NamedTuple):
@@ -58,6 +57,7 @@ class LipschitzView(NamedTuple):
 
     Attributes:
         bound: The bound as text; `None`: there is none.
+        astronomical: Whether it is too large to mean anything.
         lengths: What was found, proved, and the product, with bars on one axis.
         outputs: Name, bound, bound of the logits, and by each input, of several outputs or inputs.
         stages: The stages with the largest shares.
@@ -70,6 +70,7 @@ class LipschitzView(NamedTuple):
     """
 
     bound: str | None
+    astronomical: bool
     lengths: tuple[Length, ...]
     outputs: tuple[tuple[str, str, str, str], ...]
     stages: tuple[StageRow, ...]
@@ -92,46 +93,48 @@ def lipschitz_view(network: NetworkBound | None, table: Table) -> LipschitzView 
     largest = max((stage.share or 0.0 for stage in by_share), default=0.0)
     outputs = [
         (
-            escaped(output.name),
+            output.name,
             number(output.bound),
             number(output.logits),
-            ", ".join(f"{escaped(name)}: {bound}" for name, bound in output.by_input),
+            ", ".join(f"{name}: {bound}" for name, bound in output.by_input),
         )
         for output in network.outputs[:_MOST_NAMES]
     ]
     return LipschitzView(
         None if network.bound is None else number(network.bound),
+        network.bound is not None and network.bound.log10 > _ASTRONOMICAL,
         tuple(_lengths(network)),
         tuple(outputs),
         tuple(_stage_row(stage, largest, table) for stage in by_share[:_MOST_ROWS]),
         len(by_share),
-        tuple(
-            (escaped(path), escaped(class_name), escaped(reason))
-            for path, class_name, reason in network.unbounded[:_MOST_NAMES]
-        ),
+        network.unbounded[:_MOST_NAMES],
         max(0, len(network.unbounded) - _MOST_NAMES),
-        tuple(map(escaped, network.starts[:_MOST_NAMES])),
-        escaped(network.method),
-        tuple(map(escaped, network.notes)),
+        network.starts[:_MOST_NAMES],
+        network.method,
+        network.notes,
     )
 
 
 def _lengths(network: NetworkBound) -> list[Length]:
     """Returns the numbers between which the network's constant lies, from the smallest."""
-    named: list[tuple[str, float | Magnitude | None]] = [
-        (f"found at {network.samples} points: at least", network.lower),
-        ("proved: at most", network.bound),
-        ("product of the layers' norms", network.product),
+    found, proved, product = network.lower, network.bound, network.product
+    lengths = [
+        (f"found at {network.samples} points: at least", at_least(found or 0.0), rank(found)),
+        ("proved: at most", number(proved), rank(proved)),
+        ("product of the layers' norms", number(product), rank(product)),
     ]
-    known = [(name, value, x) for name, value in named if (x := rank(value)) is not None]
-    axis = Axis.of([x for _, _, x in known])
-    return [Length(name, number(value), round(100 * axis.place(x), 1)) for name, value, x in known]
+    axis = Axis.of([logarithm for _, _, logarithm in lengths if logarithm is not None])
+    return [
+        Length(name, text, round(100 * axis.place(logarithm), 1))
+        for name, text, logarithm in lengths
+        if logarithm is not None
+    ]
 
 
 def _stage_row(stage: Stage, largest: float, table: Table) -> StageRow:
     return StageRow(
-        escaped(stage.path),
-        escaped(stage.class_name),
+        stage.path,
+        stage.class_name,
         number(stage.constant),
         number(stage.norm),
         percent(stage.share),

@@ -43,11 +43,21 @@ def proved(bounds: Sequence[float] | None) -> str:
     return " to ".join(_rounded(end, rounding) for end, rounding in ends)
 
 
-def _rounded(value: float, rounding: str) -> str:
+def _rounded(value: float, rounding: str, digits: int = 7) -> str:
     if not math.isfinite(value):
         return number(value)
-    with decimal.localcontext(prec=7, rounding=rounding):
-        return f"{+decimal.Decimal(value):g}"
+    with decimal.localcontext(prec=digits, rounding=rounding):
+        return f"{float(+decimal.Decimal(value)):.{digits}g}"
+
+
+def at_least(value: float) -> str:
+    """Returns a lower bound, rounded down to four digits.
+
+    Example:
+        >>> at_least(27.9999), at_least(3e-5)
+        ('27.99', '3e-05')
+    """
+    return _rounded(value, decimal.ROUND_FLOOR, digits=4)
 
 
 def between(limits: Sequence[float] | None) -> str:

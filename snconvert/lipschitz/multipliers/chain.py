@@ -1,4 +1,4 @@
-"""The certified bound of a chain of dense layers, tighter than the product of their norms."""
+"""The certified bound of a chain of layers, tighter than the product of their norms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.one_thread import one_thread
 from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
@@ -14,8 +15,10 @@ from snconvert.lipschitz.multipliers.proof import proved
 from snconvert.lipschitz.multipliers.search import improved
 from snconvert.lipschitz.multipliers.segment import Segment, Slopes, prepared
 from snconvert.lipschitz.multipliers.semidefinite import Array
+from snconvert.lipschitz.multipliers.symbol import stacks
 
 _CALL, _RATE = 4e-4, 1e10  # seconds of a step a layer, and operations a second
+_FEWEST = 10  # evaluations that the fast multipliers and their proof are worth
 _LARGEST = 4608  # order of a matrix up to which it is proved: the memory is 0.7 GB then
 
 
@@ -51,6 +54,36 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
             part = product(part, Magnitude.of(max(-slopes[end - 1][0], slopes[end - 1][1], 0.0)))
         bound, begin = product(bound, part), end
     return bound
+
+
+@one_thread()
+def convolution_chain_bound(
+    maps: Sequence[tuple[Array, Convolution]], slopes: Sequence[Slopes], *, seconds: float
+) -> Magnitude | None:
+    """Returns a certified bound of a chain of convolutions, at their sizes, with strides of 1.
+
+    Args:
+        maps: Taps, float64 `(1, k, m, n)`, exact and finite, and the convolution that they make.
+        slopes: As for `chain_bound`.
+        seconds: As for `chain_bound`.
+
+    Returns:
+        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
+        would take too long.
+
+    Raises:
+        ValueError: A kernel is not finite.
+    """
+    found = stacks(maps)
+    if found is None:
+        return None
+    stacked, errors, powers = found
+    segment = prepared(stacked, errors, list(slopes[: len(maps) - 1]))
+    if segment is None:
+        return ZERO
+    if seconds < _FEWEST * _seconds(segment):
+        return None
+    return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
 
 
 def _cuts(kernels: Sequence[Array]) -> list[int]:

@@ -27,6 +27,7 @@ import math
 import numpy as np
 
 from snconvert.core.magnitude import Magnitude
+from snconvert.lipschitz.arithmetic import largest as largest_of
 from snconvert.lipschitz.multipliers.estimate import (
     adjoint,
     bent,
@@ -46,6 +47,8 @@ from snconvert.lipschitz.multipliers.semidefinite import (
     unit_scale,
 )
 
+_CHUNK = 1 << 21  # numbers of the matrices that are proved at once
+
 
 def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
     """Returns the bound that the multipliers prove, or `None`.
@@ -54,6 +57,17 @@ def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
         segment: The chain.
         multipliers: `T (n_i,)` of each activation, above zero.
     """
+    step = max(1, _CHUNK // max(sum(stack.shape[1:]) ** 2 for stack in segment.maps))
+    bounds = []
+    for first in range(0, len(segment.maps[0]), step):
+        bound = _proved(segment.at(slice(first, first + step)), multipliers)
+        if bound is None:
+            return None
+        bounds.append(bound)
+    return largest_of(bounds)
+
+
+def _proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
     weight = identity(segment)
     try:
         for index, multiplier in enumerate(multipliers):

@@ -34,7 +34,7 @@ from snconvert.lipschitz.multipliers.semidefinite import UNIT, Array, hidden
 Map = Array | tuple[Array, Convolution]
 """A dense kernel `(m, n)`, or taps `(1, k, m, n)` with their convolution: float64, exact."""
 
-_MOST = 1 << 25  # numbers of a map at all frequencies
+_MOST = 1 << 24  # numbers of all maps at all frequencies: 256 MB
 
 
 def stacks(maps: Sequence[Map]) -> tuple[list[Array], list[float], list[int]] | None:
@@ -61,8 +61,8 @@ def stacks(maps: Sequence[Map]) -> tuple[list[Array], list[float], list[int]] | 
         # What underflows in scaling is 2**-1074 a number.
         return [array.T[None] for array in arrays], [2.0**-900] * len(maps), powers
     torus = torus_of(convolutions) if len(convolutions) == len(maps) else None
-    largest = max(array[0, 0].size for array in arrays)
-    if torus is None or math.prod(torus) * largest > 2 * _MOST:
+    numbers = sum(array[0, 0].size for array in arrays)
+    if torus is None or math.prod(torus) * numbers > 2 * _MOST:
         return None
     at = frequencies(torus)
     made = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from snconvert.lipschitz import activations
 from snconvert.lipschitz.network import Slopes, Unbounded
+from snconvert.lipschitz.reading import activations
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row
 
 

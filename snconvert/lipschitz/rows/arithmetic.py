@@ -9,13 +9,13 @@ import math
 from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError
-from snconvert.lipschitz.builder import Value
 from snconvert.lipschitz.network import Constant, Diagonal, Sizes, Slopes, Unbounded
+from snconvert.lipschitz.reading.builder import Value
+from snconvert.lipschitz.reading.shapes import broadcast, repeats
 from snconvert.lipschitz.rows import merging
 from snconvert.lipschitz.rows.merging import BATCH
 from snconvert.lipschitz.rows.reshaping import MOVED
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call
-from snconvert.lipschitz.shapes import broadcast, repeats
 
 _TWO = 2  # operands
 _SMALLEST = 1e-300  # divisor

@@ -7,11 +7,11 @@ from dataclasses import replace
 from snconvert.core.convolution_map import Sizes as Numbers
 from snconvert.core.convolution_map import at_size
 from snconvert.kinds.conv import padding_of, steps
-from snconvert.lipschitz.builder import Value
 from snconvert.lipschitz.network import Sizes, Unbounded
+from snconvert.lipschitz.reading.builder import Value
+from snconvert.lipschitz.reading.shapes import windows
 from snconvert.lipschitz.rows.dense import activated
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, OwnKernel, Row, linear, ranks
-from snconvert.lipschitz.shapes import windows
 
 
 def spatial(call: Call) -> Sizes:

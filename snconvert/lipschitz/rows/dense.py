@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from snconvert.errors import SourceError, printable
 from snconvert.kinds.dense import einsum_terms
-from snconvert.lipschitz import activations
-from snconvert.lipschitz.builder import Value
 from snconvert.lipschitz.network import Slopes, Unbounded
+from snconvert.lipschitz.reading import activations
+from snconvert.lipschitz.reading.builder import Value
 from snconvert.lipschitz.rows.row import NOT_STORED, REPAIR, Answer, Call, Row, linear
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from snconvert.errors import SourceError
-from snconvert.lipschitz.builder import Value
 from snconvert.lipschitz.network import Concatenate, Extremum, Sum, Unbounded
+from snconvert.lipschitz.reading.builder import Value
+from snconvert.lipschitz.reading.shapes import axis_from_end, broadcast, concatenated, repeats
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call, Row, none
-from snconvert.lipschitz.shapes import axis_from_end, broadcast, concatenated, repeats
 
 UNSURE = Unbounded("how often it repeats an input by broadcasting is not known")
 BATCH = Unbounded("it mixes the samples of a batch")

@@ -12,11 +12,11 @@ from typing import Any
 
 from snconvert.errors import SourceError, printable
 from snconvert.lipschitz.network import Constant, Sizes, Unbounded
+from snconvert.lipschitz.reading.shapes import axis_from_end, product, reshaped, root
 from snconvert.lipschitz.rows import merging
 from snconvert.lipschitz.rows.merging import BATCH
 from snconvert.lipschitz.rows.reshaping import MOVED
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call
-from snconvert.lipschitz.shapes import axis_from_end, product, reshaped, root
 
 Key = tuple[int | None, int | None, int | None]
 _WHOLE: Key = (None, None, None)

@@ -8,8 +8,8 @@ from typing import Any
 
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Diagonal, GroupNorm, StoredArray, Unbounded
+from snconvert.lipschitz.reading.shapes import axis_from_end
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row
-from snconvert.lipschitz.shapes import axis_from_end
 
 _FUZZ = 1e-7
 """What Keras' `Normalization` takes roots to be at least (`keras.config.epsilon`)."""

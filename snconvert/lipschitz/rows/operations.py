@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from snconvert.errors import printable
-from snconvert.lipschitz import activations
 from snconvert.lipschitz.network import Diagonal, Does, Slopes, Unbounded
+from snconvert.lipschitz.reading import activations
+from snconvert.lipschitz.reading.shapes import inverse_root
 from snconvert.lipschitz.rows import arithmetic, moving, pooling
 from snconvert.lipschitz.rows.regularization import identity
 from snconvert.lipschitz.rows.row import Answer, Call
-from snconvert.lipschitz.shapes import inverse_root
 
 _PAIRED = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum", "Matmul")
 _LISTS = ("Concatenate", "Stack")

@@ -7,9 +7,9 @@ import math
 from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import positive_integers
 from snconvert.lipschitz.network import AxisMatrices, Constant, Sizes, Unbounded
+from snconvert.lipschitz.reading.shapes import inverse_root, product, root, windows
 from snconvert.lipschitz.rows.convolution import spatial, with_channels
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call, Row, ranks
-from snconvert.lipschitz.shapes import inverse_root, product, root, windows
 
 _SIZE_UNKNOWN = Unbounded("the size of its input is not known")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from snconvert.kinds.recurrent import CELL
-from snconvert.lipschitz import activations
 from snconvert.lipschitz.network import Recurrent, Slopes, Unbounded
+from snconvert.lipschitz.reading import activations
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row, none
 
 CELLS = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}

@@ -8,9 +8,9 @@ from typing import Any
 from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import positive_integers
 from snconvert.lipschitz.network import AxisMatrices, Constant, Sizes
+from snconvert.lipschitz.reading.shapes import product, reshaped, root
 from snconvert.lipschitz.rows.convolution import spatial, with_channels
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call, Row, ranks
-from snconvert.lipschitz.shapes import product, reshaped, root
 
 MOVED = Constant(1.0, linear=True)
 """What moves numbers, and does not keep channels apart."""

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import Kernel
-from snconvert.lipschitz.builder import Builder, Value
 from snconvert.lipschitz.network import Does, Linear, StoredArray, StoredKernel, Unbounded
-from snconvert.lipschitz.shapes import Sizes
+from snconvert.lipschitz.reading.builder import Builder, Value
+from snconvert.lipschitz.reading.shapes import Sizes
 from snconvert.weights.contents import Dataset
 
 REPAIR = "Repair the layer's configuration and save the model again"

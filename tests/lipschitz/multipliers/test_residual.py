@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_chains import he_chain
+from random_chains import he_chain, layer, matrix, random_taps
 
-from snconvert.core.convolution_map import Convolution, at_size
-from snconvert.linalg.convolution_apply import forward
+from snconvert.core.convolution_map import at_size
 from snconvert.lipschitz.multipliers import residual
 from snconvert.lipschitz.multipliers.residual import residual_bound, squares_and_gradient
 
@@ -35,23 +34,6 @@ def largest_jacobian(
             jacobian = jacobian * np.where(on, slopes[1], slopes[0]) @ kernel
         largest = max(largest, float(np.linalg.norm(shortcut + jacobian, 2)))
     return largest
-
-
-def layer(taps: np.ndarray, size: int) -> tuple[np.ndarray, Convolution]:
-    kernel = round(taps.shape[1] ** 0.5)
-    stack = (1, taps.shape[1] * taps.shape[2], taps.shape[3])
-    return taps, at_size((size, size), (kernel, kernel), (1, 1), (1, 1), "same", stack)
-
-
-def matrix(taps: np.ndarray, conv: Convolution) -> np.ndarray:
-    """The map of a convolution on rows."""
-    size = int(np.prod(conv.inputs)) * taps.shape[2]
-    return forward(np.eye(size).reshape(size, *conv.inputs, -1), taps[0], conv).reshape(size, -1)
-
-
-def random_taps(count: int, m: int, n: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.standard_normal((1, count, m, n)) * np.sqrt(2 / count / m)
 
 
 @settings(max_examples=25, deadline=None)

@@ -15,9 +15,16 @@ from snconvert.config.connections import Connections, Tensor, connections_of, le
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.errors import SourceError, located, printable
-from snconvert.lipschitz.builder import Builder, Value
-from snconvert.lipschitz.layers import NO_SHAPE, Arguments, LayerReader, Outputs, Reads, Weights
 from snconvert.lipschitz.network import Input, Network, Unbounded
+from snconvert.lipschitz.reading.builder import Builder, Value
+from snconvert.lipschitz.reading.layers import (
+    NO_SHAPE,
+    Arguments,
+    LayerReader,
+    Outputs,
+    Reads,
+    Weights,
+)
 from snconvert.lipschitz.rows.operations import operation
 from snconvert.lipschitz.rows.row import Call
 

@@ -15,7 +15,7 @@ from typing import Any
 from snconvert.config.references import is_builtin_layer
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Does, Slopes, Unbounded
-from snconvert.lipschitz.shapes import Sizes, axis_from_end, root
+from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, root
 
 _RELU = Slopes(0.0, 1.0)
 _GELU = Slopes(-0.1289930686587719, 1.1289930686587721)

@@ -13,8 +13,8 @@ from snconvert.errors import located
 from snconvert.kinds.kernel_rule import input_shape_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
-from snconvert.lipschitz.builder import Builder, Value
 from snconvert.lipschitz.network import Unbounded
+from snconvert.lipschitz.reading.builder import Builder, Value
 from snconvert.lipschitz.rows import merging, recurrent
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, OwnKernel
 from snconvert.lipschitz.rows.table import TABLE
@@ -168,8 +168,7 @@ class LayerReader:
             inputs,
             kernels=self._weights.kernels.get(own, {}),
             datasets={
-                part: self._arrays(f"{group}/{part}" if part else group)
-                for part in ("", CELL)
+                part: self._arrays(f"{group}/{part}" if part else group) for part in ("", CELL)
             },
             training=arguments.training is True,
         )
