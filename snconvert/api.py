@@ -126,17 +126,12 @@ def inspect(
 
         report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
-    elif recipe.imports:
+    elif recipe.imports or asked.samples:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
     else:
         report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
-        if asked.samples and report.lipschitz is not None:
-            with quiet_start():
-                from snconvert.live.network_bound import with_lower_bound
-            found = with_lower_bound(report.lipschitz, os.fspath(source), asked.samples)
-            report = replace(report, lipschitz=found)
     return write_page(page, report, {**recipe.options(), **asdict(asked)})
 
 
