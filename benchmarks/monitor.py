@@ -36,14 +36,12 @@ EPOCHS, BATCH = 5, 32
 
 def mlp(*widths: int) -> Any:
     """Returns an MLP of these widths."""
-
     layers = [keras.layers.Dense(width, "relu") for width in widths[1:]]
     return keras.Sequential([keras.Input((widths[0],)), *layers])
 
 
 def convolutions(*, width: int = 32) -> Any:
     """Returns a small CNN on images of 32x32."""
-
     layers = keras.layers
     return keras.Sequential(
         [
@@ -59,7 +57,6 @@ def convolutions(*, width: int = 32) -> Any:
 
 def transformer(blocks: int = 4, width: int = 128) -> Any:
     """Returns a transformer encoder on sequences of 32 vectors."""
-
     layers = keras.layers
     source = x = keras.Input((32, width))
     for _ in range(blocks):
@@ -72,7 +69,6 @@ def transformer(blocks: int = 4, width: int = 128) -> Any:
 
 def converted(model: Any) -> Any:
     """Returns a model with every kernel normalised."""
-
     return snconvert.apply(model, kinds="all")
 
 
@@ -117,7 +113,6 @@ class Watch:
 
 def errors(model: Any, logs: Any) -> list[float]:
     """Returns the relative errors of the sigmas of Dense layers."""
-
     dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)]
     exact = [np.linalg.norm(keras.ops.convert_to_numpy(x.kernel).astype(float), 2) for x in dense]
     return [abs(logs[f"sigma/{x.name}"] / s - 1) for x, s in zip(dense, exact, strict=True)]
