@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from snconvert.archive.output import Destination, destination_of
 from snconvert.core.report import OnProgress, Progress, Report
 from snconvert.core.verbs import StrPath
-from snconvert.errors import OptionError, printable
+from snconvert.errors import OptionError
 from snconvert.files.convert import Check, convert_file, inspect_file
 from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.quiet import quiet_start
-from snconvert.planning.advice import keras_opens
+from snconvert.page.place import check_page, write_page
+from snconvert.planning.advice import with_warning
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import recipe as read_options
 from snconvert.planning.recipe import undo_recipe
 
@@ -56,7 +58,8 @@ def apply_file(
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
             `exclude`, `select`, `overrides`, `imports`, `config`, `certify`, as in
-            `snconvert.recipe.recipe`.
+            `snconvert.recipe.recipe`. And `html`: where the report goes as a page, with the extra
+            `snconvert[html]`; a page that is there is replaced.
 
     Returns:
         What was done to each layer.
@@ -68,7 +71,10 @@ def apply_file(
     destination = destination_of(
         "apply", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
+    target = None if destination is None else destination.path
+    page = check_page(options.pop("html", None), source, target)
     path, recipe, rules = os.fspath(source), read_options(recipe_file, **options), tuple(rules)
+    recipe = replace(recipe, page=page is not None)
     if verify and (recipe.imports or rules):
         raise OptionError(
             "verify knows files that the file carrier opens, and the layers of this package only",
@@ -78,14 +84,14 @@ def apply_file(
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(path, destination, recipe, rules=rules)
-        return _with_warning(report)
-    check: Check | None = None
-    if verify:
-        from snconvert.verification.files import check_result
-
-        check = check_result
-    report = convert_file(path, destination, recipe, rules=rules, check=check, progress=progress)
-    return _with_warning(report)
+    else:
+        check: Check | None = None
+        if verify:
+            from snconvert.verification.files import check_result as check
+        report = convert_file(
+            path, destination, recipe, rules=rules, check=check, progress=progress
+        )
+    return write_page(page, with_warning(report), recipe.options())
 
 
 def inspect(
@@ -104,21 +110,29 @@ def inspect(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on, for files.
         **options: As for `apply_file`. Without `kinds` and `conv` all kinds are looked at, and each
-            layer says which option converts it.
+            layer says which option converts it. And `spectrum`, `lipschitz` and `samples`, as in
+            `snconvert.planning.inspection.Inspection`.
 
     Raises:
         SnconvertError: The file cannot be read.
     """
-    if not isinstance(source, str | os.PathLike):
+    live = not isinstance(source, str | os.PathLike)
+    page = check_page(options.pop("html", None), None if live else source)
+    asked, rest = Inspection.taken_from(options)
+    recipe = replace(read_options(recipe_file, **rest), page=page is not None)
+    if live:
         from snconvert.live.convert import inspect as inspect_model
+        from snconvert.live.graph import graph_of
 
-        return inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
-    recipe, path = read_options(recipe_file, **options), os.fspath(source)
-    if recipe.imports:
+        report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
+        report = replace(report, graph=graph_of(source) if recipe.page else None)
+    elif recipe.imports or asked.samples:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
-        return apply_through_keras(path, None, recipe, rules=rules, lenient=True)
-    return inspect_file(path, recipe, rules=rules, progress=progress)
+        report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
+    else:
+        report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
+    return write_page(page, report, {**recipe.options(), **asdict(asked)})
 
 
 def bake_file(
@@ -225,8 +239,7 @@ def upgrade_file(
     from snconvert.files.upgrade import upgrade_file as upgrade
 
     destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
-    report = upgrade(os.fspath(source), destination, config=config, progress=progress)
-    return _with_warning(report)
+    return with_warning(upgrade(os.fspath(source), destination, config=config, progress=progress))
 
 
 def verify(
@@ -281,19 +294,5 @@ def _undo(
     if recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import undo_through_keras
-        report = undo_through_keras(verb, path, destination, recipe)
-    else:
-        report = undo_file(verb, path, destination, recipe, progress=progress)
-    return _with_warning(report)
-
-
-def _with_warning(report: Report) -> Report:
-    """Warns where Keras will not open the result under the name it was given."""
-    output = report.output
-    if output is None or keras_opens(output):
-        return report
-    rule = "a folder may not" if os.path.isdir(output) else "a file must"
-    warning = (
-        f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
-    )
-    return replace(report, warnings=(*report.warnings, warning))
+        return with_warning(undo_through_keras(verb, path, destination, recipe))
+    return with_warning(undo_file(verb, path, destination, recipe, progress=progress))

@@ -66,7 +66,7 @@ class SnconvertError(Exception):
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
         # Names in the sentences should be `printable` by then; what was missed is escaped here.
-        sentences = [_escaped(sentence) for sentence in (self.what, self.fix) if sentence]
+        sentences = [escaped(sentence) for sentence in (self.what, self.fix) if sentence]
         return where + " ".join(
             sentence if sentence.endswith("...") else f"{sentence.rstrip('.')}."
             for sentence in sentences
@@ -123,7 +123,7 @@ def printable(text: object) -> str:
         >>> printable("a\nb")
         'a\\nb'
     """
-    line = _escaped(str(text)[: _LONGEST_NAME + 1])
+    line = escaped(str(text)[: _LONGEST_NAME + 1])
     return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 3] + "..."
 
 
@@ -151,7 +151,13 @@ def counted(texts: Iterable[str]) -> list[str]:
     return [f"{x} ({n} times)" if n > 1 else x for x, n in Counter(texts).items()]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    r"""Returns `text` whole, as one line that is safe to print.
+
+    Example:
+        >>> escaped("a\u202eb")
+        'a\\u202eb'
+    """
     if text.isprintable():  # as good as always
         return text
     return "".join(char if char.isprintable() else _escape(char)[0].decode() for char in text)

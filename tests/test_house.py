@@ -25,7 +25,9 @@ ELSEWHERE = {
     "archive/test_members.py": "archive/member_bytes.py",
     "archive/test_output.py": "archive/zip_writer.py",
     "archive/test_source.py": "archive/file_source.py archive/folder_source.py",
-    "cli/test_commands.py": "cli/options.py cli/progress.py cli/runner.py cli/tables.py",
+    "cli/test_norms.py": "cli/columns.py",
+    "cli/test_commands.py": "cli/options.py cli/progress.py cli/runner.py cli/tables.py"
+    " cli/verify.py",
     "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"
     " config/references.py",
@@ -55,7 +57,11 @@ ELSEWHERE = {
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"
     " linalg/convolution_bounds.py linalg/kernel_norm.py linalg/stored_u.py",
     "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
+    "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
+    "linalg/test_torus.py": "linalg/gram_symbol.py",
+    "lipschitz/test_bound.py": "lipschitz/graph.py",
+    "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py",
     "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
@@ -65,6 +71,9 @@ ELSEWHERE = {
     "live/test_through_keras.py": "live/internals/saved_owners.py live/loading.py live/quiet.py",
     "live/test_undo.py": "live/plain_weights.py live/targets/constraint.py"
     " live/targets/keras_wrapper.py",
+    "page/test_document.py": "page/axis.py page/charts.py page/facts.py page/lipschitz.py"
+    " page/network.py page/numbers.py page/table.py",
+    "page/test_layout.py": "page/ranks.py",
     "planning/test_plan.py": "planning/selection.py",
     "planning/test_recipe.py": "recipe.py",
     "sandbox/test_worker.py": "sandbox/child.py sandbox/signals.py",
@@ -72,7 +81,7 @@ ELSEWHERE = {
     "system/test_no_backend.py": "__main__.py api.py",
     "test_public_api.py": "core/public_names.py",
     "verification/test_files.py": "core/graph.py core/network_bound.py core/report.py"
-    " core/spectrum.py core/verdict.py jobs/compare.py render.py"
+    " core/verdict.py jobs/compare.py render.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",
     "verification/test_forms.py": "verification/findings.py",
     "weights/test_reading.py": "weights/contents.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -22,12 +21,14 @@ from snconvert.cli.options import (
     DryRun,
     Exclude,
     Force,
+    Html,
     Import,
     InPlace,
     Iterations,
     Jobs,
     Json,
     Kinds,
+    Lipschitz,
     Mode,
     Models,
     Norm,
@@ -35,13 +36,15 @@ from snconvert.cli.options import (
     Output,
     Quiet,
     RecipeFile,
+    Samples,
+    Spectrum,
     Target,
     Verbose,
     WayBack,
 )
-from snconvert.cli.runner import Display, complain, drop_output, end, handled, progress_bar, run
+from snconvert.cli.runner import Display, complain, drop_output, handled, run
+from snconvert.cli.verify import verify
 from snconvert.core.version import __version__
-from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
 
 app = typer.Typer(
@@ -86,6 +89,7 @@ def apply(
     imports: Import = None,
     config: Config = None,
     certify: Certify = False,
+    html: Html = None,
     dry_run: DryRun = False,
     verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
     in_place: InPlace = False,
@@ -110,6 +114,7 @@ def apply(
         imports=imports,
         config=config,
         certify=certify,
+        html=html,
         dry_run=dry_run,
         force=force,
         in_place=in_place,
@@ -177,6 +182,10 @@ def inspect(
     imports: Import = None,
     config: Config = None,
     certify: Certify = False,
+    html: Html = None,
+    spectrum: Spectrum = False,
+    lipschitz: Lipschitz = False,
+    samples: Samples = None,
     jobs: Jobs = 1,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -196,6 +205,10 @@ def inspect(
         imports=imports,
         config=config,
         certify=certify,
+        html=html,
+        spectrum=spectrum,
+        lipschitz=lipschitz,
+        samples=samples,
     )
     run("inspect", models, None, options, jobs, Display(as_json, quiet, verbose))
 
@@ -220,34 +233,7 @@ def upgrade(
     run("upgrade", models, output, options, jobs, Display(as_json, quiet, verbose))
 
 
-@app.command()
-def verify(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
-    imports: Import = None,
-    config: Config = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
-    from snconvert import api
-    from snconvert.cli import tables
-
-    signals.interrupt()
-    with handled(before, after):
-        with contextlib.nullcontext() if quiet else progress_bar() as progress:
-            verdict = api.verify(
-                before, after, imports=imports or (), config=config, progress=progress
-            )
-        for warning in counted(verdict.warnings) if not quiet else ():
-            about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
-            print(f"warning: {about}{warning}", file=sys.stderr)
-        if as_json:
-            print(json.dumps(verdict.as_json()))
-        elif not quiet:
-            tables.print_verdict(verdict, sys.stdout)
-    if not verdict:
-        end(3)
+app.command()(verify)
 
 
 @app.command()

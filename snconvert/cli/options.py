@@ -57,6 +57,24 @@ Config = Annotated[
 Certify = Annotated[
     bool, typer.Option("--certify", help="Prove each sigma in float64; takes several times longer.")
 ]
+Html = Annotated[
+    str | None,
+    typer.Option("--html", metavar="REPORT.html", help="The report as a page, too."),
+]
+Spectrum = Annotated[
+    bool, typer.Option("--spectrum", help="The singular values of every kernel: rank, condition.")
+]
+Lipschitz = Annotated[
+    bool, typer.Option("--lipschitz", help="A certified Lipschitz bound of the whole network.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="With --lipschitz: look for a lower bound at N points, with Keras.",
+    ),
+]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Models worked on at once.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]

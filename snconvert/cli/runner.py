@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
+from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.errors import DoneError, OptionError, SnconvertError, counted
 from snconvert.sandbox import signals
@@ -65,13 +66,21 @@ def run(
     failed = False
     with handled():
         several = len(models) > 1 or batch.means_several(models[0])
+        if several and "html" in options:
+            raise OptionError(
+                "a page shows one model, and several are given",
+                "Leave out --html, or give it with one model at a time",
+            )
         sources = batch.expand(models, verb) if several else models
         targets: list[str | None] = [output] * len(sources)
         row = VERBS[verb]
         if several and row.writes and not (options.get("in_place") or options.get("dry_run")):
             targets = list(batch.outputs(sources, output, verb))
         show_progress = not display.quiet and len(sources) == 1
-        with progress_bar() if show_progress else contextlib.nullcontext() as progress:
+        show = progress_bar() if show_progress else contextlib.nullcontext()
+        with show as bar:
+            silent = display.quiet or display.as_json
+            progress = bar if silent else functools.partial(_tell, bar)
             function = getattr(api, row.function)
             job = functools.partial(_job, function, options, progress)
             with contextlib.closing(batch.run(job, sources, targets, jobs)) as outcomes:
@@ -88,6 +97,14 @@ def run(
         _print([reports[index] for index in sorted(reports)], display, several=several)
     if failed:
         end(1)
+
+
+def _tell(bar: Callable[[Progress], None] | None, progress: Progress) -> None:
+    """Shows how far the work is, and says before long work what it costs."""
+    if progress.stage == SPECTRA and not progress.done:
+        print(progress.what, file=sys.stderr)
+    elif bar is not None:
+        bar(progress)
 
 
 def _pass_over(done: DoneError, display: Display) -> None:

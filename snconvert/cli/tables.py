@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
+from snconvert.cli.columns import RANGE, count_of, number, print_table, size
+from snconvert.cli.network import print_bound
+from snconvert.cli.norms import LEGEND, bars_of, print_spectra, summary
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
@@ -17,15 +20,14 @@ from snconvert.planning.layer_rows import norm_of
 if TYPE_CHECKING:
     from snconvert.core.verdict import Verdict
 
-_THOUSAND = 1000
-_RANGE = "operator norm before"
 _AT_MOST = "<="
+_WIDE = 2.1e-6  # between the bounds of a proof: those of matrices are closer
 _COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
     "layer": bool,
     "class": bool,
     "kernel": bool,
     "sigma": bool,
-    _RANGE: lambda layers: any(layer.operator_range for layer in layers),
+    RANGE: lambda layers: any(layer.operator_range for layer in layers),
     "after": bool,
     "bound": lambda layers: any(layer.bound is not None for layer in layers),
     "result": bool,
@@ -36,21 +38,6 @@ _NORM_SENTENCES = {
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
     "mixed": "sigma is the norm that each layer is normalised by",
 }
-
-
-def size(count: int) -> str:
-    """Returns a number of bytes for people.
-
-    Example:
-        >>> size(553_000_000)
-        '553.0 MB'
-    """
-    amount = float(count)
-    units = ["B", "kB", "MB", "GB"]
-    while amount >= _THOUSAND and len(units) > 1:
-        amount /= _THOUSAND
-        units.pop(0)
-    return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
 def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> None:
@@ -65,17 +52,31 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     shown = [layer for layer in layers if verbose or layer.reason != NO_KERNEL]
     columns = [name for name, used in _COLUMNS.items() if used(shown)]
     rows = [row for layer in shown for row in _rows(layer, report.verb)]
+    drawn = False
     if rows:
-        _table(columns, [[row.get(name, "") for name in columns] for row in rows], stream)
+        cells = [[row.get(name, "") for name in columns] for row in rows]
+        bars = (
+            [bar for layer in shown for bar in bars_of(layer, report)]
+            if not VERBS[report.verb].writes
+            else ()
+        )
+        drawn = print_table(columns, cells, stream, bars)
     hidden = len(layers) - len(shown)
     if hidden:
-        print(f"{hidden} {_plural(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
-    if _RANGE in columns:
+        print(f"{count_of(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
+    if drawn:
+        print(LEGEND, file=stream)
+    if RANGE in columns:
         print(_NORM_SENTENCES[norm_of(shown, report.norm)], file=stream)
     if any(layer.certified for layer in shown):
         print(
-            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after", file=stream
+            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after"
+            f"{_width(shown)}",
+            file=stream,
         )
+    print_spectra(report, stream)
+    if report.lipschitz is not None:
+        print_bound(report.lipschitz, stream, verbose=verbose)
     for line in closing(report):
         print(line, file=stream)
 
@@ -95,26 +96,24 @@ def closing(report: Report) -> list[str]:
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
     if not verb.changes_layers:
-        outcome = f"{_layers(len(report.layers))} {verb.done}"
+        outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
-        outcome = f"{_layers(count)} {verb.done}, {report.skipped} left as they were"
+        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as they were"
     elif verb.converts:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
-        outcome = f"{_layers(count)} {'converts' if count == 1 else 'convert'}"
+        outcome = f"{count_of(count, 'layer')} {'converts' if count == 1 else 'convert'}"
         outcome += " by default" if inspected else ""
     else:
-        outcome = f"{_layers(count)} to {verb.name}"
+        outcome = f"{count_of(count, 'layer')} to {verb.name}"
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
-        return [f"{says}; nothing was written ({duration})"]
+        lines = [f"{says}; nothing was written ({duration})"]
+        told = None if verb.writes else summary(report)
+        return lines if told is None else [*lines, told]
     lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
-
-
-def _layers(count: int) -> str:
-    return f"{count} {_plural(count, 'layer')}"
 
 
 def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
@@ -124,19 +123,19 @@ def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
             (
                 printable(change.path),
                 printable(change.class_name),
-                _number(change.sigma),
-                _number(change.sigma_after),
+                number(change.sigma),
+                number(change.sigma_after),
                 f"{change.what}: {printable(change.new_class)}",
             )
             for change in verdict.changes
         ]
-        _table(("layer", "class", "sigma", "after", "result"), rows, stream)
+        print_table(("layer", "class", "sigma", "after", "result"), rows, stream)
     for difference in verdict.differences:
         print(f"difference: {difference}", file=stream)
     before, after = printable(verdict.before), printable(verdict.after)
     count = len(verdict.changes)
-    layers = f"{count} {_plural(count, 'layer')} of another form"
-    checked = f"{verdict.arrays} {_plural(verdict.arrays, 'array')} compared"
+    layers = f"{count_of(count, 'layer')} of another form"
+    checked = f"{count_of(verdict.arrays, 'array')} compared"
     says = "is" if verdict else "is not"
     forms = {change.what for change in verdict.changes}
     how = "converted" if "converted" in forms or not verdict else "unchanged"
@@ -151,7 +150,7 @@ def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
 def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
     """Prints the table of the layer kinds."""
     rows = [(rule.kind, rule.class_name, rule.spectral_class, rule.title) for rule in rules]
-    _table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
+    print_table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
 
 
 def rules_json() -> list[dict[str, Any]]:
@@ -179,7 +178,7 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
         "layer": printable(layer.path),
         "class": printable(layer.class_name),
         "kernel": _shape(layer.kernel),
-        "bound": _number(layer.bound),
+        "bound": number(layer.bound),
         "result": printable(result),
     }
     if len(layer.kernels) <= 1:
@@ -206,9 +205,9 @@ def _short(names: list[str]) -> list[str]:
 
 def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
     return {
-        "sigma": _proved(measured.certified) or _number(measured.sigma),
-        _RANGE: _range(measured.operator_range),
-        "after": _proved(measured.certified_after) or _number(measured.sigma_after),
+        "sigma": _proved(measured.certified) or number(measured.sigma),
+        RANGE: _range(measured.operator_range),
+        "after": _proved(measured.certified_after) or number(measured.sigma_after),
     }
 
 
@@ -224,8 +223,16 @@ def _proved(bounds: tuple[float, float] | None) -> str:
         return f"{_AT_MOST} {+decimal.Decimal(bounds[1]):g}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _width(layers: list[LayerReport]) -> str:
+    """Returns what is to be said of the widest proof, if it is wider than those of matrices."""
+    widths = [
+        (high / low - 1.0, layer.path)
+        for layer in layers
+        for low, high in [layer.certified or (0.0, 0.0)]
+        if low > 0
+    ]
+    widest, path = max(widths, default=(0.0, ""))
+    return f". The widest proof leaves {100 * widest:.2g} %: {path}" if widest > _WIDE else ""
 
 
 def _range(limits: tuple[float, float] | None) -> str:
@@ -233,35 +240,3 @@ def _range(limits: tuple[float, float] | None) -> str:
         return ""
     low, high = (f"{value:.4g}" for value in limits)
     return low if low == high else f"{low} to {high}"
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
-    if stream.isatty():
-        _rich_table(headings, rows, stream)
-        return
-    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-    for row in (headings, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip(), file=stream)
-
-
-def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], stream: IO[str]) -> None:
-    # rich costs a twentieth of a second, which a piped run need not pay.
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        number = heading in {"sigma", "after", "bound"}
-        justify: Literal["left", "right"] = "right" if number or heading == _RANGE else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=number)
-    for row in rows:
-        # Names come from the file: as Text they are never read as markup.
-        table.add_row(*(Text(cell) for cell in row))
-    Console(file=stream).print(table)

@@ -6,7 +6,8 @@ the file stores; bounds are rounded upward all the way.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 from snconvert.core.magnitude import Magnitude
 
@@ -100,3 +101,47 @@ class NetworkBound(NamedTuple):
     samples: int = 0
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the bound as `--json` prints it.
+
+        A magnitude is an object of its `value`, null above 1e308, and its `log10`, null of zero;
+        null stands for one that is not finite.
+        """
+        fields = self._asdict()
+        fields |= {"bound": _json(self.bound), "product": _json(self.product)}
+        fields |= {name: list(fields[name]) for name in ("starts", "notes")}
+        fields["outputs"] = [
+            {
+                "name": output.name,
+                "bound": _json(output.bound),
+                "by_input": {name: _json(bound) for name, bound in output.by_input},
+                "logits": _json(output.logits),
+            }
+            for output in self.outputs
+        ]
+        fields["stages"] = [
+            {
+                "path": stage.path,
+                "class": stage.class_name,
+                "inputs": list(stage.inputs),
+                "constant": _json(stage.constant),
+                "norm": _json(stage.norm),
+                "bound": _json(stage.bound),
+                "share": stage.share,
+                "dominates": stage.dominates,
+            }
+            for stage in self.stages
+        ]
+        fields["unbounded"] = [
+            {"path": layer.path, "class": layer.class_name, "reason": layer.reason}
+            for layer in self.unbounded
+        ]
+        return fields
+
+
+def _json(magnitude: Magnitude | None) -> dict[str, float | None] | None:
+    if magnitude is None:
+        return None
+    log10 = magnitude.log10
+    return {"value": magnitude.value, "log10": None if math.isinf(log10) else log10}

@@ -88,7 +88,7 @@ class LayerReport:
     kernels: tuple[KernelReport, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it; what is proved where it was asked for only."""
+        """Returns the layer as `--json` prints it; what was asked for only, where it was."""
         fields = asdict(self)
         fields["class"] = fields.pop("class_name")
         fields["kernel"] = None if self.kernel is None else list(self.kernel)
@@ -100,6 +100,7 @@ class LayerReport:
         shape["kernels"] = [
             {"name": row.name, "shape": list(row.shape)}
             | {name: getattr(row, name) for name in numbers}
+            | ({} if row.spectrum is None else {"spectrum": row.spectrum._asdict()})
             for row in self.kernels
         ]
         proved = {"certified": self.certified, "certified_after": self.certified_after}
@@ -126,6 +127,7 @@ class Report:
         loads: Whether Keras loads it as it is; else a warning says why not.
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
+        source_sha256: Of the input, in hexadecimal, where it was computed.
     """
 
     source: str
@@ -144,6 +146,7 @@ class Report:
     loads: bool = True
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
+    source_sha256: str | None = None
 
     @property
     def converted(self) -> int:
@@ -170,6 +173,7 @@ class Report:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "layers": [layer.as_json() for layer in self.layers],
+            **({} if self.lipschitz is None else {"lipschitz": self.lipschitz.as_json()}),
         }
 
 
@@ -177,10 +181,11 @@ class Progress(NamedTuple):
     """How far a conversion is.
 
     Attributes:
-        stage: `reading`, `sigma` or `writing`.
-        what: The layer just finished, or empty.
-        done: Bytes of the stage that are done.
-        total: Bytes of the stage in all.
+        stage: `reading`, `sigma`, `spectra`, `lipschitz` or `writing`.
+        what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
+            they take.
+        done: Bytes of the stage that are done; of `lipschitz` operations.
+        total: The same of the stage in all.
     """
 
     stage: str

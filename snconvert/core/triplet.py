@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from snconvert.core.spectrum import Spectrum
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ class Triplet(NamedTuple):
         matrix_norm: The norm of the matrix view, where sigma is another.
         after: The norm of the kernel that the layer computes with, by the `u` that it stores;
             `None` where it stores none.
+        spectrum: The singular values of the matrix view, if they were asked for.
     """
 
     sigma: float
@@ -36,6 +39,7 @@ class Triplet(NamedTuple):
     bounds: tuple[float, float] | None = None
     matrix_norm: float | None = None
     after: float | None = None
+    spectrum: Spectrum | None = None
 
     @property
     def spectral_norm(self) -> float:

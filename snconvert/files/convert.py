@@ -12,7 +12,7 @@ from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
 from snconvert.files.edits import Edits, with_shared, write_model
-from snconvert.files.measure import measure, watched
+from snconvert.files.measure import measure, watched, with_spectra
 from snconvert.files.model import (
     Opened,
     begin_output,
@@ -29,7 +29,9 @@ from snconvert.files.targets import TARGETS, already, norm_of
 from snconvert.files.targets.layer import spelling_of
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
-from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
+from snconvert.page.model_graph import graph_of
+from snconvert.planning.inspection import Inspection
+from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
 from snconvert.planning.plan import Plan, Skip, Step, make_plan, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe
@@ -67,11 +69,12 @@ def convert_file(
         model, plan = _open(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
+        graph = graph_of(model.root) if recipe.page else None
         TARGETS[recipe.target].check_model(model.root)
         outcomes = plan.outcomes if output is None else plan.steps
         status = "convertible" if output is None else "converted"
         chosen = [(x.node, isinstance(x, Step), norm_of(x, recipe.settings.norm)) for x in outcomes]
-        if output is not None:  # beside the search for u, too
+        if output is not None or recipe.page:  # beside the search for u, too
             opened.hash_ahead()
         with begin_output(opened, output) as begun:
             tell = watched(begun, progress)
@@ -93,6 +96,7 @@ def convert_file(
                     progress=progress,
                     check=None if check is None else lambda result: check(opened, result, worker),
                 )
+            sha256 = opened.sha256() if recipe.page else None
     return report_of(
         "apply",
         recipe.target,
@@ -106,12 +110,15 @@ def convert_file(
         warnings=model.warnings,
         needs=needs(model.root.entry),
         loads=keras_loads(model),
+        graph=graph,
+        source_sha256=sha256,
     )
 
 
 def inspect_file(
     source: str,
     recipe: Recipe,
+    asked: Inspection,
     *,
     rules: Iterable[KernelRule] = (),
     progress: OnProgress = None,
@@ -121,6 +128,7 @@ def inspect_file(
     Args:
         source: The model's file or folder.
         recipe: What would be converted; all kinds, unless it says which.
+        asked: What else is looked at.
         rules: Rows to use beside `RULES`.
         progress: Called with how far the work is.
     """
@@ -130,9 +138,19 @@ def inspect_file(
         model, plan = _open(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]
         known = states_in_use(model)
+        if recipe.page:
+            opened.hash_ahead()
         measured = measure(model, chosen, worker, progress, certify=recipe.certify, states=known)
+        if asked.spectrum:
+            measured = with_spectra(model, measured, worker, progress)
         plan = without_failed(plan, measured)
+        network = None
+        if asked.lipschitz:
+            from snconvert.files.lipschitz import bound_of  # noqa: PLC0415 - few runs ask for it
+
+            network = bound_of(model, progress)
         opened.check_weights()
+        sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()
         layers = _layer_reports(model, plan, measured, recipe, "convertible")
         size = opened.size
@@ -146,7 +164,10 @@ def inspect_file(
         output=None,
         bytes=size,
         seconds_sigma=measured.seconds,
-        warnings=model.warnings,
+        warnings=(*model.warnings, *no_spectrum(layers, asked)),
+        lipschitz=network,
+        graph=graph_of(model.root) if recipe.page else None,
+        source_sha256=sha256,
     )
 
 

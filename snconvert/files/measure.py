@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from snconvert.archive.output import Output
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, Progress, cumulative
+from snconvert.core.spectrum import SPECTRA, cost_of
+from snconvert.core.system import processes
 from snconvert.core.triplet import Triplet
 from snconvert.errors import located
 from snconvert.files.model import Opened
@@ -66,6 +68,46 @@ def measure(
         for node, triplet in zip(owners, results, strict=True):
             triplets.setdefault(node, []).append(triplet)
     return Measured(triplets, time.perf_counter() - started)
+
+
+def with_spectra(
+    model: Opened, measured: Measured, worker: Worker, progress: OnProgress
+) -> Measured:
+    """Returns the norms of kernels with the singular values of those that have a norm.
+
+    Args:
+        model: The model.
+        measured: The norms.
+        worker: The guarded process.
+        progress: Called with the cost in words, where it is much, then with how far the work is.
+    """
+    tasks: list[Task] = []
+    places: list[tuple[Node, int]] = []
+    for node, triplets in measured.triplets.items():
+        for index, kernel in enumerate(model.inventory[node].kernels):
+            if triplets[index] is not None:
+                where = (node.path, node.class_name)
+                tasks.append(Task(where, kernel.path, kernel.dataset, kernel.view, required=False))
+                places.append((node, index))
+    if not tasks:
+        return measured
+    total = sum(task.dataset.nbytes for task in tasks)
+    cost = cost_of([task.view.shape for task in tasks], processes())
+    if progress is not None and cost is not None:
+        progress(Progress(SPECTRA, cost, 0, total))
+    found = {node: list(triplets) for node, triplets in measured.triplets.items()}
+    spectra = worker.call(
+        "snconvert.jobs.spectrum:spectra",
+        model.source.weights,
+        tasks,
+        seconds=None,
+        progress=cumulative(progress, SPECTRA, total),
+    )
+    for (node, index), spectrum in zip(places, spectra, strict=True):
+        triplet = found[node][index]
+        if triplet is not None:
+            found[node][index] = triplet._replace(spectrum=spectrum)
+    return Measured(found, measured.seconds)
 
 
 def watched(begun: Output | None, progress: OnProgress) -> OnProgress:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from snconvert.core.system import processes
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Task
 from snconvert.linalg.blocks import read
-from snconvert.linalg.certificate import proved_bounds
-from snconvert.linalg.kernel_norm import kernel_triplet
+from snconvert.linalg.kernel_norm import kernel_bounds, kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
 from snconvert.weights.contents import State
@@ -22,7 +21,6 @@ from snconvert.weights.reading import read_kernel
 
 _BATCH, _MANY = 1 << 18, 64
 _WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
-_MOST = 8  # processes: a few of them take all that the memory gives
 
 
 def measure(
@@ -85,8 +83,7 @@ def _processes(tasks: Sequence[Task]) -> int:
     simple = not any(task.certify or task.convolution for task in tasks)
     if simple and sum(task.dataset.nbytes for task in tasks) < _WORTH_FORKS:
         return 1
-    known = hasattr(os, "sched_getaffinity")
-    return min(_MOST, len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
+    return processes()
 
 
 def _one(extent: Extent, task: Task, turn: OneAtATime) -> Triplet | KernelError | None:
@@ -100,9 +97,9 @@ def _one(extent: Extent, task: Task, turn: OneAtATime) -> Triplet | KernelError 
             if task.state is not None:
                 stored = _normalisation(extent, task.state)
                 triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
-            if task.certify and task.convolution is None:
+            if task.certify:
                 with turn:
-                    bounds = proved_bounds(kernel, task.view, triplet, bfloat16=half)
+                    bounds = kernel_bounds(*form, triplet, bfloat16=half)
                 triplet = triplet._replace(bounds=bounds)
     except KernelError as error:
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.

@@ -11,13 +11,15 @@ Accuracy and Stability of Numerical Algorithms, 2002, section 3.5):
 
     |fl(A'A) - A'A| <= g(k) |A|'|A|,   g(k) = k e / (1 - k e),   e = 2**-53,   k = rows of A
 
-and `| |A|'|A| | <= |A|_F^2`. Those bounds are taken twice, for the roundings in the bounds.
+and `| |A|'|A| | <= |A|_F^2`. Those bounds are taken twice, for the roundings in the bounds, and
+for underflow: it takes at most `2**-1074` of a product, where the largest number is at least
+`2**-21`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -29,10 +31,12 @@ from snconvert.linalg.one_thread import one_thread
 
 SLACK = 1e-6
 """How far the proven bounds may be from sigma, relatively."""
-_E = 2.0**-53
+UNIT = 2.0**-53
+"""The unit roundoff of float64: `e` above."""
 _WIDTH = 256  # rows of the Gram matrix that are factorised at once
 _CHUNK = 512  # rows of the kernel that are multiplied at once
-_ROOM = 1e-7  # of the shift, left for the remainder
+ROOM = 1e-7
+"""Of the shift, left for the remainder."""
 
 
 @one_thread()
@@ -69,13 +73,10 @@ def proved_bounds(
         if block.zero:
             continue
         bound, square = _rayleigh(block, triplet.u[index].astype(np.float64))
-        lower = max(lower, _scaled(bound, block.exponent))
-        limit = _scaled(upper, -block.exponent)
-        size = math.prod(block.shape)
+        lower = max(lower, times_power(bound, block.exponent))
+        limit = times_power(upper, -block.exponent)
         try:
-            proved = square * (1.0 + 2 * _gamma(size)) < limit * limit or _is_below(
-                block, limit, square
-            )
+            proved = is_below(block, limit, square)
         except MemoryError:
             raise KernelError(
                 f"the proof of sigma takes {8e-9 * min(block.shape) ** 2:.2g} GB of memory",
@@ -94,11 +95,13 @@ def proved_bounds(
     return lower, upper
 
 
-def _gamma(count: int) -> float:
-    return count * _E / (1.0 - count * _E)
+def gamma(count: int) -> float:
+    """Returns `g(k)` of the head of this module."""
+    return count * UNIT / (1.0 - count * UNIT)
 
 
-def _scaled(value: float, exponent: int) -> float:
+def times_power(value: float, exponent: int) -> float:
+    """Returns `value * 2**exponent`, infinity above the numbers of float64."""
     try:
         return math.ldexp(value, exponent)
     except OverflowError:
@@ -113,11 +116,11 @@ def _rayleigh(block: Block, u: Array) -> tuple[float, float]:
         image += float(np.square(there).sum())
         square += float(np.square(piece).sum())
     length = float(np.linalg.norm(u))
-    hidden = 2 * (_gamma(n) * math.sqrt(square) * length + _gamma(m + n + 4) * math.sqrt(image))
-    return (math.sqrt(image) - hidden) / (length * (1.0 + 2 * _gamma(n + 4))), square
+    hidden = 2 * (gamma(n) * math.sqrt(square) * length + gamma(m + n + 4) * math.sqrt(image))
+    return (math.sqrt(image) - hidden) / (length * (1.0 + 2 * gamma(n + 4))), square
 
 
-def _is_below(block: Block, limit: float, square: float) -> bool:
+def is_below(block: Block, limit: float, square: float) -> bool:
     """Proves that the norm of a block is at most `limit`.
 
     Args:
@@ -127,37 +130,62 @@ def _is_below(block: Block, limit: float, square: float) -> bool:
     """
     side = block.longer
     length, size = block.shape[side], block.shape[1 - side]
-    highest = limit * limit * (1.0 - 4 * _E)
+    if square * (1.0 + 2 * gamma(length * size)) < limit * limit:
+        return True
 
     def hidden(factor: float) -> float:
-        """What rounding may hide, by the square of the Frobenius norm of the factor."""
-        return 2 * (
-            _gamma(length + 4) * square + _gamma(size + 4) * factor + 8 * _E * limit * limit
-        )
+        return 2 * (gamma(length + 4) * square + gamma(size + 4) * factor)
 
-    shift = highest * (1.0 - _ROOM) - hidden(size * limit * limit)
-    factorised = _factorise(_gram(block, side), shift)
-    if factorised is None:
+    return is_proved(limit, size, hidden, lambda shift: _factorise(gram(block, side), shift))
+
+
+def is_proved(
+    limit: float,
+    size: int,
+    hidden: Callable[[float], float],
+    factorise: Callable[[float], tuple[float, float] | None],
+) -> bool:
+    """Proves that no eigenvalue of positive semidefinite matrices is above `limit**2`.
+
+    Args:
+        limit: What is to be proved.
+        size: The order of the matrices.
+        hidden: What rounding may hide, by the square of the Frobenius norm of the factor.
+        factorise: Takes a shift; returns of the factor `R` of the shift less the matrix the
+            Frobenius norm of what `R'R` misses, and the square of that of `R`, both the largest;
+            `None` if there is no factor.
+    """
+    highest = limit * limit * (1.0 - 4 * UNIT)
+    own = 16 * UNIT * highest  # of the subtraction from the shift, and of the sums here
+    shift = highest * (1.0 - ROOM) - hidden(size * limit * limit) - own
+    found = factorise(shift) if shift > 0 else None
+    if found is None:
         return False
-    remainder, factor = factorised
-    return shift + remainder * (1.0 + _ROOM) + hidden(factor) <= highest
+    remainder, factor = found
+    return shift + remainder * (1.0 + ROOM) + hidden(factor) + own <= highest
 
 
-def _gram(block: Block, side: int) -> Array:
+def gram(block: Block, side: int) -> Array:
     """Returns the Gram matrix of the smaller side; below the diagonal blocks it is not filled."""
     size = block.shape[1 - side]
     gram = np.zeros((size, size))
-    for chunk in _chunks(block, side):
+    for chunk in chunks(block, side):
         for first in range(0, size, _WIDTH):
             own = slice(first, first + _WIDTH)
             gram[own, first:] += chunk[:, own].T @ chunk[:, first:]
     return gram
 
 
-def _chunks(block: Block, side: int) -> Iterator[Array]:
-    """Yields pieces of a block in chunks that are worth a product of matrices."""
+def chunks(block: Block, side: int, most: int = _CHUNK) -> Iterator[Array]:
+    """Yields `(at most most, size)` rows at a time of a block, worth a product of matrices.
+
+    Args:
+        block: The block.
+        side: The axis that is cut, as in `Block.pieces`.
+        most: How many rows there may be; each chunk is valid until the next.
+    """
     length, size = block.shape[side], block.shape[1 - side]
-    buffer = np.empty((min(length, _CHUNK), size))
+    buffer = np.empty((min(length, most), size))
     filled = 0
     for _, piece in block.pieces(side, "f8"):
         done = 0

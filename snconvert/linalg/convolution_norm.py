@@ -148,12 +148,15 @@ def _taps(raw: Array, exponent: int, conv: Convolution, *, bfloat16: bool) -> tu
     """
     stack = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)
     count, _, columns = stack.shape
-    taps = stack.reshape(count, math.prod(conv.kernel), -1, columns) * _reads(conv)[:, None, None]
+    taps = (
+        stack.reshape(count, math.prod(conv.kernel), -1, columns)
+        * taps_that_read(conv)[:, None, None]
+    )
     lift = np.frexp(np.abs(taps).max(axis=(1, 2, 3)))[1]
-    return taps * np.ldexp(1.0, -lift)[:, None, None, None], lift
+    return np.ldexp(taps, -lift[:, None, None, None]), lift
 
 
-def _reads(conv: Convolution) -> Array:
+def taps_that_read(conv: Convolution) -> Array:
     """Returns of each tap whether some output reads the input by it."""
     some = np.ones(1, bool)
     sizes = (conv.kernel, conv.strides, conv.dilation, conv.before, conv.inputs, conv.outputs)

@@ -117,7 +117,7 @@ def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, 
     matrix = read(raw, exponent, np.empty(raw.shape), bfloat16=bfloat16)
     # Each block by itself: beside a large one, the squares of a small one would vanish.
     lift = np.frexp(np.abs(matrix).max(axis=(1, 2)))[1]
-    matrix = matrix * np.ldexp(1.0, -lift)[:, None, None]
+    matrix = np.ldexp(matrix, -lift[:, None, None])
     across = matrix.transpose(0, 2, 1)
     if matrix.shape[1] < matrix.shape[2]:
         _, v = top_pair(matrix @ across)

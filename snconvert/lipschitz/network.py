@@ -64,14 +64,18 @@ class Linear(NamedTuple):
         kernel: The kernel.
         convolution: The map at the size of the input, or over all sizes; `None` of a dense one.
         transposed: Whether it is the adjoint of that map.
-        channels_axis: The axis of the sample that holds the output channels; `None` where they are
-            no single axis (`EinsumDense` with several).
+        channels_axis: The axis of the sample that holds the output channels, one for each column
+            of the view (of each block, of a convolution); `None` where they are no single axis
+            (`EinsumDense` with several).
+        inputs_axis: The axis of the input that holds one channel for each row of the view; `None`
+            where they are no single axis. That of a convolution is `channels_axis`.
     """
 
     kernel: StoredKernel
     convolution: Convolution | None = None
     transposed: bool = False
     channels_axis: int | None = -1
+    inputs_axis: int | None = -1
 
 
 class Slopes(NamedTuple):
@@ -94,7 +98,8 @@ class Diagonal(NamedTuple):
     The scale is `gamma / max(sqrt(variance + epsilon), least)`, or one over that if inverted.
 
     Attributes:
-        axis: The axis of the sample that holds the channels; `None`: one scale for all.
+        axis: The axis of the sample that holds the channels; `None`: one scale for all, or no
+            single axis, so that only the largest counts.
         gamma: Stored, or a constant for each channel, or for all.
         variance: Stored, or constants; `None`: it is 1 with an epsilon of 0.
         epsilon: What is added to the variance.
@@ -141,12 +146,14 @@ class AxisMatrices(NamedTuple):
     """A map that is the product of one small matrix along each axis: averages, resizing.
 
     Attributes:
-        axes: Of each axis that it changes: the name of the matrix (`average`, `nearest`,
-            `bilinear`, `bicubic`...) and its arguments, as `matrices` knows them.
+        axes: Of each axis that it changes: the name of the matrix and its arguments, with `None`
+            for a size of the input that is not known: `average` (size, pool, stride, padding),
+            `adaptive_average` (size, outputs), `resize` (size, outputs, interpolation),
+            `upsample` (size, times, interpolation).
         channels_axis: As for `Constant`.
     """
 
-    axes: tuple[tuple[str, tuple[int | float | str, ...]], ...]
+    axes: tuple[tuple[str, tuple[int | str | None, ...]], ...]
     channels_axis: int | None = -1
 
 

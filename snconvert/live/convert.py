@@ -7,7 +7,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from snconvert.errors import SnconvertWarning, printable
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.by_file import convert_by_file
+from snconvert.live.by_file import convert_by_file, with_bound
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import take_up
 from snconvert.live.internals.saved_owners import holds_its_layers
@@ -28,7 +28,8 @@ from snconvert.live.model import check_model
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
-from snconvert.planning.layer_rows import LayerFacts, plan_rows, report_of
+from snconvert.planning.inspection import Inspection
+from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
 from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe, recipe
@@ -124,10 +125,11 @@ def inspect(
         model: A live model.
         rules: As for `apply`.
         recipe_file: As for `apply`.
-        **options: As for `apply`. Without `kinds` and `conv` all kinds are looked at, and each
-            layer says which option converts it.
+        **options: Those of `Inspection`, and as for `apply`. Without `kinds` and `conv` all kinds
+            are looked at, and each layer says which option converts it.
     """
-    return plan_of(model, recipe(recipe_file, **options), rules, lenient=True)
+    asked, options = Inspection.taken_from(options)
+    return plan_of(model, recipe(recipe_file, **options), rules, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,10 @@ def convert(
 
 
 def plan_of(
-    model: Layer, recipe: Recipe, rules: Iterable[KernelRule] = (), *, lenient: bool = False
+    model: Layer,
+    recipe: Recipe,
+    rules: Iterable[KernelRule] = (),
+    asked: Inspection | None = None,
 ) -> Report:
     """Reports what `convert` would do by a recipe.
 
@@ -178,28 +183,33 @@ def plan_of(
         model: A live model.
         recipe: What to convert and how.
         rules: Rows to use beside `RULES`.
-        lenient: Only look: take layers that cannot be converted, and having nothing to convert, as
-            they are, and look at all kinds unless the recipe says which.
+        asked: Only look, and at what: take layers that cannot be converted, and having nothing to
+            convert, as they are, and look at all kinds unless the recipe says which.
     """
     started = time.perf_counter()
     check_model(model, "apply")
     take_up(model)
     if TARGETS[recipe.target].WRAPPER is not None:
-        return convert_by_file(model, recipe, rules, dry_run=True, lenient=lenient)[1]
-    prepared = _prepare(model, recipe, rules, lenient=lenient)
+        report = convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
+        return report if asked is None else with_bound(report, model, asked)
+    prepared = _prepare(model, recipe, rules, asked)
     reports = _layer_reports(recipe, prepared, "convertible")
-    return _report("inspect" if lenient else "apply", model, recipe, reports, prepared, started)
+    if asked is None:
+        return _report("apply", model, recipe, reports, prepared, started)
+    report = _report("inspect", model, recipe, reports, prepared, started)
+    report = replace(report, warnings=(*report.warnings, *no_spectrum(reports, asked)))
+    return with_bound(report, model, asked, rules)
 
 
 def _prepare(
     model: Layer,
     recipe: Recipe,
     rules: Iterable[KernelRule],
+    asked: Inspection | None = None,
     *,
-    lenient: bool = False,
     everything: bool = True,
 ) -> _Prepared:
-    rows = table(rules)
+    rows, lenient = table(rules), asked is not None
     looked = recipe.looking_at_all() if lenient else recipe
     plan = plan_for(survey(model, rows), looked, rows, lenient=lenient)
     target = IN_MEMORY[recipe.target]
@@ -209,7 +219,12 @@ def _prepare(
     if not lenient:
         target.check_model(model)
     measured = measure(
-        plan, recipe.settings.norm, everything=everything, certify=recipe.certify, lenient=lenient
+        plan,
+        recipe.settings.norm,
+        everything=everything,
+        certify=recipe.certify,
+        lenient=lenient,
+        spectrum=asked is not None and asked.spectrum,
     )
     return _Prepared(without_failed(plan, measured) if lenient else plan, measured)
 

@@ -20,6 +20,7 @@ from snconvert.archive.output import Destination
 from snconvert.archive.source import CONFIG, METADATA, unchanged
 from snconvert.compat.saving import save_model
 from snconvert.config import strict_json
+from snconvert.config.parsing import parse
 from snconvert.config.references import OURS, needs
 from snconvert.core.report import Report
 from snconvert.core.settings import scale
@@ -34,6 +35,8 @@ from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target
 from snconvert.live.undo import undo
+from snconvert.page.model_graph import graph_of
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, with_source, without_layers
 
@@ -50,7 +53,7 @@ def apply_through_keras(
     imports: Iterable[str] = (),
     *,
     rules: Iterable[KernelRule] = (),
-    lenient: bool = False,
+    asked: Inspection | None = None,
 ) -> Report:
     """Converts a file by loading it with Keras, converting the live model, and saving that.
 
@@ -61,7 +64,7 @@ def apply_through_keras(
         recipe: What to convert and how.
         imports: Modules that register the file's custom classes, beside those of `recipe`.
         rules: Rows to use beside `RULES`.
-        lenient: Without `output`: take layers that cannot be converted as they are.
+        asked: Without `output`: only look at the model, and at what.
 
     Returns:
         The report; its warnings say what could not be carried over.
@@ -72,7 +75,7 @@ def apply_through_keras(
 
     def work(model: Layer, _: Any) -> tuple[Layer, Report]:
         if output is None:
-            return model, plan_of(model, recipe, rules, lenient=lenient)
+            return model, plan_of(model, recipe, rules, asked)
         return convert(model, recipe, rules=rules, in_place=TARGETS[recipe.target].WRAPPER is None)
 
     modules = (*recipe.imports, *imports)
@@ -162,7 +165,11 @@ def _through_keras(
                 if output is not None:
                     check_destination(opened, output)
                 older = is_older(opened)
+                graph = None
+                if recipe.page:
+                    graph = graph_of(parse(strict_json.loads(opened.config, CONFIG)))
                 metadata = strict_json.loads(opened.metadata or b"null", METADATA)
+            sha256 = _digest(source) if recipe.page else None
             model, warned = load(source, recipe.config)
             model, report = work(model, metadata)
             if output is not None:
@@ -175,6 +182,8 @@ def _through_keras(
     return replace(
         report,
         source=source,
+        graph=graph,
+        source_sha256=sha256,
         output=None if output is None else output.path,
         bytes=_size(source if output is None else output.path),
         seconds=time.perf_counter() - started,

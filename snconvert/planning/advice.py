@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from snconvert.core.report import Report
+from snconvert.errors import printable
 from snconvert.kinds.kernel_rule import KINDS
 
 
@@ -58,3 +61,15 @@ def more_with(kinds: Sequence[str], selected: int) -> list[str]:
 def keras_opens(output: str) -> bool:
     """Whether Keras opens a result under its name: files end in `.keras`, folders do not."""
     return os.path.isdir(output) != output.endswith(".keras")
+
+
+def with_warning(report: Report) -> Report:
+    """Returns a report that warns where Keras will not open the result under its name."""
+    output = report.output
+    if output is None or keras_opens(output):
+        return report
+    rule = "a folder may not" if os.path.isdir(output) else "a file must"
+    warning = (
+        f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
+    )
+    return replace(report, warnings=(*report.warnings, warning))

@@ -11,17 +11,17 @@ from snconvert.config.tree import Node
 from snconvert.core.convolution_map import Convolution, joint_range
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.settings import Settings
+from snconvert.core.spectrum import LARGEST_ORDER
 from snconvert.core.triplet import Triplet, joint_bounds
 from snconvert.core.verbs import VERBS
 from snconvert.planning.advice import with_option
+from snconvert.planning.inspection import Inspection
 from snconvert.planning.measured import NOT_FINITE, Measured
 from snconvert.planning.plan import Plan, Skip, Step
 from snconvert.planning.recipe import Recipe
 
 BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
 """What is special about a layer whose operator norm cannot be taken at one input size."""
-UNPROVED = "no proof: its sigma is the norm of an operator"
-"""What is special about such a layer where proofs were asked for."""
 ZERO = "a kernel of zeros: it stays zero"
 """What is special about such a layer."""
 UNUSABLE = "its u or gamma is not usable: NaN, infinity, or another shape"
@@ -31,6 +31,8 @@ RESTORED = (
     " which restores those that were not trained since to float rounding"
 )
 """What `remove` warns of, where a target had normalised the stored kernels."""
+
+_ROUNDED = 1e-9  # sums of 2**22 numbers are off by half of that, and so is sigma by a stored `u`
 
 NamedKernel = tuple[str, tuple[int, ...], Convolution | None]
 """Path below the layer, shape and, if it makes one, convolution of a kernel."""
@@ -79,7 +81,7 @@ def plan_rows(
     return tuple(
         _step_row(outcome, facts_of(outcome), measured, recipe, status)
         if isinstance(outcome, Step)
-        else _skip_row(outcome, facts_of(outcome), measured, recipe)
+        else _skip_row(outcome, facts_of(outcome), measured)
         for outcome in plan.outcomes
     )
 
@@ -109,11 +111,9 @@ def _step_row(
     )
 
 
-def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured, recipe: Recipe) -> LayerReport:
+def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured) -> LayerReport:
     triplets, reason = measured.known(skip.node), skip.reason
     values = _numbers(facts.kernels, triplets, _norm_in_use)
-    if recipe.certify and triplets and facts.norm == "operator":
-        reason = f"{reason}; {UNPROVED}"
     if triplets and values["sigma_after"] is None:
         reason = f"{reason}; {UNUSABLE}"
     if skip.spectral and measured.fails(skip.node):
@@ -188,10 +188,11 @@ def _numbers(
         ratio = norm / triplet.sigma if triplet.sigma else 1.0
         proved, scaled = triplet.bounds, None
         if proved is not None and not math.isnan(ratio):
-            scaled = proved[0] * ratio, proved[1] * ratio
+            scaled = proved[0] * ratio * (1.0 - _ROUNDED), proved[1] * ratio * (1.0 + _ROUNDED)
         limits = None if conv is None else conv.range(triplet.spectral_norm)
         measured = triplet.sigma, _known(norm), _known(triplet.residual)
-        rows.append(KernelReport(path, shape, *measured, proved, scaled, limits))
+        proofs = proved, scaled, limits
+        rows.append(KernelReport(path, shape, *measured, *proofs, triplet.spectrum))
     return {
         "sigma": _largest([row.sigma for row in rows]),
         "sigma_after": _largest([row.sigma_after for row in rows]),
@@ -213,6 +214,17 @@ def _largest(values: Sequence[float | None]) -> float | None:
     """Returns the largest of some numbers, `None` if there are none or one is not known."""
     known = [value for value in values if value is not None]
     return max(known, default=None) if len(known) == len(values) else None
+
+
+def no_spectrum(layers: Iterable[LayerReport], asked: Inspection) -> list[str]:
+    """Returns a warning of each measured kernel that is too large for its spectrum."""
+    return [
+        f"{layer.path} ({layer.class_name}): no spectrum of {kernel.name}: both sides of its matrix"
+        f" are above {LARGEST_ORDER}, which takes too much memory"
+        for layer in (layers if asked.spectrum else ())
+        for kernel in layer.kernels
+        if kernel.spectrum is None
+    ]
 
 
 def report_of(

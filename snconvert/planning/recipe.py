@@ -58,6 +58,7 @@ class Recipe:
         config: A JSON file with the configuration of a model whose weights only are given.
         certify: Whether each sigma is to be proved.
         kinds_chosen: Whether the user has said which kinds.
+        page: Whether the report is to have what only its page shows.
     """
 
     target: str = "layer"
@@ -71,6 +72,7 @@ class Recipe:
     config: str | os.PathLike[str] | None = None
     certify: bool = False
     kinds_chosen: bool = False
+    page: bool = False
 
     def __post_init__(self) -> None:
         choice("target", self.target, tuple(TARGETS))
@@ -84,11 +86,6 @@ class Recipe:
         for override in self.overrides:
             expression(override.match)
         for settings in self.all_settings():
-            if self.certify and settings.norm == "operator":
-                raise OptionError(
-                    "what is proved is the norm of a matrix, and not that of an operator",
-                    "Use --norm matrix, or leave out --certify",
-                )
             check_target(self.target, settings)
 
     def looking_at_all(self) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -9,10 +10,13 @@ import select
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import handmade
 import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -109,7 +113,6 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--bound", "x"],
         ["apply", "m.keras", "--bound", "-1"],
         ["apply", "m.keras", "--norm", "operator", "--target", "keras"],
-        ["apply", "m.keras", "--norm", "operator", "--certify"],
         ["apply", "m.keras", "--target", "constraint", "--mode", "gain"],
         ["apply", "m.keras", "--target", "keras", "--mode", "cap"],
         ["apply", "m.keras", "--verify", "--import", "json"],
@@ -120,6 +123,8 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--in-place", "--force"],
         ["apply", "m.keras", "--no-such-flag"],
         ["convert", "m.keras"],
+        ["inspect", "m.keras", "--samples", "3"],
+        ["inspect", "m.keras", "--lipschitz", "--samples", "0"],
     ],
 )
 def test_wrong_usage(snconvert: Run, arguments: list[str]) -> None:
@@ -229,6 +234,45 @@ def test_on_a_terminal(model: Path) -> None:
     assert "SpectralConv2D" in text
     table = [line for line in text.splitlines() if str(model.parent) not in line]
     assert max(len(line) for line in table if "\x1b" not in line) <= 80
+
+
+def test_bars_on_a_terminal(model: Path) -> None:
+    """Where there is room `inspect` draws bars; its last line says what matters."""
+    assert "\u2588" in on_a_terminal("inspect", model, columns=150)
+    narrow = on_a_terminal("inspect", model, columns=60)
+    assert "\u2588" not in narrow
+    assert "largest norm" in narrow.splitlines()[-1]
+
+
+def test_spectra_and_what_they_cost(snconvert: Run, tmp_path: Path) -> None:
+    """Before long work a line on stderr says how long; -q and --json say nothing there."""
+    path = tmp_path / "large.keras"
+    handmade.chain(path, 1, units=2400)
+    # Zeros take no time, whatever was said.
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        zeros = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(zeros, "r+") as weights:
+        weights["layers/dense/vars/0"][...] = 0
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        handmade.write(path, json.loads(archive.read("config.json")), zeros.getvalue())
+    told = snconvert("inspect", path, "--spectrum")
+    assert told.stderr == "spectra of 1 kernel, about 2 s\n"
+    assert "effective rank" in told.stdout
+    for flag in ("--json", "-q"):
+        assert not snconvert("inspect", path, "--spectrum", flag).stderr
+    assert not snconvert("inspect", path).stderr
+
+
+def test_the_bound_of_the_network(snconvert: Run, model: Path) -> None:
+    """`--lipschitz` tells the bound in tables and JSON; without it nothing of it is there."""
+    told = snconvert("inspect", model, "--lipschitz")
+    assert not told.stderr
+    assert "certified: at inference no change of the inputs of length d" in told.stdout
+    shape = json.loads(snconvert("inspect", model, "--lipschitz", "--json").stdout)["lipschitz"]
+    assert shape["bound"]["value"] > 0
+    assert f"Lipschitz bound of the network: {shape['bound']['value']:.2g}"[:-1] in told.stdout
+    assert "lipschitz" not in json.loads(snconvert("inspect", model, "--json").stdout)
 
 
 def test_interrupted_readers(model: Path) -> None:

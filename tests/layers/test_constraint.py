@@ -166,8 +166,9 @@ def test_refusals(options, what):
 
 
 CODE = """
-    import keras, numpy as np
+    import sys, keras, numpy as np
     import snconvert
+    sys.modules["tensorflow"] = None  # Keras would import it, for seconds
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 16)).astype("float32")
     y = np.tanh(x @ rng.normal(size=(16, 1))).astype("float32")

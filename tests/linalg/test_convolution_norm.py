@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from explicit_map import explicit
 from operator_norm_benchmark import benchmark
 
 from snconvert.core.convolution_map import Convolution, at_size, transposed_at_size
@@ -25,26 +26,6 @@ AXES = [
     for size in (7, 10)
     if s == 1 or d == 1
 ]
-
-
-def explicit(taps: np.ndarray, conv: Convolution) -> np.ndarray:
-    """The matrix of the map, written out number by number from the definition."""
-    _, m, n = taps.shape
-    matrix = np.zeros((*conv.inputs, m, *conv.outputs, n))
-    for output in np.ndindex(*conv.outputs):
-        for tap, index in zip(taps, np.ndindex(*conv.kernel), strict=True):
-            place = tuple(
-                o * s + t * d - b
-                for o, s, t, d, b in zip(
-                    output, conv.strides, index, conv.dilation, conv.before, strict=True
-                )
-            )
-            if conv.on_torus:
-                place = tuple(p % size for p, size in zip(place, conv.inputs, strict=True))
-            if all(0 <= p < size for p, size in zip(place, conv.inputs, strict=True)):
-                at = (*place, slice(None), *output, slice(None))
-                matrix[at] += tap
-    return matrix.reshape(math.prod(conv.inputs) * m, -1)
 
 
 def case(axis: tuple, m: int, n: int, seed: int) -> tuple[np.ndarray, MatrixView, Convolution]:

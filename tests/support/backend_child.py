@@ -146,6 +146,7 @@ def refused() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
+    sys.modules["tensorflow"] = None  # Keras would import it, for seconds, to save a model
     place, extent = Path(sys.argv[1]), sys.argv[2]
     own = place / keras.backend.backend()
     own.mkdir()

@@ -185,6 +185,8 @@ def jax(folder: Path) -> None:
 
 if __name__ == "__main__":
     kind, folder, *names = sys.argv[1:]
-    if kind != "jax":
+    if kind == "jax":
+        sys.modules["tensorflow"] = None  # Keras would import it, for seconds
+    else:
         import tensorflow as tf
     {"convert": convert, "mirrored": mirrored, "worker": worker, "jax": jax}[kind](Path(folder))

@@ -1,8 +1,8 @@
 """A driver that changes the input while it is read, at each read of a conversion.
 
-    python tests/support/meddling.py COMMAND HOW FOLDER
+    python tests/support/meddling.py FOLDER COMMAND-HOW...
 
-`tests/system/test_crash.py` judges what it prints as JSON.
+`tests/system/test_crash.py` judges what it prints as JSON, for each try.
 """
 
 from __future__ import annotations
@@ -132,4 +132,9 @@ def main(command: str, how: str, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])), sys.stdout)
+    place, *tries = sys.argv[1:]
+    found = []
+    for each in tries:
+        (Path(place) / each).mkdir()
+        found.append(main(*each.split("-"), Path(place) / each))
+    json.dump(found, sys.stdout)

@@ -1,6 +1,6 @@
 """A driver that runs conversions under an audit hook, and says what they should not have done.
 
-    python tests/support/watched.py cases PART PARTS FOLDER
+    python tests/support/watched.py cases FOLDER
     python tests/support/watched.py probes FOLDER
 
 The hook sees what Python code does in the process and in the guarded process that it forks:
@@ -167,14 +167,14 @@ def violations(log: Path) -> list[list[str]]:
     return [json.loads(line) for line in lines]
 
 
-def cases(part: int, parts: int, folder: Path) -> dict[str, Any]:
-    """Runs every command on every case of this part."""
+def cases(folder: Path) -> dict[str, Any]:
+    """Runs every command on every case."""
     log, out, temporary = folder / "log", folder / "out", folder / "tmp"
     temporary.mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     found = {}
     names = sorted(path.name for path in CASES.glob("*") if path.is_file())
-    for name in names[part::parts]:
+    for name in names:
         for command in COMMANDS:
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
@@ -268,7 +268,5 @@ def probes(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "cases":
-        json.dump(cases(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])), sys.stdout)
-    else:
-        json.dump(probes(Path(sys.argv[2])), sys.stdout)
+    kind, place = sys.argv[1:]
+    json.dump({"cases": cases, "probes": probes}[kind](Path(place)), sys.stdout)

@@ -110,6 +110,7 @@ def test_onnx_of_groups(tmp_path: Path) -> None:
             onnxruntime.InferenceSession(tmp_path / f"{name}.onnx")
     in_process(
         "import sys, warnings, keras, live_models, numpy as np, onnxruntime, snconvert\n"
+        "sys.modules['tensorflow'] = None\n"  # Keras would import it, for seconds
         "warnings.simplefilter('ignore')\n"
         "def agree(model):\n"
         "    found = {id(parameter) for parameter in model.parameters()}\n"

@@ -5,41 +5,35 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from limited import run_all
 from places import SUPPORT
 from watched import CASES, COMMANDS, PROBES
 
 DRIVER = SUPPORT / "watched.py"
 NAMES = sorted(path.name for path in CASES.glob("*") if path.is_file())
-PARTS = 2
+
+
+def driven(kind: str, folder: Path) -> dict[str, Any]:
+    """Runs the driver, and returns what it saw."""
+    command = [sys.executable, str(DRIVER), kind, str(folder)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Runs both commands on every case, each in a process of its own with a hook of its own."""
-    jobs = []
-    for part in range(PARTS):
-        folder = tmp_path_factory.mktemp("watched")
-        arguments = ["cases", str(part), str(PARTS), str(folder)]
-        jobs.append({"command": [sys.executable, str(DRIVER), *arguments], "seconds": 180})
-    found: dict[str, Any] = {}
-    for outcome in run_all(jobs):
-        assert outcome["code"] == 0, outcome
-        found |= json.loads(outcome["stdout"])
-    return found
+    return driven("cases", tmp_path_factory.mktemp("watched"))
 
 
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Does each forbidden thing once under the hook."""
-    folder = tmp_path_factory.mktemp("probes")
-    command = [sys.executable, str(DRIVER), "probes", str(folder)]
-    done = subprocess.run(command, capture_output=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return driven("probes", tmp_path_factory.mktemp("probes"))
 
 
 @pytest.mark.parametrize("name", NAMES)

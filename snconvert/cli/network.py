@@ -1,0 +1,123 @@
+"""The network's Lipschitz bound as tables and sentences for people."""
+
+from __future__ import annotations
+
+import decimal
+import math
+from collections.abc import Iterator
+from typing import IO
+
+from snconvert.cli.columns import count_of, print_table
+from snconvert.core.magnitude import Magnitude
+from snconvert.core.network_bound import NetworkBound, OutputBound, Stage
+from snconvert.errors import printable
+
+_NONE = "none"
+_ONE = Magnitude.of(1.0)
+_ASTRONOMICAL = 6  # powers of ten: no perturbation of an input is worth such a bound
+_MARK = "*"
+
+
+def print_bound(network: NetworkBound, stream: IO[str], *, verbose: bool = False) -> None:
+    """Prints the bound with its stages, outputs and what it means.
+
+    Args:
+        network: The bound.
+        stream: Where to.
+        verbose: Show the stages that change nothing, too.
+    """
+    shown = [stage for stage in network.stages if verbose or not _changes_nothing(stage)]
+    if shown:
+        headings = ("stage", "class", "norm", "constant", "bound", "share", "path")
+        print_table(headings, [_stage(stage) for stage in shown], stream)
+    hidden = len(network.stages) - len(shown)
+    if hidden:
+        print(f"{count_of(hidden, 'stage')} with the constant 1 not shown (-v)", file=stream)
+    outputs = [row for output in network.outputs for row in _output(output)]
+    if len(outputs) > 1:
+        print_table(("output", "as a function of", "bound"), outputs, stream)
+    if network.unbounded:
+        rows = [tuple(map(printable, layer)) for layer in network.unbounded]
+        print_table(("layer without a bound", "class", "why"), rows, stream)
+    for line in sentences(network):
+        print(line, file=stream)
+
+
+def sentences(network: NetworkBound) -> Iterator[str]:
+    """Yields what the bound says, and what it does not."""
+    if network.bound is None:
+        without = [layer.path for layer in network.unbounded]
+        has = "has" if len(without) == 1 else "have"
+        yield f"the network has no finite Lipschitz bound: {_list(without)} {has} none"
+    else:
+        yield (
+            "certified: at inference no change of the inputs of length d changes the outputs by"
+            f" more than {_in_words(network.bound)} d ({network.method}; {network.seconds:.2f} s)"
+        )
+        if network.bound.log10 > _ASTRONOMICAL:
+            yield (
+                "global bounds of deep networks with normalisation are astronomical: that is the"
+                " truth of a bound for all inputs at once, and no fault of the model"
+            )
+        if network.product is not None:
+            yield f"by the layers' own norms alone it would be {_in_words(network.product)}"
+        if any(stage.dominates for stage in network.stages):
+            yield (
+                f"the path marked {_MARK} makes most of it; share: by how many percent the bound"
+                " falls when the constant falls by one"
+            )
+    points = count_of(network.samples, "point")
+    if network.lower is not None:
+        yield f"it cannot be below {_down(network.lower)}, found at {points} of the true model"
+    elif network.samples:
+        yield f"no bound from below was found at {points}"
+    if network.starts:
+        yield f"inputs are discrete: the bound begins behind {_list(list(network.starts))}"
+    yield from network.notes
+
+
+def _stage(stage: Stage) -> tuple[str, ...]:
+    return (
+        printable(stage.path),
+        printable(stage.class_name),
+        "" if stage.norm is None else str(stage.norm),
+        _NONE if stage.constant is None else str(stage.constant),
+        _NONE if stage.bound is None else str(stage.bound),
+        "" if stage.share is None else f"{stage.share:.2f}",
+        _MARK if stage.dominates else "",
+    )
+
+
+def _changes_nothing(stage: Stage) -> bool:
+    return stage.constant == _ONE and len(stage.inputs) <= 1 and stage.norm is None
+
+
+def _output(output: OutputBound) -> Iterator[tuple[str, str, str]]:
+    name, bound = printable(output.name), output.bound
+    yield name, "all inputs", _NONE if bound is None else str(bound)
+    if len(output.by_input) > 1:
+        yield from ((name, printable(key), str(value)) for key, value in output.by_input)
+    if output.logits is not None:
+        yield name, "all inputs, before its activation", str(output.logits)
+
+
+def _in_words(bound: Magnitude) -> str:
+    """Returns a bound, rounded up, however large it is."""
+    return str(bound) if bound.value is not None else f"1e{math.ceil(bound.log10)} ({bound})"
+
+
+def _down(value: float) -> str:
+    with decimal.localcontext(prec=4, rounding=decimal.ROUND_FLOOR):
+        return f"{+decimal.Decimal(value):g}"
+
+
+def _list(names: list[str]) -> str:
+    """Returns names in a sentence, the first few of many.
+
+    Example:
+        >>> _list(["a", "b"]), _list(list("abcdef"))
+        ('a, b', 'a, b, c and 3 more')
+    """
+    few = names[:3] if len(names) > 4 else names  # noqa: PLR2004
+    rest = f" and {len(names) - len(few)} more" if len(few) < len(names) else ""
+    return ", ".join(map(printable, few)) + rest

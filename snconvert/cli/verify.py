@@ -1,0 +1,44 @@
+"""The command that proves a result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from snconvert.cli.options import Config, Import, Json, Quiet
+from snconvert.cli.runner import end, handled, progress_bar
+from snconvert.errors import counted, printable
+from snconvert.sandbox import signals
+
+
+def verify(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
+    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
+    imports: Import = None,
+    config: Config = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
+    from snconvert import api
+    from snconvert.cli import tables
+
+    signals.interrupt()
+    with handled(before, after):
+        with contextlib.nullcontext() if quiet else progress_bar() as progress:
+            verdict = api.verify(
+                before, after, imports=imports or (), config=config, progress=progress
+            )
+        for warning in counted(verdict.warnings) if not quiet else ():
+            about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
+            print(f"warning: {about}{warning}", file=sys.stderr)
+        if as_json:
+            print(json.dumps(verdict.as_json()))
+        elif not quiet:
+            tables.print_verdict(verdict, sys.stdout)
+    if not verdict:
+        end(3)

@@ -1,0 +1,148 @@
+"""The certified bound of a chain of layers, tighter than the product of their norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from snconvert.core.convolution_map import Convolution
+from snconvert.core.magnitude import Magnitude
+from snconvert.linalg.one_thread import one_thread
+from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
+from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
+from snconvert.lipschitz.multipliers.proof import proved
+from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.segment import Segment, Slopes, prepared
+from snconvert.lipschitz.multipliers.semidefinite import Array
+from snconvert.lipschitz.multipliers.symbol import stacks
+
+_CALL, _RATE = 4e-4, 1e10  # seconds of a step a layer, and operations a second
+_FEWEST = 10  # evaluations that the fast multipliers and their proof are worth
+_LARGEST = 4608  # order of a matrix up to which it is proved: the memory is 0.7 GB then
+
+
+@one_thread()
+def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: float) -> Magnitude:
+    """Returns a certified bound of `x -> W_1 -> phi_1 -> W_2 -> ... -> W_n`.
+
+    It is at most the product of the layers' norms, but for 1e-5 of rounding. Where a layer is too
+    wide for multipliers the chain is cut behind it, and the bounds of the parts are multiplied.
+
+    Args:
+        kernels: `W_i`, float64 `(m_i, n_i)`, exact and finite, used as `y = x W`.
+        slopes: Of the `n - 1` activations, or more, an interval that holds 0 and all their slopes.
+        seconds: About how long to look for better multipliers than the fast ones. It is counted in
+            operations, not by the clock, so that the bound is the same whatever else is running.
+
+    Raises:
+        ValueError: A kernel is not finite.
+
+    Example:
+        >>> from snconvert.lipschitz.arithmetic import product
+        >>> kernels = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, -2.0], [0.0, 1.0]])
+        >>> norms = [chain_bound([kernel], [], seconds=0.0) for kernel in kernels]
+        >>> print(*norms, product(*norms), chain_bound(kernels, [(0.0, 1.0)], seconds=1.0))
+        2.415 2.415 5.829 2.237
+    """
+    bound, begin = ONE, 0
+    cuts = [*_cuts(kernels), len(kernels)]
+    for end in cuts:
+        inner = list(slopes[begin : end - 1])
+        part = _part(list(kernels[begin:end]), inner, seconds / len(cuts))
+        if end < len(kernels):
+            part = product(part, Magnitude.of(max(-slopes[end - 1][0], slopes[end - 1][1], 0.0)))
+        bound, begin = product(bound, part), end
+    return bound
+
+
+@one_thread()
+def convolution_chain_bound(
+    maps: Sequence[tuple[Array, Convolution]], slopes: Sequence[Slopes], *, seconds: float
+) -> Magnitude | None:
+    """Returns a certified bound of a chain of convolutions, at their sizes, with strides of 1.
+
+    Args:
+        maps: Taps, float64 `(1, k, m, n)`, exact and finite, and the convolution that they make.
+        slopes: As for `chain_bound`.
+        seconds: As for `chain_bound`.
+
+    Returns:
+        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
+        would take too long.
+
+    Raises:
+        ValueError: A kernel is not finite.
+    """
+    found = stacks(maps)
+    if found is None:
+        return None
+    stacked, errors, powers = found
+    segment = prepared(stacked, errors, list(slopes[: len(maps) - 1]))
+    if segment is None:
+        return ZERO
+    if seconds < _FEWEST * _seconds(segment):
+        return None
+    return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
+
+
+def _cuts(kernels: Sequence[Array]) -> list[int]:
+    """Returns the kernels before which the chain is cut."""
+    cuts: list[int] = []
+    for index, kernel in enumerate(kernels[:-1]):
+        inputs, outputs = kernel.shape
+        if cuts[-1:] == [index] or index == 0:
+            inputs = min(inputs, outputs)
+        if inputs + outputs > _LARGEST:
+            cuts.append(index + 1)
+    return cuts
+
+
+def _part(kernels: list[Array], slopes: list[Slopes], seconds: float) -> Magnitude:
+    segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
+    if segment is None:
+        return ZERO
+    bound = segment_bound(segment, seconds)
+    if bound is not None:
+        return bound
+    if not slopes:
+        raise np.linalg.LinAlgError("the norm of a kernel cannot be proved")
+    bound = ONE
+    for index, kernel in enumerate(kernels):
+        bound = product(bound, _part([kernel], [], 0.0))
+        if index:
+            bound = product(bound, Magnitude.of(max(-slopes[index - 1][0], slopes[index - 1][1])))
+    return bound
+
+
+def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
+    """Returns the least bound that multipliers prove, or `None` if they prove none.
+
+    Args:
+        segment: The chain.
+        seconds: As for `chain_bound`.
+    """
+    try:
+        segment, multipliers = fast(segment)
+    except np.linalg.LinAlgError:
+        return None
+    bounds = [proved(segment, multipliers)]
+    if multipliers:
+
+        def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
+            return squares_and_gradient(segment.at(places), those)
+
+        better = improved(evaluate, multipliers, seconds / _seconds(segment))
+        if better is not multipliers:
+            bounds.append(proved(segment, better))
+    return min(filter(None, bounds), key=order, default=None)
+
+
+def _seconds(segment: Segment) -> float:
+    """Returns about how long one step of the search takes."""
+    operations = 0.0
+    for stack in segment.maps:
+        count, n, m = stack.shape
+        complexity = 4 if stack.dtype.kind == "c" else 1
+        operations += complexity * count * (m**3 + 2 * m * m * n + 2 * m * n * n)
+    return _CALL * len(segment.maps) + operations / _RATE

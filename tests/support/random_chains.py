@@ -1,0 +1,77 @@
+"""Random chains of layers, and what their bounds may not be below."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from snconvert.core.convolution_map import Convolution, at_size
+from snconvert.linalg.convolution_apply import forward
+
+
+def he_chain(sizes: list[int], seed: int) -> list[np.ndarray]:
+    """Kernels `(m, n)` as He's initialisation draws them, in float32, exact in float64."""
+    rng = np.random.default_rng(seed)
+    return [
+        (rng.standard_normal((m, n)) * np.sqrt(2 / m)).astype(np.float32).astype(np.float64)
+        for m, n in itertools.pairwise(sizes)
+    ]
+
+
+def product_of_norms(kernels: list[np.ndarray]) -> float:
+    return float(np.prod([np.linalg.norm(kernel, 2) for kernel in kernels]))
+
+
+def layer(taps: np.ndarray, size: int, padding: str = "same") -> tuple[np.ndarray, Convolution]:
+    """Taps with the convolution that they make of a square."""
+    kernel = round(taps.shape[1] ** 0.5)
+    stack = (1, taps.shape[1] * taps.shape[2], taps.shape[3])
+    return taps, at_size((size, size), (kernel, kernel), (1, 1), (1, 1), padding, stack)
+
+
+def matrix(taps: np.ndarray, conv: Convolution) -> np.ndarray:
+    """The map of a convolution on rows."""
+    size = int(np.prod(conv.inputs)) * taps.shape[2]
+    return forward(np.eye(size).reshape(size, *conv.inputs, -1), taps[0], conv).reshape(size, -1)
+
+
+def random_taps(count: int, m: int, n: int, seed: int) -> np.ndarray:
+    """Taps as He's initialisation draws them."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((1, count, m, n)) * np.sqrt(2 / count / m)
+
+
+def largest_piece(kernels: list[np.ndarray], biases: list[np.ndarray]) -> float:
+    """The Lipschitz constant of a small ReLU network: the largest norm among its linear pieces.
+
+    A pattern of active neurons is a piece where some ball fits into the inputs that it asks for.
+    """
+    from scipy.optimize import linprog
+
+    inputs = len(kernels[0])
+    widths = [kernel.shape[1] for kernel in kernels[:-1]]
+    largest = 0.0
+    for pattern in itertools.product([0.0, 1.0], repeat=sum(widths)):
+        slope, shift, rows, ends = np.eye(inputs), np.zeros(inputs), [], []
+        signs = np.split(np.array(pattern), np.cumsum(widths)[:-1])
+        for kernel, bias, on in zip(kernels, biases, signs, strict=False):
+            slope, shift = slope @ kernel, shift @ kernel + bias
+            side = 1 - 2 * on  # active: z >= 0
+            rows.append((slope * side).T)
+            ends.append(-shift * side)
+            slope, shift = slope * on, shift * on
+        norm = float(np.linalg.norm(slope @ kernels[-1], 2))
+        if norm <= largest:
+            continue
+        half_spaces, end = np.concatenate(rows), np.concatenate(ends)
+        lengths = np.linalg.norm(half_spaces, axis=1, keepdims=True)
+        found = linprog(
+            np.r_[np.zeros(inputs), -1.0],
+            np.hstack([half_spaces, lengths]),
+            end,
+            bounds=[(-1e3, 1e3)] * inputs + [(0, 1)],
+        )
+        if found.status == 0 and -found.fun > 1e-7:
+            largest = norm
+    return largest
