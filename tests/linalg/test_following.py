@@ -130,4 +130,4 @@ def test_small_kernels_and_stacks(dtype: str) -> None:
         assert Follower(view, None)(bits, bfloat16=half) == pytest.approx(exact, rel=1e-9)
         along = norm_along(bits, view, None, u, bfloat16=half)
         assert along == pytest.approx(norm_by(bits, view, None, u, bfloat16=half), rel=1e-12)
-        assert along < exact
+        assert along <= exact * (1 + 1e-12)
