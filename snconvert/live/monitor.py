@@ -51,8 +51,8 @@ class SigmaMonitor(keras.callbacks.Callback):  # type: ignore[misc] # keras has 
             `every`-th, and the last; epochs in between repeat what was measured last.
         exact: Whether each sigma is that of `snconvert.inspect`, in float64. Otherwise it is
             followed from the vectors of the epoch before by a few products with the kernel: never
-            too large but for rounding, and too small by 1e-3 at most where one could look; in the
-            first epoch of a kernel with more than a million numbers, too.
+            too large but for rounding, and too small by 3e-4 at most in the trainings of
+            `benchmarks/monitor.py`; kernels of up to 8192 numbers are exact either way.
         kinds: The families of layers, all of them by default: see `snconvert.apply`.
         conv: Convolutions beside Dense layers, where `kinds` is not given.
         only: Patterns; where given, a layer must match one of them.

@@ -251,12 +251,14 @@ def test_numbers_that_are_none(exact: bool) -> None:
 def test_a_u_that_is_none() -> None:
     """A `u` that is not finite leaves sigma, and no number for what the layer computes with."""
     model = FORMS["cap"]()
-    model.trainable = False
-    model.get_layer("wide").u.assign(np.nan * model.get_layer("wide").u)
-    found = fit(compiled(model), snconvert.SigmaMonitor(), epochs=1)
-    assert np.isnan(found["sigma_after/wide"]).all()
+    layer = model.get_layer("wide")
+    layer.trainable = False
+    broken = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: layer.u.assign(np.nan * layer.u)
+    )
+    found = fit(compiled(model), broken, snconvert.SigmaMonitor())
+    assert np.isnan(found["sigma_after/wide"]).tolist() == [False, True]
     assert np.isfinite(found["sigma/wide"]).all()
-    assert np.isfinite(found["sigma_after/head"]).all()
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
