@@ -116,6 +116,7 @@ class LayerReader:
 
     def layer(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a call of a layer, wrapper or model."""
+        self.builder.count()
         kind = _class_of(node)
         if kind in MODELS:
             outputs: Outputs = yield self.model(node, arguments)
