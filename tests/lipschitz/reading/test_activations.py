@@ -112,6 +112,8 @@ def test_every_activation_of_keras_is_known_and_keeps_its_slopes() -> None:
     import keras
     import numpy as np
 
+    from snconvert.activations import hard_sigmoid
+
     gates = {"get", "serialize", "deserialize"}
     public = {name for name in vars(keras.activations) if not name.startswith("_")} - gates
     assert public - set(NAMES) == set()
