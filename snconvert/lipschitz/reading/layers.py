@@ -9,14 +9,21 @@ from typing import Any, NamedTuple
 from snconvert.config.connections import leaves
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import MODELS, Node
-from snconvert.errors import located
+from snconvert.errors import SourceError, located
 from snconvert.kinds.kernel_rule import input_shape_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
 from snconvert.lipschitz.network import Unbounded
 from snconvert.lipschitz.reading.builder import Builder, Value
 from snconvert.lipschitz.rows import merging, recurrent
-from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, OwnKernel
+from snconvert.lipschitz.rows.row import (
+    NOT_STORED,
+    REPAIR,
+    Answer,
+    Call,
+    OwnKernel,
+    sample_rank,
+)
 from snconvert.lipschitz.rows.table import TABLE
 from snconvert.weights.contents import Dataset
 
@@ -76,7 +83,7 @@ class Arguments(NamedTuple):
         found = [leaf for _, leaf in leaves(self.first)]
         names = list(self.kwargs)[0 if self.args else 1 :]
         others = [*self.args[1:], *(self.kwargs[name] for name in names if name != "training")]
-        if any(one is not None for one in others) or self.training not in {None, True, False}:
+        if any(one is not None for one in others) or self.training not in (None, True, False):
             return None
         if not found or not all(isinstance(leaf, Value) for leaf in found):
             return None
@@ -147,6 +154,7 @@ class LayerReader:
             answer = NO_SHAPE
         else:
             with located(path=node.path, class_name=node.class_name):
+                _check_rank(kind or "", inputs[0])
                 answer = row.read(self._call(node, arguments, tuple(inputs)))
         if answer is NOT_STORED:
             answer = Unbounded(unsupported(node.config) or NOT_STORED.reason)
@@ -220,7 +228,7 @@ class LayerReader:
         answer: Answer = _MULTIPLIES
         if mode == "concat":
             answer = merging.joined(call, -1)
-        elif mode in {"sum", "ave"}:
+        elif mode in ("sum", "ave"):
             answer = merging.summed(call, 1.0 if mode == "sum" else 0.5)
         return self.outputs(node.path, node.class_name, answer, tuple(ways))
 
@@ -254,6 +262,14 @@ def _class_of(node: Node) -> str | None:
     """Returns the Keras class of a layer, of a spectral one that of the plain layer."""
     rule = SPECTRAL.get(node.spectral or "")
     return node.builtin if rule is None else rule.class_name
+
+
+def _check_rank(class_name: str, value: Value) -> None:
+    rank = sample_rank(class_name)
+    if rank is not None and rank != len(value.sizes):
+        raise SourceError(
+            f"its input has {len(value.sizes) + 1} axes, but {rank + 1} are expected", REPAIR
+        )
 
 
 def _as_built(value: Value, node: Node) -> Value:

@@ -31,7 +31,7 @@ def _noise(call: Call) -> Answer:
 
 def _masking(call: Call) -> Answer:
     value = call.config.get("mask_value", 0.0)
-    if value not in {0, None} and value == value:  # noqa: PLR0124 -- NaN is unequal to itself
+    if value not in (0, None) and value == value:  # noqa: PLR0124 -- NaN is unequal to itself
         return Unbounded("it jumps at its `mask_value`, which is not 0")
     return call.inputs[0]._replace(masked=True)
 
