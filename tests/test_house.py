@@ -65,7 +65,8 @@ ELSEWHERE = {
     "lipschitz/reading/test_models.py": "lipschitz/network.py lipschitz/reading/builder.py"
     " lipschitz/reading/layers.py",
     "lipschitz/rows/test_table.py": "files/lipschitz.py"
-    " lipschitz/rows/activation.py lipschitz/rows/arithmetic.py lipschitz/rows/convolution.py"
+    " lipschitz/rows/activation.py lipschitz/rows/applications.py"
+    " lipschitz/rows/arithmetic.py lipschitz/rows/convolution.py"
     " lipschitz/rows/dense.py lipschitz/rows/merging.py lipschitz/rows/moving.py"
     " lipschitz/rows/normalization.py lipschitz/rows/operations.py lipschitz/rows/pooling.py"
     " lipschitz/rows/preprocessing.py lipschitz/rows/recurrent.py lipschitz/rows/regularization.py"

@@ -49,7 +49,7 @@ class Builder:
         if self._count > MOST:
             raise UnsupportedError(
                 f"there are more than {MOST} calls of layers once nested models are opened",
-                "Leave out --lipschitz",
+                "Leave out --lipschitz (lipschitz in Python)",
             )
 
     def add(

@@ -154,7 +154,8 @@ class LayerReader:
             answer = NO_SHAPE
         else:
             with located(path=node.path, class_name=node.class_name):
-                _check_rank(kind or "", inputs[0])
+                if row.bounded:
+                    _check_rank(kind or "", inputs[0])
                 answer = row.read(self._call(node, arguments, tuple(inputs)))
         if answer is NOT_STORED:
             answer = Unbounded(unsupported(node.config) or NOT_STORED.reason)
@@ -173,7 +174,7 @@ class LayerReader:
             datasets={
                 part: self._arrays(f"{group}/{part}" if part else group) for part in ("", CELL)
             },
-            training=arguments.training is True,
+            training=bool(arguments.training),
         )
 
     def _arrays(self, group: str) -> tuple[tuple[str, Dataset], ...]:
@@ -206,7 +207,7 @@ class LayerReader:
 
     def _spectral_normalization(self, node: Node, arguments: Arguments, _: Value) -> Reads:
         """Adds the layer in Keras' wrapper, whose stored kernel is normalised already."""
-        if arguments.training is True:
+        if arguments.training:
             return self.unbounded(node, _TRAINING, arguments)
         outputs: Outputs = yield self.layer(node.children[0], arguments)
         return outputs
