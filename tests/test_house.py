@@ -61,7 +61,15 @@ ELSEWHERE = {
     "linalg/test_torus.py": "linalg/gram_symbol.py",
     "lipschitz/test_bound.py": "lipschitz/graph.py",
     "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py",
-    "lipschitz/test_reading.py": "lipschitz/network.py",
+    "lipschitz/reading/test_models.py": "lipschitz/network.py lipschitz/reading/builder.py"
+    " lipschitz/reading/layers.py",
+    "lipschitz/rows/test_table.py": "files/lipschitz.py"
+    " lipschitz/rows/activation.py lipschitz/rows/applications.py"
+    " lipschitz/rows/arithmetic.py lipschitz/rows/convolution.py"
+    " lipschitz/rows/dense.py lipschitz/rows/merging.py lipschitz/rows/moving.py"
+    " lipschitz/rows/normalization.py lipschitz/rows/operations.py lipschitz/rows/pooling.py"
+    " lipschitz/rows/preprocessing.py lipschitz/rows/recurrent.py lipschitz/rows/regularization.py"
+    " lipschitz/rows/reshaping.py lipschitz/rows/row.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
