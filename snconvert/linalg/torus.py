@@ -62,6 +62,11 @@ def proved_convolution_norm(taps: Array, conv: Convolution) -> Magnitude:
     Args:
         taps: Finite float64 numbers of any scale, `(b, k, m, n)`.
         conv: The map, at one size or over all sizes.
+
+    Example:
+        >>> conv = Convolution((2,), (1,), (1,), (0,), (3,), (2,))
+        >>> round(proved_convolution_norm(np.ones((1, 2, 1, 1)), conv).value ** 2, 5)
+        3.00001
     """
     taps, exponent = scaled(taps * taps_that_read(conv)[:, None, None])
     if not taps.any():

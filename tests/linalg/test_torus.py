@@ -37,7 +37,7 @@ def symbol_norm(taps: np.ndarray, conv: Convolution, grid: tuple[int, ...], half
     return best
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     axes=st.lists(CONVOLUTIONS, min_size=1, max_size=2),
     padding=st.sampled_from(["same", "valid", "causal"]),
