@@ -34,7 +34,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.certificate import ROOM, SLACK, UNIT, gamma, is_proved, times_power
-from snconvert.linalg.convolution_apply import ConvolutionBlock, forward
+from snconvert.linalg.convolution_apply import ConvolutionBlock, adjoint, forward
 from snconvert.linalg.convolution_norm import block_taps, taps_that_read
 from snconvert.linalg.gram_symbol import GramSymbol
 from snconvert.linalg.lanczos import start
@@ -153,13 +153,16 @@ def _is_small(taps: Array, conv: Convolution) -> bool:
 
 
 def _explicit(taps: Array, conv: Convolution) -> Array:
-    """Returns the matrix of each block, `(b, inputs * m, outputs * n)`, exactly.
+    """Returns the matrix of each block, exactly, with the smaller side of the map as rows.
 
     Each number of it is a number of one tap, as no two taps read one input for one output.
     """
-    size = math.prod(conv.inputs) * taps.shape[2]
-    units = np.eye(size).reshape(size, *conv.inputs, -1)
-    return np.stack([forward(units, block, conv).reshape(size, -1) for block in taps])
+    inner, outer = (*conv.inputs, taps.shape[2]), (*conv.outputs, taps.shape[3])
+    inside = math.prod(inner) <= math.prod(outer)
+    shape, image = (inner, forward) if inside else (outer, adjoint)
+    size = math.prod(shape)
+    units = np.eye(size).reshape(size, *shape)
+    return np.stack([image(units, block, conv).reshape(size, -1) for block in taps])
 
 
 def proved_torus_norm(taps: Array, conv: Convolution) -> float:

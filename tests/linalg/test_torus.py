@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from decimal import Decimal, getcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -77,6 +78,26 @@ def test_no_map_exceeds_its_bounds(
     assert largest * (1 - ROUNDING) <= proved_torus_norm(taps, conv)
     everywhere = Convolution.over_all_sizes(kernel, strides, dilation)
     assert largest * (1 - ROUNDING) <= proved_convolution_norm(taps, everywhere).value
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    taps=st.tuples(*[st.integers(-(10**6), 10**6)] * 2).filter(any),
+    outputs=st.tuples(*[st.integers(-(2**24), 2**24)] * 2).filter(any),
+)
+def test_bounds_hold_in_exact_arithmetic(taps: tuple[int, int], outputs: tuple[int, int]) -> None:
+    """Of `a, b` on three numbers the norm's square is `a^2 + b^2 + |ab|`: by fractions no bound
+    from above is below it, and none from below is above what a vector reaches."""
+    (a, b), (x, y) = taps, outputs
+    conv = Convolution((2,), (1,), (1,), (0,), (3,), (2,))
+    stack = np.array(taps, float).reshape(1, 2, 1, 1)
+    square = a * a + b * b + abs(a * b)
+    unit = Fraction(1 << 20)
+    assert Fraction(proved_convolution_norm(stack, conv).value) ** 2 >= square
+    assert (Fraction(proved_torus_norm(stack / 2**20, conv)) * unit) ** 2 >= square
+    low = Fraction(torus._quotient(stack[0], conv, np.array(outputs, "f4").reshape(2, 1)))
+    reached = Fraction((a * x) ** 2 + (b * x + a * y) ** 2 + (b * y) ** 2, x * x + y * y)
+    assert reached * (1 - Fraction(1, 10**12)) <= low**2 <= reached or low < 0
 
 
 @pytest.mark.parametrize(
@@ -189,6 +210,15 @@ def test_what_a_file_may_say(
     grid, _ = torus_of(conv)
     assert not torus._is_affordable(taps, conv, grid)
     assert proved_torus_norm(taps, conv) == math.inf
+
+
+def test_few_outputs_of_a_large_input() -> None:
+    """Of a map with many inputs and few outputs the matrix is made row by row of the outputs."""
+    taps = np.random.default_rng(0).normal(size=(1, 59 * 59, 3, 2))
+    conv = at_size((60, 60), (59, 59), (1, 1), (1, 1), "valid", (1, 59 * 59 * 3, 2))
+    norm = np.linalg.norm(explicit(taps[0], conv), 2)
+    assert torus._explicit(taps, conv).shape == (1, 8, 60 * 60 * 3)
+    assert norm <= proved_convolution_norm(taps, conv).value <= norm * (1 + 1e-6)
 
 
 def test_an_axis_without_taps() -> None:
