@@ -27,7 +27,7 @@ from snconvert.lipschitz.network import (
     Sum,
 )
 from snconvert.lipschitz.norms import Norms, kernel_norm
-from snconvert.lipschitz.parts import parts_before, rules_of_parts
+from snconvert.lipschitz.parts import Concatenations, rules_of_parts
 from snconvert.lipschitz.propagation import (
     Rule,
     Value,
@@ -58,13 +58,13 @@ def network_bound(
     Args:
         extent: Where the weights file lies.
         network: The network.
-        seconds: The time after which nothing more is tried to make the bound smaller.
+        seconds: About how long to look for multipliers, which make the bound smaller.
         report: Called with a layer's path and its place when its constant is known.
     """
     started = time.perf_counter()
     own = OwnConstants(extent, network, report)
     plain = own.graph.values([[rule] for rule in own.rules])
-    folded = _Folded(own, started + seconds)
+    folded = _Folded(own)
     values = own.graph.values(folded.rules)
     least_values = own.graph.values(folded.with_multipliers(own, seconds))
     shown = _shown(own, folded.steps, least_values, plain)
@@ -175,7 +175,7 @@ class OwnConstants:
 class _Folded:
     """The steps of a network after folding, with their constants and rules."""
 
-    def __init__(self, own: OwnConstants, deadline: float) -> None:
+    def __init__(self, own: OwnConstants) -> None:
         folding = Folding(own.network, own.scales)
         folding.merge(own.kernel_norms.kernel)
         self.steps = folding.steps
@@ -186,6 +186,7 @@ class _Folded:
         self.rules: list[list[Rule]] = []
         values: list[Value | None] = []
         parts_used = False
+        concatenations = Concatenations(self.steps, self.constants)
         for place, (operation, constant) in enumerate(
             zip(own.network.operations, self.constants, strict=True)
         ):
@@ -193,8 +194,8 @@ class _Folded:
             if not isinstance(operation.does, Input):
                 rule = plain_rule(operation, place, constant)
                 rules += [] if rule is None else [rule]
-            if rules and self.steps[place].linear and time.perf_counter() < deadline:
-                more = self._parts(place, values, own.kernel_norms)
+            if rules and self.steps[place].linear:
+                more = self._parts(concatenations, place, values, own.kernel_norms)
                 parts_used |= bool(more)
                 rules += more
             self.rules.append(rules)
@@ -229,9 +230,15 @@ class _Folded:
             return ONE
         return constant if step.as_it_is or constant is None else norms.folded(step)
 
-    def _parts(self, place: int, values: Sequence[Value | None], norms: Norms) -> list[Rule]:
+    def _parts(
+        self,
+        concatenations: Concatenations,
+        place: int,
+        values: Sequence[Value | None],
+        norms: Norms,
+    ) -> list[Rule]:
         step = self.steps[place]
-        found = parts_before(self.steps, self.constants, place)
+        found = concatenations.before(place)
         kernel = None if found is None else norms.kernel(step)
         if found is None or kernel is None:
             return []

@@ -17,11 +17,12 @@ import numpy as np
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
+from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import ONE, product, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.constants import slopes_of
 from snconvert.lipschitz.folding import Step, channels_axis
-from snconvert.lipschitz.multipliers.chain import chain_bound
+from snconvert.lipschitz.multipliers.chain import chain_bound, convolution_chain_bound
 from snconvert.lipschitz.multipliers.residual import residual_bound
 from snconvert.lipschitz.multipliers.symbol import Map
 from snconvert.lipschitz.network import Linear, Slopes, Sum
@@ -199,7 +200,7 @@ class Segments:
 def _chain_bound(maps: list[Map], slopes: Sequence[Interval], seconds: float) -> Magnitude | None:
     convolutions = [each for each in maps if isinstance(each, tuple)]
     if convolutions:
-        return None
+        return convolution_chain_bound(convolutions, slopes, seconds=seconds)
     kernels = [each for each in maps if not isinstance(each, tuple)]
     return chain_bound(kernels, slopes, seconds=seconds)
 
@@ -256,7 +257,8 @@ def _identity(first: Map) -> Map:
 def _map(kernel: Kernel, step: Step) -> Map:
     conv = step.convolution
     if conv is None:
-        return kernel.stack[0]
+        matrix: Array = kernel.stack[0]
+        return matrix
     return kernel.stack.reshape(1, math.prod(conv.kernel), -1, kernel.stack.shape[2]), conv
 
 

@@ -24,6 +24,11 @@ def chain_over_positions(b: Builder) -> int:
     return b.dense(b.activation(x), 5)
 
 
+def convolutions(b: Builder) -> int:
+    x = b.activation(b.scale(b.conv(b.input(5, 4, 2), 4, 3)))
+    return b.scale(b.conv(b.activation(b.conv(x, 4, 3, dilation=2)), 3, 3, padding="valid"))
+
+
 def spectral_chain(b: Builder) -> int:
     kernel = b.rng.normal(size=(6, 6)).astype("f4")
     u = b.rng.normal(size=(1, 6)).astype("f4")
@@ -54,7 +59,7 @@ def shortcut(b: Builder) -> int:
     return b.sum(b.scale(b.conv(x, 4, 1)), y)
 
 
-FOUND = (chain, chain_over_positions, merged, residual, before_activation, shortcut)
+FOUND = (chain, chain_over_positions, convolutions, merged, residual, before_activation, shortcut)
 
 
 @pytest.mark.parametrize("make", FOUND, ids=lambda make: make.__name__)
