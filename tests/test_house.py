@@ -62,6 +62,7 @@ ELSEWHERE = {
     "linalg/test_torus.py": "linalg/gram_symbol.py",
     "lipschitz/test_bound.py": "lipschitz/graph.py",
     "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py",
+    "lipschitz/test_segments.py": "lipschitz/segment_bounds.py",
     "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",

@@ -13,24 +13,19 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import ONE, product, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.constants import slopes_of
 from snconvert.lipschitz.folding import Step, channels_axis
-from snconvert.lipschitz.multipliers.chain import chain_bound, convolution_chain_bound
-from snconvert.lipschitz.multipliers.residual import residual_bound
 from snconvert.lipschitz.multipliers.symbol import Map
 from snconvert.lipschitz.network import Linear, Slopes, Sum
 from snconvert.lipschitz.norms import Norms, missed_norm
 from snconvert.lipschitz.propagation import Rule
+from snconvert.lipschitz.segment_bounds import bound_of_block, bound_of_chain, unit_of
 
 _LARGEST = 1 << 25  # numbers of a segment's kernels, which are in memory together
-_FARTHEST = 900  # powers of two by which slopes may be scaled
 
 Interval = tuple[float, float]
 
@@ -175,13 +170,13 @@ class Segments:
         maps = [_map(k, self._steps[place]) for k, place in zip(kernels, places, strict=True)]
         shortcut = maps.pop() if own_shortcut else None
         last = kernels.pop() if own_shortcut else None
-        unit = product(*(_unit(kernel) for kernel in kernels))
+        unit = product(*(unit_of(kernel) for kernel in kernels))
         missed = [*self._missed(segment, kernels, constants)]
         if segment.shortcut is None:
-            bound = _chain_bound(maps, segment.slopes, seconds)
+            bound = bound_of_chain(maps, segment.slopes, seconds)
             factor = None if bound is None else total([product(bound, unit), *missed])
         else:
-            factor = _residual_bound(maps, segment.slopes, unit, (shortcut, last), seconds)
+            factor = bound_of_block(maps, segment.slopes, unit, (shortcut, last), seconds)
             factor = None if factor is None else total([factor, *missed])
         return None if factor is None else Rule(factor, ((segment.source, ONE),))
 
@@ -197,74 +192,12 @@ class Segments:
             yield product(ONE, *steep, *(other for other in others if other is not None))
 
 
-def _chain_bound(maps: list[Map], slopes: Sequence[Interval], seconds: float) -> Magnitude | None:
-    convolutions = [each for each in maps if isinstance(each, tuple)]
-    if convolutions:
-        return convolution_chain_bound(convolutions, slopes, seconds=seconds)
-    kernels = [each for each in maps if not isinstance(each, tuple)]
-    return chain_bound(kernels, slopes, seconds=seconds)
-
-
-def _residual_bound(
-    maps: list[Map],
-    slopes: Sequence[Interval],
-    unit: Magnitude,
-    shortcut: tuple[Map | None, Kernel | None],
-    seconds: float,
-) -> Magnitude | None:
-    """Returns the bound of a residual block, but for its errors.
-
-    Args:
-        maps: Those of the branch.
-        slopes: Between them, or one more in front.
-        unit: What the branch is multiplied by.
-        shortcut: The shortcut's map and kernel, if it has one.
-        seconds: As for `Segments.rule`.
-    """
-    whole, kernel = ONE, shortcut[1]
-    if kernel is not None:
-        if kernel.factor != ONE:
-            return None  # of which only the largest value is known
-        whole = _unit(kernel)
-        unit = unit._replace(exponent=unit.exponent - kernel.exponent)
-    if abs(unit.exponent) > _FARTHEST:
-        return None
-    scale = math.ldexp(unit.mantissa, unit.exponent)
-    low, high = slopes[0]
-    first = math.nextafter(low * scale, -math.inf), math.nextafter(high * scale, math.inf)
-    if len(slopes) == len(maps):
-        maps = [_identity(maps[0]), *maps]
-    bound = residual_bound(maps, [first, *slopes[1:]], shortcut=shortcut[0], seconds=seconds)
-    if bound is None:
-        return None
-    bound = product(bound, whole)
-    if kernel is None:
-        return bound
-    conv = shortcut[0][1] if isinstance(shortcut[0], tuple) else None
-    return total([bound, missed_norm(kernel, conv)])
-
-
-def _identity(first: Map) -> Map:
-    """Returns the identity on what a map reads."""
-    if not isinstance(first, tuple):
-        return np.eye(len(first))
-    taps, conv = first
-    ones, zeros = (1,) * len(conv.kernel), (0,) * len(conv.kernel)
-    same = Convolution(ones, ones, ones, zeros, conv.inputs, conv.inputs)
-    return np.eye(taps.shape[2])[None, None], same
-
-
 def _map(kernel: Kernel, step: Step) -> Map:
     conv = step.convolution
     if conv is None:
         matrix: Array = kernel.stack[0]
         return matrix
     return kernel.stack.reshape(1, math.prod(conv.kernel), -1, kernel.stack.shape[2]), conv
-
-
-def _unit(kernel: Kernel) -> Magnitude:
-    """Returns what a chain with the stack of a kernel is multiplied by."""
-    return product(kernel.factor, Magnitude(0.5, kernel.exponent + 1))
 
 
 def _kind(step: Step) -> str | None:
