@@ -46,7 +46,7 @@ def bound_of_block(
 
     Args:
         maps: Those of the branch.
-        slopes: Between them, or one more in front.
+        slopes: Between them.
         unit: What the branch is multiplied by.
         shortcut: The shortcut's map and kernel, if it has one.
         seconds: As for `bound_of_chain`.
@@ -62,8 +62,6 @@ def bound_of_block(
     scale = math.ldexp(unit.mantissa, unit.exponent)
     low, high = slopes[0]
     first = math.nextafter(low * scale, -math.inf), math.nextafter(high * scale, math.inf)
-    if len(slopes) == len(maps):
-        maps = [_identity(maps[0]), *maps]
     bound = residual_bound(maps, [first, *slopes[1:]], shortcut=shortcut[0], seconds=seconds)
     if bound is None:
         return None
@@ -74,14 +72,15 @@ def bound_of_block(
     return total([bound, missed_norm(kernel, conv)])
 
 
-def _identity(first: Map) -> Map:
-    """Returns the identity on what a map reads."""
-    if not isinstance(first, tuple):
-        return np.eye(len(first))
-    taps, conv = first
+def identity(other: Map, *, read: bool) -> Map:
+    """Returns the identity on what a map reads, or on what it makes."""
+    if not isinstance(other, tuple):
+        return np.eye(other.shape[0 if read else 1])
+    taps, conv = other
     ones, zeros = (1,) * len(conv.kernel), (0,) * len(conv.kernel)
-    same = Convolution(ones, ones, ones, zeros, conv.inputs, conv.inputs)
-    return np.eye(taps.shape[2])[None, None], same
+    sizes = conv.inputs if read else conv.outputs
+    same = Convolution(ones, ones, ones, zeros, sizes, sizes)
+    return np.eye(taps.shape[2 if read else 3])[None, None], same
 
 
 def unit_of(kernel: Kernel) -> Magnitude:

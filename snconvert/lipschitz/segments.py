@@ -23,11 +23,13 @@ from snconvert.lipschitz.multipliers.symbol import Map
 from snconvert.lipschitz.network import Linear, Slopes, Sum
 from snconvert.lipschitz.norms import Norms, missed_norm
 from snconvert.lipschitz.propagation import Rule
-from snconvert.lipschitz.segment_bounds import bound_of_block, bound_of_chain, unit_of
+from snconvert.lipschitz.segment_bounds import bound_of_block, bound_of_chain, identity, unit_of
 
 _LARGEST = 1 << 25  # numbers of a segment's kernels, which are in memory together
 
 Interval = tuple[float, float]
+
+_NONE: Interval = (1.0, 1.0)  # the slopes of nothing
 
 
 class Segment(NamedTuple):
@@ -36,11 +38,13 @@ class Segment(NamedTuple):
     Attributes:
         kernels: The places of their steps, one at least.
         slopes: Of what is between each two, an interval that holds 0 and all slopes; of a
-            residual block that begins with activations, first of all those of these.
+            residual block also of what is before the first one or behind the last one.
         source: The place of the tensor that they read.
         end: The place of the tensor that they make.
         shortcut: The place of a kernel that reads the same, and to whose output theirs is added;
             that of the source if it is added itself; `None` of a chain.
+        first: Whether the first slopes are before the first kernel.
+        last: Whether the last slopes are behind the last one.
     """
 
     kernels: tuple[int, ...]
@@ -48,6 +52,8 @@ class Segment(NamedTuple):
     source: int
     end: int
     shortcut: int | None = None
+    first: bool = False
+    last: bool = False
 
 
 class Segments:
@@ -83,23 +89,34 @@ class Segments:
             if not isinstance(does, Sum) or does.weights != (1.0, 1.0):
                 continue
             for end, other in (inputs, inputs[::-1]):
-                last, shortcut = self._kernel_behind(end), self._kernel_behind(other)
-                source = other if shortcut is None else _source(self._steps[shortcut])
-                segment = None if last is None else self._walk(last, source)
-                if segment is not None and segment.slopes:
-                    shortcut = source if shortcut is None else shortcut
-                    yield segment._replace(end=place, shortcut=shortcut)
-                    break
+                branch, shortcut = self._kernel_behind(end), self._kernel_behind(other)
+                if branch is None:
+                    continue
+                if shortcut is None or shortcut[1] != _NONE:
+                    shortcut = None
+                source = other if shortcut is None else _source(self._steps[shortcut[0]])
+                segment = self._walk(branch[0], source)
+                if segment is None or (not segment.slopes and branch[1] == _NONE):
+                    continue
+                if branch[1] != _NONE:
+                    segment = segment._replace(
+                        slopes=(*segment.slopes, _with_zero(branch[1])), last=True
+                    )
+                kernel = source if shortcut is None else shortcut[0]
+                yield segment._replace(end=place, shortcut=kernel)
+                break
 
-    def _kernel_behind(self, place: int) -> int | None:
-        """Returns the place of the kernel that makes a tensor which is read once."""
+    def _kernel_behind(self, place: int) -> tuple[int, Interval] | None:
+        """Returns the place of the kernel that makes a tensor, and the slopes behind it."""
+        interval = _NONE
         while self._readers[place] == 1:
             step = self._steps[place]
             if _kind(step) is not None:
-                return place
-            if not step.gone or isinstance(step.operation.does, Linear):
+                return place, interval
+            own = self._slopes(step)
+            if own is None:
                 return None
-            place = step.operation.inputs[0]
+            interval, place = _composed(own, interval), _source(step)
         return None
 
     def _walk(self, place: int, until: int | None = None) -> Segment | None:
@@ -113,7 +130,7 @@ class Segments:
         kind, kernels, slopes = _kind(step), [place], list[Interval]()
         if kind is None:
             return None
-        source, interval = _source(step), (1.0, 1.0)
+        source, interval = _source(step), _NONE
         begin = source
         while source != until and self._readers[source] == 1:
             other = self._steps[source]
@@ -121,8 +138,8 @@ class Segments:
                 if _kind(other) != kind or not _axes_meet(other, step):
                     break
                 kernels.insert(0, source)
-                slopes.insert(0, (min(interval[0], 0.0), max(interval[1], 0.0)))
-                step, interval = other, (1.0, 1.0)
+                slopes.insert(0, _with_zero(interval))
+                step, interval = other, _NONE
                 begin = _source(step)
             else:
                 own = self._slopes(other)
@@ -132,9 +149,11 @@ class Segments:
             source = _source(other)
         if until is not None and source != until:
             return None
-        if until is not None and interval != (1.0, 1.0):
-            slopes.insert(0, (min(interval[0], 0.0), max(interval[1], 0.0)))
-        return Segment(tuple(kernels), tuple(slopes), begin if until is None else until, place)
+        if until is None:
+            return Segment(tuple(kernels), tuple(slopes), begin, place)
+        first = interval != _NONE
+        slopes[:0] = [_with_zero(interval)] if first else []
+        return Segment(tuple(kernels), tuple(slopes), until, place, first=first)
 
     def _slopes(self, step: Step) -> Interval | None:
         """Returns the slopes of what a step does to each number, `None` if it does more."""
@@ -142,7 +161,7 @@ class Segments:
         if len(step.operation.inputs) != 1 or isinstance(does, Linear):
             return None
         if step.gone:
-            return 1.0, 1.0
+            return _NONE
         interval = slopes_of(does, self._arrays) if isinstance(does, Slopes) else ""
         return None if isinstance(interval, str) else interval
 
@@ -176,6 +195,10 @@ class Segments:
             bound = bound_of_chain(maps, segment.slopes, seconds)
             factor = None if bound is None else total([product(bound, unit), *missed])
         else:
+            if segment.first:
+                maps.insert(0, identity(maps[0], read=True))
+            if segment.last:
+                maps.append(identity(maps[-1], read=False))
             factor = bound_of_block(maps, segment.slopes, unit, (shortcut, last), seconds)
             factor = None if factor is None else total([factor, *missed])
         return None if factor is None else Rule(factor, ((segment.source, ONE),))
@@ -230,11 +253,13 @@ def _axes_meet(one: Step, two: Step) -> bool:
     return (made - read) % max(1, len(one.operation.sizes)) == 0
 
 
+def _with_zero(interval: Interval) -> Interval:
+    return min(interval[0], 0.0), max(interval[1], 0.0)
+
+
 def _composed(one: Interval, two: Interval) -> Interval:
     """Returns an interval that holds the products of the numbers of two."""
-    if one == (1.0, 1.0):
-        return two
-    if two == (1.0, 1.0):
-        return one
+    if _NONE in (one, two):
+        return two if one == _NONE else one
     ends = [a * b for a in one for b in two]
     return math.nextafter(min(ends), -math.inf), math.nextafter(max(ends), math.inf)
