@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import ONE, product, total
@@ -176,6 +178,14 @@ class Segments:
             constants: The constants of all steps.
             seconds: About how long to look for multipliers.
         """
+        try:
+            return self._rule(segment, norms, constants, seconds)
+        except (MemoryError, np.linalg.LinAlgError):
+            return None  # the rules of the graph do without
+
+    def _rule(
+        self, segment: Segment, norms: Norms, constants: Sequence[Magnitude | None], seconds: float
+    ) -> Rule | None:
         places = list(segment.kernels)
         own_shortcut = segment.shortcut is not None and segment.shortcut != segment.source
         if own_shortcut:

