@@ -70,11 +70,14 @@ ELSEWHERE = {
     " lipschitz/rows/normalization.py lipschitz/rows/operations.py lipschitz/rows/pooling.py"
     " lipschitz/rows/preprocessing.py lipschitz/rows/recurrent.py lipschitz/rows/regularization.py"
     " lipschitz/rows/reshaping.py lipschitz/rows/row.py",
+    "lipschitz/test_segments.py": "lipschitz/segment_bounds.py",
+    "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
     " live/internals/copying.py live/internals/reachable.py live/internals/walk.py"
     " live/kernels.py live/measure.py live/targets/layer.py live/targets/target.py live/tree.py",
+    "live/test_lower_bound.py": "compat/derivatives.py",
     "live/test_through_keras.py": "live/internals/saved_owners.py live/loading.py live/quiet.py",
     "live/test_undo.py": "live/plain_weights.py live/targets/constraint.py"
     " live/targets/keras_wrapper.py",
