@@ -9,6 +9,7 @@ import numpy as np
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.one_thread import one_thread
+from snconvert.linalg.proved_norm import proved_matrix_norm
 from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
@@ -19,6 +20,7 @@ from snconvert.lipschitz.multipliers.symbol import stacks
 
 _CALL, _RATE = 4e-4, 1e10  # seconds of a step a layer, and operations a second
 _FEWEST = 10  # evaluations that the fast multipliers and their proof are worth
+_PROOF, _ALWAYS = 2.0, 20.0  # operations of a proof a cube of its order; seconds that may always be
 _LARGEST = 4608  # order of a matrix up to which it is proved: the memory is 0.7 GB then
 
 
@@ -45,8 +47,10 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
         >>> print(*norms, product(*norms), chain_bound(kernels, [(0.0, 1.0)], seconds=1.0))
         2.415 2.415 5.829 2.237
     """
+    if not all(np.isfinite(kernel).all() for kernel in kernels):
+        raise ValueError("a kernel holds numbers that are not finite")
     bound, begin = ONE, 0
-    cuts = [*_cuts(kernels), len(kernels)]
+    cuts = [*_cuts(kernels, seconds), len(kernels)]
     for end in cuts:
         inner = list(slopes[begin : end - 1])
         part = _part(list(kernels[begin:end]), inner, seconds / len(cuts))
@@ -86,33 +90,32 @@ def convolution_chain_bound(
     return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
 
 
-def _cuts(kernels: Sequence[Array]) -> list[int]:
-    """Returns the kernels before which the chain is cut."""
+def _cuts(kernels: Sequence[Array], seconds: float) -> list[int]:
+    """Returns the kernels before which the chain is cut: behind the widest layers."""
+    sizes = [sum(kernel.shape) for kernel in kernels[:-1]]
+    first = [2 * kernel.shape[1] for kernel in kernels[:-1]]  # at most, as it is made square
     cuts: list[int] = []
-    for index, kernel in enumerate(kernels[:-1]):
-        inputs, outputs = kernel.shape
-        if cuts[-1:] == [index] or index == 0:
-            inputs = min(inputs, outputs)
-        if inputs + outputs > _LARGEST:
-            cuts.append(index + 1)
-    return cuts
+    index = -1
+    while len(cuts) < len(sizes):
+        if index + 1 < len(sizes):
+            sizes[index + 1] = min(sizes[index + 1], first[index + 1])
+        seconds_taken = _PROOF * sum(size**3 for size in sizes) / _RATE
+        if max(sizes) <= _LARGEST and seconds_taken <= max(seconds, _ALWAYS):
+            break
+        index = int(np.argmax(sizes))
+        sizes[index] = 0
+        cuts.append(index + 1)
+    return sorted(cuts)
 
 
 def _part(kernels: list[Array], slopes: list[Slopes], seconds: float) -> Magnitude:
-    segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
-    if segment is None:
-        return ZERO
-    bound = segment_bound(segment, seconds)
-    if bound is not None:
-        return bound
-    if not slopes:
-        raise np.linalg.LinAlgError("the norm of a kernel cannot be proved")
-    bound = ONE
-    for index, kernel in enumerate(kernels):
-        bound = product(bound, _part([kernel], [], 0.0))
-        if index:
-            bound = product(bound, Magnitude.of(max(-slopes[index - 1][0], slopes[index - 1][1])))
-    return bound
+    if slopes:
+        segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
+        bound = ZERO if segment is None else segment_bound(segment, seconds)
+        if bound is not None:
+            return bound
+    steep = [Magnitude.of(max(-low, high, 0.0)) for low, high in slopes]
+    return product(*map(proved_matrix_norm, kernels), *steep)
 
 
 def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:

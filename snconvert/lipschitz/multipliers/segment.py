@@ -62,12 +62,7 @@ def prepared(maps: list[Array], errors: list[float], slopes: list[Slopes]) -> Se
         maps: As in `Segment`, finite.
         errors: As in `Segment`.
         slopes: Those of the activations, finite; they are widened to hold 0.
-
-    Raises:
-        ValueError: A map is not finite.
     """
-    if not all(np.isfinite(stack).all() for stack in maps):
-        raise ValueError("a kernel holds numbers that are not finite")
     if any(low == high == 0 for low, high in slopes):
         return None
     scaled = [scaled_slopes(low, high) for low, high in slopes]
