@@ -23,11 +23,13 @@ def product_of_norms(kernels: list[np.ndarray]) -> float:
     return float(np.prod([np.linalg.norm(kernel, 2) for kernel in kernels]))
 
 
-def layer(taps: np.ndarray, size: int, padding: str = "same") -> tuple[np.ndarray, Convolution]:
+def layer(
+    taps: np.ndarray, size: int, padding: str = "same", stride: int = 1
+) -> tuple[np.ndarray, Convolution]:
     """Taps with the convolution that they make of a square."""
     kernel = round(taps.shape[1] ** 0.5)
     stack = (1, taps.shape[1] * taps.shape[2], taps.shape[3])
-    return taps, at_size((size, size), (kernel, kernel), (1, 1), (1, 1), padding, stack)
+    return taps, at_size((size, size), (kernel, kernel), (stride, stride), (1, 1), padding, stack)
 
 
 def matrix(taps: np.ndarray, conv: Convolution) -> np.ndarray:

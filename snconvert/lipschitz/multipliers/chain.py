@@ -13,7 +13,7 @@ from snconvert.linalg.proved_norm import proved_matrix_norm
 from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
-from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.search import gathered, improved, spread
 from snconvert.lipschitz.multipliers.segment import Segment, Slopes, prepared
 from snconvert.lipschitz.multipliers.semidefinite import Array
 from snconvert.lipschitz.multipliers.symbol import stacks
@@ -64,7 +64,7 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
 def convolution_chain_bound(
     maps: Sequence[tuple[Array, Convolution]], slopes: Sequence[Slopes], *, seconds: float
 ) -> Magnitude | None:
-    """Returns a certified bound of a chain of convolutions, at their sizes, with strides of 1.
+    """Returns a certified bound of a chain of convolutions at their sizes.
 
     Args:
         maps: Taps, float64 `(1, k, m, n)`, exact and finite, and the convolution that they make.
@@ -72,8 +72,7 @@ def convolution_chain_bound(
         seconds: As for `chain_bound`.
 
     Returns:
-        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
-        would take too long.
+        `None` if multipliers prove nothing: sizes are not known, or it would take too long.
 
     Raises:
         ValueError: A kernel is not finite.
@@ -81,13 +80,12 @@ def convolution_chain_bound(
     found = stacks(maps)
     if found is None:
         return None
-    stacked, errors, powers = found
-    segment = prepared(stacked, errors, list(slopes[: len(maps) - 1]))
+    segment = prepared(found.maps, found.errors, slopes[: len(maps) - 1], found.copies[:-1])
     if segment is None:
         return ZERO
     if seconds < _FEWEST * _seconds(segment):
         return None
-    return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
+    return segment_bound(segment._replace(exponent=segment.exponent + sum(found.powers)), seconds)
 
 
 def _cuts(kernels: Sequence[Array], seconds: float) -> list[int]:
@@ -133,11 +131,17 @@ def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
     if multipliers:
 
         def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
-            return squares_and_gradient(segment.at(places), those)
+            every = spread(those, segment.copies)
+            squares, gradient = squares_and_gradient(segment.at(places), every)
+            return squares, gathered(gradient, segment.copies)
 
-        better = improved(evaluate, multipliers, seconds / _seconds(segment))
-        if better is not multipliers:
-            bounds.append(proved(segment, better))
+        start = [
+            each[: len(each) // count]
+            for each, count in zip(multipliers, segment.copies, strict=True)
+        ]
+        better = improved(evaluate, start, seconds / _seconds(segment))
+        if better is not start:
+            bounds.append(proved(segment, spread(better, segment.copies)))
     return min(filter(None, bounds), key=order, default=None)
 
 
