@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -77,3 +78,20 @@ def largest_piece(kernels: list[np.ndarray], biases: list[np.ndarray]) -> float:
         if found.status == 0 and -found.fun > 1e-7:
             largest = norm
     return largest
+
+
+def worst_within(
+    stack: np.ndarray, error: float, value: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """The matrix within an error of another one, in the 2-norm, at which a value is largest, as far
+    as its gradient tells."""
+    gradient, step = np.zeros_like(stack), 1e-6
+    for place in np.ndindex(*stack.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = np.array(stack)
+            moved[place] += sign * step
+            ends.append(value(moved))
+        gradient[place] = (ends[0] - ends[1]) / (2 * step)
+    left, _, right = np.linalg.svd(gradient, full_matrices=False)
+    return stack + error * left @ right

@@ -49,6 +49,9 @@ from snconvert.lipschitz.multipliers.symbol import Map, stacks
 
 _FARTHEST = 400  # powers of two between the branch and the shortcut: beyond, one of them is nothing
 _FACTORS = 2.0 ** np.arange(-4.0, 6.5, 0.5)  # of 1/p, in the first multipliers
+_SOME = 48  # frequencies at which these are compared
+_FEWEST = 5  # evaluations that the proof is worth
+_LARGEST = 4608  # order of a matrix up to which it is proved
 _CHUNK = 1 << 22  # numbers of the matrices that are proved at once
 _RATE = 1e10  # operations a second
 
@@ -116,8 +119,8 @@ def residual_bound(
     block = _block(branch, slopes, shortcut)
     if block is None:
         return None
-    steps = seconds / _seconds(block)
-    if steps < 1:
+    steps = seconds / _seconds(block) - len(_FACTORS) * min(1.0, _SOME / len(block.shortcut))
+    if steps < _FEWEST or block.parts[-1].stop > _LARGEST:
         return None
 
     def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
@@ -221,7 +224,7 @@ def _first(block: Block) -> list[Array]:
     for norm, slope in zip(norms[-2:0:-1], steep[:0:-1], strict=True):
         sizes.insert(0, sizes[0] * (1.01 * slope * norm) ** 2)
     found = []
-    some = block.at(np.unique(np.linspace(0, len(block.shortcut) - 1, 48).astype(int)))
+    some = block.at(np.unique(np.linspace(0, len(block.shortcut) - 1, _SOME).astype(int)))
     for factor in _FACTORS:
         those = [
             np.full(stack.shape[1] // count, size * (1 + factor / ratio))
