@@ -44,7 +44,7 @@ from snconvert.linalg.proved_norm import proved_matrix_norm, scaled, slackened
 _FINE = 64  # frequencies for each degree of the symbol: the bound is 0.03 % above the grid's
 _DENSE = 1024  # order of the Gram matrix of the map itself up to which that is taken
 _ENTRIES = 1 << 22  # numbers of the map itself
-_WORK, _MOST = 3e12, 1 << 26  # multiplications, and numbers of coefficients, that are affordable
+_WORK, _MOST = 3e12, 1 << 25  # multiplications, and numbers of coefficients, that are affordable
 _WIDTH = 128  # rows of a factor that are multiplied at once
 _ROUNDS = 6  # of power iteration, to find the largest of many matrices
 

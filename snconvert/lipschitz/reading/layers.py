@@ -93,14 +93,10 @@ class LayerReader:
     Args:
         builder: The network.
         weights: What the file holds.
-
-    Attributes:
-        trains: Whether a layer is called as in training.
     """
 
     def __init__(self, builder: Builder, weights: Weights) -> None:
         self.builder = builder
-        self.trains = False
         self._weights = weights
         self._wrappers = {
             "TimeDistributed": self._time_distributed,
@@ -121,8 +117,6 @@ class LayerReader:
     def layer(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a call of a layer, wrapper or model."""
         kind = _class_of(node)
-        if arguments.training is True and kind not in MODELS:
-            self.trains = True
         if kind in MODELS:
             outputs: Outputs = yield self.model(node, arguments)
             return outputs

@@ -31,7 +31,6 @@ from snconvert.lipschitz.rows.row import Call
 _REPAIR = "Repair config.json, or save the model again with Keras"
 _OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
 _ROUNDED = "Some layers compute in 16 bits, which the bound does not cover."
-_TRAINING = "Some layers are called as in training, and are taken so."
 
 
 def network_of(root: Node, weights: Weights) -> Network:
@@ -53,7 +52,6 @@ def network_of(root: Node, weights: Weights) -> Network:
         outputs = _run(reader.model(root, Arguments((inputs,))))
     names = [path if named else leaf.layer for path, leaf in leaves(connections.outputs)]
     notes = [_ROUNDED] if any(map(_is_rounded, root.walk())) else []
-    notes += [_TRAINING] if reader.trains else []
     return reader.builder.network(zip(names, outputs, strict=True), notes)
 
 

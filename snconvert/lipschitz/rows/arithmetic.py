@@ -121,8 +121,10 @@ def scale(call: Call) -> Answer:
 def quotient(call: Call) -> Answer:
     """Adds `x / c`."""
     value, constant = _operands(call)
-    if not isinstance(value, Value) or not isinstance(constant, ConstantTensor):
-        return _not_understood(call, Unbounded("it divides by a tensor"))
+    if isinstance(constant, Value):
+        return Unbounded("it divides by a tensor")
+    if not isinstance(value, Value) or constant is None:
+        return _not_understood(call)
     least = min(map(abs, constant.numbers), default=0.0)
     if least < _SMALLEST:
         return Unbounded("it divides by zero")

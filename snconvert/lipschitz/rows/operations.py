@@ -71,7 +71,6 @@ _BY_NAME = {
     "Selu": "selu",
     "Gelu": "gelu",
     "Silu": "silu",
-    "Mish": "mish",
     "Tanh": "tanh",
     "HardTanh": "hard_tanh",
     "TanhShrink": "tanh_shrink",

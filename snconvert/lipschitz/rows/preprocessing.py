@@ -5,6 +5,7 @@ from __future__ import annotations
 from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import positive_integers
 from snconvert.lipschitz.network import AxisMatrices, Constant, Sizes, Unbounded
+from snconvert.lipschitz.rows.regularization import identity
 from snconvert.lipschitz.rows.row import NOT_STORED, REPAIR, Answer, Call, Row, none
 
 _IMAGE = 3  # axes of an image
@@ -57,12 +58,6 @@ def _channels(call: Call) -> int:
     return -len(call.sizes) if call.channels_first else -1
 
 
-def _random(call: Call) -> Answer:
-    if call.training:
-        return Unbounded("it is called as in training, so that it changes images at random")
-    return call.inputs[0]
-
-
 _AUGMENTATIONS = [
     "AugMix",
     "CutMix",
@@ -92,7 +87,10 @@ _AUGMENTATIONS = [
     "RandomZoom",
     "Solarization",
 ]
-"""What `BaseImagePreprocessingLayer` puts out as it came, unless it is training."""
+"""What `BaseImagePreprocessingLayer` puts out as it came, unless it is training.
+
+Keras stores `training=True`, the default of their calls, in graphs of models that are not.
+"""
 
 
 def _embedding(call: Call) -> Answer:
@@ -122,7 +120,7 @@ _BEHIND = "the bound begins behind it, as it reads what is discrete"
 ROWS = (
     Row(("Resizing",), "product of the norms of the small matrices along its axes", _resizing),
     Row(("CenterCrop",), "1 where the input is not smaller", _crop),
-    Row(tuple(_AUGMENTATIONS), "1: it changes images in training only", _random),
+    Row(tuple(_AUGMENTATIONS), "1: it changes images in training only", identity),
     Row(("Embedding", "ReversibleEmbedding"), _BEHIND, _embedding),
     Row(tuple(_DISCRETE), _BEHIND, _discrete, joins=True),
     none("AutoContrast", because="it divides by the contrast of its input"),
