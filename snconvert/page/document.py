@@ -19,11 +19,13 @@ from snconvert.errors import escaped
 from snconvert.page import charts
 from snconvert.page.facts import CURVE
 from snconvert.page.lipschitz import lipschitz_view
-from snconvert.page.network import MOST_NODES, fitting, graph_view
+from snconvert.page.network import fitting, graph_view
 from snconvert.page.numbers import at_least, number, rank
 from snconvert.page.table import Table, table
 
-_ROWS = 500  # of the table that the document itself holds; the script makes the others
+ROWS = 500
+"""How many rows of the table the document itself holds; the script makes the others."""
+
 _MOST_CURVES = 300
 _CURVE_LETTERS = 20
 
@@ -56,7 +58,6 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         figures=list(_figures(report)),
         warnings=report.warnings,
         graph=graph_view(report, layers),
-        most_nodes=MOST_NODES,
         sigma=charts.sigma_chart(report, layers),
         growth=charts.growth_chart(report.lipschitz, layers),
         chart_height=charts.HEIGHT,
@@ -66,10 +67,10 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         curve_size=CURVE,
         columns=layers.columns,
         layers=layers.layers,
-        rows=_ROWS,
+        rows=ROWS,
         data={
             "layers": layers.layers,
-            "size": _ROWS,
+            "size": ROWS,
             "curve": CURVE,
         },
         made=list(_made(report, options)),

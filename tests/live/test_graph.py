@@ -36,6 +36,9 @@ def test_no_graph(tmp_path: Path) -> None:
             return self.dense(x)
 
     class Odd(keras.layers.Layer):
+        def call(self, x: object) -> object:
+            return x
+
         def get_config(self) -> dict[str, object]:
             raise RuntimeError("no")
 
