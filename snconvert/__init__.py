@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.live.convergence import converge as converge
     from snconvert.live.convert import apply as apply
     from snconvert.live.convert import plan as plan
+    from snconvert.live.monitor import SigmaMonitor as SigmaMonitor
     from snconvert.live.plain_weights import load_plain_weights as load_plain_weights
     from snconvert.live.projection import SpectralProjection as SpectralProjection
     from snconvert.live.projection import project as project

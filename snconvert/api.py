@@ -126,7 +126,7 @@ def inspect(
 
         report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
-    elif recipe.imports:
+    elif recipe.imports or asked.samples:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)

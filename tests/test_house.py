@@ -60,10 +60,8 @@ ELSEWHERE = {
     "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
     "linalg/test_torus.py": "linalg/gram_symbol.py",
-    "lipschitz/test_bound.py": "lipschitz/axis_matrices.py"
-    " lipschitz/constants.py lipschitz/folding.py lipschitz/graph.py lipschitz/kernels.py"
-    " lipschitz/norms.py lipschitz/parts.py"
-    " lipschitz/placeholder.py lipschitz/propagation.py lipschitz/segments.py lipschitz/shares.py",
+    "lipschitz/test_bound.py": "lipschitz/graph.py",
+    "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py",
     "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",

@@ -28,6 +28,7 @@ def test_names() -> None:
         "Recipe",
         "Report",
         "Settings",
+        "SigmaMonitor",
         "SnconvertError",
         "SnconvertWarning",
         "SpectralConv1D",

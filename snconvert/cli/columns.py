@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_MEASURED = ("sigma", "operator norm before", "after", "bound")
+RANGE = "operator norm before"
+"""The heading of a column of two numbers, which may be broken between them."""
+_MEASURED = ("sigma", RANGE, "after", "bound")
 _SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
 NUMBERS = frozenset((*_MEASURED, *_SPECTRUM, "norm", "constant", "share"))
 """The headings of columns of numbers, which end at the same place."""
@@ -141,12 +143,12 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        is_number = heading in NUMBERS
+        is_number, is_range = heading in NUMBERS, heading == RANGE
         table.add_column(
-            heading,
+            heading.replace(" ", "\n") if is_number and not is_range else heading,
             justify="right" if is_number else "left",
             overflow="fold",
-            no_wrap=is_number and " " not in heading,
+            no_wrap=is_number and not is_range,
         )
     for row in rows:
         table.add_row(*row)

@@ -51,9 +51,8 @@ def sentences(network: NetworkBound) -> Iterator[str]:
         yield f"the network has no finite Lipschitz bound: {_list(without)} {has} none"
     else:
         yield (
-            f"certified: no input change of length d changes the outputs by more than"
-            f" {_in_words(network.bound)} d, at inference, for the stored weights in exact"
-            f" arithmetic ({network.method}; {network.seconds:.2f} s)"
+            "certified: at inference no change of the inputs of length d changes the outputs by"
+            f" more than {_in_words(network.bound)} d ({network.method}; {network.seconds:.2f} s)"
         )
         if network.bound.log10 > _ASTRONOMICAL:
             yield (
@@ -67,9 +66,11 @@ def sentences(network: NetworkBound) -> Iterator[str]:
                 f"the path marked {_MARK} makes most of it; share: by how many percent the bound"
                 " falls when the constant falls by one"
             )
+    points = count_of(network.samples, "point")
     if network.lower is not None:
-        points = count_of(network.samples, "point")
         yield f"it cannot be below {_down(network.lower)}, found at {points} of the true model"
+    elif network.samples:
+        yield f"no bound from below was found at {points}"
     if network.starts:
         yield f"inputs are discrete: the bound begins behind {_list(list(network.starts))}"
     yield from network.notes

@@ -10,10 +10,7 @@ from snconvert.errors import printable
 
 LEGEND = "bars are solid up to the bound, and shaded above it"
 """What the bars mean."""
-_HEADINGS = (
-    *("layer", "kernel", "values", "largest", "smallest"),
-    *("condition", "stable rank", "effective rank"),
-)
+_SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
 _CLOSE = 1e-3  # how far above its bound a norm counts as there: rounding of half precision, noise
 
 
@@ -59,19 +56,15 @@ def print_spectra(report: Report, stream: IO[str]) -> None:
     """Prints what the singular values of each kernel say, if they were asked for."""
     rows = [
         (
-            printable(layer.path) if kernel is layer.kernels[0] else "",
-            printable(kernel.name),
-            str(kernel.spectrum.total),
-            number(kernel.spectrum.largest),
-            number(kernel.spectrum.smallest),
-            number(kernel.spectrum.condition),
-            number(kernel.spectrum.stable_rank),
-            number(kernel.spectrum.effective_rank),
+            printable(layer.path if len(layer.kernels) == 1 else f"{layer.path}/{kernel.name}"),
+            str(spectrum.total),
+            *map(number, (spectrum.largest, spectrum.smallest, spectrum.condition)),
+            *map(number, (spectrum.stable_rank, spectrum.effective_rank)),
         )
         for layer in report.layers
         for kernel in layer.kernels
-        if kernel.spectrum is not None
+        if (spectrum := kernel.spectrum) is not None
     ]
     if rows:
-        print_table(_HEADINGS, rows, stream)
+        print_table(("kernel", *_SPECTRUM), rows, stream)
         print("the singular values of the raw kernels: --json has 64 of each", file=stream)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
+from snconvert.cli.columns import size
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -39,13 +41,16 @@ class ProgressBar:
                 return
             self._bar = self._start()
         if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bar.add_task("", total=progress.total, what="")
+            self._tasks[progress.stage] = self._bar.add_task(
+                "", total=progress.total, what="", amount=""
+            )
         what = progress.what if len(progress.what) <= _NAME else "..." + progress.what[3 - _NAME :]
         self._bar.update(
             self._tasks[progress.stage],  # type: ignore[arg-type]
             description=_STAGES.get(progress.stage, progress.stage),
             completed=progress.done,
             total=progress.total,
+            amount=_amount(progress),
             what=what.encode("unicode_escape").decode() if not what.isprintable() else what,
         )
 
@@ -54,7 +59,6 @@ class ProgressBar:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            DownloadColumn,
             Progress,
             TextColumn,
             TimeRemainingColumn,
@@ -63,7 +67,7 @@ class ProgressBar:
         bar = Progress(
             TextColumn("{task.description:9}", markup=False),
             BarColumn(bar_width=20),
-            DownloadColumn(),
+            TextColumn("{task.fields[amount]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[what]}", markup=False),
             console=Console(stderr=True),
@@ -71,3 +75,10 @@ class ProgressBar:
         )
         bar.start()
         return bar
+
+
+def _amount(progress: Progress) -> str:
+    """Returns how much is done, in bytes, or of a network in operations."""
+    if progress.stage == "lipschitz":
+        return f"{progress.done}/{progress.total}"
+    return f"{size(progress.done)}/{size(progress.total)}"

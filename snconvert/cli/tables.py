@@ -6,7 +6,7 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from snconvert.cli.columns import count_of, number, print_table, size
+from snconvert.cli.columns import RANGE, count_of, number, print_table, size
 from snconvert.cli.network import print_bound
 from snconvert.cli.norms import LEGEND, bars_of, print_spectra, summary
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
@@ -20,14 +20,14 @@ from snconvert.planning.layer_rows import norm_of
 if TYPE_CHECKING:
     from snconvert.core.verdict import Verdict
 
-_RANGE = "operator norm before"
 _AT_MOST = "<="
+_WIDE = 2.1e-6  # between the bounds of a proof: those of matrices are closer
 _COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
     "layer": bool,
     "class": bool,
     "kernel": bool,
     "sigma": bool,
-    _RANGE: lambda layers: any(layer.operator_range for layer in layers),
+    RANGE: lambda layers: any(layer.operator_range for layer in layers),
     "after": bool,
     "bound": lambda layers: any(layer.bound is not None for layer in layers),
     "result": bool,
@@ -66,11 +66,13 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
         print(f"{count_of(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
     if drawn:
         print(LEGEND, file=stream)
-    if _RANGE in columns:
+    if RANGE in columns:
         print(_NORM_SENTENCES[norm_of(shown, report.norm)], file=stream)
     if any(layer.certified for layer in shown):
         print(
-            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after", file=stream
+            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after"
+            f"{_width(shown)}",
+            file=stream,
         )
     print_spectra(report, stream)
     if report.lipschitz is not None:
@@ -204,7 +206,7 @@ def _short(names: list[str]) -> list[str]:
 def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
     return {
         "sigma": _proved(measured.certified) or number(measured.sigma),
-        _RANGE: _range(measured.operator_range),
+        RANGE: _range(measured.operator_range),
         "after": _proved(measured.certified_after) or number(measured.sigma_after),
     }
 
@@ -219,6 +221,18 @@ def _proved(bounds: tuple[float, float] | None) -> str:
         return ""
     with decimal.localcontext(prec=7, rounding=decimal.ROUND_CEILING):
         return f"{_AT_MOST} {+decimal.Decimal(bounds[1]):g}"
+
+
+def _width(layers: list[LayerReport]) -> str:
+    """Returns what is to be said of the widest proof, if it is wider than those of matrices."""
+    widths = [
+        (high / low - 1.0, layer.path)
+        for layer in layers
+        for low, high in [layer.certified or (0.0, 0.0)]
+        if low > 0
+    ]
+    widest, path = max(widths, default=(0.0, ""))
+    return f". The widest proof leaves {100 * widest:.2g} %: {path}" if widest > _WIDE else ""
 
 
 def _range(limits: tuple[float, float] | None) -> str:

@@ -94,7 +94,7 @@ def leaves(structure: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """
     if isinstance(structure, dict) and "class_name" not in structure:
         items = [(key, structure[key]) for key in sorted(structure)]
-    elif isinstance(structure, list | tuple) and not isinstance(structure, Tensor):
+    elif isinstance(structure, list):
         items = [(str(place), item) for place, item in enumerate(structure)]
     else:
         yield path, structure

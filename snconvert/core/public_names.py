@@ -14,6 +14,7 @@ HOME = {
     "Recipe": "planning.recipe",
     "Report": "core.report",
     "Settings": "core.settings",
+    "SigmaMonitor": "live.monitor",
     "SnconvertError": "errors",
     "SnconvertWarning": "errors",
     "SpectralConv1D": "layers",

@@ -181,10 +181,11 @@ class Progress(NamedTuple):
     """How far a conversion is.
 
     Attributes:
-        stage: `reading`, `sigma` or `writing`.
-        what: The layer just finished, or empty.
-        done: Bytes of the stage that are done.
-        total: Bytes of the stage in all.
+        stage: `reading`, `sigma`, `spectra`, `lipschitz` or `writing`.
+        what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
+            they take.
+        done: Bytes of the stage that are done; of `lipschitz` operations.
+        total: The same of the stage in all.
     """
 
     stage: str

@@ -144,6 +144,11 @@ def inspect_file(
         if asked.spectrum:
             measured = with_spectra(model, measured, worker, progress)
         plan = without_failed(plan, measured)
+        network = None
+        if asked.lipschitz:
+            from snconvert.files.lipschitz import bound_of  # noqa: PLC0415 - few runs ask for it
+
+            network = bound_of(model, progress)
         opened.check_weights()
         sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()
@@ -160,6 +165,7 @@ def inspect_file(
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *no_spectrum(layers, asked)),
+        lipschitz=network,
         graph=graph_of(model.root) if recipe.page else None,
         source_sha256=sha256,
     )

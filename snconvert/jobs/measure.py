@@ -12,8 +12,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Task
 from snconvert.linalg.blocks import read
-from snconvert.linalg.certificate import proved_bounds
-from snconvert.linalg.kernel_norm import kernel_triplet
+from snconvert.linalg.kernel_norm import kernel_bounds, kernel_triplet
 from snconvert.linalg.stored_u import Normalisation, kernel_in_use
 from snconvert.sandbox.forks import OneAtATime, side_by_side
 from snconvert.weights.contents import State
@@ -98,9 +97,9 @@ def _one(extent: Extent, task: Task, turn: OneAtATime) -> Triplet | KernelError 
             if task.state is not None:
                 stored = _normalisation(extent, task.state)
                 triplet = kernel_in_use(triplet, *form, stored, bfloat16=half)
-            if task.certify and task.convolution is None:
+            if task.certify:
                 with turn:
-                    bounds = proved_bounds(kernel, task.view, triplet, bfloat16=half)
+                    bounds = kernel_bounds(*form, triplet, bfloat16=half)
                 triplet = triplet._replace(bounds=bounds)
     except KernelError as error:
         # A sigma that has no proof may be wrong, whether the layer is to be converted or not.

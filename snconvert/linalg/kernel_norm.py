@@ -1,4 +1,4 @@
-"""The norm of a kernel that a layer can store: of its matrix, or of the map that it makes."""
+"""The norm of a kernel that a layer can store, and its proof: of its matrix, or of its map."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array
+from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.linalg.torus import proved_operator_bounds
 
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
 
@@ -48,3 +50,28 @@ def kernel_triplet(
             "Rescale the kernel, or leave the layer out with --exclude",
         )
     return triplet
+
+
+def kernel_bounds(
+    kernel: Array,
+    view: MatrixView,
+    conv: Convolution | None,
+    triplet: Triplet,
+    *,
+    bfloat16: bool = False,
+) -> tuple[float, float]:
+    """Returns a proved lower and upper bound of the norm of a kernel.
+
+    Args:
+        kernel: As for `kernel_triplet`.
+        view: How it is read as a stack.
+        conv: As for `kernel_triplet`.
+        triplet: What that has found.
+        bfloat16: Whether the 16 bits are those of a bfloat16.
+
+    Raises:
+        KernelError: As `proved_bounds` and `proved_operator_bounds` do.
+    """
+    if conv is None:
+        return proved_bounds(kernel, view, triplet, bfloat16=bfloat16)
+    return proved_operator_bounds(kernel, view, conv, triplet, bfloat16=bfloat16)

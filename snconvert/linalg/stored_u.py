@@ -69,7 +69,7 @@ def kernel_in_use(
     if not triplet.zero and not np.array_equal(u, triplet.u):
         rows = _unit_rows(np.stack([u, triplet.u]), view.shape[0])
         norms, residuals = [], []
-        for index, block in _blocks(kernel, view, conv, bfloat16=bfloat16):
+        for index, block in blocks_of(kernel, view, conv, bfloat16=bfloat16):
             image, back = block.round_trip(rows[:, index])
             norms.append(_lengths(image, block.exponent))
             residuals.append(_residual(rows[:, index], image, back))
@@ -95,7 +95,7 @@ def shortfall(
 ) -> float:
     """Returns by what part `|W u|` of a block falls short of that of a wanted `u`, at most."""
     rows = _unit_rows(np.stack([u, wanted]), view.shape[0])
-    blocks = _blocks(kernel, view, conv, bfloat16=bfloat16)
+    blocks = blocks_of(kernel, view, conv, bfloat16=bfloat16)
     norms = [np.linalg.norm(block.image(rows[:, index]), axis=1) for index, block in blocks]
     return max((1.0 - float(one / two) for one, two in norms if two > 0), default=0.0)
 
@@ -113,12 +113,12 @@ def norm_by(
     rows = _unit_rows(u[None], view.shape[0])
     norms = [
         _lengths(block.image(rows[:, index]), block.exponent)[0]
-        for index, block in _blocks(kernel, view, conv, bfloat16=bfloat16)
+        for index, block in blocks_of(kernel, view, conv, bfloat16=bfloat16)
     ]
     return max(norms, default=0.0) * (conv.factor if conv else 1.0)
 
 
-def _blocks(
+def blocks_of(
     kernel: Array, view: MatrixView, conv: Convolution | None, *, bfloat16: bool
 ) -> Iterator[tuple[int, Block | ConvolutionBlock]]:
     """Yields index and block of each block of the kernel that is not zero."""

@@ -29,10 +29,13 @@ import numpy as np
 
 from snconvert.core.convolution_map import Convolution, Sizes
 from snconvert.core.magnitude import Magnitude
+from snconvert.core.matrix_view import MatrixView
+from snconvert.core.triplet import Triplet
+from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array
-from snconvert.linalg.certificate import ROOM, UNIT, gamma, is_proved
-from snconvert.linalg.convolution_apply import forward
-from snconvert.linalg.convolution_norm import taps_that_read
+from snconvert.linalg.certificate import ROOM, SLACK, UNIT, gamma, is_proved, times_power
+from snconvert.linalg.convolution_apply import ConvolutionBlock, forward
+from snconvert.linalg.convolution_norm import block_taps, taps_that_read
 from snconvert.linalg.gram_symbol import GramSymbol
 from snconvert.linalg.lanczos import start
 from snconvert.linalg.one_thread import one_thread
@@ -41,7 +44,7 @@ from snconvert.linalg.proved_norm import proved_matrix_norm, scaled, slackened
 _FINE = 64  # frequencies for each degree of the symbol: the bound is 0.03 % above the grid's
 _DENSE = 1024  # order of the Gram matrix of the map itself up to which that is taken
 _ENTRIES = 1 << 22  # numbers of the map itself
-_WORK = 3e12  # multiplications
+_WORK, _MOST = 3e12, 1 << 25  # multiplications, and numbers of coefficients, that are affordable
 _WIDTH = 128  # rows of a factor that are multiplied at once
 _ROUNDS = 6  # of power iteration, to find the largest of many matrices
 
@@ -74,6 +77,62 @@ def proved_convolution_norm(taps: Array, conv: Convolution) -> Magnitude:
     return Magnitude.of(min(bounds), exponent)
 
 
+@one_thread()
+def proved_operator_bounds(
+    kernel: Array, view: MatrixView, conv: Convolution, triplet: Triplet, *, bfloat16: bool = False
+) -> tuple[float, float]:
+    """Returns a lower and an upper bound of the norm of a convolution, with sigma between them.
+
+    Below it is what the found `u` reaches, `|A' u| / |u|`, within rounding; above, what
+    `proved_convolution_norm` proves. Where the map is over all sizes they bound the norm at every
+    size, which sigma bounds itself.
+
+    Args:
+        kernel: As for `leading_triplet`.
+        view: How it is read as a stack `(b, k*m, n)`.
+        conv: The map.
+        triplet: What was found.
+        bfloat16: As for `leading_triplet`.
+
+    Raises:
+        KernelError: Sigma is not between the bounds, to a part in a million: it is wrong.
+    """
+    sigma = triplet.sigma
+    if triplet.zero:
+        return 0.0, 0.0
+    taps, exponents = block_taps(kernel, view, conv, bfloat16=bfloat16)
+    blocks = zip(taps, triplet.u, map(int, exponents), strict=True)
+    lower = max(times_power(_quotient(block, conv, u), exponent) for block, u, exponent in blocks)
+    largest = int(exponents.max())
+    bound = proved_convolution_norm(
+        np.ldexp(taps, (exponents - largest)[:, None, None, None]), conv
+    )
+    upper = times_power(bound.mantissa, bound.exponent + largest)
+    reached = lower * conv.factor
+    if not sigma * (1.0 - SLACK) <= reached <= sigma * (1.0 + SLACK) or sigma > upper * conv.factor:
+        raise KernelError(
+            f"sigma {sigma:.9g} cannot be proved: the convolution's norm lies between {lower:.9g} "
+            f"and {upper:.9g}",
+            "Report it, with the kernel, as an error in snconvert",
+        )
+    return lower, max(upper, sigma)
+
+
+def _quotient(taps: Array, conv: Convolution, u: Array) -> float:
+    """Returns a lower bound of `|A' u| / |u|`.
+
+    Each number of `A' u` is an inner product of at most `k n` terms, so that the whole is off by at
+    most `g(k n) |(sum over t of |W_t|)| |u|`, and `| |W_t| | <= |W_t|_F`.
+    """
+    wide = u[None].astype(np.float64)
+    image = ConvolutionBlock(taps, conv).image(wide)
+    length, reached = float(np.linalg.norm(wide)), float(np.linalg.norm(image))
+    all_taps = float(np.linalg.norm(taps, axis=(1, 2)).sum())
+    hidden = gamma(len(taps) * taps.shape[-1]) * all_taps * length
+    hidden += gamma(image.size + wide.size + 8) * reached
+    return (reached - 2.0 * hidden) / length if length else 0.0
+
+
 def _value(stack: Array) -> float:
     return proved_matrix_norm(stack).value or 0.0
 
@@ -104,7 +163,7 @@ def proved_torus_norm(taps: Array, conv: Convolution) -> list[float]:
         conv: The map.
     """
     grid, factor = torus_of(conv)
-    if _work(taps, conv, grid) > _WORK:
+    if _work(taps, conv, grid) > _WORK or _numbers(taps, conv) > _MOST:
         return []
     symbol = GramSymbol(taps, conv)
     shifts = [(0, 1) if d and not conv.on_torus else (0,) for d in conv.degrees]
@@ -147,22 +206,29 @@ def _work(taps: Array, conv: Convolution, grid: Sizes) -> int:
     return int(count * order**2 * each)
 
 
+def _numbers(taps: Array, conv: Convolution) -> int:
+    """Returns how many numbers the coefficients of the Gram matrices take."""
+    count, _, m, n = taps.shape
+    order = min(m * math.prod(conv.strides), n)
+    return int(count * order**2 * math.prod(2 * k - 1 for k in conv.kernel))
+
+
 def _largest(symbol: GramSymbol, grid: Sizes, halves: Sizes) -> float:
     """Returns nearly the largest eigenvalue at all frequencies: one that there is."""
     best, found = 0.0, 0.0
+    noise = start(0, symbol.order, 1).reshape(-1, 1).astype(complex)
     vectors = np.empty((0, symbol.order, 1), complex)
     for grams in symbol.grams(grid, halves):
         if len(vectors) != len(grams):  # else those of the frequencies beside these are near
-            noise = start(0, symbol.order, 1).reshape(-1, 1).astype(complex)
             vectors = np.broadcast_to(noise, (len(grams), *noise.shape))
-        lengths = np.ones(len(grams))
+        lengths = np.ones((len(grams), 1, 1))
         for _ in range(_ROUNDS):
             vectors = grams @ vectors
-            lengths = np.linalg.norm(vectors, axis=(1, 2))
-            vectors = vectors / np.where(lengths > 0, lengths, 1.0)[:, None, None]
+            lengths = np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
+            vectors = np.where(lengths > 0, vectors / np.where(lengths > 0, lengths, 1.0), noise)
         index = int(lengths.argmax())
         if lengths[index] > found:
-            found = float(lengths[index])
+            found = float(lengths[index, 0, 0])
             best = max(best, float(np.linalg.eigvalsh(grams[index])[-1]))
     return best
 

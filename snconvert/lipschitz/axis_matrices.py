@@ -13,8 +13,8 @@ import numpy as np
 
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.blocks import Array
-from snconvert.lipschitz.arithmetic import product, root, total, widened
-from snconvert.lipschitz.placeholder import proved_matrix_norm
+from snconvert.linalg.proved_norm import proved_matrix_norm
+from snconvert.lipschitz.arithmetic import largest, product, quotient, root, total, widened
 
 _LARGEST = 4096  # rows or columns up to which the matrix is made
 _PROVED = 512  # and up to which its norm is proved; above, rows and columns bound it
@@ -44,7 +44,7 @@ def _average(size: int | None, pool: int, stride: int, padding: str) -> Magnitud
         # Each row sums to 1; a window at the border may hold one number less by each step.
         windows = -(-pool // stride)
         if padding == "valid":
-            return root(widened(windows / pool, 1))
+            return root(quotient(Magnitude.of(float(windows)), Magnitude.of(float(pool))))
         return root(Magnitude.of(float(windows)))
     if max(size, pool) > _LARGEST:
         return None
@@ -55,7 +55,12 @@ def _average(size: int | None, pool: int, stride: int, padding: str) -> Magnitud
     if count < 1:
         return None
     starts = np.arange(count) * stride - before
-    return _bound(_windows(size, starts, starts + pool))
+    bound = _bound(_windows(size, starts, starts + pool))
+    if padding == "valid":
+        return bound
+    # PyTorch repeats the number at the border instead, where the padding is no equal one.
+    repeated = _spread(starts, np.full((count, pool), 1.0 / pool), np.arange(pool), size)
+    return largest([bound, _bound(repeated)])
 
 
 def _adaptive_average(size: int | None, outputs: int) -> Magnitude | None:
@@ -90,7 +95,7 @@ def _upsample(size: int | None, times: int, interpolation: str) -> Magnitude | N
         for longest in range(1, 17)
         for matrix in _interpolations(longest, longest * times, interpolation)
     ]
-    return max(bounds, key=lambda bound: bound.log10) if bounds else None
+    return largest(bounds) if bounds else None
 
 
 def _interpolations(size: int, outputs: int, interpolation: str) -> Iterator[Array]:
@@ -138,7 +143,7 @@ def _spread(first: Array, weights: Array, offsets: Array, size: int) -> Array:
 
 def _largest(matrices: Iterator[Array]) -> Magnitude | None:
     bounds = [_bound(matrix) for matrix in matrices]
-    return max(bounds, key=lambda bound: bound.log10) if bounds else None
+    return largest(bounds) if bounds else None
 
 
 def _bound(matrix: Array) -> Magnitude:

@@ -35,6 +35,7 @@ from snconvert.lipschitz.propagation import (
     plain_rule,
     smallest,
 )
+from snconvert.lipschitz.recurrent import recurrent_constant
 from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
 from snconvert.weights.extent import Extent
@@ -159,8 +160,16 @@ class OwnConstants:
             self.scales[place] = scale
             return scale.largest
         if isinstance(does, Recurrent):
-            return "no bound is known for it"
+            return self._recurrent(does)
         return constant_of(does, self.arrays)
+
+    def _recurrent(self, does: Recurrent) -> Magnitude | str:
+        kernel, recurrent = self.arrays.kernel(does.kernel), self.arrays.kernel(does.recurrent)
+        bias = None if does.bias is None else self.arrays.numbers(does.bias, "bias")
+        if isinstance(kernel, str) or isinstance(recurrent, str) or isinstance(bias, str):
+            return next(part for part in (kernel, recurrent, bias) if isinstance(part, str))
+        constant = recurrent_constant(does, kernel, recurrent, bias)
+        return "its recurrent kernel is too large" if constant is None else constant
 
 
 class _Folded:
@@ -205,12 +214,11 @@ class _Folded:
         """Returns the rules, and those of the segments that multipliers bound."""
         segments = Segments(self.steps, own.graph.outputs, own.arrays)
         rules = [list(choices) for choices in self.rules]
-        for chain in segments.chains:
-            rule = segments.rule(
-                chain, own.kernel_norms, self.constants, seconds / len(segments.chains)
-            )
+        for segment in segments.found:
+            share = seconds / len(segments.found)
+            rule = segments.rule(segment, own.kernel_norms, self.constants, share)
             if rule is not None:
-                rules[chain.kernels[-1]].append(rule)
+                rules[segment.end].append(rule)
         if rules != self.rules:
             self._names.append("multipliers")
         return rules

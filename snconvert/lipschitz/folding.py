@@ -150,6 +150,8 @@ class Folding:
         step = self.steps[place]
         does = step.operation.does
         axis = does.axis if isinstance(does, Diagonal) else None
+        if axis is None and scale.values.size > 1:
+            return
         passed = self._back(place, axis, scale) or self._forward(place, axis, scale)
         if passed is None:
             return

@@ -98,7 +98,8 @@ class Diagonal(NamedTuple):
     The scale is `gamma / max(sqrt(variance + epsilon), least)`, or one over that if inverted.
 
     Attributes:
-        axis: The axis of the sample that holds the channels; `None`: one scale for all.
+        axis: The axis of the sample that holds the channels; `None`: one scale for all, or no
+            single axis, so that only the largest counts.
         gamma: Stored, or a constant for each channel, or for all.
         variance: Stored, or constants; `None`: it is 1 with an epsilon of 0.
         epsilon: What is added to the variance.

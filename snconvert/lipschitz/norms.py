@@ -7,12 +7,13 @@ from typing import Any
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
+from snconvert.linalg.proved_norm import proved_matrix_norm
+from snconvert.linalg.torus import proved_convolution_norm
 from snconvert.lipschitz.arithmetic import product, root, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.folding import Step
 from snconvert.lipschitz.kernels import folded_kernel
 from snconvert.lipschitz.network import Linear
-from snconvert.lipschitz.placeholder import proved_convolution_norm, proved_matrix_norm
 
 
 class Norms:
@@ -72,12 +73,21 @@ def kernel_norm(kernel: Kernel, conv: Convolution | None) -> Magnitude:
         kernel: The kernel.
         conv: The map that it makes; `None`: its matrices act on each position.
     """
-    stack, missed = kernel.stack, kernel.missed
+    stack = kernel.stack
     if conv is None:
         norm = proved_matrix_norm(stack)
     else:
         taps = stack.reshape(len(stack), math.prod(conv.kernel), -1, stack.shape[2])
         norm = proved_convolution_norm(taps, conv)
-        missed = product(missed, root(Magnitude.of(float(conv.overlap))))
     scaled = product(norm, Magnitude(0.5, kernel.exponent + 1))
-    return product(kernel.factor, total([scaled, missed]))
+    return product(kernel.factor, total([scaled, missed_norm(kernel, conv)]))
+
+
+def missed_norm(kernel: Kernel, conv: Convolution | None) -> Magnitude:
+    """Returns a bound of the norm of what rounding has missed in a kernel, but for its factor.
+
+    That of a map is at most the root of `Convolution.overlap` times that of its matrix.
+    """
+    if conv is None or not kernel.missed.mantissa:
+        return kernel.missed
+    return product(kernel.missed, root(Magnitude.of(float(conv.overlap))))

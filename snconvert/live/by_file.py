@@ -12,16 +12,21 @@ from dataclasses import replace
 from typing import Any
 
 from snconvert.archive.output import Destination
+from snconvert.core.network_bound import NetworkBound, Unbounded
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError
 from snconvert.files.convert import convert_file, inspect_file
+from snconvert.files.lipschitz import bound_of
+from snconvert.files.model import describe, open_source, open_weights
 from snconvert.files.targets import TARGETS
 from snconvert.files.targets.target import Target
 from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import table
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
-from snconvert.live.internals.walk import Layer, scope_of
+from snconvert.live.internals.walk import Layer, has_graph, scope_of
 from snconvert.live.loading import load, save
+from snconvert.live.lower_bound import lower_bound
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
 
@@ -88,6 +93,48 @@ def undo_by_file(
         dry_run=dry_run,
         in_place=in_place,
     )
+
+
+def with_bound(
+    report: Report, model: Layer, asked: Inspection, rules: Iterable[KernelRule] = ()
+) -> Report:
+    """Returns a report with the network's Lipschitz bound, if that was asked for.
+
+    Args:
+        report: Of a live model, or of the file that it is from.
+        model: The model.
+        asked: What was asked for.
+        rules: Rows to use beside `RULES`.
+
+    Returns:
+        The report; a model whose code makes its layers has no bound, and that is told.
+
+    Raises:
+        SnconvertError: Keras cannot save the model, or its file describes no network.
+    """
+    if not asked.lipschitz:
+        return report
+    bound = report.lipschitz or _bound_by_file(model, rules)
+    if asked.samples and has_graph(model):
+        lower = lower_bound(model, asked.samples)
+        bound = bound._replace(lower=lower, samples=asked.samples)
+    return replace(report, lipschitz=bound)
+
+
+def _bound_by_file(model: Layer, rules: Iterable[KernelRule]) -> NetworkBound:
+    if not holds_its_layers(model):
+        why = "what it computes only its own Python code tells"
+        without = Unbounded(model.name, original_class(model).__name__, why)
+        return NetworkBound(None, (), None, (), (without,))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.keras")
+        save(model, path)
+        try:
+            with open_source("inspect", path, None) as (source, worker):
+                return bound_of(open_weights(describe(source), table(rules), worker))
+        except SnconvertError as error:
+            error.file = None  # a name that nobody knows
+            raise
 
 
 def _by_file(

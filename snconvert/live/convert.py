@@ -18,7 +18,7 @@ from snconvert.errors import SnconvertWarning, printable
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.by_file import convert_by_file
+from snconvert.live.by_file import convert_by_file, with_bound
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import take_up
 from snconvert.live.internals.saved_owners import holds_its_layers
@@ -190,13 +190,15 @@ def plan_of(
     check_model(model, "apply")
     take_up(model)
     if TARGETS[recipe.target].WRAPPER is not None:
-        return convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
+        report = convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
+        return report if asked is None else with_bound(report, model, asked)
     prepared = _prepare(model, recipe, rules, asked)
     reports = _layer_reports(recipe, prepared, "convertible")
     if asked is None:
         return _report("apply", model, recipe, reports, prepared, started)
     report = _report("inspect", model, recipe, reports, prepared, started)
-    return replace(report, warnings=(*report.warnings, *no_spectrum(reports, asked)))
+    report = replace(report, warnings=(*report.warnings, *no_spectrum(reports, asked)))
+    return with_bound(report, model, asked, rules)
 
 
 def _prepare(

@@ -10,8 +10,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.files.targets import norm_of, whole_of
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.linalg.certificate import proved_bounds
-from snconvert.linalg.kernel_norm import kernel_triplet
+from snconvert.linalg.kernel_norm import kernel_bounds, kernel_triplet
 from snconvert.linalg.spectrum import spectrum_of
 from snconvert.linalg.stored_u import kernel_in_use
 from snconvert.live.internals.class_swap import kernels_by_owner
@@ -69,13 +68,14 @@ def triplets_in_use(
     return triplets
 
 
-def _proved(layer: Layer, rule: KernelRule, triplets: Sequence[Triplet]) -> list[Triplet]:
-    """Proves sigma where it is the norm of a matrix."""
+def _proved(
+    layer: Layer, rule: KernelRule, norm: str, triplets: Sequence[Triplet]
+) -> list[Triplet]:
     return [
-        triplet
-        if triplet.matrix_norm is not None
-        else triplet._replace(bounds=proved_bounds(value, view, triplet, bfloat16=half))
-        for (value, view, half, _), triplet in zip(kernels_of(layer, rule), triplets, strict=True)
+        triplet._replace(bounds=kernel_bounds(value, view, conv, triplet, bfloat16=half))
+        for (value, view, half, conv), triplet in zip(
+            kernels_of(layer, rule, norm), triplets, strict=True
+        )
     ]
 
 
@@ -127,7 +127,7 @@ def measure(
                     raise
                 triplets[node] = [None]
                 continue
-            own = _proved(layer, rule, own) if certify else own
+            own = _proved(layer, rule, wanted, own) if certify else own
             triplets[node] = [*(_with_spectra(layer, rule, own) if spectrum else own)]
     return Measured(triplets, time.perf_counter() - started)
 

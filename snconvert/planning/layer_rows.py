@@ -22,8 +22,6 @@ from snconvert.planning.recipe import Recipe
 
 BOUNDED = "its input size is unknown or too large: sigma bounds the norm at every size"
 """What is special about a layer whose operator norm cannot be taken at one input size."""
-UNPROVED = "no proof: its sigma is the norm of an operator"
-"""What is special about such a layer where proofs were asked for."""
 ZERO = "a kernel of zeros: it stays zero"
 """What is special about such a layer."""
 UNUSABLE = "its u or gamma is not usable: NaN, infinity, or another shape"
@@ -33,6 +31,8 @@ RESTORED = (
     " which restores those that were not trained since to float rounding"
 )
 """What `remove` warns of, where a target had normalised the stored kernels."""
+
+_ROUNDED = 1e-9  # sums of 2**22 numbers are off by half of that, and so is sigma by a stored `u`
 
 NamedKernel = tuple[str, tuple[int, ...], Convolution | None]
 """Path below the layer, shape and, if it makes one, convolution of a kernel."""
@@ -81,7 +81,7 @@ def plan_rows(
     return tuple(
         _step_row(outcome, facts_of(outcome), measured, recipe, status)
         if isinstance(outcome, Step)
-        else _skip_row(outcome, facts_of(outcome), measured, recipe)
+        else _skip_row(outcome, facts_of(outcome), measured)
         for outcome in plan.outcomes
     )
 
@@ -111,11 +111,9 @@ def _step_row(
     )
 
 
-def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured, recipe: Recipe) -> LayerReport:
+def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured) -> LayerReport:
     triplets, reason = measured.known(skip.node), skip.reason
     values = _numbers(facts.kernels, triplets, _norm_in_use)
-    if recipe.certify and triplets and facts.norm == "operator":
-        reason = f"{reason}; {UNPROVED}"
     if triplets and values["sigma_after"] is None:
         reason = f"{reason}; {UNUSABLE}"
     if skip.spectral and measured.fails(skip.node):
@@ -190,7 +188,7 @@ def _numbers(
         ratio = norm / triplet.sigma if triplet.sigma else 1.0
         proved, scaled = triplet.bounds, None
         if proved is not None and not math.isnan(ratio):
-            scaled = proved[0] * ratio, proved[1] * ratio
+            scaled = proved[0] * ratio * (1.0 - _ROUNDED), proved[1] * ratio * (1.0 + _ROUNDED)
         limits = None if conv is None else conv.range(triplet.spectral_norm)
         measured = triplet.sigma, _known(norm), _known(triplet.residual)
         proofs = proved, scaled, limits

@@ -86,11 +86,6 @@ class Recipe:
         for override in self.overrides:
             expression(override.match)
         for settings in self.all_settings():
-            if self.certify and settings.norm == "operator":
-                raise OptionError(
-                    "what is proved is the norm of a matrix, and not that of an operator",
-                    "Use --norm matrix, or leave out --certify",
-                )
             check_target(self.target, settings)
 
     def looking_at_all(self) -> Recipe:

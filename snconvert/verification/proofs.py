@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, cumulative
 from snconvert.core.settings import scale
 from snconvert.core.verbs import Way
-from snconvert.errors import KernelError, OptionError, located
+from snconvert.errors import KernelError, OptionError, SourceError, located
 from snconvert.files.inventory import StoredKernel
 from snconvert.files.model import Opened
 from snconvert.files.normalised import Normalised, normalised_layers, scalings
@@ -127,7 +128,11 @@ def converted_of(
         factors = target.recorded_factors(y, stored, {})
         known = [proved[k.path] for k in kernels if k.path in proved]
         half = any(k.dataset.dtype in {"float16", "bfloat16"} for k in kernels)
-        converted[y.path] = Converted(known, half, factors)
+        mapped = False
+        with suppress(SourceError):  # which is told elsewhere
+            norm = target.settings_of(y).norm
+            mapped = any(k.map_of(norm) is not None for k in kernels)
+        converted[y.path] = Converted(known, half, mapped, factors)
     return converted
 
 

@@ -31,6 +31,8 @@ _OPTIONS = ("target", "kinds", "only", "exclude")
 _SHA256, _VERSION = re.compile("[0-9a-f]{64}"), re.compile(r"\d+\.\d+.*")
 _SAME, _NEAR = 1e-6, 1e-2
 """How far a recorded norm may be from what is found, and where kernels are rounded to halves."""
+_WIDE = 0.9
+"""How far bounds of a convolution may be from sigma: a factor of ten, above all that is proved."""
 
 
 class Converted(NamedTuple):
@@ -39,12 +41,15 @@ class Converted(NamedTuple):
     Attributes:
         proved: The proofs of the layer's kernels.
         half: Whether the kernels are stored in half precision.
+        mapped: Whether sigma is the norm of a convolution as a map, which is not proved to a part
+            in a million.
         factors: What the kernels were multiplied by, by their paths in the layer, as far as the
             layer itself says; empty if by nothing.
     """
 
     proved: Sequence[Proved]
     half: bool
+    mapped: bool
     factors: Mapping[str, float | None]
 
 
@@ -170,7 +175,7 @@ def _wrong_numbers(record: Mapping[str, Any], layer: Converted) -> Iterator[str]
     if not _is_near(record.get("residual"), residual, absolute=near):
         yield f"has the residual {printable(record.get('residual'))}, where it is {residual}"
     bounds = record.get("certified")
-    if bounds is not None and not _holds(bounds, sigma):
+    if bounds is not None and not _holds(bounds, sigma, mapped=layer.mapped):
         yield f"has proved sigma to be within {printable(bounds)}, where it is {sigma}"
     factors = record.get("factors", {})
     if not isinstance(factors, dict) or factors.keys() != layer.factors.keys():
@@ -189,9 +194,10 @@ def _is_near(
     return math.isclose(recorded, value, rel_tol=rel, abs_tol=absolute)
 
 
-def _holds(bounds: Any, sigma: float | None) -> bool:
+def _holds(bounds: Any, sigma: float | None, *, mapped: bool) -> bool:
     """Whether proved bounds are around sigma, and as near as they are proved."""
     if not isinstance(bounds, list) or len(bounds) != 2 or sigma is None:  # noqa: PLR2004 -- low and high
         return False
-    near = all(_is_near(bound, sigma, rel=10 * _SAME) for bound in bounds)
+    off = _WIDE if mapped else 10 * _SAME
+    near = all(_is_near(bound, sigma, rel=off) for bound in bounds)
     return near and bounds[0] <= sigma * (1 + _SAME) and bounds[1] >= sigma * (1 - _SAME)

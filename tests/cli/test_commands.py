@@ -113,7 +113,6 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--bound", "x"],
         ["apply", "m.keras", "--bound", "-1"],
         ["apply", "m.keras", "--norm", "operator", "--target", "keras"],
-        ["apply", "m.keras", "--norm", "operator", "--certify"],
         ["apply", "m.keras", "--target", "constraint", "--mode", "gain"],
         ["apply", "m.keras", "--target", "keras", "--mode", "cap"],
         ["apply", "m.keras", "--verify", "--import", "json"],
@@ -124,6 +123,8 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["apply", "m.keras", "--in-place", "--force"],
         ["apply", "m.keras", "--no-such-flag"],
         ["convert", "m.keras"],
+        ["inspect", "m.keras", "--samples", "3"],
+        ["inspect", "m.keras", "--lipschitz", "--samples", "0"],
     ],
 )
 def test_wrong_usage(snconvert: Run, arguments: list[str]) -> None:
@@ -261,6 +262,17 @@ def test_spectra_and_what_they_cost(snconvert: Run, tmp_path: Path) -> None:
     for flag in ("--json", "-q"):
         assert not snconvert("inspect", path, "--spectrum", flag).stderr
     assert not snconvert("inspect", path).stderr
+
+
+def test_the_bound_of_the_network(snconvert: Run, model: Path) -> None:
+    """`--lipschitz` tells the bound in tables and JSON; without it nothing of it is there."""
+    told = snconvert("inspect", model, "--lipschitz")
+    assert not told.stderr
+    assert "certified: at inference no change of the inputs of length d" in told.stdout
+    shape = json.loads(snconvert("inspect", model, "--lipschitz", "--json").stdout)["lipschitz"]
+    assert shape["bound"]["value"] > 0
+    assert f"Lipschitz bound of the network: {shape['bound']['value']:.2g}"[:-1] in told.stdout
+    assert "lipschitz" not in json.loads(snconvert("inspect", model, "--json").stdout)
 
 
 def test_interrupted_readers(model: Path) -> None:

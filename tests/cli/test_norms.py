@@ -138,8 +138,8 @@ def test_spectra_are_a_table() -> None:
     stream = io.StringIO()
     print_spectra(report(looked, PLAIN), stream)
     lines = [line.split() for line in stream.getvalue().splitlines()]
-    assert lines[1] == ["lstm", "kernel0", "3", "8", "0", "1.25", "1.5"]
-    assert lines[2] == ["kernel1", "2", "4", "2", "2", "1.25", "1.9"]
+    assert lines[1] == ["lstm/kernel0", "3", "8", "0", "1.25", "1.5"]
+    assert lines[2] == ["lstm/kernel1", "2", "4", "2", "2", "1.25", "1.9"]
     assert len(lines) == 4
     stream = io.StringIO()
     print_spectra(report(PLAIN), stream)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from saved_models import arrays, metadata, saved
 from zoo import ZOO
 
 import snconvert
-from snconvert.cli.tables import print_report
+from snconvert.core.convolution_map import at_size
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, OptionError
@@ -25,7 +24,10 @@ from snconvert.jobs.requests import Task
 from snconvert.linalg import certificate
 from snconvert.linalg.blocks import Blocks
 from snconvert.linalg.certificate import SLACK, proved_bounds
+from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.linalg.torus import proved_operator_bounds
+from snconvert.verification.records import _holds
 from snconvert.weights.contents import Dataset
 from snconvert.weights.extent import Extent
 
@@ -284,22 +286,71 @@ def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
             assert layer["certified"][0] <= layer["sigma"] <= layer["certified"][1]
 
 
-@pytest.mark.parametrize("live", [False, True])
-def test_what_has_no_proof_says_so(live: bool, tmp_path: Path) -> None:
-    """A layer that was converted by its operator norm, and which norm the tables show."""
-    path = saved("convolutional", tmp_path)
-    first = next(layer.path for layer in snconvert.inspect(path).layers if layer.operator_range)
-    how = {"conv": True, "overrides": {first: {"norm": "operator"}}}
-    snconvert.apply_file(path, tmp_path / "sn.keras", **how)
-    place = tmp_path / "sn.keras"
-    report = snconvert.inspect(keras.saving.load_model(place) if live else place, certify=True)
-    layers = {layer.path: layer for layer in report.layers if layer.sigma}
-    mapped = layers.pop(first)
-    assert (mapped.norm, mapped.certified) == ("operator", None)
-    assert mapped.reason == "spectral already; no proof: its sigma is the norm of an operator"
-    assert layers
-    assert all(layer.certified and layer.norm == "matrix" for layer in layers.values())
-    assert report.as_json()["norm"] == "mixed"
-    stream = io.StringIO()
-    print_report(report, stream)
-    assert "sigma is the norm that each layer is normalised by" in stream.getvalue()
+@pytest.mark.parametrize("name", ["convolutional", "transposed"])
+def test_convolutions_as_maps(name: str, tmp_path: Path) -> None:
+    """By `--norm operator` each convolution has bounds around sigma, the same in a file and in
+    memory, recorded and verified, also where its neighbours are proved as matrices."""
+    path, place = saved(name, tmp_path), tmp_path / "sn.keras"
+    layers = [layer for layer in snconvert.inspect(path).layers if layer.operator_range]
+    override = {layers[-1].path: {"norm": "matrix"}} if len(layers) > 1 else {}
+    how = {"conv": True, "norm": "operator", "certify": True, "overrides": override}
+    report = snconvert.apply_file(path, place, verify=True, **how)
+    recorded = metadata(place)["snconvert"]["layers"]
+    for layer in (layer for layer in report.layers if layer.status == "converted"):
+        low, high = layer.certified
+        assert layer.sigma * (1 - SLACK) <= low <= layer.sigma <= high <= layer.sigma * (1 + SLACK)
+        assert recorded[layer.path]["certified"] == [low, high]
+        assert layer.certified_after[1] >= layer.sigma_after
+    model, again = keras.saving.load_model(place), snconvert.inspect(place, certify=True)
+    assert again.as_json()["layers"] == snconvert.inspect(model, certify=True).as_json()["layers"]
+    found = {layer.path: layer.certified for layer in again.layers if layer.sigma}
+    assert all(found[layer.path] == layer.certified for layer in report.layers if layer.sigma)
+    assert snconvert.verify(path, place)
+
+
+def test_how_wide_a_proof_is(tmp_path: Path, snconvert: Any) -> None:
+    """The table says which proof is the widest, where one is wider than those of matrices, and
+    records of such a width are believed of convolutions only."""
+    inputs = keras.Input((None, None, 2))
+    keras.Model(inputs, keras.layers.Conv2D(3, 3, name="anywhere")(inputs)).save(
+        tmp_path / "m.keras"
+    )
+    flags = ("--conv", "--norm", "operator", "--certify")
+    run = snconvert("apply", tmp_path / "m.keras", "--verify", *flags)
+    assert run.returncode == 0
+    assert "so is after. The widest proof leaves 2 %: anywhere" in run.stdout
+    (layer,) = (
+        layer
+        for layer in json.loads(
+            snconvert("inspect", tmp_path / "m-sn.keras", "--json", "--certify").stdout
+        )["layers"]
+        if layer["sigma"]
+    )
+    low, high = layer["certified"]
+    assert low < layer["sigma"] * 0.99
+    assert layer["sigma"] <= high
+    assert [_holds([low, high], layer["sigma"], mapped=mapped) for mapped in (True, False)] == [
+        True,
+        False,
+    ]
+    for bounds in ([0.0, high], [low, low], [low, 20 * high], [low], "all"):
+        assert not _holds(bounds, layer["sigma"], mapped=True)
+
+
+def test_a_false_sigma_of_a_convolution() -> None:
+    """Were the norm of a map found to be what its `u` does not reach, or more than what bounds it,
+    it would be an error with the bounds in it."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 2))
+    view = MatrixView.of(kernel.shape)
+    conv = at_size((5, 5), (3, 3), (1, 1), (1, 1), "same", view.shape)
+    found = operator_triplet(kernel, view, conv)
+    low, high = proved_operator_bounds(kernel, view, conv, found)
+    assert low <= found.sigma <= high <= low * (1 + 1e-6)
+    for sigma in (found.sigma * (1 + 1.1e-6), found.sigma * (1 - 1e-5)):
+        with pytest.raises(KernelError, match=r"cannot be proved: the convolution's norm lies"):
+            proved_operator_bounds(kernel, view, conv, found._replace(sigma=sigma))
+    other = found._replace(u=np.ones_like(found.u))
+    with pytest.raises(KernelError, match="cannot be proved"):
+        proved_operator_bounds(kernel, view, conv, other)
+    zero = operator_triplet(np.zeros((3, 3, 2, 2)), view, conv)
+    assert proved_operator_bounds(np.zeros((3, 3, 2, 2)), view, conv, zero) == (0.0, 0.0)

@@ -198,3 +198,78 @@ def test_the_roots_of_unity(count: int) -> None:
             term = term * angle / (power + 1)
         assert abs(Decimal(float(cos[index])) - (total[0] - total[2])) <= Decimal(2) ** -53
         assert abs(Decimal(float(sin[index])) - (total[1] - total[3])) <= Decimal(2) ** -53
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("channels", [(6, 5), (2, 7)])
+def test_what_rounding_hides(channels: tuple[int, int], half: int) -> None:
+    """Gram matrices are as far from those in longer floats as is allowed for, at most, and not
+    so much closer that the bound means nothing."""
+    taps = np.random.default_rng(5).normal(size=(2, 15, *channels))
+    taps /= np.abs(taps).max()
+    conv = Convolution((5, 3), (1, 2), (2, 1), (0, 0), (9, 9), (9, 9))
+    symbol = GramSymbol(taps, conv)
+    grid, wide = (11, 6), taps.astype(np.longdouble)
+    exact = []
+    turn = np.arccos(np.longdouble(-1)) * 2
+    for one, two in itertools.product(range(6), range(6)):
+        if 2 * one + half > 11:
+            continue
+        waves = [
+            (f + np.longdouble(half) / 2) * turn / n for f, n in zip((one, two), grid, strict=True)
+        ]
+        symbols = np.zeros((2, 2, *channels), np.clongdouble)
+        for tap, (i, j) in zip(wide.swapaxes(0, 1), np.ndindex(5, 3), strict=True):
+            angle = waves[0] * 2 * i + waves[1] * (j // 2)
+            symbols[:, j % 2] += tap * (np.cos(angle) + 1j * np.sin(angle))
+        for each in symbols.reshape(2, -1, channels[1]):
+            tall = each.T if each.shape[0] < each.shape[1] else each
+            exact.append(tall.conj().T @ tall)
+    found = np.concatenate(list(symbol.grams(grid, (half, half))))
+    assert found.shape == (len(exact), symbol.order, symbol.order)
+    off = np.sqrt((np.abs(found - np.array(exact)) ** 2).sum(axis=(1, 2)).max())
+    assert symbol.hidden / 1e4 <= off <= symbol.hidden
+
+
+@pytest.mark.parametrize("order", [7, 128, 150])
+def test_what_a_factor_misses(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a factor that LAPACK got wrong in one number the remainder is all that an independent
+    product finds to be missing; of the right one next to nothing. Matrices that are small enough
+    need none, and what is not positive has none."""
+    rng = np.random.default_rng(order)
+    parts = rng.normal(size=(3, order + 2, order)) + 1j * rng.normal(size=(3, order + 2, order))
+    grams = parts.conj().swapaxes(1, 2) @ parts
+    top = float(np.linalg.eigvalsh(grams).max())
+    shift = 1.001 * top
+    assert torus._factorise(grams, 0.999 * top) is None
+    assert torus._factorise(grams, 1e3 * shift) == (0.0, 0.0)
+    grams = grams[np.linalg.norm(grams, axis=(1, 2)) > shift]
+    right, _ = torus._factorise(grams, shift)
+    assert right <= 1e-12 * shift * order
+    cholesky = np.linalg.cholesky
+    for place in ((0, 0), (order - 1, 0), (order - 1, order - 1)):
+        factor = cholesky(shift * np.eye(order) - grams)
+        factor[0][place] += 1e-3 * (1 + 1j)
+        monkeypatch.setattr(np.linalg, "cholesky", lambda _, factor=factor: factor)
+        missed, square = torus._factorise(grams, shift)
+        exact = shift * np.eye(order) - grams - factor @ factor.conj().swapaxes(1, 2)
+        norm = float(np.linalg.norm(exact, axis=(1, 2)).max())
+        assert norm * (1 - 1e-9) <= missed <= norm * math.sqrt(2) * (1 + 1e-9)
+        assert square == pytest.approx(float(np.square(np.abs(factor)).sum(axis=(1, 2)).max()))
+
+
+def test_nothing_rests_on_lapack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a factor of another matrix nor an estimate that is too low makes a bound too low."""
+    conv = at_size((20,), (3,), (1,), (1,), "same", (1, 12, 5))
+    taps = np.random.default_rng(0).normal(size=(1, 3, 4, 5)) / 4
+    grid, _ = torus_of(conv)
+    symbol = GramSymbol(taps, conv)
+    (bound,) = proved_torus_norm(taps, conv)
+    parts = list(symbol.grams(grid, (0,)))
+    assert all(are_below(grams, bound * 1.01, symbol) for grams in parts)
+    right = torus._largest
+    monkeypatch.setattr(torus, "_largest", lambda *about: 0.9 * right(*about))
+    assert proved_torus_norm(taps, conv) == [pytest.approx(bound, rel=1e-6)]
+    cholesky = np.linalg.cholesky
+    monkeypatch.setattr(np.linalg, "cholesky", lambda matrix: cholesky(matrix) * (1 + 1e-5))
+    assert not all(are_below(grams, bound * 1.01, symbol) for grams in parts)

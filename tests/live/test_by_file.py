@@ -120,3 +120,53 @@ def test_through_keras(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         plain.predict(x, verbose=0), wrapped.predict(x, verbose=0), rtol=1e-6, atol=1e-6
     )
+
+
+def test_the_bound_of_a_network(tmp_path: Path) -> None:
+    """It is the same of a live model and of its file, for every target, and lies above what the
+    true model does, which is looked for where `samples` says so."""
+    model, path = trained(), tmp_path / "m.keras"
+    model.save(path)
+    of_file = snconvert.inspect(path, lipschitz=True).lipschitz
+    assert of_file is not None
+    assert of_file.bound is not None
+    assert (of_file.lower, of_file.samples) == (None, 0)
+    for options in ({}, {"target": "keras"}):
+        live = snconvert.inspect(model, lipschitz=True, **options).lipschitz
+        assert live is not None
+        assert live._replace(seconds=0.0) == of_file._replace(seconds=0.0)
+    assert snconvert.inspect(model).lipschitz is None
+    for source, options in ((model, {}), (path, {}), (path, {"imports": ["keras"]})):
+        report = snconvert.inspect(source, lipschitz=True, samples=4, **options)
+        found = report.lipschitz
+        assert found is not None
+        assert found._replace(seconds=0.0, lower=None, samples=0) == of_file._replace(seconds=0.0)
+        assert found.samples == 4
+        assert 0.1 * (of_file.bound.value or 0) < found.lower <= of_file.bound.value * (1 + 1e-5)
+        assert report.source == (model.name if source is model else str(path))
+
+
+def test_the_bound_of_a_converted_model() -> None:
+    """What is certified are the kernels in use: after a conversion the bound is what they allow."""
+    model = trained()
+    raw = snconvert.inspect(model, lipschitz=True).lipschitz
+    for target in ("layer", "keras", "constraint"):
+        patched = snconvert.apply(model, target=target, kinds=["dense"])
+        found = snconvert.inspect(patched, lipschitz=True).lipschitz
+        assert found is not None
+        assert found.bound is not None
+        own = [stage.norm for stage in found.stages if stage.path.rpartition("/")[2] == "head"]
+        assert any(norm is not None and abs(norm.value - 1) < 1e-3 for norm in own), target
+        assert raw is not None
+        assert found.bound.value != raw.bound.value
+
+
+def test_a_network_that_only_code_knows() -> None:
+    """A subclassed model has no bound, which is told with the rest of its report."""
+    model = live_models.subclassed()
+    report = snconvert.inspect(model, lipschitz=True, samples=2)
+    assert report.lipschitz is not None
+    assert report.lipschitz.bound is None
+    (why,) = report.lipschitz.unbounded
+    assert "Python code" in why.reason
+    assert report.layers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from snconvert.core.triplet import Triplet
 from snconvert.kinds.table import RULES
 from snconvert.planning.layer_rows import (
     BOUNDED,
-    UNPROVED,
     UNUSABLE,
     ZERO,
     LayerFacts,
@@ -104,9 +102,6 @@ def test_a_layer_that_stays() -> None:
     broken = row(skip, [triplet(after=math.nan, residual=math.nan)])
     assert broken.reason == f"not selected; {UNUSABLE}"
     assert (broken.sigma_after, broken.residual) == (None, None)
-    certified = replace(recipe(), certify=True)
-    operator = LayerFacts("Conv2D", norm="operator", kernels=[KERNEL])
-    assert row(skip, [triplet()], operator, certified).reason == f"not selected; {UNPROVED}"
     failed = row(skip._replace(spectral=True), [triplet(), None])
     assert (failed.reason, failed.sigma) == (f"not selected; {NOT_FINITE}", None)
 

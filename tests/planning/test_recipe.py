@@ -89,8 +89,6 @@ def test_a_file_and_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"certify": True, "norm": "operator"}, "norm of a matrix"),
-        ({"certify": True, "overrides": {"a": {"norm": "operator"}}}, "norm of a matrix"),
         ({"target": "keras", "norm": "operator"}, "keras knows the norm of the kernel's matrix"),
         ({"target": "constraint", "norm": "operator"}, "constraint knows the norm of the kernel's"),
         ({"target": "keras", "mode": "cap"}, "mode hard with bound 1 only, not cap with bound 1"),

@@ -189,7 +189,7 @@ class Keras3:
         return differences
 
     def load(self, path: Path, **options: Any) -> Any:
-        self.keras.backend.clear_session()
+        self.keras.backend.clear_session(free_memory=False)
         return self.keras.saving.load_model(path, **options)
 
     def _fed(self, model: Any, inputs: list[Any]) -> Any:

@@ -105,13 +105,13 @@ def _load(keras: Any, path: str) -> Any:
 
 
 def _loads(keras: Any, path: str) -> str:
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     model = _load(keras, path)
     return f"{type(model).__name__}: {model}" if isinstance(model, Exception) else ""
 
 
 def _compare(keras: Any, before: str, after: str) -> str:
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     converted = _load(keras, after)
     original = _load(keras, before)
     if isinstance(converted, Exception):

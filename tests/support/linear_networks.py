@@ -194,9 +194,7 @@ def _apply(builder: Builder, operation: n.Operation, inputs: list, rng) -> np.nd
     if isinstance(does, n.Slopes):
         return x * rng.choice([does.low, does.high], operation.sizes)
     if isinstance(does, n.Diagonal):
-        gamma = builder.arrays[does.gamma.path].astype(float)
-        scale = gamma / np.sqrt(builder.arrays[does.variance.path] + does.epsilon)
-        return np.moveaxis(np.moveaxis(x, does.axis, -1) * scale, -1, does.axis)
+        return x * _scale(builder, does, x.ndim)
     if isinstance(does, n.AxisMatrices):
         return _pooled(x, does)
     if isinstance(does, n.Sum):
@@ -205,6 +203,16 @@ def _apply(builder: Builder, operation: n.Operation, inputs: list, rng) -> np.nd
     if isinstance(does, n.Concatenate):
         return np.concatenate(inputs, axis=-1)
     return x.reshape(len(x), *operation.sizes)
+
+
+def _scale(builder: Builder, does: n.Diagonal, rank: int) -> np.ndarray:
+    """A BatchNormalization's scale, or constants, in a shape to multiply a batch by."""
+    if not isinstance(does.gamma, n.StoredArray):
+        return np.array(does.gamma)
+    gamma = builder.arrays[does.gamma.path].astype(float)
+    scale = gamma / np.sqrt(builder.arrays[does.variance.path] + does.epsilon)
+    axis = does.axis + (does.axis >= 0)
+    return scale.reshape([-1 if index == axis % rank else 1 for index in range(rank)])
 
 
 def _pooled(x: np.ndarray, does: n.AxisMatrices) -> np.ndarray:

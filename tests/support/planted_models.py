@@ -151,7 +151,7 @@ LIVE: dict[str, Build] = {
 def build(folder: Path, names: list[str]) -> None:
     """Saves models."""
     for name in names:
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         keras.utils.set_random_seed(1)
         MODELS[name]().save(folder / f"{name}.keras")
 
@@ -162,7 +162,7 @@ def again(folder: Path, paths: list[str]) -> None:
     Those that this backend does not load are left out, or not in their types, as JAX float64.
     """
     for path in map(Path, paths):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         try:
             model = keras.saving.load_model(path)
         except Exception as error:  # noqa: BLE001 - whatever Keras raises, it does not load it
@@ -175,7 +175,7 @@ def again(folder: Path, paths: list[str]) -> None:
 def convert(folder: Path, arguments: list[str]) -> None:
     """Converts files in memory, and back in both ways, and saves what comes of it."""
     for path, way in zip(arguments[::2], arguments[1::2], strict=True):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         try:
             model = snconvert.apply(keras.saving.load_model(path), kinds="all", **WAYS[way])
         except Exception as error:  # noqa: BLE001 - as above
@@ -208,7 +208,7 @@ def plant(
         kinds: The kinds of errors to choose from.
         tally: Counts.
     """
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(1)
     model = LIVE[name]()
     for verb in verbs:

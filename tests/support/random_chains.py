@@ -1,10 +1,13 @@
-"""Random chains of dense layers, and what they may not be below."""
+"""Random chains of layers, and what their bounds may not be below."""
 
 from __future__ import annotations
 
 import itertools
 
 import numpy as np
+
+from snconvert.core.convolution_map import Convolution, at_size
+from snconvert.linalg.convolution_apply import forward
 
 
 def he_chain(sizes: list[int], seed: int) -> list[np.ndarray]:
@@ -18,6 +21,25 @@ def he_chain(sizes: list[int], seed: int) -> list[np.ndarray]:
 
 def product_of_norms(kernels: list[np.ndarray]) -> float:
     return float(np.prod([np.linalg.norm(kernel, 2) for kernel in kernels]))
+
+
+def layer(taps: np.ndarray, size: int, padding: str = "same") -> tuple[np.ndarray, Convolution]:
+    """Taps with the convolution that they make of a square."""
+    kernel = round(taps.shape[1] ** 0.5)
+    stack = (1, taps.shape[1] * taps.shape[2], taps.shape[3])
+    return taps, at_size((size, size), (kernel, kernel), (1, 1), (1, 1), padding, stack)
+
+
+def matrix(taps: np.ndarray, conv: Convolution) -> np.ndarray:
+    """The map of a convolution on rows."""
+    size = int(np.prod(conv.inputs)) * taps.shape[2]
+    return forward(np.eye(size).reshape(size, *conv.inputs, -1), taps[0], conv).reshape(size, -1)
+
+
+def random_taps(count: int, m: int, n: int, seed: int) -> np.ndarray:
+    """Taps as He's initialisation draws them."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((1, count, m, n)) * np.sqrt(2 / count / m)
 
 
 def largest_piece(kernels: list[np.ndarray], biases: list[np.ndarray]) -> float:

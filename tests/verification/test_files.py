@@ -162,7 +162,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("pair")
     layers = [keras.Input((5,)), keras.layers.Dense(4, name="left"), "norm", "dense_2"]
     layers[2], layers[3] = keras.layers.BatchNormalization(), keras.layers.Dense(3, name="dense_2")
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     layers[2].name = "batch_normalization"
     model = keras.Sequential(layers)
     model.compile("adam", "mse", run_eagerly=True)

@@ -1,24 +1,24 @@
-"""The certified bound of a chain of dense layers, tighter than the product of their norms."""
+"""The certified bound of a chain of layers, tighter than the product of their norms."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.one_thread import one_thread
-from snconvert.lipschitz.multipliers.estimate import fast, value_and_gradient
-from snconvert.lipschitz.multipliers.minimum import minimise
+from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
+from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
-from snconvert.lipschitz.multipliers.segment import Segment, prepared
+from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.segment import Segment, Slopes, prepared
 from snconvert.lipschitz.multipliers.semidefinite import Array
-
-Slopes = tuple[float, float]
+from snconvert.lipschitz.multipliers.symbol import stacks
 
 _CALL, _RATE = 4e-4, 1e10  # seconds of a step a layer, and operations a second
-_EVALUATIONS = 20, 4000  # with fewer it is not begun, and more win nothing
+_FEWEST = 10  # evaluations that the fast multipliers and their proof are worth
 _LARGEST = 4608  # order of a matrix up to which it is proved: the memory is 0.7 GB then
 
 
@@ -39,20 +39,51 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
         ValueError: A kernel is not finite.
 
     Example:
+        >>> from snconvert.lipschitz.arithmetic import product
         >>> kernels = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, -2.0], [0.0, 1.0]])
         >>> norms = [chain_bound([kernel], [], seconds=0.0) for kernel in kernels]
-        >>> print(*norms, times(*norms), chain_bound(kernels, [(0.0, 1.0)], seconds=1.0))
+        >>> print(*norms, product(*norms), chain_bound(kernels, [(0.0, 1.0)], seconds=1.0))
         2.415 2.415 5.829 2.237
     """
-    bound, begin = Magnitude.of(1.0), 0
+    bound, begin = ONE, 0
     cuts = [*_cuts(kernels), len(kernels)]
     for end in cuts:
-        inner = [(min(low, 0.0), max(high, 0.0)) for low, high in slopes[begin : end - 1]]
+        inner = list(slopes[begin : end - 1])
         part = _part(list(kernels[begin:end]), inner, seconds / len(cuts))
         if end < len(kernels):
-            part = times(part, Magnitude.of(max(-slopes[end - 1][0], slopes[end - 1][1], 0.0)))
-        bound, begin = times(bound, part), end
+            part = product(part, Magnitude.of(max(-slopes[end - 1][0], slopes[end - 1][1], 0.0)))
+        bound, begin = product(bound, part), end
     return bound
+
+
+@one_thread()
+def convolution_chain_bound(
+    maps: Sequence[tuple[Array, Convolution]], slopes: Sequence[Slopes], *, seconds: float
+) -> Magnitude | None:
+    """Returns a certified bound of a chain of convolutions, at their sizes, with strides of 1.
+
+    Args:
+        maps: Taps, float64 `(1, k, m, n)`, exact and finite, and the convolution that they make.
+        slopes: As for `chain_bound`.
+        seconds: As for `chain_bound`.
+
+    Returns:
+        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
+        would take too long.
+
+    Raises:
+        ValueError: A kernel is not finite.
+    """
+    found = stacks(maps)
+    if found is None:
+        return None
+    stacked, errors, powers = found
+    segment = prepared(stacked, errors, list(slopes[: len(maps) - 1]))
+    if segment is None:
+        return ZERO
+    if seconds < _FEWEST * _seconds(segment):
+        return None
+    return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
 
 
 def _cuts(kernels: Sequence[Array]) -> list[int]:
@@ -70,31 +101,18 @@ def _cuts(kernels: Sequence[Array]) -> list[int]:
 def _part(kernels: list[Array], slopes: list[Slopes], seconds: float) -> Magnitude:
     segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
     if segment is None:
-        return Magnitude.of(0.0)
+        return ZERO
     bound = segment_bound(segment, seconds)
     if bound is not None:
         return bound
     if not slopes:
         raise np.linalg.LinAlgError("the norm of a kernel cannot be proved")
-    bound = Magnitude.of(1.0)
+    bound = ONE
     for index, kernel in enumerate(kernels):
-        bound = times(bound, _part([kernel], [], 0.0))
+        bound = product(bound, _part([kernel], [], 0.0))
         if index:
-            bound = times(bound, Magnitude.of(max(-slopes[index - 1][0], slopes[index - 1][1])))
+            bound = product(bound, Magnitude.of(max(-slopes[index - 1][0], slopes[index - 1][1])))
     return bound
-
-
-def times(one: Magnitude, other: Magnitude) -> Magnitude:
-    """Returns a product, rounded up.
-
-    Example:
-        >>> times(Magnitude.of(3.0), Magnitude.of(0.5)).value > 1.5
-        True
-    """
-    mantissa = one.mantissa * other.mantissa
-    if not mantissa:
-        return Magnitude.of(0.0)
-    return Magnitude.of(math.nextafter(mantissa, math.inf), one.exponent + other.exponent)
 
 
 def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
@@ -109,26 +127,15 @@ def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
     except np.linalg.LinAlgError:
         return None
     bounds = [proved(segment, multipliers)]
-    evaluations = min(int(seconds / _seconds(segment)), _EVALUATIONS[1])
-    if multipliers and evaluations >= _EVALUATIONS[0]:
-        bounds.append(proved(segment, _improved(segment, multipliers, evaluations)))
-    return min(filter(None, bounds), key=lambda bound: bound.log10, default=None)
+    if multipliers:
 
+        def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
+            return squares_and_gradient(segment.at(places), those)
 
-def _improved(segment: Segment, multipliers: list[Array], evaluations: int) -> list[Array]:
-    """Returns the multipliers that L-BFGS finds from given ones, by their logarithms."""
-    ends = np.cumsum([len(each) for each in multipliers])[:-1]
-
-    def logarithm(point: Array) -> tuple[float, Array]:
-        here = np.split(np.exp(np.clip(point, -200, 200)), ends)
-        square, gradient = value_and_gradient(segment, here)
-        if not 0 < square < math.inf:
-            return math.inf, np.zeros_like(point)
-        slope = np.concatenate([t * g for t, g in zip(here, gradient, strict=True)])
-        return math.log(square), slope / square
-
-    best = minimise(logarithm, np.log(np.concatenate(multipliers)), evaluations)
-    return list(np.split(np.exp(np.clip(best, -200, 200)), ends))
+        better = improved(evaluate, multipliers, seconds / _seconds(segment))
+        if better is not multipliers:
+            bounds.append(proved(segment, better))
+    return min(filter(None, bounds), key=order, default=None)
 
 
 def _seconds(segment: Segment) -> float:

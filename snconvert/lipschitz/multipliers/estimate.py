@@ -31,10 +31,8 @@ import math
 
 import numpy as np
 
-from snconvert.lipschitz.multipliers.segment import Segment
+from snconvert.lipschitz.multipliers.segment import Segment, Slopes
 from snconvert.lipschitz.multipliers.semidefinite import Array
-
-Slopes = tuple[float, float]
 
 
 def adjoint(stack: Array) -> Array:
@@ -104,11 +102,12 @@ def fast(segment: Segment) -> tuple[Segment, list[Array]]:
     return segment.rescaled([*exponents, 0]), multipliers
 
 
-def value_and_gradient(segment: Segment, multipliers: list[Array]) -> tuple[float, list[Array]]:
-    """Returns the square of the bound and its derivatives by the multipliers.
+def squares_and_gradient(segment: Segment, multipliers: list[Array]) -> tuple[Array, list[Array]]:
+    """Returns the square of the bound, and the derivatives of the largest by the multipliers.
 
     Returns:
-        Infinity, and zeros, where some `P'` or `R` is not positive definite.
+        The squares at each frequency, `(f,)`; infinity, and derivatives of zero, where some `P'` or
+        `R` is not positive definite.
     """
     weight, passed = identity(segment), []
     try:
@@ -121,7 +120,7 @@ def value_and_gradient(segment: Segment, multipliers: list[Array]) -> tuple[floa
             passed.append((root, half))
         root = np.linalg.cholesky(weight)
     except np.linalg.LinAlgError:
-        return math.inf, [np.zeros_like(each) for each in multipliers]
+        return np.full(len(weight), np.inf), [np.zeros_like(each) for each in multipliers]
     half, inner = gram(root, segment.maps[-1])
     values = np.linalg.eigvalsh(inner)[:, -1]
     at = int(values.argmax())
@@ -138,4 +137,4 @@ def value_and_gradient(segment: Segment, multipliers: list[Array]) -> tuple[floa
             -(np.abs(g) ** 2 - 2 * c * (g.conj() * v).real + c * low * high * np.abs(v) ** 2)
         )
         g = math.sqrt(c) * h
-    return float(values[at]), gradient[::-1]
+    return values, gradient[::-1]

@@ -23,11 +23,11 @@ If the proof fails for a small `d` it is tried with a larger one: what `d` loses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from snconvert.core.magnitude import Magnitude
+from snconvert.lipschitz.arithmetic import largest as largest_of
 from snconvert.lipschitz.multipliers.estimate import (
     adjoint,
     bent,
@@ -40,12 +40,14 @@ from snconvert.lipschitz.multipliers.segment import Segment
 from snconvert.lipschitz.multipliers.semidefinite import (
     UNIT,
     Array,
-    hidden,
+    frobenius,
     is_semidefinite,
+    product_error,
+    rooms,
     unit_scale,
 )
 
-_MOST_ROOM = 1e-3  # of T: a proof that needs more is given up
+_CHUNK = 1 << 21  # numbers of the matrices that are proved at once
 
 
 def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
@@ -55,6 +57,17 @@ def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
         segment: The chain.
         multipliers: `T (n_i,)` of each activation, above zero.
     """
+    step = max(1, _CHUNK // max(sum(stack.shape[1:]) ** 2 for stack in segment.maps))
+    bounds = []
+    for first in range(0, len(segment.maps[0]), step):
+        bound = _proved(segment.at(slice(first, first + step)), multipliers)
+        if bound is None:
+            return None
+        bounds.append(bound)
+    return largest_of(bounds)
+
+
+def _proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
     weight = identity(segment)
     try:
         for index, multiplier in enumerate(multipliers):
@@ -65,7 +78,7 @@ def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
         most = largest(gram(np.linalg.cholesky(weight), segment.maps[-1])[1])
     except np.linalg.LinAlgError:
         return None
-    for room in _rooms(len(weight[0])):
+    for room in rooms(len(weight[0])):
         limit = most * (1 + room)
         if _is_last(segment, weight, limit):
             # The root is rounded to the nearest.
@@ -74,19 +87,11 @@ def proved(segment: Segment, multipliers: list[Array]) -> Magnitude | None:
     return None
 
 
-def _rooms(size: int) -> Iterator[float]:
-    """Yields what to try for `d`: from what rounding may hide, by factors."""
-    room = 4 * float(hidden(size, np.array(size), np.dtype("f8")))
-    while room < _MOST_ROOM:
-        yield room
-        room *= 8
-
-
 def _next_weight(segment: Segment, index: int, weight: Array, multiplier: Array) -> Array | None:
     stack, slopes = segment.maps[index], segment.slopes[index]
     root = np.linalg.cholesky(bent(weight, stack, slopes, multiplier))
     computed = following(multiplier, slopes, gram(root, stack)[1])
-    for room in _rooms(sum(stack.shape[1:])):
+    for room in rooms(sum(stack.shape[1:])):
         lower = np.array(computed)
         lower[:, range(len(multiplier)), range(len(multiplier))] -= room * multiplier
         if _is_next(segment, index, multiplier, weight, lower):
@@ -103,7 +108,7 @@ def _is_next(
     first = bent(weight, stack, (low, high), multiplier)
     last = -following_weight
     last[:, range(outputs), range(outputs)] += multiplier
-    s, r = _scale(first), _scale(last)
+    s, r = unit_scale(first), unit_scale(last)
     matrix = np.zeros((count, inputs + outputs, inputs + outputs), stack.dtype)
     matrix[:, :inputs, :inputs] = s[:, :, None] * first * s[:, None]
     between = ((low + high) / 2 * multiplier)[:, None] * stack
@@ -113,10 +118,10 @@ def _is_next(
     diagonal = np.diagonal(matrix, axis1=1, axis2=2).real
     bending = -low * high * multiplier
     error = (
-        4 * UNIT * _norm(between)
-        + 2 * UNIT * (_norm(matrix[:, :inputs, :inputs]) + diagonal.max(axis=1))
+        4 * UNIT * frobenius(between)
+        + 2 * UNIT * (frobenius(matrix[:, :inputs, :inputs]) + diagonal.max(axis=1))
         + ((low + high) / 2 * multiplier * r).max(axis=1) * s.max(axis=1) * segment.errors[index]
-        + _of_product(stack * s[:, None], bending, segment.errors[index] * s.max(axis=1))
+        + product_error(stack * s[:, None], bending, segment.errors[index] * s.max(axis=1))
     )
     return is_semidefinite(matrix, error)
 
@@ -125,32 +130,11 @@ def _is_last(segment: Segment, weight: Array, limit: float) -> bool:
     """Proves that `t` is the square of a bound, `P` being the last weight."""
     stack = segment.maps[-1]
     whole = limit * weight
-    s = _scale(whole)
+    s = unit_scale(whole)
     whole = s[:, :, None] * whole * s[:, None]
     scaled = stack * s[:, None]
-    error = 4 * UNIT * (_norm(whole) + _norm(scaled) ** 2)
-    error = error + _of_product(
+    error = 4 * UNIT * (frobenius(whole) + frobenius(scaled) ** 2)
+    error = error + product_error(
         scaled, np.ones(scaled.shape[1]), segment.errors[-1] * s.max(axis=1)
     )
     return is_semidefinite(whole - adjoint(scaled) @ scaled, error)
-
-
-def _of_product(stack: Array, weights: Array, off: Array) -> Array:
-    """Returns how far `K* D K` may be from the truth, with `D` diagonal, at least zero."""
-    if not weights.any():
-        return np.zeros(len(stack))
-    roots = np.sqrt(weights)
-    squares = _norm(roots[:, None] * stack) ** 2
-    off = roots.max() * off
-    known = hidden(stack.shape[1] + 3, squares, stack.dtype)
-    return np.asarray(known + (2 * off * np.sqrt(squares) + off**2) * (1 + 1e-6))
-
-
-def _norm(stack: Array) -> Array:
-    """Returns the Frobenius norm of each matrix."""
-    return np.asarray(np.sqrt(np.square(np.abs(stack)).sum(axis=(1, 2))))
-
-
-def _scale(stack: Array) -> Array:
-    """Returns the powers of two that make each diagonal near 1."""
-    return unit_scale(np.diagonal(stack, axis1=1, axis2=2).real)

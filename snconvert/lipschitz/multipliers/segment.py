@@ -21,6 +21,8 @@ import numpy as np
 
 from snconvert.lipschitz.multipliers.semidefinite import UNIT, Array, hidden, unit_scale
 
+Slopes = tuple[float, float]
+
 
 class Segment(NamedTuple):
     """A chain `K_1, phi_1, K_2, ..., K_n`.
@@ -35,8 +37,12 @@ class Segment(NamedTuple):
 
     maps: tuple[Array, ...]
     errors: tuple[float, ...]
-    slopes: tuple[tuple[float, float], ...]
+    slopes: tuple[Slopes, ...]
     exponent: int
+
+    def at(self, places: Array | slice) -> Segment:
+        """Returns the chain at some of the frequencies."""
+        return self._replace(maps=tuple(stack[places] for stack in self.maps))
 
     def rescaled(self, exponents: list[int]) -> Segment:
         """Returns the same chain with the maps times `2**-k`, for the `k` of each."""
@@ -49,36 +55,28 @@ class Segment(NamedTuple):
         return Segment(maps, errors, self.slopes, self.exponent + sum(exponents))
 
 
-def prepared(
-    maps: list[Array], errors: list[float], slopes: list[tuple[float, float]]
-) -> Segment | None:
+def prepared(maps: list[Array], errors: list[float], slopes: list[Slopes]) -> Segment | None:
     """Returns a chain as a segment, or `None` if it is constant.
 
     Args:
         maps: As in `Segment`, finite.
         errors: As in `Segment`.
-        slopes: Those of the activations, finite.
+        slopes: Those of the activations, finite; they are widened to hold 0.
 
     Raises:
         ValueError: A map is not finite.
     """
     if not all(np.isfinite(stack).all() for stack in maps):
         raise ValueError("a kernel holds numbers that are not finite")
-    exponent = 0
-    scaled = []
-    for low, high in slopes:
-        _, power = math.frexp(max(-low, high))
-        if max(-low, high) == 0:
-            return None
-        # A slope that underflows is widened to one that does not.
-        ends = [max(math.ldexp(abs(end), -power), 2.0**-60) if end else 0.0 for end in (low, high)]
-        scaled.append((-ends[0], ends[1]))
-        exponent += power
+    if any(low == high == 0 for low, high in slopes):
+        return None
+    scaled = [scaled_slopes(low, high) for low, high in slopes]
     maps = _living(maps)
     if any(not stack.size for stack in maps):
         return None
     powers = [math.frexp(float(np.abs(stack).max()))[1] for stack in maps]
-    segment = Segment(tuple(maps), tuple(errors), tuple(scaled), exponent).rescaled(powers)
+    intervals, exponent = tuple(ends for ends, _ in scaled), sum(power for _, power in scaled)
+    segment = Segment(tuple(maps), tuple(errors), intervals, exponent).rescaled(powers)
     # What underflowed is covered as well: 2**-1074 for each number.
     maps, errors = list(segment.maps), [error + 2.0**-900 for error in segment.errors]
     if maps[0].shape[2] > maps[0].shape[1]:
@@ -87,6 +85,20 @@ def prepared(
         adjoint = maps[-1].conj().swapaxes(1, 2)
         maps[-1], errors[-1] = square_root_of(adjoint, errors[-1]).conj().swapaxes(1, 2), 0.0
     return segment._replace(maps=tuple(maps), errors=tuple(errors))
+
+
+def scaled_slopes(low: float, high: float) -> tuple[Slopes, int]:
+    """Returns slopes times a power of two, as `Segment` has them, and that power.
+
+    Example:
+        >>> scaled_slopes(-0.5, 6.0)
+        ((-0.0625, 0.75), 3)
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    _, power = math.frexp(max(-low, high))
+    # A slope that would underflow is widened.
+    ends = [max(math.ldexp(abs(end), -power), 2.0**-60) if end else 0.0 for end in (low, high)]
+    return (-ends[0], ends[1]), power
 
 
 def _living(maps: list[Array]) -> list[Array]:
@@ -115,7 +127,7 @@ def square_root_of(stack: Array, error: float = 0.0) -> Array:
         error: How far the true `K` may be in the 2-norm.
     """
     rows = np.square(np.abs(stack)).sum(axis=2).max(axis=0)
-    scale = unit_scale(rows)
+    scale = unit_scale(np.diag(rows))
     scaled = stack * scale[:, None]
     error *= float(scale.max())
     count, length = stack.shape[1:]

@@ -21,6 +21,7 @@ and rounds nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ Array = NDArray[Any]
 
 UNIT = 2.0**-53
 """The unit roundoff of float64."""
+_MOST_ROOM = 1e-3  # a proof that takes more is given up
 _WIDTH = 512  # rows whose remainder is computed at once
 
 
@@ -49,15 +51,48 @@ def hidden(count: int, squares: Array, dtype: np.dtype[Any]) -> Array:
     return np.asarray(2 * terms / (1 - terms) * squares)
 
 
-def unit_scale(diagonal: Array) -> Array:
-    """Returns powers of two `s` with `s^2 d` near 1, of positive numbers `d`; else 1.
+def product_error(stack: Array, weights: Array, off: Array | float = 0.0) -> Array:
+    """Returns how far a computed `K* D K` may be from the truth, in the 2-norm.
+
+    Args:
+        stack: `K`, `(f, n, m)`.
+        weights: The diagonal of `D`, `(n,)`, at least zero; with at most three roundings in `D K`.
+        off: How far `K` itself may be from the truth, in the 2-norm; one number, or `(f,)`.
+    """
+    roots = np.sqrt(weights)
+    squares = frobenius(roots[:, None] * stack) ** 2
+    off = roots.max() * off
+    known = hidden(stack.shape[1], squares, stack.dtype)
+    return np.asarray(known + (2 * off * np.sqrt(squares) + off**2) * (1 + 1e-6))
+
+
+def frobenius(stack: Array) -> Array:
+    """Returns the Frobenius norm of each matrix."""
+    return np.asarray(np.sqrt(np.square(np.abs(stack)).sum(axis=(-2, -1))))
+
+
+def unit_scale(stack: Array) -> Array:
+    """Returns powers of two `s` with `s^2 d` near 1, of the diagonals `d` above zero; else 1.
 
     Example:
-        >>> unit_scale(np.array([1.0, 3.0e10, 0.0]))
+        >>> unit_scale(np.diag([1.0, 3.0e10, 0.0]))
         array([1.00000000e+00, 7.62939453e-06, 1.00000000e+00])
     """
+    diagonal = np.diagonal(stack, axis1=-2, axis2=-1).real
     _, exponents = np.frexp(np.where(diagonal > 0, diagonal, 1.0))
     return np.asarray(np.ldexp(1.0, -(exponents // 2)))
+
+
+def rooms(size: int) -> Iterator[float]:
+    """Yields what a bound, or a multiplier, may lose to rounding, relatively, to be proved.
+
+    Args:
+        size: The order of the matrices.
+    """
+    room = 4 * float(hidden(size, np.array(size), np.dtype("f8")))
+    while room < _MOST_ROOM:
+        yield room
+        room *= 8
 
 
 def is_semidefinite(matrix: Array, error: Array | float = 0.0) -> bool:

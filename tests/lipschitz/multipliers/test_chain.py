@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_chains import he_chain, largest_piece, product_of_norms
+from random_chains import (
+    he_chain,
+    largest_piece,
+    layer,
+    matrix,
+    product_of_norms,
+    random_taps,
+)
 from scipy.optimize import minimize
 
-from snconvert.core.magnitude import Magnitude
 from snconvert.lipschitz.multipliers import chain
-from snconvert.lipschitz.multipliers.chain import chain_bound, times
-from snconvert.lipschitz.multipliers.estimate import fast, value_and_gradient
+from snconvert.lipschitz.multipliers.chain import chain_bound, convolution_chain_bound
+from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.segment import prepared
 
 RELU = (0.0, 1.0)
@@ -67,7 +75,8 @@ def test_the_search_is_no_worse_than_that_of_scipy() -> None:
 
     def logarithm(point: np.ndarray) -> tuple[float, np.ndarray]:
         here = np.split(np.exp(point), [24, 48])
-        square, gradient = value_and_gradient(segment, here)
+        squares, gradient = squares_and_gradient(segment, here)
+        square = float(squares.max())
         seen.append(square)
         if square == np.inf:
             return 1e10, 0 * point
@@ -174,12 +183,62 @@ def test_where_nothing_is_proved_the_norms_are_multiplied(monkeypatch: pytest.Mo
     assert product <= bound_of(kernels, (-0.1, 3.0)) <= product * (1 + 1e-9)
 
 
-@given(st.floats(0, 1e300), st.floats(0, 1e300))
-def test_times_rounds_up(one: float, other: float) -> None:
-    """A product of magnitudes is at least the exact one, by not more than two roundings."""
-    from fractions import Fraction
+def convolutions(padding: str, size: int = 6) -> list[tuple[np.ndarray, object]]:
+    """A chain of three convolutions of 2, 4, 3 and 2 channels."""
+    maps = []
+    for index, (m, n) in enumerate([(2, 4), (4, 3), (3, 2)]):
+        maps.append(layer(random_taps(9, m, n, index), size, padding))
+        size = maps[-1][1].outputs[0]
+    return maps
 
-    product = times(Magnitude.of(one), Magnitude.of(other))
-    exact = Fraction(one) * Fraction(other)
-    value = Fraction(product.mantissa) * Fraction(2) ** product.exponent
-    assert exact <= value <= exact * (1 + Fraction(1, 2**50))
+
+@pytest.mark.parametrize("slopes", [RELU, (-0.13, 1.13), (-1.0, 1.0)])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_convolutions(slopes: tuple[float, float], padding: str) -> None:
+    """With zero padding the bound is above every Jacobian and the bound of the explicit matrices,
+    and below the product of the norms where slopes are on one side."""
+    maps = convolutions(padding, 9 if padding == "valid" else 6)
+    kernels = [matrix(*each) for each in maps]
+    bound = convolution_chain_bound(maps, [slopes] * 2, seconds=2.0)
+    assert bound is not None
+    explicit = bound_of(kernels, slopes, 0.3)
+    assert explicit < bound.value * (1 + 1e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        jacobian = kernels[0]
+        for kernel in kernels[1:]:
+            on = rng.random(len(kernel)) < rng.random()
+            jacobian = jacobian * np.where(on, slopes[1], slopes[0]) @ kernel
+        assert np.linalg.norm(jacobian, 2) <= bound.value
+    norms = [convolution_chain_bound([each], [], seconds=1.0).value for each in maps]
+    product = np.prod(norms) * slopes[1] ** 2
+    # Without padding each norm alone has a smaller torus.
+    assert bound.value < product * (1.1 if slopes[0] == -1.0 else 0.9)
+    assert bound.value < 2.5 * explicit
+
+
+def test_convolutions_of_any_size_of_numbers() -> None:
+    """Powers of two in taps come out of the bound, and a kernel of zeros makes it zero."""
+    maps = convolutions("same")
+    bound = convolution_chain_bound(maps, [RELU] * 2, seconds=0.5)
+    large = [(np.ldexp(taps, 1000), conv) for taps, conv in maps]
+    beyond = convolution_chain_bound(large, [RELU] * 2, seconds=0.5)
+    assert beyond == bound._replace(exponent=bound.exponent + 3000)
+    maps[1] = 0 * maps[1][0], maps[1][1]
+    assert convolution_chain_bound(maps, [RELU] * 2, seconds=0.5).value == 0
+
+
+def test_convolutions_of_one_position_are_dense_layers() -> None:
+    """Kernels of one tap have the bound of the dense layers with these kernels."""
+    kernels = he_chain([3, 6, 6, 2], 0)
+    maps = [layer(kernel[None, None], 4) for kernel in kernels]
+    bound = convolution_chain_bound(maps, [RELU] * 2, seconds=1.0)
+    assert abs(bound.value / bound_of(kernels) - 1) < 0.01
+
+
+def test_convolutions_without_a_bound_by_multipliers() -> None:
+    """Strides, and too little time, give nothing."""
+    maps = convolutions("same")
+    assert convolution_chain_bound(maps, [RELU] * 2, seconds=0.0) is None
+    strided = replace(maps[0][1], strides=(2, 2), outputs=(3, 3))
+    assert convolution_chain_bound([(maps[0][0], strided)], [], seconds=1.0) is None

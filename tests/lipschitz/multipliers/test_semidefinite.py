@@ -84,6 +84,6 @@ def test_hidden_covers_a_product(length: int, seed: int, complex_numbers: bool) 
 @given(st.floats(1e-300, 1e300))
 def test_unit_scale(number: float) -> None:
     """The scale is a power of two that brings a number near 1."""
-    scale = float(unit_scale(np.array(number)))
+    scale = float(unit_scale(np.array([[number]]))[0])
     assert np.frexp(scale)[0] == 0.5
     assert 0.25 <= number * scale * scale <= 2

@@ -1,0 +1,1 @@
+"""From the configuration of a model to its network of operations."""

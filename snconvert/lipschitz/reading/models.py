@@ -1,0 +1,200 @@
+"""From the tree of a model to its network: each call of a layer becomes its operations.
+
+Nested models are opened at each call, so that two calls of one model are two copies that share
+their arrays. Models may lie in models and wrappers to any depth. So what would be recursion is a
+stack of generators (`_run`): each yields those whose outputs it needs, and gets the outputs back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snconvert.config import keras_modules
+from snconvert.config.connections import Connections, Tensor, connections_of, leaves
+from snconvert.config.dtype_policies import policy_names
+from snconvert.config.tree import Node
+from snconvert.errors import SourceError, located, printable
+from snconvert.lipschitz.network import Input, Network, Unbounded
+from snconvert.lipschitz.reading.builder import Builder, Value
+from snconvert.lipschitz.reading.layers import (
+    NO_SHAPE,
+    Arguments,
+    LayerReader,
+    Outputs,
+    Reads,
+    Weights,
+)
+from snconvert.lipschitz.rows.operations import operation
+from snconvert.lipschitz.rows.row import Call
+
+_REPAIR = "Repair config.json, or save the model again with Keras"
+_OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
+_ROUNDED = "Some layers compute in 16 bits, which the bound does not cover."
+
+
+def network_of(root: Node, weights: Weights) -> Network:
+    """Returns the network of a model.
+
+    Args:
+        root: The model.
+        weights: What the file holds for its layers.
+
+    Raises:
+        SourceError: Its configuration describes no model that can be computed.
+        UnsupportedError: It has too many operations.
+    """
+    reader = _Reader(weights)
+    connections = reader.connections(root)
+    named = isinstance(connections.outputs, dict)
+    inputs = [reader.input(leaf) for _, leaf in leaves(connections.inputs)]
+    with located(path=None, class_name=root.class_name):
+        outputs = _run(reader.model(root, Arguments((inputs,))))
+    names = [path if named else leaf.layer for path, leaf in leaves(connections.outputs)]
+    notes = [_ROUNDED] if any(map(_is_rounded, root.walk())) else []
+    return reader.builder.network(zip(names, outputs, strict=True), notes)
+
+
+def _is_rounded(node: Node) -> bool:
+    return any(name and "16" in name for name in policy_names(node.config.get("dtype")))
+
+
+def _run(first: Reads) -> Outputs:
+    stack: list[Reads] = [first]
+    answer: Outputs | None = None
+    while stack:
+        try:
+            stack.append(stack[-1].send(answer))
+            answer = None
+        except StopIteration as stop:
+            stack.pop()
+            answer = stop.value
+    return answer or ()
+
+
+class _Reader(LayerReader):
+    """Adds models to a network, call by call."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__(Builder(), weights)
+        self._connections: dict[Node, Connections] = {}
+
+    def connections(self, model: Node) -> Connections:
+        """Returns the graph of a model, which is read once."""
+        if model not in self._connections:
+            self._connections[model] = connections_of(model)
+        return self._connections[model]
+
+    def input(self, tensor: Tensor) -> Value:
+        """Adds an input of the network."""
+        sizes = (tensor.shape or ())[1:]
+        name = tensor.layer or "input"
+        value = self.builder.add(tensor.layer, "InputLayer", Input(name), sizes, ())
+        return value._replace(known=bool(tensor.shape))
+
+    def model(self, node: Node, arguments: Arguments) -> Reads:
+        """Adds a Functional or Sequential model."""
+        connections = self.connections(node)
+        given = _matched(arguments.first, connections.inputs)
+        if given is None:
+            return self.unbounded(node, Unbounded("its inputs are not understood"), arguments)
+        values: dict[tuple[str, int], Outputs] = {
+            (leaf.layer, leaf.call): (_adjusted(value, leaf),)
+            for (_, leaf), value in zip(leaves(connections.inputs), given, strict=True)
+        }
+        nodes = {id(child.entry): child for child in node.children}
+        for call in connections.calls:
+            tensors = [tensor for _, tensor in call.tensors]
+            key = (call.layer, call.number)
+            if (
+                key in values
+                or not tensors
+                or any((t.layer, t.call) not in values for t in tensors)
+            ):
+                continue  # as Keras does with what cannot be computed
+            training = call.kwargs.get("training")
+            read = Arguments(
+                tuple(_with_values(one, values) for one in call.args),
+                {name: _with_values(one, values) for name, one in call.kwargs.items()},
+                arguments.training if arguments.training is not None else training,
+            )
+            entry = connections.entries[call.layer]
+            if _is_operation(entry):
+                path = f"{node.path}/{call.layer}".lstrip("/")
+                values[key] = self.operation(path, entry, read)
+            elif id(entry) in nodes:
+                values[key] = yield self.layer(nodes[id(entry)], read)
+        return tuple(_output(leaf, values) for _, leaf in leaves(connections.outputs))
+
+    def operation(self, path: str, entry: Mapping[str, Any], read: Arguments) -> Outputs:
+        """Adds an operation of the graph."""
+        name = str(entry["class_name"])
+        kwargs = {key: value for key, value in read.kwargs.items() if value is not None}
+        inputs = tuple(read.values)
+        call = Call(self.builder, path, name, entry["config"], inputs, read.args, kwargs)
+        with located(path=path, class_name=name):
+            answer = operation(call) if all(one.known for one in inputs) else NO_SHAPE
+        return self.outputs(path, name, answer, inputs)
+
+
+def _is_operation(entry: Mapping[str, Any]) -> bool:
+    module = entry.get("module")
+    return isinstance(module, str) and module.startswith(_OPERATIONS)
+
+
+def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs]) -> Any:
+    """Returns the structure of an argument with values for tensors."""
+    if isinstance(structure, Tensor):
+        return _output(structure, values)
+    if isinstance(structure, list):
+        return [_with_values(one, values) for one in structure]
+    if isinstance(structure, dict) and "class_name" not in structure:
+        return {key: _with_values(one, values) for key, one in structure.items()}
+    return structure
+
+
+def _output(tensor: Tensor, values: Mapping[tuple[str, int], Outputs]) -> Value:
+    """Returns the value of a tensor, with its stored sizes where they are not known.
+
+    Raises:
+        SourceError: Nothing makes it.
+    """
+    outputs = values.get((tensor.layer, tensor.call), ())
+    if len(outputs) == 1 and not outputs[0].known:  # of what is not understood: any number
+        value = outputs[0]
+    elif tensor.output < len(outputs):
+        value = outputs[tensor.output]
+    else:
+        what = f"{printable(tensor.layer)} puts out {len(outputs)} tensors, but number"
+        raise SourceError(f"{what} {tensor.output} is read", _REPAIR)
+    if not value.known and tensor.shape:
+        value = value._replace(sizes=tensor.shape[1:], known=True)
+    return value
+
+
+def _matched(given: Any, wanted: Any) -> list[Value] | None:
+    """Returns the values for the inputs of a model, in the order in which Keras flattens these."""
+    found = [leaf for _, leaf in leaves(given)]
+    names = [leaf.layer for _, leaf in leaves(wanted)]
+    if isinstance(given, dict) and not isinstance(wanted, dict):
+        found = [given.get(name) for name in names]
+    if len(found) != len(names) or not all(isinstance(value, Value) for value in found):
+        return None
+    return found
+
+
+def _adjusted(value: Value, wanted: Tensor) -> Value:
+    """Returns an input as the model takes it: Keras adds or drops a last axis of size 1."""
+    if wanted.shape is None:
+        return value
+    own = wanted.shape[1:]
+    if not value.known:
+        return value._replace(sizes=own, known=True)
+    sizes = value.sizes
+    if len(sizes) == len(own) + 1 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    elif len(sizes) == len(own) - 1 and own[-1] == 1:
+        sizes = (*sizes, 1)
+    if len(sizes) == len(own):
+        sizes = tuple(b if a is None else a for a, b in zip(sizes, own, strict=True))
+    return value._replace(sizes=sizes)
