@@ -156,8 +156,8 @@ def _made(report: Report, options: Mapping[str, Any]) -> Iterator[tuple[str, str
     if report.output is not None:
         yield "Output", report.output
     for name, value in options.items():
-        if value not in (None, [], {}, ""):
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"Option {name}", str(shown)
+        if value:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"Option {name}", shown
     if report.needs:
         yield "Before Keras loads it", ", ".join(report.needs)

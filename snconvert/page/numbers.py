@@ -75,11 +75,11 @@ def shape(sizes: Sequence[int] | None) -> str:
 
     Example:
         >>> shape((3, 3, 16, 32)), shape(())
-        ('3 × 3 × 16 × 32', 'scalar')
+        ('3×3×16×32', 'scalar')
     """
     if sizes is None:
         return NONE
-    return " × ".join(map(str, sizes)) or "scalar"
+    return "×".join(map(str, sizes)) or "scalar"
 
 
 def rank(value: float | Magnitude | None) -> float | None:

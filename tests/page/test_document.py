@@ -98,7 +98,7 @@ def test_a_page_says_what_the_report_says() -> None:
         "Option kinds dense, conv",
         "Command snconvert apply",
         "SpectralConv2D",
-        "3 × 3 × 48 × 48",
+        "3×3×48×48",
     ):
         assert part in text
     assert "Option only" not in text

@@ -159,7 +159,7 @@ def test_picking_a_layer(opened: Opener) -> None:
     shows(page, "stage_1_block_1_conv_1")
     assert page.url.endswith("#layer=stage_1_block_1_conv_1")
     details = page.get_by_role("complementary")
-    for text in ("Conv2D → SpectralConv2D", "3 × 3 × 48 × 48", "Stable rank", "Share of the"):
+    for text in ("Conv2D → SpectralConv2D", "3×3×48×48", "Stable rank", "Share of the"):
         assert text in details.inner_text()
     assert details.locator("polyline").count() == 1
     assert page.locator("#graph .line.near").count() == 2
