@@ -37,7 +37,7 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         report: The report.
         options: What was asked for, as `metadata.json` records it.
     """
-    files = resources.files(__package__)
+    files = resources.files("snconvert.page")
     style, script = ((files / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text("utf-8")),
