@@ -58,7 +58,8 @@ def browser() -> Iterator[Browser]:
     """One browser for all tests, without a network; root may not sandbox it."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         yield started
         started.close()
