@@ -15,7 +15,7 @@ from markupsafe import Markup
 from snconvert.core.report import Report
 from snconvert.core.verbs import VERBS
 from snconvert.core.version import __version__
-from snconvert.errors import escaped
+from snconvert.errors import counted, escaped
 from snconvert.page import charts
 from snconvert.page.facts import CURVE
 from snconvert.page.lipschitz import lipschitz_view
@@ -56,7 +56,7 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         title=os.path.basename(os.path.normpath(report.source)),
         says=_says(report),
         figures=list(_figures(report)),
-        warnings=report.warnings,
+        warnings=counted(report.warnings),
         graph=graph_view(report, layers),
         sigma=charts.sigma_chart(report, layers),
         growth=charts.growth_chart(report.lipschitz, layers),
@@ -104,7 +104,9 @@ def _says(report: Report) -> str:
         return f"{layers} {verb.done}, {report.skipped} left as they were: {normalised}."
     if verb.writes:
         return f"A plan, nothing was written: {layers} to convert, {normalised}."
-    return f"{layers} of {len(report.layers)} can be converted."
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    rest = f", {already} {'is' if already == 1 else 'are'} spectral already" if already else ""
+    return f"{layers} of {len(report.layers)} can be converted{rest}."
 
 
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:

@@ -174,7 +174,7 @@ def _columns(rows: Sequence[Row], *, network: bool) -> Iterator[Column]:
 
 
 def _result(layer: LayerReport) -> str:
-    if layer.status == "skipped":
+    if layer.status in ("skipped", "spectral"):  # which the reason says
         return layer.reason or layer.status
     return "; ".join(filter(None, (layer.status, layer.reason)))
 

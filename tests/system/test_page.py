@@ -235,6 +235,7 @@ def test_both_themes_are_legible(scheme: str, opened: Opener) -> None:
     page = opened(pages.resnet(2), color_scheme=scheme, anchor="#layer=stem_conv")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 300) == (scheme == "dark")
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     worst = page.evaluate(CONTRAST)
     assert worst["ratio"] >= LEAST_CONTRAST, worst
 
