@@ -39,7 +39,7 @@ def proved(bounds: Sequence[float] | None) -> str:
     """
     if bounds is None:
         return NONE
-    ends = zip(bounds, (decimal.ROUND_FLOOR, decimal.ROUND_CEILING), strict=False)
+    ends = zip(bounds, (decimal.ROUND_FLOOR, decimal.ROUND_CEILING), strict=True)
     return " to ".join(_rounded(end, rounding) for end, rounding in ends)
 
 
