@@ -37,6 +37,7 @@ def loaded_after(statement: str, folder: Path) -> str:
         "snconvert.apply_file('in.keras', 'out.keras', verify=True, certify=True)",
         "assert snconvert.verify('in.keras', 'in.keras')",
         "snconvert.inspect('in.keras')",
+        "snconvert.inspect('in.keras', html='page.html')",
         "snconvert.inspect('in.keras', spectrum=True, lipschitz=True)",
         "snconvert.apply_file('in.h5', 'out.keras', verify=True)",
         "snconvert.upgrade_file('in.h5'); assert snconvert.verify('in.h5', 'in-keras3.keras')",
