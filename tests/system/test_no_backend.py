@@ -54,7 +54,8 @@ def test_light(statement: str, models: Path, tmp_path: Path) -> None:
 
 def test_this_test_can_fail(tmp_path: Path) -> None:
     """The layers do need keras, and the check sees it."""
-    assert "keras" in loaded_after("snconvert.SpectralDense", tmp_path)
+    backend = "import os; os.environ['KERAS_BACKEND'] = 'jax'; "  # the lightest
+    assert "keras" in loaded_after(f"{backend}snconvert.SpectralDense", tmp_path)
 
 
 def test_numpy_comes_late(tmp_path: Path) -> None:
