@@ -71,7 +71,6 @@ ELSEWHERE = {
     " lipschitz/rows/preprocessing.py lipschitz/rows/recurrent.py lipschitz/rows/regularization.py"
     " lipschitz/rows/reshaping.py lipschitz/rows/row.py",
     "lipschitz/test_segments.py": "lipschitz/segment_bounds.py",
-    "lipschitz/test_reading.py": "lipschitz/network.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
