@@ -29,9 +29,7 @@ _STEP = 1e-3  # of the function's own change, relative to the point
 _TRUE = 0.9  # of the slope: what the change shows at least
 
 
-def lower_bound(
-    model: keras.Model, samples: int, start: Sequence[Arrays] = ()
-) -> float | None:
+def lower_bound(model: keras.Model, samples: int, start: Sequence[Arrays] = ()) -> float | None:
     """Returns the largest norm of a Jacobian that is found, of all outputs by all inputs together.
 
     Inputs of whole numbers, and those of an `Embedding`, are held; so are those of other types.
