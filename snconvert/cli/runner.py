@@ -14,7 +14,7 @@ import typer
 
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
-from snconvert.errors import DoneError, OptionError, SnconvertError, counted
+from snconvert.errors import DoneError, OptionError, SnconvertError, counted, printable
 from snconvert.sandbox import signals
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def run(
                     else:
                         reports[index] = outcome
         _print([reports[index] for index in sorted(reports)], display, several=several)
+        if reports and "html" in options and not silent:
+            print(f"wrote {printable(options['html'])}")
     if failed:
         end(1)
 
@@ -103,7 +105,7 @@ def _tell(bar: Callable[[Progress], None] | None, progress: Progress) -> None:
     """Shows how far the work is, and says before long work what it costs."""
     if progress.stage == SPECTRA and not progress.done:
         print(progress.what, file=sys.stderr)
-    elif bar is not None:
+    if bar is not None:
         bar(progress)
 
 

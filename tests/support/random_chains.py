@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,11 +24,13 @@ def product_of_norms(kernels: list[np.ndarray]) -> float:
     return float(np.prod([np.linalg.norm(kernel, 2) for kernel in kernels]))
 
 
-def layer(taps: np.ndarray, size: int, padding: str = "same") -> tuple[np.ndarray, Convolution]:
+def layer(
+    taps: np.ndarray, size: int, padding: str = "same", stride: int = 1
+) -> tuple[np.ndarray, Convolution]:
     """Taps with the convolution that they make of a square."""
     kernel = round(taps.shape[1] ** 0.5)
     stack = (1, taps.shape[1] * taps.shape[2], taps.shape[3])
-    return taps, at_size((size, size), (kernel, kernel), (1, 1), (1, 1), padding, stack)
+    return taps, at_size((size, size), (kernel, kernel), (stride, stride), (1, 1), padding, stack)
 
 
 def matrix(taps: np.ndarray, conv: Convolution) -> np.ndarray:
@@ -75,3 +78,20 @@ def largest_piece(kernels: list[np.ndarray], biases: list[np.ndarray]) -> float:
         if found.status == 0 and -found.fun > 1e-7:
             largest = norm
     return largest
+
+
+def worst_within(
+    stack: np.ndarray, error: float, value: Callable[[np.ndarray], float]
+) -> np.ndarray:
+    """The matrix within an error of another one, in the 2-norm, at which a value is largest, as far
+    as its gradient tells."""
+    gradient, step = np.zeros_like(stack), 1e-6
+    for place in np.ndindex(*stack.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = np.array(stack)
+            moved[place] += sign * step
+            ends.append(value(moved))
+        gradient[place] = (ends[0] - ends[1]) / (2 * step)
+    left, _, right = np.linalg.svd(gradient, full_matrices=False)
+    return stack + error * left @ right

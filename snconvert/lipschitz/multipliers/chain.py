@@ -9,16 +9,18 @@ import numpy as np
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.one_thread import one_thread
+from snconvert.linalg.proved_norm import proved_matrix_norm
 from snconvert.lipschitz.arithmetic import ONE, ZERO, order, product
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
-from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.search import gathered, improved, spread
 from snconvert.lipschitz.multipliers.segment import Segment, Slopes, prepared
 from snconvert.lipschitz.multipliers.semidefinite import Array
 from snconvert.lipschitz.multipliers.symbol import stacks
 
 _CALL, _RATE = 4e-4, 1e10  # seconds of a step a layer, and operations a second
 _FEWEST = 10  # evaluations that the fast multipliers and their proof are worth
+_PROOF, _ALWAYS = 2.0, 20.0  # operations of a proof a cube of its order; seconds that may always be
 _LARGEST = 4608  # order of a matrix up to which it is proved: the memory is 0.7 GB then
 
 
@@ -45,8 +47,10 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
         >>> print(*norms, product(*norms), chain_bound(kernels, [(0.0, 1.0)], seconds=1.0))
         2.415 2.415 5.829 2.237
     """
+    if not all(np.isfinite(kernel).all() for kernel in kernels):
+        raise ValueError("a kernel holds numbers that are not finite")
     bound, begin = ONE, 0
-    cuts = [*_cuts(kernels), len(kernels)]
+    cuts = [*_cuts(kernels, seconds), len(kernels)]
     for end in cuts:
         inner = list(slopes[begin : end - 1])
         part = _part(list(kernels[begin:end]), inner, seconds / len(cuts))
@@ -60,7 +64,7 @@ def chain_bound(kernels: Sequence[Array], slopes: Sequence[Slopes], *, seconds: 
 def convolution_chain_bound(
     maps: Sequence[tuple[Array, Convolution]], slopes: Sequence[Slopes], *, seconds: float
 ) -> Magnitude | None:
-    """Returns a certified bound of a chain of convolutions, at their sizes, with strides of 1.
+    """Returns a certified bound of a chain of convolutions at their sizes.
 
     Args:
         maps: Taps, float64 `(1, k, m, n)`, exact and finite, and the convolution that they make.
@@ -68,8 +72,7 @@ def convolution_chain_bound(
         seconds: As for `chain_bound`.
 
     Returns:
-        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
-        would take too long.
+        `None` if multipliers prove nothing: sizes are not known, or it would take too long.
 
     Raises:
         ValueError: A kernel is not finite.
@@ -77,42 +80,40 @@ def convolution_chain_bound(
     found = stacks(maps)
     if found is None:
         return None
-    stacked, errors, powers = found
-    segment = prepared(stacked, errors, list(slopes[: len(maps) - 1]))
+    segment = prepared(found.maps, found.errors, slopes[: len(maps) - 1], found.copies[:-1])
     if segment is None:
         return ZERO
     if seconds < _FEWEST * _seconds(segment):
         return None
-    return segment_bound(segment._replace(exponent=segment.exponent + sum(powers)), seconds)
+    return segment_bound(segment._replace(exponent=segment.exponent + sum(found.powers)), seconds)
 
 
-def _cuts(kernels: Sequence[Array]) -> list[int]:
-    """Returns the kernels before which the chain is cut."""
+def _cuts(kernels: Sequence[Array], seconds: float) -> list[int]:
+    """Returns the kernels before which the chain is cut: behind the widest layers."""
+    sizes = [sum(kernel.shape) for kernel in kernels[:-1]]
+    first = [2 * kernel.shape[1] for kernel in kernels[:-1]]  # at most, as it is made square
     cuts: list[int] = []
-    for index, kernel in enumerate(kernels[:-1]):
-        inputs, outputs = kernel.shape
-        if cuts[-1:] == [index] or index == 0:
-            inputs = min(inputs, outputs)
-        if inputs + outputs > _LARGEST:
-            cuts.append(index + 1)
-    return cuts
+    index = -1
+    while len(cuts) < len(sizes):
+        if index + 1 < len(sizes):
+            sizes[index + 1] = min(sizes[index + 1], first[index + 1])
+        seconds_taken = _PROOF * sum(size**3 for size in sizes) / _RATE
+        if max(sizes) <= _LARGEST and seconds_taken <= max(seconds, _ALWAYS):
+            break
+        index = int(np.argmax(sizes))
+        sizes[index] = 0
+        cuts.append(index + 1)
+    return sorted(cuts)
 
 
 def _part(kernels: list[Array], slopes: list[Slopes], seconds: float) -> Magnitude:
-    segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
-    if segment is None:
-        return ZERO
-    bound = segment_bound(segment, seconds)
-    if bound is not None:
-        return bound
-    if not slopes:
-        raise np.linalg.LinAlgError("the norm of a kernel cannot be proved")
-    bound = ONE
-    for index, kernel in enumerate(kernels):
-        bound = product(bound, _part([kernel], [], 0.0))
-        if index:
-            bound = product(bound, Magnitude.of(max(-slopes[index - 1][0], slopes[index - 1][1])))
-    return bound
+    if slopes:
+        segment = prepared([kernel.T[None] for kernel in kernels], [0.0] * len(kernels), slopes)
+        bound = ZERO if segment is None else segment_bound(segment, seconds)
+        if bound is not None:
+            return bound
+    steep = [Magnitude.of(max(-low, high, 0.0)) for low, high in slopes]
+    return product(*map(proved_matrix_norm, kernels), *steep)
 
 
 def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
@@ -130,11 +131,17 @@ def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
     if multipliers:
 
         def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
-            return squares_and_gradient(segment.at(places), those)
+            every = spread(those, segment.copies)
+            squares, gradient = squares_and_gradient(segment.at(places), every)
+            return squares, gathered(gradient, segment.copies)
 
-        better = improved(evaluate, multipliers, seconds / _seconds(segment))
-        if better is not multipliers:
-            bounds.append(proved(segment, better))
+        start = [
+            each[: len(each) // count]
+            for each, count in zip(multipliers, segment.copies, strict=True)
+        ]
+        better = improved(evaluate, start, seconds / _seconds(segment))
+        if better is not start:
+            bounds.append(proved(segment, spread(better, segment.copies)))
     return min(filter(None, bounds), key=order, default=None)
 
 

@@ -88,8 +88,9 @@ def fast(segment: Segment) -> tuple[Segment, list[Array]]:
         power = math.frexp(math.sqrt(most))[1]
         scaled, most = stack * 2.0**-power, math.ldexp(most, -2 * power)
         steep = max(-slopes[0], slopes[1])
-        # A little less, as `R` has no inverse where a = -b.
-        size = (1 - 1e-6) * 2 / (steep * (slopes[1] - slopes[0]) * most)
+        # A little less where `R` may have no inverse, as for a = -b.
+        less = 1 - 1e-6 if slopes[0] * slopes[1] else 1.0
+        size = less * 2 / (steep * (slopes[1] - slopes[0]) * most)
         multiplier = np.full(stack.shape[1], size)
         if slopes[0] * slopes[1] == 0:
             inner = inner * 4.0**-power

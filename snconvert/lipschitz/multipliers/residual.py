@@ -34,7 +34,7 @@ import numpy as np
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.one_thread import one_thread
 from snconvert.lipschitz.multipliers.estimate import adjoint, largest
-from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.search import gathered, improved, spread
 from snconvert.lipschitz.multipliers.segment import Slopes, scaled_slopes
 from snconvert.lipschitz.multipliers.semidefinite import (
     UNIT,
@@ -49,6 +49,9 @@ from snconvert.lipschitz.multipliers.symbol import Map, stacks
 
 _FARTHEST = 400  # powers of two between the branch and the shortcut: beyond, one of them is nothing
 _FACTORS = 2.0 ** np.arange(-4.0, 6.5, 0.5)  # of 1/p, in the first multipliers
+_SOME = 48  # frequencies at which these are compared
+_FEWEST = 5  # evaluations that the proof is worth
+_LARGEST = 4608  # order of a matrix up to which it is proved
 _CHUNK = 1 << 22  # numbers of the matrices that are proved at once
 _RATE = 1e10  # operations a second
 
@@ -62,6 +65,8 @@ class Block(NamedTuple):
         slopes: Of the activations between them.
         shortcut: `S`, `(f, n, m)`.
         shortcut_error: As the errors, of the shortcut.
+        copies: Of each activation, how many copies of its channels there are, that take the same
+            multipliers.
     """
 
     maps: tuple[Array, ...]
@@ -69,6 +74,7 @@ class Block(NamedTuple):
     slopes: tuple[Slopes, ...]
     shortcut: Array
     shortcut_error: float
+    copies: tuple[int, ...]
 
     def at(self, places: Array | slice) -> Block:
         """Returns the block at some of the frequencies."""
@@ -94,14 +100,14 @@ def residual_bound(
     """Returns a certified bound of `x -> S x + K_n phi_n-1( .. phi_1(K_1 x))`.
 
     Args:
-        branch: The maps of the branch, two at least; convolutions have strides of 1.
+        branch: The maps of the branch, two at least.
         slopes: Of each activation between them, an interval that holds 0 and all its slopes.
         shortcut: `S`; `None` for the identity.
         seconds: As for `chain_bound`.
 
     Returns:
-        `None` if multipliers prove nothing: there are strides, or sizes that are not known, or it
-        would take too long.
+        `None` if multipliers prove nothing: sizes are not known, the branch is constant, the
+        strides of the shortcut are not those of the branch, or it would take too long.
 
     Raises:
         ValueError: A kernel is not finite.
@@ -113,31 +119,34 @@ def residual_bound(
     block = _block(branch, slopes, shortcut)
     if block is None:
         return None
-    steps = seconds / _seconds(block)
-    if steps < 1:
+    steps = seconds / _seconds(block) - len(_FACTORS) * min(1.0, _SOME / len(block.shortcut))
+    if steps < _FEWEST or block.parts[-1].stop > _LARGEST:
         return None
 
     def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
-        return squares_and_gradient(block.at(places), those)
+        squares, gradient = squares_and_gradient(block.at(places), spread(those, block.copies))
+        return squares, gathered(gradient, block.copies)
 
     first = _first(block)
     multipliers = improved(evaluate, first, steps)
     for those in (multipliers, first):
-        bound = _proved(block, those)
+        bound = _proved(block, spread(those, block.copies))
         if bound is not None:
             return bound
     return None
 
 
 def _block(branch: Sequence[Map], slopes: Sequence[Slopes], shortcut: Map | None) -> Block | None:
-    found = stacks([*branch, *([shortcut] if shortcut is not None else [])])
+    found = stacks(branch, shortcut)
     if found is None:
         return None
-    maps, errors, powers = found
+    maps, errors, powers, copies = found
     scaled = [scaled_slopes(low, high) for low, high in slopes]
     power = sum(powers[: len(branch)]) + sum(power for _, power in scaled)
     if abs(power) > _FARTHEST or not all(stack.any() for stack in maps):
         return None
+    if shortcut is None and maps[0].shape[2] != maps[-1].shape[1]:
+        return None  # strides
     last = len(branch) - 1
     maps[last], errors[last] = maps[last] * 2.0**power, errors[last] * 2.0**power
     count, _, inputs = maps[0].shape
@@ -152,6 +161,7 @@ def _block(branch: Sequence[Map], slopes: Sequence[Slopes], shortcut: Map | None
         tuple(ends for ends, _ in scaled),
         whole,
         whole_error,
+        tuple(copies[:last]),
     )
 
 
@@ -214,13 +224,14 @@ def _first(block: Block) -> list[Array]:
     for norm, slope in zip(norms[-2:0:-1], steep[:0:-1], strict=True):
         sizes.insert(0, sizes[0] * (1.01 * slope * norm) ** 2)
     found = []
-    some = block.at(np.unique(np.linspace(0, len(block.shortcut) - 1, 48).astype(int)))
+    some = block.at(np.unique(np.linspace(0, len(block.shortcut) - 1, _SOME).astype(int)))
     for factor in _FACTORS:
         those = [
-            np.full(stack.shape[1], size * (1 + factor / ratio))
-            for stack, size in zip(block.maps, sizes, strict=False)
+            np.full(stack.shape[1] // count, size * (1 + factor / ratio))
+            for stack, count, size in zip(block.maps, block.copies, sizes, strict=False)
         ]
-        found.append((float(squares_and_gradient(some, those)[0].max()), those))
+        every = spread(those, block.copies)
+        found.append((float(squares_and_gradient(some, every)[0].max()), those))
     return min(found, key=lambda pair: pair[0])[1]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,18 @@ _ENOUGH = 1.005  # by how much others may be above those that are looked at, in 
 _RANGE = 200.0  # of the logarithms
 
 Evaluate = Callable[[Array | slice, list[Array]], tuple[Array, list[Array]]]
+
+
+def spread(multipliers: list[Array], copies: Sequence[int]) -> list[Array]:
+    """Returns multipliers of channels as those of all their copies."""
+    return [np.tile(each, count) for each, count in zip(multipliers, copies, strict=True)]
+
+
+def gathered(gradient: list[Array], copies: Sequence[int]) -> list[Array]:
+    """Returns derivatives by the multipliers of copies as those by the channels'."""
+    return [
+        each.reshape(count, -1).sum(axis=0) for each, count in zip(gradient, copies, strict=True)
+    ]
 
 
 def improved(evaluate: Evaluate, multipliers: list[Array], evaluations: float) -> list[Array]:

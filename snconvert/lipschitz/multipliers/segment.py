@@ -15,6 +15,7 @@ one. What follows is exact, or adds what it rounds to the bound:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +34,15 @@ class Segment(NamedTuple):
         slopes: The slopes `a <= 0 <= b` of the `n - 1` activations; the larger of `-a` and `b` is
             1/2 or more, and less than 1.
         exponent: The power of two by which the bound of the chain is to be multiplied.
+        copies: Of each activation, how many copies of its channels there are, that take the same
+            multipliers.
     """
 
     maps: tuple[Array, ...]
     errors: tuple[float, ...]
     slopes: tuple[Slopes, ...]
     exponent: int
+    copies: tuple[int, ...]
 
     def at(self, places: Array | slice) -> Segment:
         """Returns the chain at some of the frequencies."""
@@ -52,31 +56,33 @@ class Segment(NamedTuple):
             for stack, k in zip(self.maps, exponents, strict=True)
         )
         errors = tuple(math.ldexp(e, -k) for e, k in zip(self.errors, exponents, strict=True))
-        return Segment(maps, errors, self.slopes, self.exponent + sum(exponents))
+        return self._replace(maps=maps, errors=errors, exponent=self.exponent + sum(exponents))
 
 
-def prepared(maps: list[Array], errors: list[float], slopes: list[Slopes]) -> Segment | None:
+def prepared(
+    maps: list[Array],
+    errors: list[float],
+    slopes: Sequence[Slopes],
+    copies: Sequence[int] | None = None,
+) -> Segment | None:
     """Returns a chain as a segment, or `None` if it is constant.
 
     Args:
         maps: As in `Segment`, finite.
         errors: As in `Segment`.
         slopes: Those of the activations, finite; they are widened to hold 0.
-
-    Raises:
-        ValueError: A map is not finite.
+        copies: As in `Segment`; `None`: one of each.
     """
-    if not all(np.isfinite(stack).all() for stack in maps):
-        raise ValueError("a kernel holds numbers that are not finite")
     if any(low == high == 0 for low, high in slopes):
         return None
     scaled = [scaled_slopes(low, high) for low, high in slopes]
-    maps = _living(maps)
+    counts = tuple(copies or [1] * len(slopes))
+    maps = _living(maps, counts)
     if any(not stack.size for stack in maps):
         return None
     powers = [math.frexp(float(np.abs(stack).max()))[1] for stack in maps]
     intervals, exponent = tuple(ends for ends, _ in scaled), sum(power for _, power in scaled)
-    segment = Segment(tuple(maps), tuple(errors), intervals, exponent).rescaled(powers)
+    segment = Segment(tuple(maps), tuple(errors), intervals, exponent, counts).rescaled(powers)
     # What underflowed is covered as well: 2**-1074 for each number.
     maps, errors = list(segment.maps), [error + 2.0**-900 for error in segment.errors]
     if maps[0].shape[2] > maps[0].shape[1]:
@@ -101,19 +107,23 @@ def scaled_slopes(low: float, high: float) -> tuple[Slopes, int]:
     return (-ends[0], ends[1]), power
 
 
-def _living(maps: list[Array]) -> list[Array]:
+def _living(maps: list[Array], copies: Sequence[int]) -> list[Array]:
     """Leaves out the neurons that never change, and those that are never seen."""
     maps = list(maps)
-    for index in range(len(maps) - 1):
-        alive = np.any(maps[index], axis=(0, 2))
+    for index, count in enumerate(copies):
+        alive = _alive(np.any(maps[index], axis=(0, 2)), count)
         maps[index], maps[index + 1] = maps[index][:, alive], maps[index + 1][:, :, alive]
-    for index in reversed(range(1, len(maps))):
-        alive = np.any(maps[index], axis=(0, 1))
-        maps[index - 1], maps[index] = maps[index - 1][:, alive], maps[index][:, :, alive]
-    ends = [np.any(maps[0], axis=(0, 1)), np.any(maps[-1], axis=(0, 2))]
-    maps[0] = maps[0][:, :, ends[0]]
-    maps[-1] = maps[-1][:, ends[1]]
+    for index, count in reversed(list(enumerate(copies))):
+        alive = _alive(np.any(maps[index + 1], axis=(0, 1)), count)
+        maps[index], maps[index + 1] = maps[index][:, alive], maps[index + 1][:, :, alive]
+    maps[0] = maps[0][:, :, np.any(maps[0], axis=(0, 1))]
+    maps[-1] = maps[-1][:, np.any(maps[-1], axis=(0, 2))]
     return maps
+
+
+def _alive(some: Array, copies: int) -> Array:
+    """Returns of each copy of each channel whether any copy is alive."""
+    return np.tile(some.reshape(copies, -1).any(axis=0), copies)
 
 
 def square_root_of(stack: Array, error: float = 0.0) -> Array:

@@ -13,22 +13,32 @@ a residual block, cutting is a projection. On the torus each frequency is by its
 
 Kernels are real, so that `M(-w)` is the conjugate of `M(w)`: half the frequencies stand for all.
 
+**Strides.** To take each `s`-th output adds up the frequencies that look the same then:
+`y(w) = s^(-1/2) sum_q M(w_q) x(w_q)`, `w_q = w + 2 pi q / s` on the finer torus. So with the
+frequencies of the coarsest torus, those of each finer one that fold onto them stand side by side,
+as *copies* of the channels: a convolution before the strides is a matrix with a block for each
+copy, one with strides adds up several. The multipliers of a channel are the same in all copies.
+
 **Rounding**, with `e = 2**-53`. An angle `2 pi k / N`, `0 <= k < N` an integer, is computed with
 three roundings: it is off by `2 pi * 3 e < 19 e`; sine and cosine by 4 units in the last place at
 most, so a phase by `26 e`; a product of phases, one for each axis, by `30 e` an axis. The sum is a
-product of matrices of length `k`, for its real and imaginary parts. So
+product of matrices of length `k`, for its real and imaginary parts; the root and the division by it
+take 4 roundings, and as many blocks as are added up, over their root, are off by no more than one.
+So
 
-    |fl(M) - M|_F <= (30 axes e + 2 g(k + 8)) sum_t |W_t|_F.
+    |fl(M) - M|_2 <= (30 axes e + 4 e + 2 g(k + 8)) sum_t |W_t|_F.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from snconvert.core.convolution_map import Convolution
+from snconvert.core.convolution_map import Convolution, Sizes
 from snconvert.lipschitz.multipliers.semidefinite import UNIT, Array, hidden
 
 Map = Array | tuple[Array, Convolution]
@@ -37,54 +47,110 @@ Map = Array | tuple[Array, Convolution]
 _MOST = 1 << 24  # numbers of all maps at all frequencies: 256 MB
 
 
-def stacks(maps: Sequence[Map]) -> tuple[list[Array], list[float], list[int]] | None:
-    """Returns maps as stacks of matrices that act on columns, all dense or all convolutions.
+class Stacks(NamedTuple):
+    """Maps as stacks of matrices.
+
+    Attributes:
+        maps: Of each, `(f, n, m)`, that acts on columns.
+        errors: Of each, how far the true one may be from it in the 2-norm.
+        powers: Of each, the power of two by which it is to be multiplied.
+        copies: Of each, how many copies of its output channels there are.
+    """
+
+    maps: list[Array]
+    errors: list[float]
+    powers: list[int]
+    copies: list[int]
+
+
+def stacks(maps: Sequence[Map], shortcut: Map | None = None) -> Stacks | None:
+    """Returns the maps of a chain, and of a shortcut around it, all dense or all convolutions.
 
     Args:
-        maps: The maps.
+        maps: The chain.
+        shortcut: What reads the same as the first, and makes what the last makes: it comes last.
 
     Returns:
-        Of each map the stack `(f, n, m)`, how far the true one may be from it in the 2-norm, and
-        the power of two by which it is to be multiplied; `None` if there is no torus for them, or
-        they are too large.
+        `None` if there is no torus for them, or they are too large.
 
     Raises:
         ValueError: A kernel is not finite.
     """
-    arrays = [each[0] if isinstance(each, tuple) else each for each in maps]
+    every = [*maps, *([shortcut] if shortcut is not None else [])]
+    arrays = [each[0] if isinstance(each, tuple) else each for each in every]
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("a kernel holds numbers that are not finite")
     powers = [math.frexp(float(np.abs(array).max(initial=0.0)))[1] for array in arrays]
     arrays = [np.ldexp(array, -power) for array, power in zip(arrays, powers, strict=True)]
-    convolutions = [each[1] for each in maps if isinstance(each, tuple)]
+    convolutions = [each[1] for each in every if isinstance(each, tuple)]
     if not convolutions:
         # What underflows in scaling is 2**-1074 a number.
-        return [array.T[None] for array in arrays], [2.0**-900] * len(maps), powers
-    torus = torus_of(convolutions) if len(convolutions) == len(maps) else None
-    numbers = sum(array[0, 0].size for array in arrays)
-    if torus is None or math.prod(torus) * numbers > 2 * _MOST:
+        ones = [1] * len(every)
+        return Stacks([array.T[None] for array in arrays], [2.0**-900] * len(every), powers, ones)
+    if len(convolutions) < len(every) or any(conv.on_torus for conv in convolutions):
+        return None
+    levels = _levels(convolutions[: len(maps)])
+    if any(conv.strides != levels[0] for conv in convolutions[len(maps) :]):
+        return None
+    ends = [*itertools.pairwise(levels), (levels[0], levels[-1])][: len(every)]
+    torus = torus_of(convolutions, ends)
+    copies = [(math.prod(finer), math.prod(coarser)) for finer, coarser in ends]
+    numbers = sum(a[0, 0].size * x * y for a, (x, y) in zip(arrays, copies, strict=True))
+    if math.prod(torus) * numbers > 2 * _MOST:
         return None
     at = frequencies(torus)
     made = [
-        symbol(array, conv, torus, at) for array, conv in zip(arrays, convolutions, strict=True)
+        _folded(array, conv, torus, at, *between)
+        for array, conv, between in zip(arrays, convolutions, ends, strict=True)
     ]
-    return [stack for stack, _ in made], [error for _, error in made], powers
+    found, errors = [stack for stack, _ in made], [error for _, error in made]
+    return Stacks(found, errors, powers, [coarser for _, coarser in copies])
 
 
-def torus_of(convolutions: Sequence[Convolution]) -> tuple[int, ...] | None:
-    """Returns the sizes of a torus that is large enough for each of some convolutions.
+def _levels(convolutions: Sequence[Convolution]) -> list[Sizes]:
+    """Returns how much finer than the last torus that of each tensor is, on each axis."""
+    levels = [(1,) * len(convolutions[0].kernel)]
+    for conv in reversed(convolutions):
+        levels.insert(0, tuple(a * s for a, s in zip(levels[0], conv.strides, strict=True)))
+    return levels
 
-    Returns:
-        `None` if there is none: a convolution with strides, or one over all sizes.
+
+def torus_of(
+    convolutions: Sequence[Convolution], ends: Sequence[tuple[Sizes, Sizes]]
+) -> tuple[int, ...]:
+    """Returns the sizes of the coarsest torus that is large enough for each of some convolutions.
+
+    Args:
+        convolutions: The convolutions.
+        ends: Of each, how much finer the tori of its input and its output are.
     """
-    sizes = [0] * len(convolutions[0].kernel)
-    for conv in convolutions:
-        if conv.on_torus or any(s != 1 for s in conv.strides):
-            return None
+    sizes = [1] * len(convolutions[0].kernel)
+    for conv, (finer, coarser) in zip(convolutions, ends, strict=True):
         for axis, (size, before) in enumerate(zip(conv.inputs, conv.before, strict=True)):
             after = conv.reach[axis] - before - size
-            sizes[axis] = max(sizes[axis], conv.outputs[axis], size + max(before, after))
+            around = -(-(size + max(before, after)) // finer[axis])
+            sizes[axis] = max(sizes[axis], around, -(-conv.outputs[axis] // coarser[axis]))
     return tuple(sizes)
+
+
+def _folded(
+    taps: Array, conv: Convolution, torus: Sizes, at: Array, finer: Sizes, coarser: Sizes
+) -> tuple[Array, float]:
+    """Returns the matrices of a convolution between tori that are finer than that of `at`."""
+    inputs, outputs = math.prod(finer), math.prod(coarser)
+    shifts = np.stack(np.unravel_index(np.arange(inputs), finer), -1)
+    every = at[:, None] + shifts * np.array(torus)
+    fine = tuple(n * a for n, a in zip(torus, finer, strict=True))
+    stack, error = symbol(taps, conv, fine, every.reshape(-1, len(torus)))
+    if inputs == 1:
+        return stack, error
+    n, m = stack.shape[1:]
+    stack = stack.reshape(len(at), inputs, n, m) / math.sqrt(inputs // outputs)
+    goes_to = np.ravel_multi_index(tuple((shifts % np.array(coarser)).T), coarser)
+    whole = np.zeros((len(at), outputs, n, inputs, m), stack.dtype)
+    for copy in range(inputs):
+        whole[:, goes_to[copy], :, copy] = stack[:, copy]
+    return whole.reshape(len(at), outputs * n, inputs * m), error
 
 
 def frequencies(torus: Sequence[int]) -> Array:
@@ -100,8 +166,8 @@ def symbol(taps: Array, conv: Convolution, torus: Sequence[int], at: Array) -> t
 
     Args:
         taps: float64 `(1, k, m, n)`, `k` in the order of the kernel's positions.
-        conv: The convolution, with strides of 1.
-        torus: The sizes of the torus.
+        conv: The convolution, whose strides do not count here.
+        torus: The sizes of the torus of its input.
         at: The frequencies, integers `(f, axes)`.
 
     Returns:
@@ -122,5 +188,7 @@ def symbol(taps: Array, conv: Convolution, torus: Sequence[int], at: Array) -> t
         phases = (phases[:, :, None] * own[:, None, :]).reshape(len(at), -1)
     stack = (phases @ taps.reshape(count, m * n)).reshape(-1, m, n).swapaxes(1, 2)
     total = float(np.sqrt(np.square(taps).sum(axis=(0, 2, 3))).sum())
-    error = 30 * len(torus) * UNIT * total + float(hidden(count, np.array(total), np.dtype("f8")))
+    error = (30 * len(torus) + 4) * UNIT * total + float(
+        hidden(count, np.array(total), np.dtype("f8"))
+    )
     return np.ascontiguousarray(stack), error * (1 + 1e-6) + math.ldexp(1.0, -1000)

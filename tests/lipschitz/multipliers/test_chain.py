@@ -157,8 +157,8 @@ def test_chains_without_an_activation_or_without_a_slope() -> None:
     """One kernel has its norm; a zero kernel or constant activation makes the bound zero."""
     kernel = he_chain([40, 7], 0)[0]
     norm = np.linalg.norm(kernel, 2)
-    assert norm <= bound_of([kernel]) <= norm * (1 + 1e-10)
-    assert norm <= bound_of([kernel.T]) <= norm * (1 + 1e-10)
+    assert norm <= bound_of([kernel]) <= norm * (1 + 2e-6)
+    assert norm <= bound_of([kernel.T]) <= norm * (1 + 2e-6)
     assert bound_of([kernel, np.zeros((7, 3))]) == 0
     assert bound_of([kernel, np.ones((7, 3))], (0.0, 0.0)) == 0
 
@@ -169,6 +169,11 @@ def test_a_wide_chain_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain, "_LARGEST", 20)
     parts = bound_of(kernels[:2]), bound_of(kernels[2:])
     assert 1 <= bound_of(kernels) / np.prod(parts) < 1 + 1e-6
+    monkeypatch.setattr(chain, "_LARGEST", 10**6)
+    monkeypatch.setattr(chain, "_ALWAYS", chain._PROOF * (11**3 + 12**3) / chain._RATE)
+    parts = bound_of(kernels[:2], seconds=0.0), bound_of(kernels[2:], seconds=0.0)
+    assert 1 <= bound_of(kernels, seconds=0.0) / np.prod(parts) < 1 + 1e-6
+    monkeypatch.setattr(chain, "_LARGEST", 20)
     slopes = (-0.1, 3.0)
     parts = bound_of(kernels[:2], slopes), bound_of(kernels[2:], slopes)
     assert 1 <= bound_of(kernels, slopes) / np.prod(parts) / 3 < 1 + 1e-6
@@ -176,28 +181,39 @@ def test_a_wide_chain_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_nothing_is_proved_the_norms_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chain whose multipliers cannot be proved has the product of its norms."""
-    real = chain.proved
-    monkeypatch.setattr(chain, "proved", lambda s, t: None if t else real(s, t))
+    monkeypatch.setattr(chain, "proved", lambda *_: None)
     kernels = he_chain([3, 8, 6, 3], 0)
     product = product_of_norms(kernels) * 9
-    assert product <= bound_of(kernels, (-0.1, 3.0)) <= product * (1 + 1e-9)
+    assert product <= bound_of(kernels, (-0.1, 3.0)) <= product * (1 + 1e-5)
 
 
-def convolutions(padding: str, size: int = 6) -> list[tuple[np.ndarray, object]]:
+def convolutions(
+    padding: str, size: int = 6, strides: tuple[int, ...] = (1, 1, 1)
+) -> list[tuple[np.ndarray, object]]:
     """A chain of three convolutions of 2, 4, 3 and 2 channels."""
     maps = []
     for index, (m, n) in enumerate([(2, 4), (4, 3), (3, 2)]):
-        maps.append(layer(random_taps(9, m, n, index), size, padding))
+        maps.append(layer(random_taps(9, m, n, index), size, padding, strides[index]))
         size = maps[-1][1].outputs[0]
     return maps
 
 
 @pytest.mark.parametrize("slopes", [RELU, (-0.13, 1.13), (-1.0, 1.0)])
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_convolutions(slopes: tuple[float, float], padding: str) -> None:
+@pytest.mark.parametrize(
+    ("padding", "size", "strides"),
+    [
+        ("same", 6, (1, 1, 1)),
+        ("valid", 9, (1, 1, 1)),
+        ("same", 8, (2, 1, 1)),
+        ("same", 7, (1, 2, 2)),
+    ],
+)
+def test_convolutions(
+    slopes: tuple[float, float], padding: str, size: int, strides: tuple[int, ...]
+) -> None:
     """With zero padding the bound is above every Jacobian and the bound of the explicit matrices,
     and below the product of the norms where slopes are on one side."""
-    maps = convolutions(padding, 9 if padding == "valid" else 6)
+    maps = convolutions(padding, size, strides)
     kernels = [matrix(*each) for each in maps]
     bound = convolution_chain_bound(maps, [slopes] * 2, seconds=2.0)
     assert bound is not None
@@ -237,8 +253,15 @@ def test_convolutions_of_one_position_are_dense_layers() -> None:
 
 
 def test_convolutions_without_a_bound_by_multipliers() -> None:
-    """Strides, and too little time, give nothing."""
+    """Sizes that are not known, and too little time, give nothing."""
     maps = convolutions("same")
     assert convolution_chain_bound(maps, [RELU] * 2, seconds=0.0) is None
-    strided = replace(maps[0][1], strides=(2, 2), outputs=(3, 3))
-    assert convolution_chain_bound([(maps[0][0], strided)], [], seconds=1.0) is None
+    anywhere = replace(maps[0][1], on_torus=True)
+    assert convolution_chain_bound([(maps[0][0], anywhere)], [], seconds=1.0) is None
+
+
+def test_what_is_not_finite() -> None:
+    """A kernel with a NaN or an infinity is refused."""
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="not finite"):
+            chain_bound([np.ones((2, 2)), np.full((2, 2), bad)], [RELU], seconds=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_chains import he_chain
+from random_chains import he_chain, worst_within
 
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
@@ -13,9 +13,9 @@ from snconvert.lipschitz.multipliers.segment import Segment, prepared
 SIZES = [4, 6, 5, 3]
 
 
-def segment_of(slopes: tuple[float, float], errors: float = 0.0) -> Segment:
+def segment_of(slopes: tuple[float, float]) -> Segment:
     maps = [kernel.T[None] for kernel in he_chain(SIZES, 0)]
-    segment = prepared(maps, [errors] * 3, [slopes] * 2)
+    segment = prepared(maps, [0.0] * 3, [slopes] * 2)
     assert segment is not None
     return segment
 
@@ -40,20 +40,21 @@ def test_multipliers_that_prove_nothing() -> None:
 
 
 @pytest.mark.parametrize("slopes", [(0.0, 1.0), (-0.5, 1.5)])
-def test_an_error_of_the_maps_is_covered(slopes: tuple[float, float]) -> None:
-    """With maps known to an error, the bound holds for all chains within it."""
-    segment, multipliers = fast(segment_of(slopes, 1e-6))
-    bound = proved(segment, multipliers)
-    exact = proved(*fast(segment_of(slopes)))
+@pytest.mark.parametrize("index", range(3))
+def test_an_error_of_a_map_is_covered(slopes: tuple[float, float], index: int) -> None:
+    """With a map known to an error, the bound holds for the worst one within it."""
+    segment, multipliers = fast(segment_of(slopes))
+    error = 1e-5
+    errors = [error if k == index else 0.0 for k in range(3)]
+    bound = proved(segment._replace(errors=tuple(errors)), multipliers)
+    exact = proved(segment, multipliers)
     assert bound is not None
     assert exact is not None
-    assert exact.value is not None
-    assert exact.value < bound.value < exact.value * (1 + 1e-3)
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        moved = []
-        for stack, within in zip(segment.maps, segment.errors, strict=True):
-            other = rng.standard_normal(stack.shape)
-            moved.append(stack + within / np.linalg.norm(other[0], 2) * other)
-        there = squares_and_gradient(segment._replace(maps=tuple(moved)), multipliers)[0][0]
-        assert np.sqrt(there) * 2.0**segment.exponent < bound.value
+
+    def value(stack: np.ndarray) -> float:
+        maps = [stack if k == index else each for k, each in enumerate(segment.maps)]
+        square = squares_and_gradient(segment._replace(maps=tuple(maps)), multipliers)[0][0]
+        return float(np.sqrt(square)) * 2.0**segment.exponent
+
+    worst = value(worst_within(segment.maps[index], error, value))
+    assert exact.value < worst < bound.value < exact.value * (1 + 1e-2)

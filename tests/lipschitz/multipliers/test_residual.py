@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_chains import he_chain, layer, matrix, random_taps
+from random_chains import he_chain, layer, matrix, random_taps, worst_within
 
 from snconvert.core.convolution_map import at_size
 from snconvert.lipschitz.multipliers import residual
@@ -87,12 +87,13 @@ def test_the_gradient(slopes: tuple[float, float], widths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("slopes", SLOPES[:3])
-@pytest.mark.parametrize("projected", [False, True])
-def test_convolutions(slopes: tuple[float, float], projected: bool) -> None:
+@pytest.mark.parametrize("shortcut_stride", [0, 1, 2])
+def test_convolutions(slopes: tuple[float, float], shortcut_stride: int) -> None:
     """With zero padding the bound is above every Jacobian, and near that of the explicit matrix."""
     taps = [random_taps(9, 2, 3, 0), random_taps(9, 3, 2, 1)]
-    maps = [layer(each, 5) for each in taps]
-    shortcut = layer(random_taps(1, 2, 2, 2), 5) if projected else None
+    stride = max(1, shortcut_stride)
+    maps = [layer(taps[0], 5, stride=stride), layer(taps[1], -(-5 // stride))]
+    shortcut = layer(random_taps(1, 2, 2, 2), 5, stride=stride) if shortcut_stride else None
     kernels = [matrix(*each) for each in maps]
     whole = matrix(*shortcut) if shortcut else np.eye(50)
     best = value_of(maps, [slopes], shortcut=shortcut, seconds=3.0)
@@ -121,31 +122,33 @@ def test_a_branch_that_takes_away() -> None:
     assert 1 <= best < 1.01
 
 
-def test_the_error_of_the_symbol_counts() -> None:
-    """A block whose maps are known to an error has a bound for all within it."""
-    kernels = he_chain([4, 5, 4], 0)
-    block = residual._block(kernels, [(-0.13, 1.13)], None)
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (-0.5, 1.5)])
+@pytest.mark.parametrize("index", range(3))
+def test_an_error_of_a_map_is_covered(slopes: tuple[float, float], index: int) -> None:
+    """With a map, or the shortcut, known to an error, the bound holds for the worst within it."""
+    block = residual._block(he_chain([4, 5, 4], 0), [slopes], np.diag([0.9, 1.0, 1.1, 1.3]))
     assert block is not None
     multipliers = residual._first(block)
     error = 1e-5
-    rough = block._replace(errors=(error, error))
+    errors = tuple(error if k == index else 0.0 for k in range(2))
+    rough = block._replace(errors=errors, shortcut_error=error if index == 2 else 0.0)
     bound, exact = residual._proved(rough, multipliers), residual._proved(block, multipliers)
     assert bound is not None
     assert exact is not None
-    assert exact.value < bound.value < 1.001 * exact.value
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        others = [rng.standard_normal(stack.shape) for stack in block.maps]
-        moved = [
-            stack + error / np.linalg.norm(other[0], 2) * other
-            for stack, other in zip(block.maps, others, strict=True)
-        ]
-        there = squares_and_gradient(block._replace(maps=tuple(moved)), multipliers)[0]
-        assert np.sqrt(there.max()) < bound.value
+
+    def value(stack: np.ndarray) -> float:
+        maps = tuple(stack if k == index else each for k, each in enumerate(block.maps))
+        other = stack if index == 2 else block.shortcut
+        there = block._replace(maps=maps, shortcut=other)
+        return float(np.sqrt(squares_and_gradient(there, multipliers)[0].max()))
+
+    stack = block.shortcut if index == 2 else block.maps[index]
+    worst = value(worst_within(stack, error, value))
+    assert exact.value < worst < bound.value < 1.01 * exact.value
 
 
 def test_what_has_no_bound_by_multipliers() -> None:
-    """Strides, a branch of zeros or beyond all measure, and too little time give nothing."""
+    """Strides on one side, a branch of zeros or beyond all measure, and no time give nothing."""
     kernels = he_chain([4, 5, 4], 0)
     slopes = [(0.0, 1.0)]
     assert residual_bound([kernels[0] * 0, kernels[1]], slopes, seconds=1.0) is None
@@ -154,4 +157,5 @@ def test_what_has_no_bound_by_multipliers() -> None:
     assert residual_bound(kernels, slopes, seconds=1e-6) is None
     strided = at_size((8, 8), (3, 3), (2, 2), (1, 1), "same", (1, 9, 1))
     taps = random_taps(9, 1, 1, 0)
-    assert residual_bound([(taps, strided)] * 2, slopes, seconds=1.0) is None
+    second = at_size((4, 4), (3, 3), (1, 1), (1, 1), "same", (1, 9, 1))
+    assert residual_bound([(taps, strided), (taps, second)], slopes, seconds=1.0) is None

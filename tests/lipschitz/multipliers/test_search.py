@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snconvert.lipschitz.multipliers.search import improved
+from snconvert.lipschitz.multipliers.search import gathered, improved, spread
 
 
 class Squares:
@@ -51,3 +51,11 @@ def test_too_few_evaluations() -> None:
     """With too few evaluations the multipliers stay as they are."""
     start = [np.array([5.0]), np.array([5.0])]
     assert improved(Squares(5), start, 19) is start
+
+
+def test_copies() -> None:
+    """Copies of channels have the multipliers of their channels, whose derivatives are the sums."""
+    every = spread([np.array([1.0, 2.0]), np.array([3.0])], [2, 3])
+    assert [each.tolist() for each in every] == [[1, 2, 1, 2], [3, 3, 3]]
+    sums = gathered([np.array([1.0, 2.0, 10.0, 20.0]), np.ones(3)], [2, 3])
+    assert [each.tolist() for each in sums] == [[11, 22], [3]]

@@ -73,10 +73,3 @@ def test_scaling_by_powers_of_two_is_exact(one: int, two: int, steep: int) -> No
     assert scaled.exponent == plain.exponent + one + two + steep
     assert all(np.array_equal(a, b) for a, b in zip(plain.maps, scaled.maps, strict=True))
     assert plain.slopes == scaled.slopes == ((-0.125, 0.5),)
-
-
-def test_what_is_not_finite() -> None:
-    """A kernel with a NaN or an infinity is refused."""
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="not finite"):
-            prepared([np.full((1, 2, 2), bad)], [0.0], [])

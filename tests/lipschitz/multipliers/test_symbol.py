@@ -9,20 +9,27 @@ from hypothesis import strategies as st
 
 from snconvert.core.convolution_map import Convolution, at_size
 from snconvert.linalg.convolution_apply import forward
-from snconvert.lipschitz.multipliers.symbol import frequencies, stacks, symbol, torus_of
+from snconvert.lipschitz.multipliers.symbol import (
+    _folded,
+    frequencies,
+    stacks,
+    symbol,
+    torus_of,
+)
 
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[Convolution, np.ndarray]:
-    """A convolution with strides of 1, and its taps."""
+    """A convolution, and its taps."""
     axes = draw(st.integers(1, 2))
     kernel = tuple(draw(st.integers(1, 3)) for _ in range(axes))
     dilation = tuple(draw(st.integers(1, 2)) for _ in range(axes))
     sizes = tuple(draw(st.integers(5, 7)) for _ in range(axes))
+    strides = tuple(draw(st.integers(1, 3)) for _ in range(axes))
     padding = draw(st.sampled_from(["same", "valid", "causal"]))
     m, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     count = int(np.prod(kernel))
-    conv = at_size(sizes, kernel, (1,) * axes, dilation, padding, (1, count * m, n))
+    conv = at_size(sizes, kernel, strides, dilation, padding, (1, count * m, n))
     taps = np.random.default_rng(draw(st.integers(0, 99))).standard_normal((1, count, m, n))
     return conv, taps
 
@@ -32,17 +39,20 @@ def convolutions(draw: st.DrawFn) -> tuple[Convolution, np.ndarray]:
 def test_a_piece_of_the_torus_is_the_convolution(case: tuple[Convolution, np.ndarray]) -> None:
     """The map by its symbol, of an input with zeros around it, is cut to that with zero padding."""
     conv, taps = case
-    torus = torus_of([conv])
-    assert torus is not None
+    finer, ones = conv.strides, (1,) * len(conv.strides)
+    torus = torus_of([conv], [(finer, ones)])
     every = np.stack(np.meshgrid(*map(np.arange, torus), indexing="ij"), -1)
     every = every.reshape(-1, len(torus))
-    stack, _ = symbol(taps, conv, torus, every)
+    stack, _ = _folded(taps, conv, torus, every, finer, ones)
     inputs = np.random.default_rng(0).standard_normal((*conv.inputs, taps.shape[2]))
     axes = tuple(range(len(torus)))
-    spread = np.zeros((*torus, taps.shape[2]))
-    spread[tuple(map(slice, conv.inputs))] = inputs
-    waves = np.fft.fftn(spread, axes=axes).reshape(-1, taps.shape[2], 1)
-    outputs = np.fft.ifftn((stack @ waves)[:, :, 0].reshape(*torus, -1), axes=axes)
+    fine = tuple(n * s for n, s in zip(torus, finer, strict=True))
+    around = np.zeros((*fine, taps.shape[2]))
+    around[tuple(map(slice, conv.inputs))] = inputs
+    waves = np.fft.fftn(around, axes=axes, norm="ortho")
+    copies = [waves[tuple((every + shift * np.array(torus)).T)] for shift in np.ndindex(*finer)]
+    folded = (stack @ np.concatenate(copies, axis=1)[:, :, None])[:, :, 0]
+    outputs = np.fft.ifftn(folded.reshape(*torus, -1), axes=axes, norm="ortho")
     expected = forward(inputs[None], taps[0], conv)[0]
     np.testing.assert_allclose(outputs[tuple(map(slice, conv.outputs))], expected, atol=1e-12)
 
@@ -62,8 +72,7 @@ def test_the_error_is_covered() -> None:
     rng = np.random.default_rng(0)
     conv = at_size((20, 17), (5, 3), (1, 1), (1, 2), "same", (1, 15 * 4, 4))
     taps = rng.standard_normal((1, 15, 4, 4))
-    torus = torus_of([conv])
-    assert torus is not None
+    torus = torus_of([conv], [((1, 1), (1, 1))])
     at = frequencies(torus)
     stack, error = symbol(taps, conv, torus, at)
     wide = np.zeros(stack.shape, np.clongdouble)
@@ -80,14 +89,15 @@ def test_the_error_is_covered() -> None:
 
 
 def test_what_has_no_torus() -> None:
-    """Strides, sizes that are not known, and maps that are too large have none."""
+    """Sizes that are not known, another stride of a shortcut, and too large maps have none."""
     taps = np.ones((1, 9, 1, 1))
     plain = at_size((8, 8), (3, 3), (1, 1), (1, 1), "same", (1, 9, 1))
     strided = at_size((8, 8), (3, 3), (2, 2), (1, 1), "same", (1, 9, 1))
     anywhere = Convolution.over_all_sizes((3, 3), (1, 1), (1, 1))
     large = at_size((1500, 1500), (3, 3), (1, 1), (1, 1), "same", (1, 9, 32))
     assert stacks([(taps, plain)]) is not None
-    assert stacks([(taps, plain), (taps, strided)]) is None
+    assert stacks([(taps, plain), (taps, strided)]) is not None
+    assert stacks([(taps, plain)], (taps, strided)) is None
     assert stacks([(taps, anywhere)]) is None
     assert stacks([(np.ones((1, 9, 1, 32)), large)]) is None
     assert stacks([(taps, plain), np.ones((1, 1))]) is None
