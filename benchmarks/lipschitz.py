@@ -75,8 +75,8 @@ def mlp() -> keras.Model:
 
 def cnn() -> keras.Model:
     """Three Conv, BN and ReLU, then a pool and a Dense, trained."""
-    x, y = digits(2000, 16)
-    model = keras.Sequential([keras.Input((16, 16, 1))])
+    x, y = digits(4000, 8)
+    model = keras.Sequential([keras.Input((8, 8, 1))])
     for filters in (8, 16, 16):
         model.add(layers.Conv2D(filters, 3, padding="same", use_bias=False))
         model.add(layers.BatchNormalization())
@@ -88,8 +88,8 @@ def cnn() -> keras.Model:
 
 def resnet() -> keras.Model:
     """Three residual blocks with BN, trained."""
-    x, y = digits(2000, 16)
-    inputs = keras.Input((16, 16, 1))
+    x, y = digits(4000, 8)
+    inputs = keras.Input((8, 8, 1))
     t = layers.Conv2D(16, 3, padding="same")(inputs)
     for _ in range(3):
         branch = layers.Conv2D(16, 3, padding="same", use_bias=False)(t)
@@ -102,8 +102,8 @@ def resnet() -> keras.Model:
 
 def unet() -> keras.Model:
     """A U-Net with Concatenate that takes noise away, trained."""
-    x, _ = digits(2000, 16)
-    inputs = keras.Input((16, 16, 1))
+    x, _ = digits(4000, 8)
+    inputs = keras.Input((8, 8, 1))
     one = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
     two = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.AveragePooling2D(2)(one))
     low = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.AveragePooling2D(2)(two))
@@ -117,8 +117,8 @@ def unet() -> keras.Model:
 
 def densenet() -> keras.Model:
     """A dense block of four layers (BN, ReLU, Conv), trained."""
-    x, y = digits(2000, 16)
-    inputs = keras.Input((16, 16, 1))
+    x, y = digits(4000, 8)
+    inputs = keras.Input((8, 8, 1))
     t = layers.Conv2D(8, 3, padding="same")(inputs)
     for _ in range(4):
         new = layers.ReLU()(layers.BatchNormalization()(t))

@@ -36,14 +36,12 @@ EPOCHS, BATCH = 5, 32
 
 def mlp(*widths: int) -> Any:
     """Returns an MLP of these widths."""
-
     layers = [keras.layers.Dense(width, "relu") for width in widths[1:]]
     return keras.Sequential([keras.Input((widths[0],)), *layers])
 
 
 def convolutions(*, width: int = 32) -> Any:
     """Returns a small CNN on images of 32x32."""
-
     layers = keras.layers
     return keras.Sequential(
         [
@@ -59,7 +57,6 @@ def convolutions(*, width: int = 32) -> Any:
 
 def transformer(blocks: int = 4, width: int = 128) -> Any:
     """Returns a transformer encoder on sequences of 32 vectors."""
-
     layers = keras.layers
     source = x = keras.Input((32, width))
     for _ in range(blocks):
@@ -72,7 +69,6 @@ def transformer(blocks: int = 4, width: int = 128) -> Any:
 
 def converted(model: Any) -> Any:
     """Returns a model with every kernel normalised."""
-
     return snconvert.apply(model, kinds="all")
 
 
@@ -94,6 +90,7 @@ class Watch:
 
     def __init__(self, callback: Any) -> None:
         self.callback, self.inside, self.epochs, self.off = callback, [0.0], [0.0], 0.0
+        self.aside = 0.0
         self._end = callback.on_epoch_end
         callback.on_epoch_begin = self._begin
         callback.on_epoch_end = self._measured
@@ -108,6 +105,7 @@ class Watch:
         self.inside.append(now - started)
         self.epochs.append(now - self._started)
         self.off = max(self.off, *errors(self.callback.model, logs))
+        self.aside += time.process_time() - now
 
     def share(self) -> str:
         """Returns the part of an epoch that the callback took."""
@@ -117,7 +115,6 @@ class Watch:
 
 def errors(model: Any, logs: Any) -> list[float]:
     """Returns the relative errors of the sigmas of Dense layers."""
-
     dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)]
     exact = [np.linalg.norm(keras.ops.convert_to_numpy(x.kernel).astype(float), 2) for x in dense]
     return [abs(logs[f"sigma/{x.name}"] / s - 1) for x, s in zip(dense, exact, strict=True)]
@@ -148,9 +145,12 @@ def measure(name: str, rounds: int) -> None:
         fit(variant, 1)
     for _ in range(rounds):
         for variant in random.sample(list(models), len(models)):
+            watch = watches.get(variant)
+            before = watch.aside if watch else 0.0
             started = time.process_time()
             fit(variant, EPOCHS)
-            taken[variant].append(time.process_time() - started)
+            aside = watch.aside - before if watch else 0.0
+            taken[variant].append(time.process_time() - started - aside)
     ratios = [
         f"{statistics.median(a / b for a, b in zip(taken[v], taken['none'], strict=True)):.3f}"
         for v in ("control", "default", "exact")

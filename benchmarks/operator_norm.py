@@ -536,7 +536,7 @@ def torus_bound(kernel: Array, view: Any, conv: Any) -> float:
     taps, exponents = block_taps(kernel, view, conv)
     largest = int(exponents.max())
     taps = np.ldexp(taps, (exponents - largest)[:, None, None, None])
-    return math.ldexp(proved_torus_norm(taps, conv)[0], largest) if taps.any() else 0.0
+    return math.ldexp(proved_torus_norm(taps, conv), largest) if taps.any() else 0.0
 
 
 def show_times() -> None:

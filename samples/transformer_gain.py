@@ -79,25 +79,25 @@ def in_use(history: dict[str, list[float]]) -> dict[str, list[float]]:
 def plot(before: dict[str, list[float]], after: dict[str, list[float]], figure: Path) -> None:
     """Draws accuracy, and sigma of the attention's kernels and of the Dense layers."""
     count = len(before["loss"])
-    drawing, panels = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    drawing, panels = plt.subplots(1, 3, figsize=(13, 3.4), layout="constrained")
     accuracy = before["val_accuracy"] + after["val_accuracy"]
     panels[0].plot(range(1, len(accuracy) + 1), accuracy, color="black")
     panels[0].set(title="validation accuracy", ylim=(0, 1.02))
     first, second = in_use(before), in_use(after)
-    for path in first:
-        attention = path.startswith("attention")
-        if attention and path.count("/") != 0 or not attention:
-            values = first[path] + second[path]
-            label = path.replace("/kernel", "")
-            panels[1 if attention else 2].plot(range(1, len(values) + 1), values, label=label)
+    for path, values in first.items():
+        layer, _, kernel = path.partition("/")
+        if kernel or not layer.startswith("attention"):  # of attention each kernel by itself
+            every = values + second[path]
+            label = path.removesuffix("_dense/kernel")
+            panels[1 if kernel else 2].plot(range(1, len(every) + 1), every, label=label)
     panels[1].set(title="sigma, attention")
     panels[2].set(title="sigma, Dense")
     for panel in panels:
         panel.axvline(count + 0.5, color="gray", linestyle=":")
         panel.set_xlabel("epoch (dotted: converted)")
     for panel in panels[1:]:
-        panel.legend(fontsize=6)
-    drawing.savefig(figure, dpi=90)
+        panel.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+    drawing.savefig(figure, dpi=80)
 
 
 def main(figure: Path, epochs: int) -> None:

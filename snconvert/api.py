@@ -126,12 +126,16 @@ def inspect(
 
         report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
-    elif recipe.imports or asked.samples:
+    elif recipe.imports:
         with quiet_start():
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
     else:
         report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
+        if asked.samples:
+            with quiet_start():
+                from snconvert.live.by_file import with_lower_bound
+            report = with_lower_bound(report, asked, recipe.config)
     return write_page(page, report, {**recipe.options(), **asdict(asked)})
 
 
@@ -165,10 +169,8 @@ def bake_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = destination_of(
-        "bake", source, output, dry_run=dry_run, force=force, in_place=in_place
-    )
-    return _undo("bake", source, destination, options, progress)
+    place = destination_of("bake", source, output, dry_run=dry_run, force=force, in_place=in_place)
+    return _undo("bake", source, place, options, progress)
 
 
 def remove_file(
@@ -202,10 +204,10 @@ def remove_file(
     Raises:
         SnconvertError: It cannot be done; nothing was written.
     """
-    destination = destination_of(
+    place = destination_of(
         "remove", source, output, dry_run=dry_run, force=force, in_place=in_place
     )
-    return _undo("remove", source, destination, options, progress)
+    return _undo("remove", source, place, options, progress)
 
 
 def upgrade_file(

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 RANGE = "operator norm before"
 """The heading of a column of two numbers, which may be broken between them."""
 _MEASURED = ("sigma", RANGE, "after", "bound")
-_SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
-NUMBERS = frozenset((*_MEASURED, *_SPECTRUM, "norm", "constant", "share"))
+SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
+"""The headings of what singular values say."""
+NUMBERS = frozenset((*_MEASURED, *SPECTRUM, "norm", "constant", "share"))
 """The headings of columns of numbers, which end at the same place."""
 BARS = "norm in use"
 """The heading of bars."""

@@ -46,9 +46,10 @@ def print_bound(network: NetworkBound, stream: IO[str], *, verbose: bool = False
 def sentences(network: NetworkBound) -> Iterator[str]:
     """Yields what the bound says, and what it does not."""
     if network.bound is None:
-        without = [layer.path for layer in network.unbounded]
+        without = list(dict.fromkeys(layer.path for layer in network.unbounded))
         has = "has" if len(without) == 1 else "have"
-        yield f"the network has no finite Lipschitz bound: {_list(without)} {has} none"
+        why = f": {_list(without)} {has} none" if without else ""
+        yield f"the network has no finite Lipschitz bound{why}"
     else:
         yield (
             "certified: at inference no change of the inputs of length d changes the outputs by"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import IO
 
-from snconvert.cli.columns import Bar, count_of, number, print_table
+from snconvert.cli.columns import SPECTRUM, Bar, count_of, number, print_table
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.errors import printable
 
 LEGEND = "bars are solid up to the bound, and shaded above it"
 """What the bars mean."""
-_SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
 _CLOSE = 1e-3  # how far above its bound a norm counts as there: rounding of half precision, noise
 
 
@@ -22,12 +21,12 @@ def bars_of(layer: LayerReport, report: Report) -> list[Bar | None]:
 
 def summary(report: Report) -> str | None:
     """Returns what matters, in one sentence; `None` if no norm is known."""
-    bars = {layer: bar for layer in report.layers if (bar := _bar(layer, layer, report))}
+    bars = [(layer, bar) for layer in report.layers if (bar := _bar(layer, layer, report))]
     clauses = []
     if bars:
-        largest = max(bars, key=lambda layer: bars[layer].value)
-        clauses.append(f"largest norm {number(bars[largest].value)} ({printable(largest.path)})")
-        limited = [(bar.value, bar.limit) for bar in bars.values() if bar.limit is not None]
+        layer, largest = max(bars, key=lambda pair: pair[1].value)
+        clauses.append(f"largest norm {number(largest.value)} ({printable(layer.path)})")
+        limited = [(bar.value, bar.limit) for _, bar in bars if bar.limit is not None]
         above = sum(value > limit * (1 + _CLOSE) for value, limit in limited)
         limits = {number(limit) for _, limit in limited}
         if limited:
@@ -66,5 +65,5 @@ def print_spectra(report: Report, stream: IO[str]) -> None:
         if (spectrum := kernel.spectrum) is not None
     ]
     if rows:
-        print_table(("kernel", *_SPECTRUM), rows, stream)
+        print_table(("kernel", *SPECTRUM), rows, stream)
         print("the singular values of the raw kernels: --json has 64 of each", file=stream)

@@ -103,7 +103,7 @@ def _tell(bar: Callable[[Progress], None] | None, progress: Progress) -> None:
     """Shows how far the work is, and says before long work what it costs."""
     if progress.stage == SPECTRA and not progress.done:
         print(progress.what, file=sys.stderr)
-    elif bar is not None:
+    if bar is not None:
         bar(progress)
 
 

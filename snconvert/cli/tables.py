@@ -55,11 +55,8 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
     drawn = False
     if rows:
         cells = [[row.get(name, "") for name in columns] for row in rows]
-        bars = (
-            [bar for layer in shown for bar in bars_of(layer, report)]
-            if not VERBS[report.verb].writes
-            else ()
-        )
+        looked = () if VERBS[report.verb].writes else shown
+        bars = [bar for layer in looked for bar in bars_of(layer, report)]
         drawn = print_table(columns, cells, stream, bars)
     hidden = len(layers) - len(shown)
     if hidden:

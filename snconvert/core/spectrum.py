@@ -69,7 +69,7 @@ def cost_of(shapes: Sequence[tuple[int, int, int]], processes: int) -> str | Non
 
     Example:
         >>> cost_of([(1, 4096, 4096)] * 3, 2)
-        'spectra of 3 kernels, about 40 s'
+        'spectra of 3 kernels, about 30 s'
     """
     single = [seconds_for(shape) for shape in shapes]
     in_turn = sum(seconds_for(shape) for shape in shapes if min(shape[1:]) > LARGE_ORDER)

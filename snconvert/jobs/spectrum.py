@@ -58,6 +58,7 @@ def _one(extent: Extent, task: Task) -> Spectrum | None:
             return spectrum_of(kernel, task.view, bfloat16=task.dataset.dtype == "bfloat16")
         except MemoryError:
             raise KernelError(
-                f"its spectrum takes {16e-9 * min(task.view.shape[1:]) ** 2:.2g} GB of memory",
+                f"its spectrum takes more than {16e-9 * min(task.view.shape[1:]) ** 2:.2g} GB of"
+                " memory",
                 "Leave out --spectrum",
             ) from None

@@ -59,7 +59,7 @@ def steps(config: Config, key: str, rank: int) -> Shape:
 def padding_of(config: Config) -> str:
     """Returns the padding of a layer: `valid`, `same` or `causal`."""
     padding = config.get("padding", "valid")
-    if padding not in {"valid", "same", "causal"}:
+    if padding not in ("valid", "same", "causal"):
         raise SourceError(
             f"`padding` is {padding!r}, but valid, same or causal is expected",
             "Repair the layer's configuration and save the model again",

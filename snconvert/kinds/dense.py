@@ -86,7 +86,8 @@ def _einsum_variables(config: Config, input_shape: Any) -> Mapping[str, Any]:
     variables: list[tuple[int | None, ...]] = [tuple(known.get(label) for label in kernel)]
     bias_axes = config.get("bias_axes")
     if bias_axes:
-        first = min((output.find(label) for label in bias_axes), default=-1)
+        labels = bias_axes if isinstance(bias_axes, str) else ""
+        first = min((output.find(label) for label in labels), default=-1)
         if first < 0:
             raise SourceError(
                 f"`bias_axes` is {bias_axes!r}, but the equation's output is {output!r}",

@@ -130,7 +130,7 @@ def is_below(block: Block, limit: float, square: float) -> bool:
     """
     side = block.longer
     length, size = block.shape[side], block.shape[1 - side]
-    if square * (1.0 + 2 * gamma(length * size)) < limit * limit:
+    if square * (1.0 + 2 * gamma(length * size + 4)) < limit * limit:
         return True
 
     def hidden(factor: float) -> float:

@@ -22,7 +22,7 @@ from snconvert.linalg.kernel_norm import kernel_triplet
 from snconvert.linalg.lanczos import start
 from snconvert.linalg.matrix_norm import checked_scan
 from snconvert.linalg.one_thread import one_thread
-from snconvert.linalg.stored_u import blocks_of
+from snconvert.linalg.stored_u import blocks_of, norm_by
 
 _DIRECT = 1 << 13  # numbers of a kernel up to which all eigenvalues take no longer
 _SINGLE = 4  # bytes of a number whose square is a float64 number
@@ -64,7 +64,7 @@ class Follower:
         """
         view, conv = self._view, self._conv
         if conv is None and (view.shape[0] > 1 or kernel.size <= _DIRECT):
-            direct = not bfloat16 and kernel.dtype.itemsize <= _SINGLE and kernel.size <= _DIRECT
+            direct = _is_small(kernel, bfloat16=bfloat16)
             sigma = _by_gram(view.matrix(kernel)) if direct else math.nan
             if math.isfinite(sigma):
                 return sigma
@@ -101,6 +101,27 @@ class Follower:
         scout += _NOISE * start(index + 1, size, 1)[0] / math.sqrt(size)
         self._rows[index] = np.stack([*(top @ basis), scout]).astype(np.float32)
         return float(np.ldexp(np.sqrt(max(theta[-1], 0.0)), block.exponent))
+
+
+def norm_along(
+    kernel: Array,
+    view: MatrixView,
+    conv: Convolution | None,
+    u: Array,
+    *,
+    bfloat16: bool = False,
+) -> float:
+    """Returns what `norm_by` does, for small matrices in a third of its time."""
+    if conv is not None or not _is_small(kernel, bfloat16=bfloat16):
+        return norm_by(kernel, view, conv, u, bfloat16=bfloat16)
+    rows = u.astype(np.float64)
+    image = view.matrix(kernel).astype(np.float64) @ rows[:, :, None]
+    lengths = np.sqrt((rows * rows).sum(1))
+    return float(max(np.sqrt((image * image).sum(axis=(1, 2))) / np.where(lengths, lengths, 1.0)))
+
+
+def _is_small(kernel: Array, *, bfloat16: bool) -> bool:
+    return not bfloat16 and kernel.dtype.itemsize <= _SINGLE and kernel.size <= _DIRECT
 
 
 def _by_gram(stack: Array) -> float:

@@ -40,7 +40,7 @@ from snconvert.linalg.certificate import gamma
 
 _PI = 0x3_243F6A88_85A308D3_13198A2E_03707344_A4093822_299F31D0  # times 2**192
 _BITS = 192
-_BATCH = 1 << 20  # numbers of Gram matrices that are made at once
+_BATCH = 1 << 17  # numbers of Gram matrices that are made at once: more leave the cache
 
 Sizes = tuple[int, ...]
 
@@ -103,7 +103,7 @@ class GramSymbol:
         cos, sin = _roots(2 * grid[axis])
         last = len(waves) == 1
         size = math.prod(parts.shape[2:])
-        step = max(1, _BATCH // size) if last else 1
+        step = max(1, _BATCH // max(size, 4 * len(self.differences[axis]))) if last else 1
         for first in range(0, len(waves[0]), step):
             wave = waves[0][first : first + step]
             turns = np.outer(wave, self.differences[axis]) % (2 * grid[axis])

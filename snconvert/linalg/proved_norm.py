@@ -30,8 +30,8 @@ def proved_matrix_norm(matrix: Array) -> Magnitude:
         matrix: Finite float64 numbers of any scale, `(m, n)` or `(b, m, n)`.
 
     Example:
-        >>> proved_matrix_norm(np.diag([3e-320, 4e-320])).value
-        4e-320
+        >>> proved_matrix_norm(np.diag([3.0, 4.0])).value
+        4.0000036
     """
     stack, exponent = scaled(matrix.reshape(-1, *matrix.shape[-2:]))
     if not stack.any():

@@ -4,8 +4,9 @@ With `s` the smaller side of a block, two ways lead to its values:
 
 - The root of the eigenvalues of the Gram matrix of order `s`. It is summed in pieces, and the
   fastest way by four times (see `benchmarks/spectra.py`), but squares: what lies `x` times below
-  the largest value is right to `x**2 * 2**-53` of itself (Golub and Van Loan, Matrix Computations,
-  2013, section 8.6.1), so that it serves where the smallest is no less than 6e-5 of it.
+  the largest value is right to some `x**2 * 2**-48` of itself (Golub and Van Loan, Matrix
+  Computations, 2013, section 8.6.1; the power of two is measured), so that it serves where the
+  smallest is no less than 6e-5 of it.
 - Else the singular values of `R`, the triangular factor of a QR factorisation that takes rows in
   chunks (TSQR: Demmel, Grigori, Hoemmen and Langou, arXiv:0808.2664). Its values are those of the
   block to `max(m, n) * 2**-52` of the largest. Above order 4096 its memory and time would be out

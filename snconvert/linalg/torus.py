@@ -34,7 +34,7 @@ from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.certificate import ROOM, SLACK, UNIT, gamma, is_proved, times_power
-from snconvert.linalg.convolution_apply import ConvolutionBlock, forward
+from snconvert.linalg.convolution_apply import ConvolutionBlock, adjoint, forward
 from snconvert.linalg.convolution_norm import block_taps, taps_that_read
 from snconvert.linalg.gram_symbol import GramSymbol
 from snconvert.linalg.lanczos import start
@@ -44,7 +44,9 @@ from snconvert.linalg.proved_norm import proved_matrix_norm, scaled, slackened
 _FINE = 64  # frequencies for each degree of the symbol: the bound is 0.03 % above the grid's
 _DENSE = 1024  # order of the Gram matrix of the map itself up to which that is taken
 _ENTRIES = 1 << 22  # numbers of the map itself
-_WORK, _MOST = 3e12, 1 << 25  # multiplications, and numbers of coefficients, that are affordable
+_WORK = 3e12  # multiplications that are affordable
+_MOST = 1 << 25  # numbers of coefficients
+_LONGEST, _TURNS = 1 << 18, 1 << 16  # frequencies of an axis, and of all but the last
 _WIDTH = 128  # rows of a factor that are multiplied at once
 _ROUNDS = 6  # of power iteration, to find the largest of many matrices
 
@@ -60,6 +62,11 @@ def proved_convolution_norm(taps: Array, conv: Convolution) -> Magnitude:
     Args:
         taps: Finite float64 numbers of any scale, `(b, k, m, n)`.
         conv: The map, at one size or over all sizes.
+
+    Example:
+        >>> conv = Convolution((2,), (1,), (1,), (0,), (3,), (2,))
+        >>> round(proved_convolution_norm(np.ones((1, 2, 1, 1)), conv).value ** 2, 5)
+        3.00001
     """
     taps, exponent = scaled(taps * taps_that_read(conv)[:, None, None])
     if not taps.any():
@@ -71,7 +78,7 @@ def proved_convolution_norm(taps: Array, conv: Convolution) -> Magnitude:
         if _is_small(taps, conv):
             bounds.append(_value(_explicit(taps, conv)))
         elif conv.overlap > 1:
-            bounds += proved_torus_norm(taps, conv)
+            bounds.append(proved_torus_norm(taps, conv))
     except MemoryError:
         pass  # one of them takes none
     return Magnitude.of(min(bounds), exponent)
@@ -146,25 +153,28 @@ def _is_small(taps: Array, conv: Convolution) -> bool:
 
 
 def _explicit(taps: Array, conv: Convolution) -> Array:
-    """Returns the matrix of each block, `(b, inputs * m, outputs * n)`, exactly.
+    """Returns the matrix of each block, exactly, with the smaller side of the map as rows.
 
     Each number of it is a number of one tap, as no two taps read one input for one output.
     """
-    size = math.prod(conv.inputs) * taps.shape[2]
-    units = np.eye(size).reshape(size, *conv.inputs, -1)
-    return np.stack([forward(units, block, conv).reshape(size, -1) for block in taps])
+    inner, outer = (*conv.inputs, taps.shape[2]), (*conv.outputs, taps.shape[3])
+    inside = math.prod(inner) <= math.prod(outer)
+    shape, image = (inner, forward) if inside else (outer, adjoint)
+    size = math.prod(shape)
+    units = np.eye(size).reshape(size, *shape)
+    return np.stack([image(units, block, conv).reshape(size, -1) for block in taps])
 
 
-def proved_torus_norm(taps: Array, conv: Convolution) -> list[float]:
-    """Returns the bound by a torus as the only one of a list, which is empty where it is too much.
+def proved_torus_norm(taps: Array, conv: Convolution) -> float:
+    """Returns the bound by a torus; infinity where that takes too much time or memory.
 
     Args:
         taps: float64 `(b, k, m, n)`, with a largest number between 1/2 and 1.
         conv: The map.
     """
     grid, factor = torus_of(conv)
-    if _work(taps, conv, grid) > _WORK or _numbers(taps, conv) > _MOST:
-        return []
+    if not _is_affordable(taps, conv, grid):
+        return math.inf
     symbol = GramSymbol(taps, conv)
     shifts = [(0, 1) if d and not conv.on_torus else (0,) for d in conv.degrees]
     estimates = {halves: _largest(symbol, grid, halves) for halves in itertools.product(*shifts)}
@@ -178,8 +188,8 @@ def proved_torus_norm(taps: Array, conv: Convolution) -> list[float]:
                 value, limits = top, slackened(math.sqrt(top))
             limit = next(limits, 0.0)
             if not limit:
-                return []
-    return [limit * factor]
+                return math.inf
+    return limit * factor
 
 
 def torus_of(conv: Convolution) -> tuple[Sizes, float]:
@@ -190,27 +200,27 @@ def torus_of(conv: Convolution) -> tuple[Sizes, float]:
         size, before = conv.inputs[axis], conv.before[axis]
         around = max(before, conv.reach[axis] - before - size, 0)
         ring = outputs if conv.on_torus else max(outputs, -(-(size + around) // stride))
-        count = ring if conv.on_torus or not degree else min(ring, _FINE * degree)
-        if conv.on_torus or count < ring:
+        count = ring if conv.on_torus else min(ring, _FINE * degree or 1)
+        if degree and (conv.on_torus or count < ring):
             factor *= (1.0 + 8 * UNIT) / math.cos(math.pi * degree / (2 * count))
         grid.append(count)
     return tuple(grid), factor
 
 
-def _work(taps: Array, conv: Convolution, grid: Sizes) -> int:
-    """Returns about how many multiplications a proof takes."""
+def _is_affordable(taps: Array, conv: Convolution, grid: Sizes) -> bool:
+    """Whether the coefficients fit, and are not too many, nor the frequencies."""
     count, taken, m, n = taps.shape
     rows = m * math.prod(conv.strides)
     order = min(rows, n)
-    each = taken**2 * max(rows, n) + math.prod(grid) * (4 * order + 64)
-    return int(count * order**2 * each)
-
-
-def _numbers(taps: Array, conv: Convolution) -> int:
-    """Returns how many numbers the coefficients of the Gram matrices take."""
-    count, _, m, n = taps.shape
-    order = min(m * math.prod(conv.strides), n)
-    return int(count * order**2 * math.prod(2 * k - 1 for k in conv.kernel))
+    differences = [2 * k - 1 for k in conv.kernel]
+    work = taken**2 * (max(rows, n) + 64)
+    work += math.prod(grid) * (4 * order + 64 + sum(differences))
+    return (
+        count * order**2 * math.prod(differences) <= _MOST
+        and count * order**2 * work <= _WORK
+        and max(grid) <= _LONGEST
+        and math.prod(grid[:-1]) <= _TURNS
+    )
 
 
 def _largest(symbol: GramSymbol, grid: Sizes, halves: Sizes) -> float:

@@ -27,7 +27,7 @@ from snconvert.lipschitz.network import (
     Sum,
 )
 from snconvert.lipschitz.norms import Norms, kernel_norm
-from snconvert.lipschitz.parts import parts_before, rules_of_parts
+from snconvert.lipschitz.parts import Concatenations, rules_of_parts
 from snconvert.lipschitz.propagation import (
     Rule,
     Value,
@@ -51,24 +51,23 @@ Report = Callable[[tuple[str, int]], None] | None
 
 @one_thread()
 def network_bound(
-    extent: Extent, network: Network, *, seconds: float = 60.0, report: Report = None
+    extent: Extent, network: Network, *, seconds: float = 30.0, report: Report = None
 ) -> NetworkBound:
     """Returns the certified bound of a network.
 
     Args:
         extent: Where the weights file lies.
         network: The network.
-        seconds: The time after which nothing more is tried to make the bound smaller.
+        seconds: About how long to look for multipliers, which make the bound smaller.
         report: Called with a layer's path and its place when its constant is known.
     """
     started = time.perf_counter()
     own = OwnConstants(extent, network, report)
     plain = own.graph.values([[rule] for rule in own.rules])
-    folded = _Folded(own, started + seconds)
-    values = own.graph.values(folded.rules)
-    least_values = own.graph.values(folded.with_multipliers(own, seconds))
-    shown = _shown(own, folded.steps, least_values, plain)
-    joint, product = own.graph.joint(least_values), own.graph.joint(plain)
+    folded = _Folded(own)
+    values = own.graph.values(folded.with_multipliers(own, seconds))
+    shown = _shown(own, folded.steps, values, plain)
+    joint, product = own.graph.joint(values), own.graph.joint(plain)
     stages = [
         Stage(
             operation.path,
@@ -83,7 +82,7 @@ def network_bound(
         )
     ]
     if joint is not None:
-        found = Shares(folded.rules, values, own.graph.outputs)
+        found = Shares(folded.rules, folded.values, own.graph.outputs)
         stages = [
             stage._replace(share=share, dominates=place in found.path)
             for place, (stage, share) in enumerate(zip(stages, found.shares, strict=True))
@@ -95,7 +94,7 @@ def network_bound(
         tuple(stages),
         own.unbounded(),
         network.starts,
-        folded.method,
+        folded.method(values),
         notes=(*network.notes, _EXACT, *([_TOGETHER] if own.graph.together else [])),
         seconds=time.perf_counter() - started,
     )
@@ -173,9 +172,9 @@ class OwnConstants:
 
 
 class _Folded:
-    """The steps of a network after folding, with their constants and rules."""
+    """The steps of a network after folding, with their constants, rules and bounds."""
 
-    def __init__(self, own: OwnConstants, deadline: float) -> None:
+    def __init__(self, own: OwnConstants) -> None:
         folding = Folding(own.network, own.scales)
         folding.merge(own.kernel_norms.kernel)
         self.steps = folding.steps
@@ -184,8 +183,8 @@ class _Folded:
             for step, constant in zip(self.steps, own.constants, strict=True)
         ]
         self.rules: list[list[Rule]] = []
-        values: list[Value | None] = []
-        parts_used = False
+        self.values: list[Value | None] = []
+        concatenations = Concatenations(self.steps, self.constants)
         for place, (operation, constant) in enumerate(
             zip(own.network.operations, self.constants, strict=True)
         ):
@@ -193,22 +192,24 @@ class _Folded:
             if not isinstance(operation.does, Input):
                 rule = plain_rule(operation, place, constant)
                 rules += [] if rule is None else [rule]
-            if rules and self.steps[place].linear and time.perf_counter() < deadline:
-                more = self._parts(place, values, own.kernel_norms)
-                parts_used |= bool(more)
-                rules += more
+            if rules and self.steps[place].linear:
+                rules += self._parts(concatenations, place, own.kernel_norms)
             self.rules.append(rules)
-            values.append(own.graph.value(place, rules, values))
-        self._names = ["graph"]
-        if any(not step.as_it_is or step.gone for step in self.steps):
-            self._names.append("folding")
-        if parts_used:
-            self._names.append("parts")
+            self.values.append(own.graph.value(place, rules, self.values))
 
-    @property
-    def method(self) -> str:
-        """What made the bound."""
-        return " + ".join(self._names)
+    def method(self, values: Sequence[Value | None]) -> str:
+        """Returns what has made the bounds of tensors, as `graph + folding`."""
+        names = ["graph"]
+        if any(step.gone for step in self.steps):
+            names.append("folding")
+        if any(value is not None and any(value.rules) for value in self.values):
+            names.append("parts")
+        if any(
+            value is not None and max(value.rules) >= len(rules) > 0
+            for value, rules in zip(values, self.rules, strict=True)
+        ):
+            names.append("multipliers")
+        return " + ".join(names)
 
     def with_multipliers(self, own: OwnConstants, seconds: float) -> list[list[Rule]]:
         """Returns the rules, and those of the segments that multipliers bound."""
@@ -219,8 +220,6 @@ class _Folded:
             rule = segments.rule(segment, own.kernel_norms, self.constants, share)
             if rule is not None:
                 rules[segment.end].append(rule)
-        if rules != self.rules:
-            self._names.append("multipliers")
         return rules
 
     @staticmethod
@@ -229,14 +228,14 @@ class _Folded:
             return ONE
         return constant if step.as_it_is or constant is None else norms.folded(step)
 
-    def _parts(self, place: int, values: Sequence[Value | None], norms: Norms) -> list[Rule]:
+    def _parts(self, concatenations: Concatenations, place: int, norms: Norms) -> list[Rule]:
         step = self.steps[place]
-        found = parts_before(self.steps, self.constants, place)
+        found = concatenations.before(place)
         kernel = None if found is None else norms.kernel(step)
         if found is None or kernel is None:
             return []
         norm = functools.partial(kernel_norm, conv=step.convolution)
-        return rules_of_parts(found, kernel, step, values, norm)
+        return rules_of_parts(found, kernel, step, self.values, norm)
 
 
 def _shown(

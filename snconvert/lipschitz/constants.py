@@ -85,7 +85,8 @@ def constant_of(does: Does, arrays: Arrays) -> Magnitude | str:
     if isinstance(does, Unbounded):
         return does.reason
     if isinstance(does, Constant):
-        return Magnitude.of(does.value)
+        known = 0.0 <= does.value < math.inf
+        return Magnitude.of(does.value) if known else "its constant is no finite number"
     if isinstance(does, Slopes):
         interval = slopes_of(does, arrays)
         return interval if isinstance(interval, str) else Magnitude.of(max(map(abs, interval)))

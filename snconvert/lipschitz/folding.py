@@ -25,7 +25,9 @@ from snconvert.lipschitz.network import (
     Slopes,
 )
 
-_LARGEST = 1 << 22  # numbers of a kernel that merging may make
+_LARGEST = {True: 1 << 22, False: 1 << 20}  # numbers of a dense kernel, or of another, in merging
+_HELD = 1 << 25  # numbers of a kernel of which several copies may be held
+_LONGEST = 256  # steps that a scale passes at most
 
 
 @dataclass(eq=False)
@@ -140,7 +142,7 @@ class Folding:
             and others == 1
             and blocks * columns == inputs
             and (blocks == 1 or a.convolution is not None)
-            and size <= _LARGEST
+            and size <= _LARGEST[a.convolution is None]
         )
 
     def _alone(self, place: int) -> bool:
@@ -163,7 +165,7 @@ class Folding:
         """Moves a scale back; returns the places that it passed, `None` if it cannot be moved."""
         passed: list[int] = []
         source = self.steps[place].operation.inputs[0]
-        while self._alone(source):
+        while self._alone(source) and len(passed) < _LONGEST:
             passed.append(source)
             step = self.steps[source]
             if step.linear is not None:
@@ -181,7 +183,7 @@ class Folding:
         passed, ends, waiting = [place], [], [(place, axis)]
         while waiting:
             current, axis = waiting.pop()
-            if current in self._outputs or not self._readers[current]:
+            if current in self._outputs or len(passed) > _LONGEST:
                 return None
             rank = len(self.steps[current].operation.sizes)
             for reader in self._readers[current]:
@@ -239,6 +241,8 @@ def axis_before(step: Step, axis: int | None) -> int | None:
 def _fits(step: Step, scale: Scale, axis: int | None, *, behind: bool, rank: int) -> bool:
     """Whether a scale fits the output (or input) channels of a step's kernel."""
     linear = step.linear
+    if linear is not None and math.prod(linear.kernel.view.shape) > _HELD:
+        return False
     if linear is None or (scale.values.size == 1 and axis is None):
         return linear is not None
     own = channels_axis(linear, behind=behind)

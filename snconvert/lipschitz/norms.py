@@ -31,10 +31,14 @@ class Norms:
         """Returns the norm of a kernel as its layer uses it, or why there is none."""
         key = (linear.kernel.array.path, linear.kernel.view, linear.convolution)
         if key not in self._known:
-            kernel = self._arrays.kernel(linear.kernel)
-            self._known[key] = (
-                kernel if isinstance(kernel, str) else kernel_norm(kernel, linear.convolution)
-            )
+            try:
+                kernel = self._arrays.kernel(linear.kernel)
+                norm = (
+                    kernel if isinstance(kernel, str) else kernel_norm(kernel, linear.convolution)
+                )
+            except MemoryError:
+                norm = "its kernel takes more memory than there is"
+            self._known[key] = norm
         return self._known[key]
 
     def kernel(self, step: Step) -> Kernel | None:

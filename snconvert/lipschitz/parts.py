@@ -27,6 +27,8 @@ from snconvert.lipschitz.network import Concatenate, Linear
 from snconvert.lipschitz.propagation import Rule, Value
 
 _SMALLEST = 2.0**-60  # of the scales, relative to the largest
+_MOST = 256  # parts; where a flattened concatenation has more, it stays whole
+_LONGEST = 64  # steps between a concatenation and what reads it
 
 
 class Part(NamedTuple):
@@ -55,68 +57,78 @@ class Parts(NamedTuple):
     steps: tuple[int, ...]
 
 
-def parts_before(
-    steps: Sequence[Step], constants: Sequence[Magnitude | None], place: int
-) -> Parts | None:
-    """Returns the parts that the kernel at a place reads, `None` if these are not several.
+class Concatenations:
+    """The parts of all concatenations of a network, nested ones flattened.
 
     Args:
         steps: The steps of the network.
         constants: Their constants.
-        place: That of a step with a kernel.
     """
-    step = steps[place]
-    while step.merged is not None:
-        step = step.merged
-    linear = step.operation.does
-    if not isinstance(linear, Linear) or linear.transposed or linear.kernel.view.shape[0] != 1:
-        return None
-    source = step.operation.inputs[0]
-    between = [place]
-    found = _parts(steps, constants, source, channels_axis(linear, behind=False), between)
-    if len(found) < 2 or sum(part.channels for part in found) != channels(linear, behind=False):  # noqa: PLR2004
-        return None
-    return Parts(tuple(found), tuple(between))
 
+    def __init__(self, steps: Sequence[Step], constants: Sequence[Magnitude | None]) -> None:
+        self._steps, self._constants = steps, constants
+        self._parts: dict[int, list[Part]] = {}
+        for place, step in enumerate(steps):
+            does = step.operation.does
+            if isinstance(does, Concatenate):
+                parts = self._flattened(step, does)
+                if parts is not None:
+                    self._parts[place] = parts
 
-def _parts(
-    steps: Sequence[Step],
-    constants: Sequence[Magnitude | None],
-    place: int,
-    axis: int | None,
-    between: list[int],
-) -> list[Part]:
-    """Returns the parts of a tensor, nested concatenations flattened; none if it has no parts."""
-    weight = ONE
-    while True:
-        step, rank = steps[place], len(steps[place].operation.sizes)
-        does, constant = step.operation.does, constants[place]
-        if axis is None or constant is None:
-            return []
-        if isinstance(does, Concatenate):
-            break
-        if not passes(step, axis, rank):
-            return []
-        weight = product(weight, constant)
-        between.append(place)
-        axis, place = axis_before(step, axis), step.operation.inputs[0]
-    if (does.axis - axis) % max(1, rank):
-        return []
-    between.append(place)
-    parts: list[Part] = []
-    repeats = does.repeats or (1.0,) * len(step.operation.inputs)
-    for source, repeat in zip(step.operation.inputs, repeats, strict=True):
-        own = product(weight, Magnitude.of(repeat))
-        sizes = steps[source].operation.sizes
-        size = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
-        if size is None:
-            return []
-        nested = _parts(steps, constants, source, axis, [])
-        if nested and sum(part.channels for part in nested) == size:
-            parts += [part._replace(weight=product(own, part.weight)) for part in nested]
-        else:
-            parts.append(Part(source, own, size))
-    return parts
+    def before(self, place: int) -> Parts | None:
+        """Returns the parts that a kernel reads, `None` if these are not several.
+
+        Args:
+            place: That of the kernel's step.
+        """
+        step = self._steps[place]
+        while step.merged is not None:
+            step = step.merged
+        linear = step.operation.does
+        if not isinstance(linear, Linear) or linear.transposed or linear.kernel.view.shape[0] != 1:
+            return None
+        axis = channels_axis(linear, behind=False)
+        found = self._traced(step.operation.inputs[0], axis)
+        if found is None or sum(p.channels for p in found.parts) != channels(linear, behind=False):
+            return None
+        return Parts(found.parts, (place, *found.steps))
+
+    def _flattened(self, step: Step, does: Concatenate) -> list[Part] | None:
+        parts: list[Part] = []
+        repeats = does.repeats or (1.0,) * len(step.operation.inputs)
+        for source, repeat in zip(step.operation.inputs, repeats, strict=True):
+            weight, sizes = Magnitude.of(repeat), self._steps[source].operation.sizes
+            size = sizes[does.axis] if -len(sizes) <= does.axis < len(sizes) else None
+            if size is None:
+                return None
+            nested = self._traced(source, does.axis)
+            inner = nested.parts if nested is not None else ()
+            if inner and sum(p.channels for p in inner) == size and len(inner) <= _MOST:
+                parts += [p._replace(weight=product(weight, p.weight)) for p in inner]
+            else:
+                parts.append(Part(source, weight, size))
+        return parts if len(parts) <= _MOST else None
+
+    def _traced(self, place: int, axis: int | None) -> Parts | None:
+        """Returns the parts of a tensor along an axis, `None` if it is no concatenation."""
+        weight, between = ONE, list[int]()
+        while len(between) < _LONGEST:
+            step, constant = self._steps[place], self._constants[place]
+            does, rank = step.operation.does, len(step.operation.sizes)
+            if axis is None or constant is None:
+                return None
+            between.append(place)
+            if isinstance(does, Concatenate):
+                if place not in self._parts or (does.axis - axis) % max(1, rank):
+                    return None
+                found = self._parts[place]
+                parts = [p._replace(weight=product(weight, p.weight)) for p in found]
+                return Parts(tuple(parts), tuple(between))
+            if not passes(step, axis, rank):
+                return None
+            weight = product(weight, constant)
+            axis, place = axis_before(step, axis), step.operation.inputs[0]
+        return None
 
 
 def rules_of_parts(

@@ -15,23 +15,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
+from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import ONE, product, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.constants import slopes_of
 from snconvert.lipschitz.folding import Step, channels_axis
-from snconvert.lipschitz.multipliers.chain import chain_bound
-from snconvert.lipschitz.multipliers.residual import residual_bound
 from snconvert.lipschitz.multipliers.symbol import Map
 from snconvert.lipschitz.network import Linear, Slopes, Sum
 from snconvert.lipschitz.norms import Norms, missed_norm
 from snconvert.lipschitz.propagation import Rule
+from snconvert.lipschitz.segment_bounds import bound_of_block, bound_of_chain, identity, unit_of
 
 _LARGEST = 1 << 25  # numbers of a segment's kernels, which are in memory together
-_FARTHEST = 900  # powers of two by which slopes may be scaled
 
 Interval = tuple[float, float]
+
+_NONE: Interval = (1.0, 1.0)  # the slopes of nothing
 
 
 class Segment(NamedTuple):
@@ -40,11 +40,13 @@ class Segment(NamedTuple):
     Attributes:
         kernels: The places of their steps, one at least.
         slopes: Of what is between each two, an interval that holds 0 and all slopes; of a
-            residual block that begins with activations, first of all those of these.
+            residual block also of what is before the first one or behind the last one.
         source: The place of the tensor that they read.
         end: The place of the tensor that they make.
         shortcut: The place of a kernel that reads the same, and to whose output theirs is added;
             that of the source if it is added itself; `None` of a chain.
+        first: Whether the first slopes are before the first kernel.
+        last: Whether the last slopes are behind the last one.
     """
 
     kernels: tuple[int, ...]
@@ -52,6 +54,8 @@ class Segment(NamedTuple):
     source: int
     end: int
     shortcut: int | None = None
+    first: bool = False
+    last: bool = False
 
 
 class Segments:
@@ -87,23 +91,34 @@ class Segments:
             if not isinstance(does, Sum) or does.weights != (1.0, 1.0):
                 continue
             for end, other in (inputs, inputs[::-1]):
-                last, shortcut = self._kernel_behind(end), self._kernel_behind(other)
-                source = other if shortcut is None else _source(self._steps[shortcut])
-                segment = None if last is None else self._walk(last, source)
-                if segment is not None and segment.slopes:
-                    shortcut = source if shortcut is None else shortcut
-                    yield segment._replace(end=place, shortcut=shortcut)
-                    break
+                branch, shortcut = self._kernel_behind(end), self._kernel_behind(other)
+                if branch is None:
+                    continue
+                if shortcut is None or shortcut[1] != _NONE:
+                    shortcut = None
+                source = other if shortcut is None else _source(self._steps[shortcut[0]])
+                segment = self._walk(branch[0], source)
+                if segment is None or (not segment.slopes and branch[1] == _NONE):
+                    continue
+                if branch[1] != _NONE:
+                    segment = segment._replace(
+                        slopes=(*segment.slopes, _with_zero(branch[1])), last=True
+                    )
+                kernel = source if shortcut is None else shortcut[0]
+                yield segment._replace(end=place, shortcut=kernel)
+                break
 
-    def _kernel_behind(self, place: int) -> int | None:
-        """Returns the place of the kernel that makes a tensor which is read once."""
+    def _kernel_behind(self, place: int) -> tuple[int, Interval] | None:
+        """Returns the place of the kernel that makes a tensor, and the slopes behind it."""
+        interval = _NONE
         while self._readers[place] == 1:
             step = self._steps[place]
             if _kind(step) is not None:
-                return place
-            if not step.gone or isinstance(step.operation.does, Linear):
+                return place, interval
+            own = self._slopes(step)
+            if own is None:
                 return None
-            place = step.operation.inputs[0]
+            interval, place = _composed(own, interval), _source(step)
         return None
 
     def _walk(self, place: int, until: int | None = None) -> Segment | None:
@@ -117,7 +132,7 @@ class Segments:
         kind, kernels, slopes = _kind(step), [place], list[Interval]()
         if kind is None:
             return None
-        source, interval = _source(step), (1.0, 1.0)
+        source, interval = _source(step), _NONE
         begin = source
         while source != until and self._readers[source] == 1:
             other = self._steps[source]
@@ -125,8 +140,8 @@ class Segments:
                 if _kind(other) != kind or not _axes_meet(other, step):
                     break
                 kernels.insert(0, source)
-                slopes.insert(0, (min(interval[0], 0.0), max(interval[1], 0.0)))
-                step, interval = other, (1.0, 1.0)
+                slopes.insert(0, _with_zero(interval))
+                step, interval = other, _NONE
                 begin = _source(step)
             else:
                 own = self._slopes(other)
@@ -136,9 +151,11 @@ class Segments:
             source = _source(other)
         if until is not None and source != until:
             return None
-        if until is not None and interval != (1.0, 1.0):
-            slopes.insert(0, (min(interval[0], 0.0), max(interval[1], 0.0)))
-        return Segment(tuple(kernels), tuple(slopes), begin if until is None else until, place)
+        if until is None:
+            return Segment(tuple(kernels), tuple(slopes), begin, place)
+        first = interval != _NONE
+        slopes[:0] = [_with_zero(interval)] if first else []
+        return Segment(tuple(kernels), tuple(slopes), until, place, first=first)
 
     def _slopes(self, step: Step) -> Interval | None:
         """Returns the slopes of what a step does to each number, `None` if it does more."""
@@ -146,7 +163,7 @@ class Segments:
         if len(step.operation.inputs) != 1 or isinstance(does, Linear):
             return None
         if step.gone:
-            return 1.0, 1.0
+            return _NONE
         interval = slopes_of(does, self._arrays) if isinstance(does, Slopes) else ""
         return None if isinstance(interval, str) else interval
 
@@ -161,6 +178,14 @@ class Segments:
             constants: The constants of all steps.
             seconds: About how long to look for multipliers.
         """
+        try:
+            return self._rule(segment, norms, constants, seconds)
+        except (MemoryError, np.linalg.LinAlgError):
+            return None  # the rules of the graph do without
+
+    def _rule(
+        self, segment: Segment, norms: Norms, constants: Sequence[Magnitude | None], seconds: float
+    ) -> Rule | None:
         places = list(segment.kernels)
         own_shortcut = segment.shortcut is not None and segment.shortcut != segment.source
         if own_shortcut:
@@ -174,13 +199,17 @@ class Segments:
         maps = [_map(k, self._steps[place]) for k, place in zip(kernels, places, strict=True)]
         shortcut = maps.pop() if own_shortcut else None
         last = kernels.pop() if own_shortcut else None
-        unit = product(*(_unit(kernel) for kernel in kernels))
+        unit = product(*(unit_of(kernel) for kernel in kernels))
         missed = [*self._missed(segment, kernels, constants)]
         if segment.shortcut is None:
-            bound = _chain_bound(maps, segment.slopes, seconds)
+            bound = bound_of_chain(maps, segment.slopes, seconds)
             factor = None if bound is None else total([product(bound, unit), *missed])
         else:
-            factor = _residual_bound(maps, segment.slopes, unit, (shortcut, last), seconds)
+            if segment.first:
+                maps.insert(0, identity(maps[0], read=True))
+            if segment.last:
+                maps.append(identity(maps[-1], read=False))
+            factor = bound_of_block(maps, segment.slopes, unit, (shortcut, last), seconds)
             factor = None if factor is None else total([factor, *missed])
         return None if factor is None else Rule(factor, ((segment.source, ONE),))
 
@@ -196,73 +225,12 @@ class Segments:
             yield product(ONE, *steep, *(other for other in others if other is not None))
 
 
-def _chain_bound(maps: list[Map], slopes: Sequence[Interval], seconds: float) -> Magnitude | None:
-    convolutions = [each for each in maps if isinstance(each, tuple)]
-    if convolutions:
-        return None
-    kernels = [each for each in maps if not isinstance(each, tuple)]
-    return chain_bound(kernels, slopes, seconds=seconds)
-
-
-def _residual_bound(
-    maps: list[Map],
-    slopes: Sequence[Interval],
-    unit: Magnitude,
-    shortcut: tuple[Map | None, Kernel | None],
-    seconds: float,
-) -> Magnitude | None:
-    """Returns the bound of a residual block, but for its errors.
-
-    Args:
-        maps: Those of the branch.
-        slopes: Between them, or one more in front.
-        unit: What the branch is multiplied by.
-        shortcut: The shortcut's map and kernel, if it has one.
-        seconds: As for `Segments.rule`.
-    """
-    whole, kernel = ONE, shortcut[1]
-    if kernel is not None:
-        if kernel.factor != ONE:
-            return None  # of which only the largest value is known
-        whole = _unit(kernel)
-        unit = unit._replace(exponent=unit.exponent - kernel.exponent)
-    if abs(unit.exponent) > _FARTHEST:
-        return None
-    scale = math.ldexp(unit.mantissa, unit.exponent)
-    low, high = slopes[0]
-    first = math.nextafter(low * scale, -math.inf), math.nextafter(high * scale, math.inf)
-    if len(slopes) == len(maps):
-        maps = [_identity(maps[0]), *maps]
-    bound = residual_bound(maps, [first, *slopes[1:]], shortcut=shortcut[0], seconds=seconds)
-    if bound is None:
-        return None
-    bound = product(bound, whole)
-    if kernel is None:
-        return bound
-    conv = shortcut[0][1] if isinstance(shortcut[0], tuple) else None
-    return total([bound, missed_norm(kernel, conv)])
-
-
-def _identity(first: Map) -> Map:
-    """Returns the identity on what a map reads."""
-    if not isinstance(first, tuple):
-        return np.eye(len(first))
-    taps, conv = first
-    ones, zeros = (1,) * len(conv.kernel), (0,) * len(conv.kernel)
-    same = Convolution(ones, ones, ones, zeros, conv.inputs, conv.inputs)
-    return np.eye(taps.shape[2])[None, None], same
-
-
 def _map(kernel: Kernel, step: Step) -> Map:
     conv = step.convolution
     if conv is None:
-        return kernel.stack[0]
+        matrix: Array = kernel.stack[0]
+        return matrix
     return kernel.stack.reshape(1, math.prod(conv.kernel), -1, kernel.stack.shape[2]), conv
-
-
-def _unit(kernel: Kernel) -> Magnitude:
-    """Returns what a chain with the stack of a kernel is multiplied by."""
-    return product(kernel.factor, Magnitude(0.5, kernel.exponent + 1))
 
 
 def _kind(step: Step) -> str | None:
@@ -295,11 +263,13 @@ def _axes_meet(one: Step, two: Step) -> bool:
     return (made - read) % max(1, len(one.operation.sizes)) == 0
 
 
+def _with_zero(interval: Interval) -> Interval:
+    return min(interval[0], 0.0), max(interval[1], 0.0)
+
+
 def _composed(one: Interval, two: Interval) -> Interval:
     """Returns an interval that holds the products of the numbers of two."""
-    if one == (1.0, 1.0):
-        return two
-    if two == (1.0, 1.0):
-        return one
+    if _NONE in (one, two):
+        return two if one == _NONE else one
     ends = [a * b for a in one for b in two]
     return math.nextafter(min(ends), -math.inf), math.nextafter(max(ends), math.inf)

@@ -14,7 +14,7 @@ from typing import Any
 from snconvert.archive.output import Destination
 from snconvert.core.network_bound import NetworkBound, Unbounded
 from snconvert.core.report import Report
-from snconvert.errors import SnconvertError, UnsupportedError
+from snconvert.errors import SnconvertError, UnsupportedError, located
 from snconvert.files.convert import convert_file, inspect_file
 from snconvert.files.lipschitz import bound_of
 from snconvert.files.model import describe, open_source, open_weights
@@ -119,6 +119,23 @@ def with_bound(
         lower = lower_bound(model, asked.samples)
         bound = bound._replace(lower=lower, samples=asked.samples)
     return replace(report, lipschitz=bound)
+
+
+def with_lower_bound(
+    report: Report, asked: Inspection, config: str | os.PathLike[str] | None = None
+) -> Report:
+    """Returns the report of a file with what its network's bound cannot be below.
+
+    Args:
+        report: Of a file, with its bound.
+        asked: What was asked for.
+        config: The configuration of the model, where the file holds weights only.
+
+    Raises:
+        SourceError: Keras cannot load the file.
+    """
+    with located(file=report.source):
+        return with_bound(report, load(report.source, config)[0], asked)
 
 
 def _bound_by_file(model: Layer, rules: Iterable[KernelRule]) -> NetworkBound:

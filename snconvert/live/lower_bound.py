@@ -92,14 +92,28 @@ class _Search:
     def norms(self, points: Arrays) -> tuple[Any, Arrays]:
         """Returns the norm of the Jacobian at each point, and the vectors that reach it."""
         function = self._function(len(points[0]))
-        vectors = [np.asarray(self._rng.normal(size=x.shape), np.float32) for x in points]
-        norms, reached = np.zeros(len(points[0])), vectors
+        vectors = _units([np.asarray(self._rng.normal(size=x.shape), np.float32) for x in points])
+        norms = np.zeros(len(points[0]))
         for _ in range(_ROUNDS):
-            vectors = _units(vectors)
-            images = forward_product(function, points, vectors)
-            norms = np.maximum(norms, _lengths(images) / np.maximum(_lengths(vectors), 1e-30))
-            reached, vectors = vectors, backward_product(function, points, _units(images))
-        return norms, reached
+            images = _units(self._images(function, points, vectors))
+            back = backward_product(function, points, images)
+            norms = np.maximum(norms, _lengths(back) / np.maximum(_lengths(images), 1e-30))
+            vectors = _units(back)
+        return norms, vectors
+
+    @staticmethod
+    def _images(function: Function, points: Arrays, vectors: Arrays) -> Arrays:
+        try:
+            return forward_product(function, points, vectors)
+        except (LookupError, NotImplementedError, RuntimeError, TypeError):
+            # Not all operations have it (`UpSampling2D` by cubics in TensorFlow): a difference
+            # gives about the same direction.
+            ends = [
+                [x + sign * _STEP * v for x, v in zip(points, vectors, strict=True)]
+                for sign in (1, -1)
+            ]
+            images = [map(keras.ops.convert_to_numpy, function(_tensors(end))) for end in ends]
+            return [one - two for one, two in zip(*images, strict=True)]
 
     def changes(self, point: Arrays, vector: Arrays) -> float:
         """Returns by how much the function changes along a vector, relative to its length."""

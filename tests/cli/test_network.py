@@ -131,6 +131,10 @@ def test_a_network_without_a_bound() -> None:
     assert "no finite Lipschitz bound: attention has none" in text
     assert re.search("attention +MultiHeadAttention +none +none", text)
     assert "certified" not in text
+    (sentence,) = sentences(bound._replace(unbounded=without * 2))
+    assert sentence.endswith(": attention has none")
+    (sentence,) = sentences(bound._replace(unbounded=()))
+    assert sentence.endswith("Lipschitz bound")
     many = tuple(Unbounded(f"m{index}", "Multiply", "") for index in range(30))
     (sentence,) = sentences(bound._replace(unbounded=many))
     assert sentence.endswith("bound: m0, m1, m2 and 27 more have none")

@@ -8,49 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from graphs import call, functional, layer, operation, source, tensor
 
 from snconvert.config.connections import Call, Connections, Tensor, connections_of, leaves
 from snconvert.config.parsing import parse
 from snconvert.errors import SourceError
-
-
-def tensor(layer: str, call: int = 0, index: int = 0, shape: Any = None) -> dict[str, Any]:
-    history = [layer, call, index]
-    return {"class_name": "__keras_tensor__", "config": {"shape": shape, "keras_history": history}}
-
-
-def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    return {"args": list(args), "kwargs": kwargs}
-
-
-def layer(class_name: str, name: str, *calls: Any, **config: Any) -> dict[str, Any]:
-    return {
-        "module": "keras.layers",
-        "class_name": class_name,
-        "config": {"name": name, **config},
-        "registered_name": None,
-        "name": name,
-        "inbound_nodes": list(calls),
-    }
-
-
-def operation(class_name: str, name: str, *calls: Any) -> dict[str, Any]:
-    return layer(class_name, name, *calls) | {"module": "keras.src.ops.numpy"}
-
-
-def source(name: str = "x") -> dict[str, Any]:
-    return layer("InputLayer", name, batch_shape=[None, 4])
-
-
-def functional(*layers: Any, inputs: Any, outputs: Any, name: str = "model") -> dict[str, Any]:
-    config = {
-        "name": name,
-        "layers": list(layers),
-        "input_layers": inputs,
-        "output_layers": outputs,
-    }
-    module = "keras.src.models.functional"
-    return {"module": module, "class_name": "Functional", "config": config, "name": name}
 
 
 def graph(*layers: Any, inputs: Any = ("x", 0, 0), outputs: Any) -> Connections:

@@ -215,7 +215,7 @@ def test_a_fresh_u_is_taken_at_its_word(
     the norm in use is the bound to the last bit."""
     snconvert.apply_file(source, tmp_path / "sn.keras", kinds="all", bound=BOUND)
     model = keras.saving.load_model(tmp_path / "sn.keras")
-    monkeypatch.setattr(stored_u, "_blocks", None)
+    monkeypatch.setattr(stored_u, "blocks_of", None)
     report = snconvert.inspect(tmp_path / "sn.keras" if file else model)
     found = [layer for layer in report.layers if layer.status == "spectral"]
     assert [layer.sigma_after for layer in found] == [BOUND] * 7

@@ -9,8 +9,9 @@ from snconvert.core.convolution_map import at_size
 from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import KernelError
 from snconvert.linalg import following
-from snconvert.linalg.following import Follower
+from snconvert.linalg.following import Follower, norm_along
 from snconvert.linalg.kernel_norm import kernel_triplet
+from snconvert.linalg.stored_u import norm_by
 
 SHAPES = [(300, 200), (40, 900), (900, 40), (256, 256)]
 
@@ -115,7 +116,8 @@ def test_a_convolution_as_a_map() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
 def test_small_kernels_and_stacks(dtype: str) -> None:
-    """Small kernels and stacks of matrices have the largest norm to the rounding of float64."""
+    """Small kernels and stacks of matrices have the largest norm to the rounding of float64, and
+    by a `u` what `norm_by` finds."""
     rng = np.random.default_rng(0)
     for b, m, n in [(1, 64, 128), (64, 9, 1), (3, 5, 7), (4, 300, 40)]:
         view = MatrixView((m, b, n), (1, 0, 2), (b, m, n))
@@ -124,5 +126,8 @@ def test_small_kernels_and_stacks(dtype: str) -> None:
             kernel = (kernel.view("u4") & 0xFFFF0000).view("f4")
         exact = np.linalg.norm(kernel.astype(float).transpose(1, 0, 2), 2, axis=(1, 2)).max()
         bits = (kernel.view("u4") >> 16).astype("u2") if dtype == "bfloat16" else kernel
-        sigma = Follower(view, None)(bits, bfloat16=dtype == "bfloat16")
-        assert sigma == pytest.approx(exact, rel=1e-9)
+        half, u = dtype == "bfloat16", rng.normal(size=(b, n)).astype("float32")
+        assert Follower(view, None)(bits, bfloat16=half) == pytest.approx(exact, rel=1e-9)
+        along = norm_along(bits, view, None, u, bfloat16=half)
+        assert along == pytest.approx(norm_by(bits, view, None, u, bfloat16=half), rel=1e-12)
+        assert along <= exact * (1 + 1e-12)

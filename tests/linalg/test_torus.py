@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from decimal import Decimal, getcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def symbol_norm(taps: np.ndarray, conv: Convolution, grid: tuple[int, ...], half
     return best
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     axes=st.lists(CONVOLUTIONS, min_size=1, max_size=2),
     padding=st.sampled_from(["same", "valid", "causal"]),
@@ -74,9 +75,29 @@ def test_no_map_exceeds_its_bounds(
     norm = max(np.linalg.norm(explicit(block, conv), 2) for block in coarse)
     assert norm * (1 - ROUNDING) <= near <= norm * (1 + 1e-6)
     largest = max(np.linalg.norm(explicit(block, conv), 2) for block in taps)
-    assert largest * (1 - ROUNDING) <= proved_torus_norm(taps, conv)[0]
+    assert largest * (1 - ROUNDING) <= proved_torus_norm(taps, conv)
     everywhere = Convolution.over_all_sizes(kernel, strides, dilation)
     assert largest * (1 - ROUNDING) <= proved_convolution_norm(taps, everywhere).value
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    taps=st.tuples(*[st.integers(-(10**6), 10**6)] * 2).filter(any),
+    outputs=st.tuples(*[st.integers(-(2**24), 2**24)] * 2).filter(any),
+)
+def test_bounds_hold_in_exact_arithmetic(taps: tuple[int, int], outputs: tuple[int, int]) -> None:
+    """Of `a, b` on three numbers the norm's square is `a^2 + b^2 + |ab|`: by fractions no bound
+    from above is below it, and none from below is above what a vector reaches."""
+    (a, b), (x, y) = taps, outputs
+    conv = Convolution((2,), (1,), (1,), (0,), (3,), (2,))
+    stack = np.array(taps, float).reshape(1, 2, 1, 1)
+    square = a * a + b * b + abs(a * b)
+    unit = Fraction(1 << 20)
+    assert Fraction(proved_convolution_norm(stack, conv).value) ** 2 >= square
+    assert (Fraction(proved_torus_norm(stack / 2**20, conv)) * unit) ** 2 >= square
+    low = Fraction(torus._quotient(stack[0], conv, np.array(outputs, "f4").reshape(2, 1)))
+    reached = Fraction((a * x) ** 2 + (b * x + a * y) ** 2 + (b * y) ** 2, x * x + y * y)
+    assert reached * (1 - Fraction(1, 10**12)) <= low**2 <= reached or low < 0
 
 
 @pytest.mark.parametrize(
@@ -133,10 +154,10 @@ def test_a_long_axis() -> None:
     taps = np.random.default_rng(0).normal(size=(1, 3, 2, 3))
     conv = at_size((400,), (3,), (1,), (1,), "valid", (1, 6, 3))
     norm = np.linalg.norm(explicit(taps[0], conv), 2)
-    assert norm <= proved_torus_norm(taps / 4, conv)[0] * 4 <= norm * 1.001
+    assert norm <= proved_torus_norm(taps / 4, conv) * 4 <= norm * 1.001
 
 
-@pytest.mark.parametrize(("size", "near"), [(14, 1.01), (28, 1.005)])
+@pytest.mark.parametrize(("size", "near"), [(14, 1.01), (20, 1.007)])
 def test_it_is_close(size: int, near: float) -> None:
     """At the sizes of a network the torus is within a percent of the map; a kernel of one
     sign, whose waves are as long as the input, is met by the frequencies in between."""
@@ -144,7 +165,7 @@ def test_it_is_close(size: int, near: float) -> None:
     for kernel, wanted in ((rng.normal(size=(1, 9, 2, 2)), near), (np.ones((1, 9, 1, 1)), 1.0001)):
         conv = at_size((size, size), (3, 3), (1, 1), (1, 1), "same", (1, 9 * kernel.shape[2], 2))
         norm = np.linalg.norm(explicit(kernel[0], conv), 2)
-        assert norm <= proved_torus_norm(kernel / 4, conv)[0] * 4 <= norm * wanted
+        assert norm <= proved_torus_norm(kernel / 4, conv) * 4 <= norm * wanted
 
 
 def test_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +188,47 @@ def test_what_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros[0, 0] = 1.0  # of an input of one number, read by the tap in the middle only
     alone = at_size((1,), (3,), (1,), (1,), "same", (1, 3, 1))
     assert proved_convolution_norm(zeros, alone).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation", "channels"),
+    [
+        ((3000,), (3,), (10**9,), (1, 1)),
+        ((10**6,), (10**6,), (1,), (1, 1)),
+        ((9, 9), (10**4, 10**4), (1, 1), (1, 1)),
+    ],
+)
+def test_what_a_file_may_say(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    dilation: tuple[int, ...],
+    channels: tuple[int, int],
+) -> None:
+    """Sizes that nobody has take neither the time nor the memory that they ask for."""
+    conv = Convolution(kernel, (1,) * len(size), dilation, (0,) * len(size), size, size)
+    taps = np.broadcast_to(0.5, (1, math.prod(kernel), *channels))
+    grid, _ = torus_of(conv)
+    assert not torus._is_affordable(taps, conv, grid)
+    assert proved_torus_norm(taps, conv) == math.inf
+
+
+def test_few_outputs_of_a_large_input() -> None:
+    """Of a map with many inputs and few outputs the matrix is made row by row of the outputs."""
+    taps = np.random.default_rng(0).normal(size=(1, 59 * 59, 3, 2))
+    conv = at_size((60, 60), (59, 59), (1, 1), (1, 1), "valid", (1, 59 * 59 * 3, 2))
+    norm = np.linalg.norm(explicit(taps[0], conv), 2)
+    assert torus._explicit(taps, conv).shape == (1, 8, 60 * 60 * 3)
+    assert norm <= proved_convolution_norm(taps, conv).value <= norm * (1 + 1e-6)
+
+
+def test_an_axis_without_taps() -> None:
+    """It needs one frequency only, however long it is, and no factor."""
+    conv = at_size((500, 40), (1, 3), (1, 1), (1, 1), "same", (1, 6, 3))
+    assert torus_of(conv) == ((1, 41), 1.0)
+    taps = np.random.default_rng(0).normal(size=(1, 3, 2, 3)) / 4
+    row = at_size((40,), (3,), (1,), (1,), "same", (1, 6, 3))
+    norm = np.linalg.norm(explicit(taps[0], row), 2)
+    assert norm <= proved_torus_norm(taps, conv) <= norm * 1.005
 
 
 def test_one_tap_is_a_matrix() -> None:
@@ -264,12 +326,12 @@ def test_nothing_rests_on_lapack(monkeypatch: pytest.MonkeyPatch) -> None:
     taps = np.random.default_rng(0).normal(size=(1, 3, 4, 5)) / 4
     grid, _ = torus_of(conv)
     symbol = GramSymbol(taps, conv)
-    (bound,) = proved_torus_norm(taps, conv)
+    bound = proved_torus_norm(taps, conv)
     parts = list(symbol.grams(grid, (0,)))
     assert all(are_below(grams, bound * 1.01, symbol) for grams in parts)
     right = torus._largest
     monkeypatch.setattr(torus, "_largest", lambda *about: 0.9 * right(*about))
-    assert proved_torus_norm(taps, conv) == [pytest.approx(bound, rel=1e-6)]
+    assert proved_torus_norm(taps, conv) == pytest.approx(bound, rel=1e-6)
     cholesky = np.linalg.cholesky
     monkeypatch.setattr(np.linalg, "cholesky", lambda matrix: cholesky(matrix) * (1 + 1e-5))
     assert not all(are_below(grams, bound * 1.01, symbol) for grams in parts)

@@ -24,6 +24,11 @@ def chain_over_positions(b: Builder) -> int:
     return b.dense(b.activation(x), 5)
 
 
+def convolutions(b: Builder) -> int:
+    x = b.activation(b.scale(b.conv(b.input(5, 4, 2), 4, 3)))
+    return b.scale(b.conv(b.activation(b.conv(x, 4, 3, dilation=2)), 3, 3, padding="valid"))
+
+
 def spectral_chain(b: Builder) -> int:
     kernel = b.rng.normal(size=(6, 6)).astype("f4")
     u = b.rng.normal(size=(1, 6)).astype("f4")
@@ -48,28 +53,50 @@ def before_activation(b: Builder) -> int:
     return b.sum(y, x)
 
 
+def behind_activation(b: Builder) -> int:
+    x = b.dense(b.input(5), 6)
+    return b.sum(x, b.activation(b.scale(b.dense(x, 6))))
+
+
+def both(b: Builder) -> int:
+    x = b.conv(b.input(4, 3, 2), 3, 3)
+    return b.sum(b.activation(b.conv(b.activation(x, -0.3), 3, 3), -0.2), x)
+
+
 def shortcut(b: Builder) -> int:
     x = b.conv(b.input(3, 3, 2), 2, 1)
     y = b.conv(b.activation(b.conv(x, 3, 3)), 4, 3)
     return b.sum(b.scale(b.conv(x, 4, 1)), y)
 
 
-FOUND = (chain, chain_over_positions, merged, residual, before_activation, shortcut)
+FOUND = (
+    chain,
+    chain_over_positions,
+    convolutions,
+    merged,
+    residual,
+    before_activation,
+    behind_activation,
+    both,
+    shortcut,
+)
 
 
 @pytest.mark.parametrize("make", FOUND, ids=lambda make: make.__name__)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_segments_are_bounded(tmp_path: Path, make: Callable, seed: int) -> None:
     """The bound is above random slopes' maps and below what the graph alone gives."""
     with Builder(tmp_path, seed) as b:
         network = b.output(make(b))
-        result = network_bound(b.extent, network, seconds=2.0)
+        result = network_bound(b.extent, network, seconds=1.0)
         assert result.bound is not None
         assert result.product is not None
-        assert result.bound.value < result.product.value * 0.97
+        assert result.bound.value <= result.product.value
         reached = max(np.linalg.norm(matrix_of(b, network, s), 2) for s in range(40))
         assert reached <= result.bound.value
-        assert "multipliers" in result.method
+        if make is not both:  # whose branch the slopes leave as large as the product
+            assert result.bound.value < result.product.value * 0.97
+            assert "multipliers" in result.method
 
 
 def test_a_spectral_chain(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ def test_discrete_inputs_are_held() -> None:
     assert lower_bound(keras.Model(tokens, words), 2) is None
 
 
+def test_without_a_forward_derivative() -> None:
+    """Where an operation has none on TensorFlow, differences give the direction."""
+    x = keras.Input((3, 3, 1))
+    model = keras.Model(x, L.UpSampling2D(2, interpolation="bicubic")(x))
+    matrix = np.asarray(model(np.eye(9, dtype="f4").reshape(9, 3, 3, 1))).reshape(9, -1)
+    found, norm = lower_bound(model, 2), np.linalg.norm(matrix.astype(float), 2)
+    assert found is not None
+    assert 0.9 * norm <= found <= norm * (1 + 1e-5)
+
+
 OTHERS = """
 import numpy as np, keras
 from snconvert.live.lower_bound import lower_bound

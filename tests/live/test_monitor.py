@@ -248,6 +248,19 @@ def test_numbers_that_are_none(exact: bool) -> None:
     assert found["sigma/conv"] == pytest.approx([exact_norm, exact_norm], rel=1e-6)
 
 
+def test_a_u_that_is_none() -> None:
+    """A `u` that is not finite leaves sigma, and no number for what the layer computes with."""
+    model = FORMS["cap"]()
+    layer = model.get_layer("wide")
+    layer.trainable = False
+    broken = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: layer.u.assign(np.nan * layer.u)
+    )
+    found = fit(compiled(model), broken, snconvert.SigmaMonitor())
+    assert np.isnan(found["sigma_after/wide"]).tolist() == [False, True]
+    assert np.isfinite(found["sigma/wide"]).all()
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
 def test_dtypes(policy: str) -> None:
     """Sigma is that of the numbers that the variable holds, whatever their type."""

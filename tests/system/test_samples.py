@@ -60,3 +60,21 @@ def test_dcgan(tmp_path: Path) -> None:
         assert found[name].max() < 1.25
         assert np.median(found[name]) < 1.02
     assert found["none"][-1].max() > 1.4
+
+
+def test_transformer_gain(tmp_path: Path) -> None:
+    """The trained transformer has the same outputs when it is converted, to 1e-4, and trains on;
+    the figure is written."""
+    result = warm.run(
+        [sys.executable, SAMPLES / "transformer_gain.py", tmp_path / "sigma.svg", "1"],
+        capture_output=True,
+        text=True,
+        modules=warm.TENSORFLOW,
+        check=True,
+        timeout=300,
+    )
+    converted, outputs, before, after = result.stdout.splitlines()
+    assert converted == "7 layers converted"
+    assert float(outputs.split()[-1]) < 1e-4 * float(outputs.split()[2].rstrip(","))
+    assert [line.split(":")[0] for line in (before, after)] == ["before", "after"]
+    assert (tmp_path / "sigma.svg").read_text(encoding="utf-8").count("</svg>") == 1

@@ -86,7 +86,7 @@ def name_of(value: Any) -> str:
     if value is None:
         return "linear"
     if isinstance(value, dict):
-        value = value["config"] if value.get("class_name") == "function" else value["class_name"]
+        value = value.get("config" if value.get("class_name") == "function" else "class_name")
     return str(value)
 
 
@@ -114,7 +114,8 @@ def of(value: Any, sizes: Sizes) -> Does:
         sizes: Of the input.
     """
     if isinstance(value, dict) and is_builtin_layer(value) is not None:
-        return of_layer(value["class_name"], value.get("config", {}), sizes)
+        config = value.get("config")
+        return of_layer(value["class_name"], config if isinstance(config, dict) else {}, sizes)
     return by_name(name_of(value), sizes)
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from snconvert.errors import UnsupportedError
 from snconvert.lipschitz.network import Does, Input, Network, Operation, Sizes, Unbounded
 
-MOST = 1 << 17
-"""How many operations a network may have."""
+MOST = 1 << 18
+"""How many calls and operations a network may have."""
 
 
 class Value(NamedTuple):
@@ -37,6 +37,20 @@ class Builder:
         self._operations: list[Operation] = []
         self._behind: dict[int, tuple[str, tuple[int, ...]]] = {}  # its layer's path, its ids
         self._hidden: Sizes = ()
+        self._count = 0
+
+    def count(self) -> None:
+        """Counts a call or an operation.
+
+        Raises:
+            UnsupportedError: There are too many.
+        """
+        self._count += 1
+        if self._count > MOST:
+            raise UnsupportedError(
+                f"there are more than {MOST} calls of layers once nested models are opened",
+                "Leave out --lipschitz (lipschitz in Python)",
+            )
 
     def add(
         self, path: str, class_name: str, does: Does, sizes: Sizes, inputs: Iterable[Value]
@@ -46,11 +60,7 @@ class Builder:
         Raises:
             UnsupportedError: There are too many.
         """
-        if len(self._operations) >= MOST:
-            raise UnsupportedError(
-                f"the network has more than {MOST} operations once its nested models are opened",
-                "Leave out --lipschitz",
-            )
+        self.count()
         read = tuple(inputs)
         places = tuple(value.place for value in read)
         self._operations.append(Operation(path, class_name, does, places, self._hidden + sizes))

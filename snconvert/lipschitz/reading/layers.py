@@ -9,14 +9,21 @@ from typing import Any, NamedTuple
 from snconvert.config.connections import leaves
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import MODELS, Node
-from snconvert.errors import located
+from snconvert.errors import SourceError, located
 from snconvert.kinds.kernel_rule import input_shape_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
 from snconvert.lipschitz.network import Unbounded
 from snconvert.lipschitz.reading.builder import Builder, Value
 from snconvert.lipschitz.rows import merging, recurrent
-from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, OwnKernel
+from snconvert.lipschitz.rows.row import (
+    NOT_STORED,
+    REPAIR,
+    Answer,
+    Call,
+    OwnKernel,
+    sample_rank,
+)
 from snconvert.lipschitz.rows.table import TABLE
 from snconvert.weights.contents import Dataset
 
@@ -76,7 +83,7 @@ class Arguments(NamedTuple):
         found = [leaf for _, leaf in leaves(self.first)]
         names = list(self.kwargs)[0 if self.args else 1 :]
         others = [*self.args[1:], *(self.kwargs[name] for name in names if name != "training")]
-        if any(one is not None for one in others) or self.training not in {None, True, False}:
+        if any(one is not None for one in others) or self.training not in (None, True, False):
             return None
         if not found or not all(isinstance(leaf, Value) for leaf in found):
             return None
@@ -116,6 +123,7 @@ class LayerReader:
 
     def layer(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a call of a layer, wrapper or model."""
+        self.builder.count()
         kind = _class_of(node)
         if kind in MODELS:
             outputs: Outputs = yield self.model(node, arguments)
@@ -146,6 +154,8 @@ class LayerReader:
             answer = NO_SHAPE
         else:
             with located(path=node.path, class_name=node.class_name):
+                if row.bounded:
+                    _check_rank(kind or "", inputs[0])
                 answer = row.read(self._call(node, arguments, tuple(inputs)))
         if answer is NOT_STORED:
             answer = Unbounded(unsupported(node.config) or NOT_STORED.reason)
@@ -164,7 +174,7 @@ class LayerReader:
             datasets={
                 part: self._arrays(f"{group}/{part}" if part else group) for part in ("", CELL)
             },
-            training=arguments.training is True,
+            training=bool(arguments.training),
         )
 
     def _arrays(self, group: str) -> tuple[tuple[str, Dataset], ...]:
@@ -197,7 +207,7 @@ class LayerReader:
 
     def _spectral_normalization(self, node: Node, arguments: Arguments, _: Value) -> Reads:
         """Adds the layer in Keras' wrapper, whose stored kernel is normalised already."""
-        if arguments.training is True:
+        if arguments.training:
             return self.unbounded(node, _TRAINING, arguments)
         outputs: Outputs = yield self.layer(node.children[0], arguments)
         return outputs
@@ -219,7 +229,7 @@ class LayerReader:
         answer: Answer = _MULTIPLIES
         if mode == "concat":
             answer = merging.joined(call, -1)
-        elif mode in {"sum", "ave"}:
+        elif mode in ("sum", "ave"):
             answer = merging.summed(call, 1.0 if mode == "sum" else 0.5)
         return self.outputs(node.path, node.class_name, answer, tuple(ways))
 
@@ -253,6 +263,14 @@ def _class_of(node: Node) -> str | None:
     """Returns the Keras class of a layer, of a spectral one that of the plain layer."""
     rule = SPECTRAL.get(node.spectral or "")
     return node.builtin if rule is None else rule.class_name
+
+
+def _check_rank(class_name: str, value: Value) -> None:
+    rank = sample_rank(class_name)
+    if rank is not None and rank != len(value.sizes):
+        raise SourceError(
+            f"its input has {len(value.sizes) + 1} axes, but {rank + 1} are expected", REPAIR
+        )
 
 
 def _as_built(value: Value, node: Node) -> Value:

@@ -113,9 +113,15 @@ class _Reader(LayerReader):
             ):
                 continue  # as Keras does with what cannot be computed
             training = call.kwargs.get("training")
+            # Keras stores the mask of an input as an argument, and computes it in the graph.
+            masked = any(name == "mask" for name, _ in call.tensors)
             read = Arguments(
-                tuple(_with_values(one, values) for one in call.args),
-                {name: _with_values(one, values) for name, one in call.kwargs.items()},
+                tuple(_with_values(one, values, masked=masked) for one in call.args),
+                {
+                    name: _with_values(one, values, masked=masked)
+                    for name, one in call.kwargs.items()
+                    if name != "mask"
+                },
                 arguments.training if arguments.training is not None else training,
             )
             entry = connections.entries[call.layer]
@@ -142,14 +148,15 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
     return isinstance(module, str) and module.startswith(_OPERATIONS)
 
 
-def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs]) -> Any:
+def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs], *, masked: bool) -> Any:
     """Returns the structure of an argument with values for tensors."""
     if isinstance(structure, Tensor):
-        return _output(structure, values)
+        value = _output(structure, values)
+        return value._replace(masked=value.masked or masked)
     if isinstance(structure, list):
-        return [_with_values(one, values) for one in structure]
+        return [_with_values(one, values, masked=masked) for one in structure]
     if isinstance(structure, dict) and "class_name" not in structure:
-        return {key: _with_values(one, values) for key, one in structure.items()}
+        return {key: _with_values(one, values, masked=masked) for key, one in structure.items()}
     return structure
 
 

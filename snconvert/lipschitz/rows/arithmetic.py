@@ -45,7 +45,7 @@ def constant_tensor(value: Any) -> ConstantTensor | None:
         >>> constant_tensor([[1, 2], [3, 4]]).shape, constant_tensor("x")
         ((2, 2), None)
     """
-    if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
+    if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         inner = value.get("config")
         value = inner.get("value") if isinstance(inner, dict) else None
     shape: list[int] = []

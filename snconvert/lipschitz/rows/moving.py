@@ -62,7 +62,7 @@ def reduced(factor: Callable[[int | None], float | None]) -> Callable[[Call], An
 def reshape(call: Call) -> Answer:
     """Adds `reshape(x, (-1, ...))` where it leaves the samples of a batch apart."""
     target = call.config.get("newshape", call.config.get("shape"))
-    if not isinstance(target, list | tuple) or not target or target[0] not in {-1, None}:
+    if not isinstance(target, list | tuple) or not target or target[0] not in (-1, None):
         return BATCH
     sizes = reshaped(call.sizes, list(target[1:]))
     count = product(sizes)
@@ -223,7 +223,7 @@ def repeat(call: Call) -> Answer:
 def norm(call: Call) -> Answer:
     """Adds `norm(x, axis=...)`, the 2-norm along one axis."""
     axis, order = call.config.get("axis"), call.config.get("ord")
-    if type(axis) is not int or order not in {None, 2, "fro", "euclidean"}:
+    if type(axis) is not int or order not in (None, 2, "fro", "euclidean"):
         return Unbounded("no constant of that norm is known")
     return reduced(lambda _: 1.0)(call)
 

@@ -106,7 +106,7 @@ def numbers(value: Any) -> tuple[float, ...] | None:
     """
     while isinstance(value, Sequence) and len(value) == 1 and not isinstance(value, str):
         value = value[0]
-    if isinstance(value, dict) and value.get("class_name") in {"__numpy__", "__tensor__"}:
+    if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         inner = value.get("config")
         return numbers(inner.get("value")) if isinstance(inner, dict) else None
     many = value if isinstance(value, list | tuple) else [value]

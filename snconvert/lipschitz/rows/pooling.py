@@ -23,7 +23,7 @@ def _windows(call: Call) -> tuple[list[tuple[int | None, int, int]], str, Sizes]
     given = {"strides": pool if strides is None else strides}
     step = positive_integers(given, "strides", length=rank)
     padding = call.config.get("padding", "valid")
-    if padding not in {"valid", "same"}:
+    if padding not in ("valid", "same"):
         raise SourceError(
             f"`padding` is {printable(padding)}, but valid or same is expected", REPAIR
         )

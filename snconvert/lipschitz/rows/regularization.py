@@ -13,8 +13,9 @@ def identity(call: Call) -> Answer:
     return call.inputs[0]
 
 
-def _dropout(call: Call) -> Answer:
-    rate = call.number("rate", 0.0)
+def dropped(call: Call, key: str = "rate") -> Answer:
+    """Adds what scales up what it keeps, in training only; `key` names the rate."""
+    rate = call.number(key, 0.0)
     if not call.training or rate <= 0.0:
         return call.inputs[0]
     if rate >= 1.0:
@@ -31,14 +32,14 @@ def _noise(call: Call) -> Answer:
 
 def _masking(call: Call) -> Answer:
     value = call.config.get("mask_value", 0.0)
-    if value not in {0, None} and value == value:  # noqa: PLR0124 -- NaN is unequal to itself
+    if value not in (0, None) and value == value:  # noqa: PLR0124 -- NaN is unequal to itself
         return Unbounded("it jumps at its `mask_value`, which is not 0")
     return call.inputs[0]._replace(masked=True)
 
 
 ROWS = (
     Row(("Identity", "ActivityRegularization", "GaussianNoise"), "1", identity),
-    Row(("Dropout", *ranks("SpatialDropout{}D")), "1", _dropout),
+    Row(("Dropout", *ranks("SpatialDropout{}D")), "1", dropped),
     Row(("GaussianDropout", "AlphaDropout"), "1", _noise),
     Row(("Masking",), "1 if `mask_value` is 0 and no layer behind it uses the mask", _masking),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -150,6 +151,17 @@ def ranks(name: str, *numbers: int) -> tuple[str, ...]:
         ('Conv1D', 'Conv2D')
     """
     return tuple(name.format(number) for number in numbers or (1, 2, 3))
+
+
+def sample_rank(class_name: str) -> int | None:
+    """Returns how many axes a sample has that a class of a fixed rank reads, `None` of others.
+
+    Example:
+        >>> sample_rank("MaxPooling2D"), sample_rank("Dense")
+        (3, None)
+    """
+    found = re.search(r"(\d)D", class_name)
+    return None if found is None else int(found[1]) + 1
 
 
 def none(*classes: str, because: str) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from snconvert.lipschitz.rows import (
     activation,
+    applications,
     convolution,
     dense,
     merging,
@@ -45,6 +46,7 @@ ROWS: tuple[Row, ...] = (
     *regularization.ROWS,
     *recurrent.ROWS,
     *preprocessing.ROWS,
+    *applications.ROWS,
     *_OTHERS,
 )
 """The rows of the table in the documentation, in its order."""

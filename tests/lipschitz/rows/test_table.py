@@ -16,12 +16,15 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from snconvert.core.network_bound import NetworkBound
 from snconvert.files.lipschitz import bound_of, network_read
 from snconvert.files.model import describe, open_source, open_weights
 from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import Network
+from snconvert.lipschitz.network import Unbounded as NoConstant
 from snconvert.lipschitz.rows.table import OPENED, TABLE
 
 RNG = np.random.default_rng(11)
@@ -114,6 +117,8 @@ def affine_cases() -> Iterator[tuple[str, Case]]:
         "Normalization inverted",
         Case(line, layers.Normalization(variance=9.0, mean=1.0, invert=True, axis=None)),
     )
+    yield "LayerScale", Case(line, LayerScale(0.5, 3))
+    yield "StochasticDepth", Case(line, StochasticDepth(0.5))
     yield "Rescaling", Case(line, layers.Rescaling([0.5, -3.0, 1.0], offset=2.0))
     yield "Dropout", Case(line, layers.Dropout(0.5))
     yield "RandomFlip", Case(image, layers.RandomFlip())
@@ -124,6 +129,7 @@ def affine_cases() -> Iterator[tuple[str, Case]]:
         "UpSampling2D bilinear",
         Case(image, layers.UpSampling2D(2, interpolation="bilinear"), tight=False),
     )
+    yield "CustomScaleLayer", Case(line, lambda x: CustomScaleLayer(0.3)([x, x]))
     yield "Add", Case(image, merged(layers.Add()), tight=False)
     yield "Average", Case(image, merged(layers.Average()), tight=False)
     yield (
@@ -418,12 +424,20 @@ def test_what_has_no_constant_says_why(name: str, unbounded: Judged) -> None:
     place, case = list(UNBOUNDED).index(name), UNBOUNDED[name]
     outputs = {output.name: output.bound for output in unbounded.bound.outputs}
     assert outputs[f"output_{place}"] is None
-    own = unbounded.model.output[f"output_{place}"]._keras_history.operation.name
-    reasons = [
-        layer.reason for layer in unbounded.bound.unbounded if own in (layer.path, "subtract")
-    ]
+    reasons = list(reasons_before(unbounded.network, f"output_{place}"))
     assert case.none is not None
-    assert any(case.none in layer.reason for layer in unbounded.bound.unbounded), reasons
+    assert [reason for reason in reasons if case.none in reason], reasons
+    assert {layer.reason for layer in unbounded.bound.unbounded} >= set(reasons)
+
+
+def reasons_before(network: Network, output: str) -> Iterator[str]:
+    """Yields why operations that an output depends on have no constant."""
+    waiting = [dict(network.outputs)[output]]
+    while waiting:
+        operation = network.operations[waiting.pop()]
+        waiting += operation.inputs
+        if isinstance(operation.does, NoConstant):
+            yield operation.does.reason
 
 
 def test_every_layer_of_keras_is_known() -> None:
@@ -437,4 +451,5 @@ def test_every_layer_of_keras_is_known() -> None:
     spellings = {"GroupedQueryAttention": "GroupQueryAttention"}
     missing = {spellings.get(name, name) for name in classes} - TABLE.keys() - opened
     assert missing == set()
-    assert {name for name in TABLE if name not in {spellings.get(n, n) for n in classes}} == set()
+    others = {"LayerScale", "StochasticDepth", "CustomScaleLayer"}  # of applications
+    assert TABLE.keys() - {spellings.get(name, name) for name in classes} == others

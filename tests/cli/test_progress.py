@@ -1,0 +1,46 @@
+"""The progress bar, which says what is done in the terms of each stage."""
+
+from __future__ import annotations
+
+import pytest
+
+from snconvert.cli import progress
+from snconvert.cli.progress import ProgressBar
+from snconvert.cli.runner import _tell
+from snconvert.core.report import Progress
+
+DONE = [
+    Progress("sigma", "a/layer/with/a/rather/long/path", 1_500_000, 3_000_000),
+    Progress("lipschitz", "head\x1b", 3, 12),
+    Progress("spectra", "spectra of 3 kernels, about 30 s", 0, 3_000_000),
+]
+
+
+def shown(patience: float, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "PATIENCE", patience)
+        patch.setenv("FORCE_COLOR", "1")
+        patch.setenv("COLUMNS", "120")
+        with ProgressBar() as bar:
+            for done in DONE:
+                _tell(bar.update, done)
+    return capsys.readouterr().err
+
+
+def test_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes, of a network operations; a name is cut and escaped, and what long work costs stands
+    in a line of its own."""
+    text = shown(0.0, capsys)
+    assert "1.5 MB/3.0 MB" in text
+    assert "3/12" in text
+    assert "...with/a/rather/long/path"[-20:] in text
+    assert r"head\x1b" in text
+    assert "spectra of 3 kernels, about 30 s" in text
+
+
+def test_short_work_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would only flicker; the line is there all the same, and without a bar, too."""
+    assert shown(60.0, capsys) == "spectra of 3 kernels, about 30 s\n"
+    for done in DONE:
+        _tell(None, done)
+    assert capsys.readouterr().err == "spectra of 3 kernels, about 30 s\n"
