@@ -60,13 +60,13 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.layers import SpectralSimpleRNN as SpectralSimpleRNN
     from snconvert.layers import SpectralSimpleRNNCell as SpectralSimpleRNNCell
     from snconvert.linalg.spectral_norm import spectral_norm as spectral_norm
-    from snconvert.live.convergence import converge as converge
     from snconvert.live.convert import apply as apply
     from snconvert.live.convert import plan as plan
-    from snconvert.live.monitor import SigmaMonitor as SigmaMonitor
     from snconvert.live.plain_weights import load_plain_weights as load_plain_weights
-    from snconvert.live.projection import SpectralProjection as SpectralProjection
-    from snconvert.live.projection import project as project
+    from snconvert.live.training.convergence import converge as converge
+    from snconvert.live.training.monitor import SigmaMonitor as SigmaMonitor
+    from snconvert.live.training.projection import SpectralProjection as SpectralProjection
+    from snconvert.live.training.projection import project as project
     from snconvert.live.undo import bake as bake
     from snconvert.live.undo import remove as remove
     from snconvert.planning.recipe import Recipe as Recipe

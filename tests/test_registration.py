@@ -51,7 +51,9 @@ def test_importing_is_light() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "import keras, snconvert; load = keras.saving.load_model",
+        pytest.param(  # as all tests of layers do
+            "import keras, snconvert; load = keras.saving.load_model", marks=pytest.mark.slow
+        ),
         pytest.param(
             "import tensorflow as tf, snconvert; load = tf.keras.models.load_model",
             marks=pytest.mark.slow,

@@ -14,7 +14,7 @@ import typer
 
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
-from snconvert.errors import DoneError, OptionError, SnconvertError, counted
+from snconvert.errors import DoneError, OptionError, SnconvertError, counted, printable
 from snconvert.sandbox import signals
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def run(
                     else:
                         reports[index] = outcome
         _print([reports[index] for index in sorted(reports)], display, several=several)
+        if reports and "html" in options and not silent:
+            print(f"wrote {printable(options['html'])}")
     if failed:
         end(1)
 

@@ -15,15 +15,17 @@ from markupsafe import Markup
 from snconvert.core.report import Report
 from snconvert.core.verbs import VERBS
 from snconvert.core.version import __version__
-from snconvert.errors import escaped
+from snconvert.errors import counted, escaped
 from snconvert.page import charts
 from snconvert.page.facts import CURVE
 from snconvert.page.lipschitz import lipschitz_view
-from snconvert.page.network import MOST_NODES, fitting, graph_view
+from snconvert.page.network import fitting, graph_view
 from snconvert.page.numbers import at_least, number, rank
 from snconvert.page.table import Table, table
 
-_ROWS = 500  # of the table that the document itself holds; the script makes the others
+ROWS = 500
+"""How many rows of the table the document itself holds; the script makes the others."""
+
 _MOST_CURVES = 300
 _CURVE_LETTERS = 20
 
@@ -35,7 +37,7 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         report: The report.
         options: What was asked for, as `metadata.json` records it.
     """
-    files = resources.files(__package__)
+    files = resources.files("snconvert.page")
     style, script = ((files / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files / name).read_text("utf-8")),
@@ -54,9 +56,8 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         title=os.path.basename(os.path.normpath(report.source)),
         says=_says(report),
         figures=list(_figures(report)),
-        warnings=report.warnings,
+        warnings=counted(report.warnings),
         graph=graph_view(report, layers),
-        most_nodes=MOST_NODES,
         sigma=charts.sigma_chart(report, layers),
         growth=charts.growth_chart(report.lipschitz, layers),
         chart_height=charts.HEIGHT,
@@ -66,10 +67,10 @@ def document(report: Report, options: Mapping[str, Any]) -> str:
         curve_size=CURVE,
         columns=layers.columns,
         layers=layers.layers,
-        rows=_ROWS,
+        rows=ROWS,
         data={
             "layers": layers.layers,
-            "size": _ROWS,
+            "size": ROWS,
             "curve": CURVE,
         },
         made=list(_made(report, options)),
@@ -103,7 +104,9 @@ def _says(report: Report) -> str:
         return f"{layers} {verb.done}, {report.skipped} left as they were: {normalised}."
     if verb.writes:
         return f"A plan, nothing was written: {layers} to convert, {normalised}."
-    return f"{layers} of {len(report.layers)} can be converted."
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    rest = f", {already} {'is' if already == 1 else 'are'} spectral already" if already else ""
+    return f"{layers} of {len(report.layers)} can be converted{rest}."
 
 
 def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -155,8 +158,8 @@ def _made(report: Report, options: Mapping[str, Any]) -> Iterator[tuple[str, str
     if report.output is not None:
         yield "Output", report.output
     for name, value in options.items():
-        if value not in (None, [], {}, ""):
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            yield f"Option {name}", str(shown)
+        if value:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield f"Option {name}", shown
     if report.needs:
         yield "Before Keras loads it", ", ".join(report.needs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, Stage
 from snconvert.page.axis import Axis
 from snconvert.page.numbers import at_least, number, percent, rank
@@ -11,6 +12,7 @@ from snconvert.page.table import Table
 
 _MOST_ROWS = 20
 _MOST_NAMES = 50
+_ONE = Magnitude.of(1.0)
 _ASTRONOMICAL = 6  # powers of ten: no change of an input is worth such a bound
 
 
@@ -61,7 +63,7 @@ class LipschitzView(NamedTuple):
         lengths: What was found, proved, and the product, with bars on one axis.
         outputs: Name, bound, bound of the logits, and by each input, of several outputs or inputs.
         stages: The stages with the largest shares.
-        total: How many stages have a share.
+        total: How many stages have a share and another constant than 1.
         unbounded: Path, class and reason of layers without a constant.
         more_unbounded: How many more there are of them.
         starts: Where the bound begins, behind discrete inputs.
@@ -87,7 +89,7 @@ def lipschitz_view(network: NetworkBound | None, table: Table) -> LipschitzView 
     if network is None:
         return None
     by_share = sorted(
-        (stage for stage in network.stages if stage.share is not None),
+        (x for x in network.stages if x.share is not None and x.constant != _ONE),
         key=lambda stage: -(stage.share or 0.0),
     )
     largest = max((stage.share or 0.0 for stage in by_share), default=0.0)

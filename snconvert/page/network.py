@@ -10,7 +10,7 @@ from snconvert.core.report import Report
 from snconvert.errors import escaped
 from snconvert.page.layout import Box, drawing
 from snconvert.page.numbers import number
-from snconvert.page.table import Table, state
+from snconvert.page.table import Table, class_of, state
 
 MOST_NODES = 1000
 """How many nodes are drawn."""
@@ -119,7 +119,7 @@ def _node(
         title = ", ".join(filter(None, (escaped(path), escaped(class_name))))
         return NodeView(x, y, height, kind, (fitting(name),), title, None)
     layer = report.layers[place]
-    name, what = escaped(path), escaped(layer.new_class or layer.class_name)
+    name, what = escaped(path), escaped(class_of(layer))
     title = f"{name}, {what}, {state(layer)}"
     if layer.kernel is None:
         state_shown = "input" if kind == "input" else "plain"

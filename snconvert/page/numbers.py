@@ -39,7 +39,7 @@ def proved(bounds: Sequence[float] | None) -> str:
     """
     if bounds is None:
         return NONE
-    ends = zip(bounds, (decimal.ROUND_FLOOR, decimal.ROUND_CEILING), strict=False)
+    ends = zip(bounds, (decimal.ROUND_FLOOR, decimal.ROUND_CEILING), strict=True)
     return " to ".join(_rounded(end, rounding) for end, rounding in ends)
 
 
@@ -75,11 +75,11 @@ def shape(sizes: Sequence[int] | None) -> str:
 
     Example:
         >>> shape((3, 3, 16, 32)), shape(())
-        ('3 × 3 × 16 × 32', 'scalar')
+        ('3×3×16×32', 'scalar')
     """
     if sizes is None:
         return NONE
-    return " × ".join(map(str, sizes)) or "scalar"
+    return "×".join(map(str, sizes)) or "scalar"
 
 
 def rank(value: float | Magnitude | None) -> float | None:

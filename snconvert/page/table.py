@@ -35,15 +35,20 @@ class Row(NamedTuple):
     calls: Sequence[Stage]
 
     @property
+    def kernel_calls(self) -> Sequence[Stage]:
+        """The calls that use its kernel; of a layer without one all, as an activation has them."""
+        return [stage for stage in self.calls if stage.norm is not None] or self.calls
+
+    @property
     def constant(self) -> Magnitude | None:
         """The largest constant of its calls."""
-        known = [stage.constant for stage in self.calls if stage.constant is not None]
+        known = [stage.constant for stage in self.kernel_calls if stage.constant is not None]
         return max(known, key=lambda constant: constant.log10, default=None)
 
     @property
     def share(self) -> float | None:
         """The share of all its calls."""
-        known = [stage.share for stage in self.calls if stage.share is not None]
+        known = [stage.share for stage in self.kernel_calls if stage.share is not None]
         return sum(known) if known else None
 
 
@@ -127,6 +132,11 @@ def state(layer: LayerReport) -> str:
     return "plain" if layer.reason == NO_KERNEL else layer.status
 
 
+def class_of(layer: LayerReport) -> str:
+    """Returns the class that a layer has now."""
+    return layer.new_class if layer.new_class and layer.status == "converted" else layer.class_name
+
+
 def _sigmas(row: Row) -> tuple[float | None, float | None]:
     return row.layer.sigma, row.layer.sigma_after
 
@@ -148,7 +158,7 @@ def _names(layers: Sequence[LayerReport]) -> Iterator[str]:
 def _columns(rows: Sequence[Row], *, network: bool) -> Iterator[Column]:
     """Yields the columns that have something to show."""
     after = any(row.layer.sigma_after is not None for row in rows)
-    yield Column("Class", lambda row: _text(row.layer.new_class or row.layer.class_name))
+    yield Column("Class", lambda row: _text(class_of(row.layer)))
     yield Column("Kernel", lambda row: _shape(row.layer.kernel), numeric=True)
     before = "σ before" if after else "σ"
     yield Column(before, lambda row: _amount(row.layer.sigma), numeric=True, narrow=True)
@@ -164,7 +174,7 @@ def _columns(rows: Sequence[Row], *, network: bool) -> Iterator[Column]:
 
 
 def _result(layer: LayerReport) -> str:
-    if layer.status == "skipped":
+    if layer.status in ("skipped", "spectral"):  # which the reason says
         return layer.reason or layer.status
     return "; ".join(filter(None, (layer.status, layer.reason)))
 

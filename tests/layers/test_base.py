@@ -155,7 +155,7 @@ def test_saved_and_loaded_where_only_snconvert_is_imported(tmp_path: Path) -> No
             layers.SpectralDense(2, mode="gain", kernel_regularizer="l2"),
         ]
     )
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     x = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype("float32")
     model.fit(x, np.ones((5, 2)), epochs=2, verbose=0)
     path = tmp_path / "model.keras"

@@ -33,7 +33,7 @@ LAYERS: dict[str, Any] = {
 }
 
 
-JIT = ("SimpleRNN", "LSTM, unrolled", "ConvLSTM2D", "RNN of cells")
+JIT = ("SimpleRNN", "LSTM, unrolled")
 """Those that XLA, which takes seconds for each, compiles every time."""
 
 

@@ -199,7 +199,7 @@ def test_as_keras_3_stores_it(tmp_path):
     x = k.TimeDistributed(k.Dense(4))(k.LayerNormalization()(x))
     x = k.PReLU()(k.SeparableConv1D(4, 2)(inner(k.Conv1D(4, 1)(x))))
     model = keras.Model(start, k.GRU(2)(k.SpectralNormalization(k.Dense(3))(x)))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     random = np.random.default_rng(0)
     model.fit(random.normal(size=(4, 6, 4)), random.normal(size=(4, 2)), verbose=0)
     model.save(tmp_path / "m.keras")

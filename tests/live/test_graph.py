@@ -13,7 +13,8 @@ import snconvert
 
 @pytest.mark.parametrize("name", ["functional", "sequential"])
 def test_live_and_file_agree(name: str, tmp_path: Path) -> None:
-    """`inspect(model, html=...)` has the nodes and edges that inspecting the file has."""
+    """`inspect(model, html=...)` has the nodes and edges that inspecting the file has, and so has a
+    conversion through Keras."""
     model = randomize(ZOO[name]())
     page = tmp_path / "p.html"
     live = snconvert.inspect(model, html=page)
@@ -22,6 +23,10 @@ def test_live_and_file_agree(name: str, tmp_path: Path) -> None:
     file = snconvert.inspect(tmp_path / "m.keras", html=page)
     assert live.graph is not None
     assert live.graph == file.graph
+    through_keras = snconvert.apply_file(tmp_path / "m.keras", imports=["keras"], html=page)
+    assert through_keras.graph == file.graph
+    assert through_keras.source_sha256 == file.source_sha256
+    assert file.source_sha256 in page.read_text(encoding="utf-8")
 
 
 def test_no_graph(tmp_path: Path) -> None:
@@ -36,6 +41,9 @@ def test_no_graph(tmp_path: Path) -> None:
             return self.dense(x)
 
     class Odd(keras.layers.Layer):
+        def call(self, x: object) -> object:
+            return x
+
         def get_config(self) -> dict[str, object]:
             raise RuntimeError("no")
 

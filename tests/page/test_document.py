@@ -98,7 +98,7 @@ def test_a_page_says_what_the_report_says() -> None:
         "Option kinds dense, conv",
         "Command snconvert apply",
         "SpectralConv2D",
-        "3 × 3 × 48 × 48",
+        "3×3×48×48",
     ):
         assert part in text
     assert "Option only" not in text
@@ -240,3 +240,6 @@ def test_a_plan_says_so() -> None:
     assert "A plan, nothing was written: 1 layer to convert, mode hard" in plan
     seen = text_of(document(pages.report(layers, output=None, verb="inspect"), {}))
     assert "1 layer of 1 can be converted." in seen
+    layers.append(LayerReport("b", "SpectralDense", (2, 2), "spectral", "spectral already"))
+    again = text_of(document(pages.report(layers, output=None, verb="inspect"), {}))
+    assert "1 layer of 2 can be converted, 1 is spectral already." in again

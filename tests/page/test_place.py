@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -129,15 +130,26 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     assert "m-\\udcff.keras" in (tmp_path / "p.html").read_text(encoding="utf-8")
 
 
-def test_several_models_have_no_page(model: Path, tmp_path: Path) -> None:
-    """On the command line --html goes with one model: else it is wrong usage, in one line."""
-    arguments = [str(model), str(MOONS), "--html", str(tmp_path / "p.html")]
-    result = subprocess.run(
-        [sys.executable, "-m", "snconvert", "inspect", *arguments],
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snconvert", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_command_says_what_it_wrote(model: Path, tmp_path: Path) -> None:
+    """The last line names the page; with --json nothing else is on stdout."""
+    page = tmp_path / "p.html"
+    assert command("inspect", model, "--html", page).stdout.endswith(f"wrote {page}\n")
+    assert page.exists()
+    assert json.loads(command("inspect", model, "--html", page, "--json").stdout)
+
+
+def test_several_models_have_no_page(model: Path, tmp_path: Path) -> None:
+    """On the command line --html goes with one model: else it is wrong usage, in one line."""
+    result = command("inspect", model, MOONS, "--html", tmp_path / "p.html")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "a page shows one model" in result.stderr

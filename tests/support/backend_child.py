@@ -24,8 +24,8 @@ TOPOLOGY = {"quick": ("subclassed",), "slow": ("attention", "task", "recurrent")
 """Live models: of layers; of projections, of a model in a model, of cells."""
 
 
-FILES = {"quick": ("many", "wrapped", "tokens", "mixed_float16"), "slow": ("recurrent",)}
-"""Models of the zoo: inputs and outputs, wrappers, attention, half precision; cells."""
+FILES = {"quick": ("many", "tokens", "mixed_float16"), "slow": ("wrapped", "recurrent")}
+"""Models of the zoo: inputs and outputs, attention, half precision; wrappers, cells."""
 
 
 def write_files(folder: Path, extent: str) -> dict[str, np.ndarray]:
@@ -152,7 +152,8 @@ if __name__ == "__main__":
     own.mkdir()
     everything = [backend_models.read(place, extent), predictions(place, extent)]
     everything.append(conversions(own, extent))
+    everything.append(steps(extent))
     if extent == "quick":
-        everything += [steps(), refused(), modules()]
+        everything += [refused(), modules()]
     merged = {key: value for part in everything for key, value in part.items()}
     np.savez(place / f"{keras.backend.backend()}.npz", **merged)

@@ -10,7 +10,7 @@ import numpy as np
 import snconvert
 from snconvert import layers
 
-KINDS = {
+STACKS = {
     "Dense": lambda: [layers.SpectralDense(5, activation="tanh")],
     "Conv1D": lambda: [layers.SpectralConv1D(3, 3, activation="tanh")],
     "Conv1DTranspose": lambda: [layers.SpectralConv1DTranspose(3, 3, activation="tanh")],
@@ -18,9 +18,13 @@ KINDS = {
 }
 
 
+KINDS = {"quick": ("Conv1DTranspose", "LSTM"), "slow": ("Dense", "Conv1D")}
+"""Behind each there is a dense layer in any case."""
+
+
 def discriminator(kind: str) -> keras.Model:
     """Returns a model with weights of its own and each `u` far from converged."""
-    stack = [keras.Input((6,)), keras.layers.Reshape((3, 2)), *KINDS[kind]()]
+    stack = [keras.Input((6,)), keras.layers.Reshape((3, 2)), *STACKS[kind]()]
     model = keras.Sequential([*stack, keras.layers.Flatten(), layers.SpectralDense(1, mode="gain")])
     rng = np.random.default_rng(3)
     for variable in model.weights:
@@ -111,11 +115,11 @@ def converged(kind: str) -> dict[str, np.ndarray]:
     return found
 
 
-def steps() -> dict[str, np.ndarray]:
-    """Returns that of every kind, as `step {kind}/{what}`."""
+def steps(extent: str) -> dict[str, np.ndarray]:
+    """Returns that of the kinds of an extent, as `step {kind}/{what}`."""
     return {
         f"{job} {kind}/{what}": value
-        for kind in KINDS
+        for kind in KINDS[extent]
         for job, results in (("step", discriminator_step(kind)), ("converged", converged(kind)))
         for what, value in results.items()
     }

@@ -38,19 +38,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
     """What each backend computes."""
-    return everywhere(folder, "quick", steps())
+    return everywhere(folder, "quick")
 
 
 @pytest.fixture(scope="module")
 def slow_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """What each backend computes of the layers and models that take long."""
-    return everywhere(tmp_path_factory.mktemp("slow"), "slow", {})
+    return everywhere(tmp_path_factory.mktemp("slow"), "slow")
 
 
-def everywhere(folder: Path, extent: str, others: dict[str, np.ndarray]) -> Results:
+def everywhere(folder: Path, extent: str) -> Results:
     """Runs everything of that extent: TensorFlow in this process, the others in their own."""
     reference = backend_models.write(folder, extent) | write_files(folder, extent)
-    found = {"tensorflow": reference | conversions(folder, extent) | others}
+    found = {"tensorflow": reference | conversions(folder, extent) | steps(extent)}
     children = [  # side by side
         subprocess.Popen(
             [sys.executable, SUPPORT / "backend_child.py", folder, extent],
@@ -195,10 +195,11 @@ def test_live_conversion(request: pytest.FixtureRequest, backend: str, name: str
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_discriminator_step(results: Results, backend: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", both(KINDS))
+def test_a_discriminator_step(request: pytest.FixtureRequest, backend: str, kind: str) -> None:
     """Called twice in one step, with a gradient penalty, layers of every backend have the gradients
     and the u of TensorFlow's, to 1e-4: no in-place change of u disturbs PyTorch's backward pass."""
+    results = results_with(request, kind, KINDS)
     expected, found = (of(results, each, f"step {kind}") for each in ("tensorflow", backend))
     assert expected.keys() == found.keys()
     largest = max(np.abs(value).max() for value in expected.values())
@@ -216,10 +217,11 @@ def test_a_copy_owns_its_modules(results: Results) -> None:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_converged(results: Results, backend: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", both(KINDS))
+def test_converged(request: pytest.FixtureRequest, backend: str, kind: str) -> None:
     """Sigma by a u of another length, after two rounds of `converge` and after all of them is that
     of TensorFlow to 2e-6, and grows."""
+    results = results_with(request, kind, KINDS)
     expected, found = (of(results, each, f"converged {kind}") for each in ("tensorflow", backend))
     assert expected.keys() == found.keys()
     for what, value in expected.items():

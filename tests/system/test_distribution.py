@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import warm
 
-JAX = {"quick": ("hard", "live"), "slow": ("hard", "gain", "live")}
+JAX = {"quick": ("live",), "slow": ("hard", "gain", "live")}
 TENSORFLOW = {
-    "quick": ("hard", "live", "in_place", "constraint"),
+    "quick": ("live", "in_place", "constraint"),
     "slow": ("hard", "gain", "live", "in_place", *distributed.OTHERS),
 }
 EXTENTS = pytest.mark.parametrize("extent", ["quick", pytest.param("slow", marks=pytest.mark.slow)])

@@ -20,7 +20,7 @@ from snconvert.layers.projection import without_autograph
 from snconvert.live.internals.fitting import all_layers
 from snconvert.live.internals.walk import Layer
 from snconvert.live.model import check_model
-from snconvert.live.projection import projections_of
+from snconvert.live.training.projection import projections_of
 
 
 @without_autograph
