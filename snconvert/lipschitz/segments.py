@@ -245,7 +245,7 @@ def _kind(step: Step) -> str | None:
         return None
     if conv is None:
         return "dense"
-    return None if conv.on_torus or set(conv.strides) != {1} else "convolution"
+    return None if conv.on_torus else "convolution"
 
 
 def _source(step: Step) -> int:
