@@ -61,8 +61,6 @@ ELSEWHERE = {
     "linalg/test_torus.py": "linalg/gram_symbol.py",
     "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py lipschitz/steps.py",
     "lipschitz/test_segments.py": "lipschitz/multipliers/kernels_in_use.py",
-    "lipschitz/test_reading.py": "lipschitz/network.py",
-    "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py",
     "lipschitz/reading/test_models.py": "lipschitz/network.py lipschitz/reading/builder.py"
     " lipschitz/reading/layers.py",
     "lipschitz/rows/test_table.py": "files/lipschitz.py"
@@ -72,7 +70,6 @@ ELSEWHERE = {
     " lipschitz/rows/normalization.py lipschitz/rows/operations.py lipschitz/rows/pooling.py"
     " lipschitz/rows/preprocessing.py lipschitz/rows/recurrent.py lipschitz/rows/regularization.py"
     " lipschitz/rows/reshaping.py lipschitz/rows/row.py",
-    "lipschitz/test_segments.py": "lipschitz/segment_bounds.py",
     "live/internals/test_optimizer_state.py": "compat/optimizer_choices.py"
     " live/variables.py live/internals/optimizer_twins.py",
     "live/test_convert.py": "live/internals/class_swap.py"
