@@ -122,7 +122,7 @@ def inspect(
     recipe = replace(read_options(recipe_file, **rest), page=page is not None)
     if live:
         from snconvert.live.convert import inspect as inspect_model
-        from snconvert.live.graph import graph_of
+        from snconvert.live.model import graph_of
 
         report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
         report = replace(report, graph=graph_of(source) if recipe.page else None)

@@ -13,7 +13,7 @@ process, whose start may be nearly orthogonal to what it looks for, but on bound
   So the largest block is never skipped, unless it is the largest by less than 1e-7.
 - The first bound is the sum of the norms of the taps, as each tap moves numbers without adding any.
 - The second is the largest norm of the symbol on a grid of frequencies, see
-  `snconvert.linalg.convolution_bounds`.
+  `norms_over_frequencies`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.linalg.blocks import Array, read
 from snconvert.linalg.convolution_apply import ConvolutionBlock, adjoint, forward
-from snconvert.linalg.convolution_bounds import norms_over_frequencies
+from snconvert.linalg.gram_symbol import norms_over_frequencies
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
 from snconvert.linalg.matrix_norm import Progress, checked_scan, quality, rounded_rows, seed_of
 from snconvert.linalg.one_thread import one_thread

@@ -40,6 +40,7 @@ from snconvert.linalg.certificate import gamma
 
 _PI = 0x3_243F6A88_85A308D3_13198A2E_03707344_A4093822_299F31D0  # times 2**192
 _BITS = 192
+_FINE = 16  # frequencies for each degree of the symbol: the bound is 0.5 % above the grid's
 _BATCH = 1 << 17  # numbers of Gram matrices that are made at once: more leave the cache
 
 Sizes = tuple[int, ...]
@@ -94,7 +95,9 @@ class GramSymbol:
             halves: By how many halves of their distance they are shifted, an axis.
         """
         waves = [2 * np.arange(size) + half for size, half in zip(grid, halves, strict=True)]
-        waves[0] = waves[0][waves[0] <= grid[0]]
+        # Axes of one frequency, which is its own negative, leave the half to the next.
+        axis = next((index for index, size in enumerate(grid) if size > 1), 0)
+        waves[axis] = waves[axis][waves[axis] <= grid[axis]]
         yield from self._turned(self.coefficients[None], grid, waves)
 
     def _turned(self, parts: Array, grid: Sizes, waves: list[Array]) -> Iterator[Array]:
@@ -116,6 +119,45 @@ class GramSymbol:
                 yield (turned[0] + 1j * turned[1]).reshape(-1, self.order, self.order)
             else:
                 yield from self._turned(turned[:, 0], grid, waves[1:])
+
+
+def norms_over_frequencies(taps: Array, conv: Convolution, shift: float, enough: Array) -> Array:
+    """Returns a bound of the norm of each block, within rounding; on a torus, the norm.
+
+    A map with `O` outputs an axis and a symbol of degree `D` is a part, some rows and columns, of
+    the convolution on a ring of `N >= O + D` outputs: no output that is kept reads around the ring.
+    The norm on the ring is the largest of `|M(2 pi f / N)|`, `f = 0 .. N - 1`. What reads around it
+    may as well change its phase by any angle, so frequencies `2 pi (f + 1/2) / N` bound the norm,
+    too. These come closer, as waves that vanish at both ends lie between those of the ring.
+
+    A ring of fewer outputs bounds it with a factor: `|M(w) y|^2` is a trigonometric polynomial of
+    degree `D` between 0 and its maximum `p`, so it is at least `p cos(D d / 2)^2` at a distance of
+    `d <= pi / D` there (M. Riesz, for the polynomial less `p / 2`), and `d <= pi / N` on the grid.
+
+    Args:
+        taps: As for `GramSymbol`.
+        conv: The map.
+        shift: By which part of their distance the frequencies are shifted: 0 or 1/2.
+        enough: Of each block a bound that need not be closer.
+    """
+    factor, grid = 1.0, []
+    for outputs, degree in zip(conv.outputs, conv.degrees, strict=True):
+        ring = outputs if conv.on_torus else outputs + degree
+        size = ring if conv.on_torus or not degree else min(ring, _FINE * degree)
+        if size < ring:
+            factor /= math.cos(math.pi * degree / (2 * size))
+        grid.append(size)
+    symbol = GramSymbol(taps, conv)
+    least = np.square(enough / factor)
+    top = np.zeros(len(taps))
+    for batch in symbol.grams(tuple(grid), (round(2 * shift),) * len(grid)):
+        grams = batch.reshape(-1, len(taps), symbol.order, symbol.order)
+        # The root of the sum of the fourth powers of the eigenvalues, as a first bound.
+        norms = np.sqrt(np.linalg.norm(grams @ grams, axis=(-2, -1)))
+        large = norms > np.maximum(least, top)
+        norms[large] = np.linalg.eigvalsh(grams[large])[:, -1]
+        top = np.maximum(top, norms.max(axis=0))
+    return np.asarray(np.sqrt(top) * factor)
 
 
 def _correlated(parts: Array, steps: list[Array]) -> tuple[list[Array], Array]:

@@ -9,7 +9,7 @@ of the torus, the largest of `|M(w)|`, `w = 2 pi f / (N / s)`, with the symbol `
 any angle: frequencies that are shifted by half of their distance bound the norm as well.
 
 On a torus of fewer frequencies `F` than that, the bound is the largest `|M(w)|` over the product of
-`cos(pi D / (2 F))` of the axes, `D` the degree: see `snconvert.linalg.convolution_bounds`.
+`cos(pi D / (2 F))` of the axes, `D` the degree: see `norms_over_frequencies`.
 
 **Proof.** Of the frequencies `c^2 - G(w)` is factorised, `L L* + E`, side by side, and the
 remainder `E` computed, so that `G(w) <= c^2 + |E|`, as for matrices

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, Stage
 from snconvert.core.network_bound import Unbounded as UnboundedLayer
 from snconvert.linalg.one_thread import one_thread
-from snconvert.lipschitz.arithmetic import ONE, largest, least, length
+from snconvert.lipschitz.arithmetic import ONE, largest, least, length, product, quotient
 from snconvert.lipschitz.arrays import Arrays
+from snconvert.lipschitz.channel_norms import channel_norms
 from snconvert.lipschitz.constants import Scale, constant_of, scale_of
-from snconvert.lipschitz.folding import Folding, Step
+from snconvert.lipschitz.folding import Folding
 from snconvert.lipschitz.graph import Graph
 from snconvert.lipschitz.network import (
     Concatenate,
@@ -38,6 +42,7 @@ from snconvert.lipschitz.propagation import (
 from snconvert.lipschitz.recurrent import recurrent_constant
 from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
+from snconvert.lipschitz.steps import Step
 from snconvert.weights.extent import Extent
 
 _EXACT = (
@@ -67,7 +72,7 @@ def network_bound(
     folded = _Folded(own)
     values = own.graph.values(folded.with_multipliers(own, seconds))
     shown = _shown(own, folded.steps, values, plain)
-    joint, product = own.graph.joint(values), own.graph.joint(plain)
+    joint, by_rules = own.graph.joint(values), own.graph.joint(plain)
     stages = [
         Stage(
             operation.path,
@@ -88,9 +93,9 @@ def network_bound(
             for place, (stage, share) in enumerate(zip(stages, found.shares, strict=True))
         ]
     return NetworkBound(
-        _least(joint, product),
+        _least(joint, by_rules),
         tuple(own.graph.output(name, place, shown) for name, place in network.outputs),
-        product,
+        by_rules,
         tuple(stages),
         own.unbounded(),
         network.starts,
@@ -177,6 +182,7 @@ class _Folded:
     def __init__(self, own: OwnConstants) -> None:
         folding = Folding(own.network, own.scales)
         folding.merge(own.kernel_norms.kernel)
+        folding.fold_channels(functools.partial(_channel_norms, own.kernel_norms))
         self.steps = folding.steps
         self.constants = [
             self._constant(step, constant, own.kernel_norms)
@@ -200,7 +206,7 @@ class _Folded:
     def method(self, values: Sequence[Value | None]) -> str:
         """Returns what has made the bounds of tensors, as `graph + folding`."""
         names = ["graph"]
-        if any(step.gone for step in self.steps):
+        if any(step.gone or step.rest is not None for step in self.steps):
             names.append("folding")
         if any(value is not None and any(value.rules) for value in self.values):
             names.append("parts")
@@ -224,8 +230,8 @@ class _Folded:
 
     @staticmethod
     def _constant(step: Step, constant: Magnitude | None, norms: Norms) -> Magnitude | None:
-        if step.gone:
-            return ONE
+        if step.gone or step.rest is not None:
+            return ONE if step.rest is None else step.rest
         return constant if step.as_it_is or constant is None else norms.folded(step)
 
     def _parts(self, concatenations: Concatenations, place: int, norms: Norms) -> list[Rule]:
@@ -236,6 +242,18 @@ class _Folded:
             return []
         norm = functools.partial(kernel_norm, conv=step.convolution)
         return rules_of_parts(found, kernel, step, self.values, norm)
+
+
+def _channel_norms(norms: Norms, step: Step) -> tuple[Scale, Magnitude] | None:
+    """Returns the norms of a depthwise convolution's channels, and its kernel's factor."""
+    kernel, conv, whole = norms.kernel(step), step.convolution, norms.folded(step)
+    if kernel is None or conv is None or whole is None or not whole.mantissa:
+        return None
+    scale = channel_norms(kernel, conv)
+    # None is above that of all, which is proved more closely where the map is small.
+    highest = quotient(whole, product(kernel.factor, Magnitude(0.5, kernel.exponent + 1)))
+    values = np.minimum(scale.values, highest.value or math.inf)
+    return scale._replace(values=values), kernel.factor
 
 
 def _shown(

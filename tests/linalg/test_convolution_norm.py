@@ -15,8 +15,8 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import KernelError, SourceError
 from snconvert.linalg import convolution_norm
 from snconvert.linalg.convolution_apply import adjoint, forward
-from snconvert.linalg.convolution_bounds import norms_over_frequencies
 from snconvert.linalg.convolution_norm import operator_triplet
+from snconvert.linalg.gram_symbol import norms_over_frequencies
 from snconvert.linalg.stored_u import norm_by
 
 SIGMA = 1e-6

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from graphs import Entry, call, functional, layer, operation, source, tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from snconvert.config.parsing import parse
+from snconvert.config.parsing import model_root, parse
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
-from snconvert.errors import SourceError, UnsupportedError
+from snconvert.errors import SnconvertError, SourceError, UnsupportedError
 from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import (
     Constant,
@@ -339,3 +344,62 @@ def test_layers_of_16_bits_are_told() -> None:
     relu = layer("ReLU", "r", call(tensor("x")), dtype="mixed_float16")
     assert "16 bits" in read(source(), relu, outputs=["r", 0, 0]).notes[0]
     assert read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 0]).notes == ()
+
+
+STRANGE: list[Any] = [None, True, -1, 0, 2**70, 1.5, math.nan, "", "x", [], [0], {}, [None, -3]]
+STRANGE += [{"class_name": "function"}, {"class_name": "LeakyReLU", "module": "keras.layers"}]
+STRANGE += [[[1], [2, 3]], "same", "channels_first", {"class_name": 3}, 10**400, [10**9] * 5]
+
+
+def rich() -> Entry:
+    """Returns a model of many kinds of layers, with numbers that strange ones can take over."""
+    conv = layer("AveragePooling2D", "pool", call(tensor("x")), pool_size=[2, 2], padding="same")
+    add = operation("Add", "add", call(tensor("pool"), 1.0))
+    cut = operation(
+        "GetItem", "cut", call(tensor("add"), [{"class_name": "__slice__", "config": {}}, 0])
+    )
+    relu = layer("ReLU", "relu", call(tensor("cut")), negative_slope=0.1, max_value=6.0)
+    act = layer("Activation", "act", call(tensor("relu")), activation="gelu")
+    dims = layer("Permute", "permute", call(tensor("act")), dims=[2, 1])
+    shape = layer("Reshape", "reshape", call(tensor("permute")), target_shape=[2, -1])
+    scale = layer("Rescaling", "scale", call(tensor("reshape")), scale=[0.5], offset=0)
+    drop = layer("Dropout", "drop", call(tensor("scale"), training=True), rate=0.5)
+    inside = layer("ZeroPadding1D", "pad", padding=[1, 2])
+    timed = layer("TimeDistributed", "timed", call(tensor("stack")), layer=inside)
+    stack = operation("Stack", "stack", call([tensor("drop"), tensor("drop")]), axis=1)
+    end = layer("Concatenate", "end", call([tensor("timed"), tensor("timed")]), axis=-1)
+    layers = [source("x", 4, 4, 3), conv, add, cut, relu, act, dims, shape, scale, drop, stack]
+    return functional(*layers, timed, end, inputs=["x", 0, 0], outputs=["end", 0, 0])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields where values stand in a JSON tree, as the keys that lead there."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner_value in items:
+        yield (*path, key)
+        if isinstance(inner_value, dict | list):
+            yield from places(inner_value, (*path, key))
+
+
+def test_the_rich_model_is_read() -> None:
+    """What the next test damages is a model without a flaw."""
+    root = parse(rich())
+    network = network_of(root, weights(root, {}))
+    assert not [it for it in network.operations if isinstance(it.does, Unbounded)]
+    assert network.operations[-1].sizes == (2, 5, 6)
+
+
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_strange_configurations_are_errors_of_this_package(data: st.DataObject) -> None:
+    """Whatever stands in a configuration: a network is read, or an error says what is wrong."""
+    entry = rich()
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from(list(places(entry))))
+        holder = entry
+        for key in path:
+            holder = holder[key]
+        holder[last] = copy.deepcopy(data.draw(st.sampled_from(STRANGE)))
+    with contextlib.suppress(SnconvertError):
+        root = model_root(parse(entry))
+        network_of(root, weights(root, {}))

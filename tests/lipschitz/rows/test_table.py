@@ -18,6 +18,7 @@ import pytest
 from keras import layers, ops
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from places import ROOT
 
 from snconvert.core.network_bound import NetworkBound
 from snconvert.files.lipschitz import bound_of, network_read
@@ -25,7 +26,8 @@ from snconvert.files.model import describe, open_source, open_weights
 from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import Network
 from snconvert.lipschitz.network import Unbounded as NoConstant
-from snconvert.lipschitz.rows.table import OPENED, TABLE
+from snconvert.lipschitz.rows.operations import OPERATIONS
+from snconvert.lipschitz.rows.table import OPENED, ROWS, TABLE
 
 RNG = np.random.default_rng(11)
 SMALL = 1e-6  # step where it is not
@@ -453,3 +455,18 @@ def test_every_layer_of_keras_is_known() -> None:
     assert missing == set()
     others = {"LayerScale", "StochasticDepth", "CustomScaleLayer"}  # of applications
     assert TABLE.keys() - {spellings.get(name, name) for name in classes} == others
+
+
+def test_the_page_is_what_the_rows_say() -> None:
+    """The table of the documentation has each row, and its list each operation."""
+    page = (ROOT / "docs" / "lipschitz-layers.md").read_text(encoding="utf-8")
+    rows = [(row.classes, row.constant) for row in ROWS]
+    rows += [(tuple(names.split(", ")), constant) for names, constant in OPENED.items()]
+    table = [f"| {', '.join(map(_code, classes))} | {constant} |" for classes, constant in rows]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == table
+    listed = page.rpartition(":\n")[2].rstrip(".\n").replace("\n", " ")
+    assert listed == ", ".join(map(_code, sorted(OPERATIONS)))
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
