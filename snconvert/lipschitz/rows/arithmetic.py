@@ -104,7 +104,9 @@ def shift(call: Call) -> Answer:
     found = _value_and_constant(call)
     if found is not None:
         return _repeated(call, found[0], found[1].shape)
-    return merging.summed(call) if _same_rank(call) else _not_understood(call)
+    if not _same_rank(call):
+        return _not_understood(call)
+    return merging.summed(call, subtracts=call.class_name == "Subtract")
 
 
 def scale(call: Call) -> Answer:
