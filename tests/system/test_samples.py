@@ -66,7 +66,7 @@ def test_transformer_gain(tmp_path: Path) -> None:
     """The trained transformer has the same outputs when it is converted, to 1e-4, and trains on;
     the figure is written."""
     result = warm.run(
-        [sys.executable, SAMPLES / "transformer_gain.py", tmp_path / "sigma.svg", "1"],
+        [sys.executable, SAMPLES / "transformer_gain.py", tmp_path / "sigma.svg", "1", "1"],
         capture_output=True,
         text=True,
         modules=warm.TENSORFLOW,
@@ -74,7 +74,7 @@ def test_transformer_gain(tmp_path: Path) -> None:
         timeout=300,
     )
     converted, outputs, before, after = result.stdout.splitlines()
-    assert converted == "7 layers converted"
+    assert converted == "4 layers converted"
     assert float(outputs.split()[-1]) < 1e-4 * float(outputs.split()[2].rstrip(","))
     assert [line.split(":")[0] for line in (before, after)] == ["before", "after"]
     assert (tmp_path / "sigma.svg").read_text(encoding="utf-8").count("</svg>") == 1
