@@ -153,7 +153,14 @@ class Builder:
 
 def _keeps_ids(operation: Operation) -> bool:
     """Whether it does no more than move numbers."""
-    return operation.class_name in {"Flatten", "Reshape", "Permute", "ExpandDims", "Squeeze"}
+    return operation.class_name in {
+        "Cast",
+        "Flatten",
+        "Reshape",
+        "Permute",
+        "ExpandDims",
+        "Squeeze",
+    }
 
 
 def numbered(names: Iterable[str]) -> list[str]:
