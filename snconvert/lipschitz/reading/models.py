@@ -114,11 +114,13 @@ class _Reader(LayerReader):
                 continue  # as Keras does with what cannot be computed
             training = call.kwargs.get("training")
             # Keras stores the mask of an input as an argument, and computes it in the graph.
-            masked = any(name == "mask" for name, _ in call.tensors)
+            mask = frozenset(
+                _output(one, values).place for name, one in call.tensors if name == "mask"
+            )
             read = Arguments(
-                tuple(_with_values(one, values, masked=masked) for one in call.args),
+                tuple(_with_values(one, values, mask=mask) for one in call.args),
                 {
-                    name: _with_values(one, values, masked=masked)
+                    name: _with_values(one, values, mask=mask)
                     for name, one in call.kwargs.items()
                     if name != "mask"
                 },
@@ -148,15 +150,17 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
     return isinstance(module, str) and module.startswith(_OPERATIONS)
 
 
-def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs], *, masked: bool) -> Any:
+def _with_values(
+    structure: Any, values: Mapping[tuple[str, int], Outputs], *, mask: frozenset[int]
+) -> Any:
     """Returns the structure of an argument with values for tensors."""
     if isinstance(structure, Tensor):
         value = _output(structure, values)
-        return value._replace(masked=value.masked or masked)
+        return value._replace(mask=value.mask | mask)
     if isinstance(structure, list):
-        return [_with_values(one, values, masked=masked) for one in structure]
+        return [_with_values(one, values, mask=mask) for one in structure]
     if isinstance(structure, dict) and "class_name" not in structure:
-        return {key: _with_values(one, values, masked=masked) for key, one in structure.items()}
+        return {key: _with_values(one, values, mask=mask) for key, one in structure.items()}
     return structure
 
 
