@@ -26,6 +26,7 @@ from snconvert.lipschitz.reading.layers import (
     Weights,
 )
 from snconvert.lipschitz.rows.operations import operation
+from snconvert.lipschitz.rows.reshaping import MOVED
 from snconvert.lipschitz.rows.row import Call
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
@@ -99,7 +100,7 @@ class _Reader(LayerReader):
         if given is None:
             return self.unbounded(node, Unbounded("its inputs are not understood"), arguments)
         values: dict[tuple[str, int], Outputs] = {
-            (leaf.layer, leaf.call): (_adjusted(value, leaf),)
+            (leaf.layer, leaf.call): (self._adjusted(node, value, leaf),)
             for (_, leaf), value in zip(leaves(connections.inputs), given, strict=True)
         }
         nodes = {id(child.entry): child for child in node.children}
@@ -143,6 +144,24 @@ class _Reader(LayerReader):
         with located(path=path, class_name=name):
             answer = operation(call) if all(one.known for one in inputs) else NO_SHAPE
         return self.outputs(path, name, answer, inputs)
+
+    def _adjusted(self, node: Node, value: Value, wanted: Tensor) -> Value:
+        """Returns an input as a model takes it: Keras adds or drops a last axis of size 1."""
+        if wanted.shape is None:
+            return value
+        own = wanted.shape[1:]
+        if not value.known:
+            return value._replace(sizes=own, known=True)
+        if len(value.sizes) == len(own):
+            sizes = tuple(b if a is None else a for a, b in zip(value.sizes, own, strict=True))
+            return value._replace(sizes=sizes)
+        sizes = value.sizes
+        if len(sizes) == len(own) + 1 and sizes[-1] == 1:
+            sizes = sizes[:-1]
+        elif len(sizes) == len(own) - 1 and own[-1] == 1:
+            sizes = (*sizes, 1)
+        path = f"{node.path}/{wanted.layer}".lstrip("/")
+        return self.builder.add(path, "InputLayer", MOVED, sizes, (value,))
 
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
@@ -192,20 +211,3 @@ def _matched(given: Any, wanted: Any) -> list[Value] | None:
     if len(found) != len(names) or not all(isinstance(value, Value) for value in found):
         return None
     return found
-
-
-def _adjusted(value: Value, wanted: Tensor) -> Value:
-    """Returns an input as the model takes it: Keras adds or drops a last axis of size 1."""
-    if wanted.shape is None:
-        return value
-    own = wanted.shape[1:]
-    if not value.known:
-        return value._replace(sizes=own, known=True)
-    sizes = value.sizes
-    if len(sizes) == len(own) + 1 and sizes[-1] == 1:
-        sizes = sizes[:-1]
-    elif len(sizes) == len(own) - 1 and own[-1] == 1:
-        sizes = (*sizes, 1)
-    if len(sizes) == len(own):
-        sizes = tuple(b if a is None else a for a, b in zip(sizes, own, strict=True))
-    return value._replace(sizes=sizes)

@@ -309,8 +309,8 @@ def test_inputs_of_another_rank_are_those_of_keras() -> None:
     }
     flat = layer("Flatten", "flat", call(tensor("m")))
     network = read(source("x", 4), model, flat, outputs=["flat", 0, 0])
-    assert network.operations[-1].sizes == (4,)
-    assert kinds(network) == ["Input", "Constant"]
+    assert [it.sizes for it in network.operations] == [(4,), (4, 1), (4,)]
+    assert kinds(network) == ["Input", "Constant", "Constant"]
 
 
 def test_a_shape_that_fits_nothing_is_told_by_layer() -> None:
