@@ -105,10 +105,8 @@ class Folding:
         read = b.channels_axis if b.convolution else b.inputs_axis
         if a.channels_axis is None or read is None or (a.channels_axis - read) % max(rank, 1):
             return False
-        (blocks, rows, columns), (others, inputs, outputs) = (
-            a.kernel.view.shape,
-            b.kernel.view.shape,
-        )
+        blocks, _, columns = a.kernel.view.shape
+        others, inputs, outputs = b.kernel.view.shape
         pointwise = b.convolution is None or (
             math.prod(b.convolution.kernel) == 1 and set(b.convolution.strides) == {1}
         )
