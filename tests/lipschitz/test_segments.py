@@ -147,3 +147,16 @@ def test_a_difference_is_no_sum(tmp_path: Path) -> None:
         assert result.bound.value >= max(
             np.linalg.norm(matrix_of(b, network, s), 2) for s in range(40)
         )
+
+
+def test_a_negative_gamma(tmp_path: Path) -> None:
+    """In a residual block the sign of a `gamma` counts: `x + relu(x)` has the bound 2."""
+    with Builder(tmp_path) as b:
+        eye = np.eye(3, dtype="f4")
+        x = b.dense(b.input(3), 3, eye)
+        state = {"u": eye[:1], "mode": "gain", "gamma": -1.0}
+        y = b.dense(b.activation(b.dense(x, 3, eye)), 3, -eye, **state)
+        network = b.output(b.sum(x, y))
+        result = network_bound(b.extent, network)
+        assert result.bound is not None
+        assert result.bound.value == pytest.approx(2.0, rel=1e-4)
