@@ -47,7 +47,7 @@ Report = Callable[[tuple[str, int]], None] | None
 
 @one_thread()
 def network_bound(
-    extent: Extent, network: Network, *, seconds: float = 30.0, report: Report = None
+    extent: Extent, network: Network, seconds: float = 30.0, *, report: Report = None
 ) -> NetworkBound:
     """Returns the certified bound of a network.
 
