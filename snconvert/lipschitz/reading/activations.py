@@ -15,7 +15,7 @@ from typing import Any
 from snconvert.config.references import is_builtin_layer
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Does, Slopes, Unbounded
-from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, root
+from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, finite, root
 
 _RELU = Slopes(0.0, 1.0)
 _GELU = Slopes(-0.1289930686587719, 1.1289930686587721)
@@ -152,9 +152,10 @@ def relu(config: Mapping[str, Any]) -> Does:
 
 def one_sided(slope: Any) -> Does:
     """Returns the slopes of what is `x` above 0, and not steeper than `slope` below."""
-    if not isinstance(slope, int | float) or not math.isfinite(slope):
+    number = finite(slope)
+    if number is None:
         return Unbounded(f"its slope is {printable(slope)}")
-    return Slopes(float(min(slope, 1.0)), float(max(slope, 1.0)))
+    return Slopes(min(number, 1.0), max(number, 1.0))
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from snconvert.errors import UnsupportedError
+from snconvert.errors import SourceError, UnsupportedError, printable
 from snconvert.lipschitz.network import Does, Input, Network, Operation, Sizes, Unbounded
+from snconvert.lipschitz.reading.shapes import LARGEST
 
 MOST = 1 << 18
 """How many calls and operations a network may have."""
@@ -58,9 +59,17 @@ class Builder:
         """Adds an operation and returns its output.
 
         Raises:
+            SourceError: Its output is larger than can be.
             UnsupportedError: There are too many.
         """
         self.count()
+        if any(size is not None and size > LARGEST for size in sizes):
+            raise SourceError(
+                f"a tensor of {printable(sizes)} is larger than can be",
+                "Repair config.json, or save the model again with Keras",
+                path=path,
+                class_name=class_name,
+            )
         read = tuple(inputs)
         places = tuple(value.place for value in read)
         self._operations.append(Operation(path, class_name, does, places, self._hidden + sizes))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from snconvert.errors import SourceError
 from snconvert.lipschitz.network import Constant, Diagonal, Sizes, Slopes, Unbounded
 from snconvert.lipschitz.reading.builder import Value
-from snconvert.lipschitz.reading.shapes import broadcast, repeats
+from snconvert.lipschitz.reading.shapes import broadcast, finite, repeats
 from snconvert.lipschitz.rows import merging
 from snconvert.lipschitz.rows.merging import BATCH
 from snconvert.lipschitz.rows.reshaping import MOVED
@@ -56,12 +56,9 @@ def constant_tensor(value: Any) -> ConstantTensor | None:
             return None
         shape += lengths
         row = [item for one in row for item in one]
-    if not all(type(one) in {int, float, bool} and abs(one) < math.inf for one in row):
-        return None
-    try:
-        return ConstantTensor(tuple(shape), list(map(float, row)))
-    except OverflowError:
-        return None
+    numbers = [float(one) if type(one) is bool else finite(one) for one in row]
+    known = [number for number in numbers if number is not None]
+    return ConstantTensor(tuple(shape), known) if len(known) == len(row) else None
 
 
 def _operands(call: Call) -> tuple[Any, Any]:
@@ -107,7 +104,9 @@ def shift(call: Call) -> Answer:
     found = _value_and_constant(call)
     if found is not None:
         return _repeated(call, found[0], found[1].shape)
-    return merging.summed(call) if _same_rank(call) else _not_understood(call)
+    if not _same_rank(call):
+        return _not_understood(call)
+    return merging.summed(call, subtracts=call.class_name == "Subtract")
 
 
 def scale(call: Call) -> Answer:

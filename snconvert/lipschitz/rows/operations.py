@@ -67,6 +67,12 @@ def _clip(call: Call) -> Answer:
     return call.same(Slopes(0.0, 1.0))
 
 
+def _cast(call: Call) -> Answer:
+    if "float" in str(call.config.get("dtype")):
+        return identity(call)
+    return Unbounded("it rounds to whole numbers")
+
+
 _BY_NAME = {
     "Selu": "selu",
     "Gelu": "gelu",
@@ -106,7 +112,8 @@ OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     "Negative": _by(lambda _: Diagonal(None, (-1.0,))),
     **dict.fromkeys(("Absolute", "Abs", "Fabs", "Sin", "Cos"), _slopes(-1.0, 1.0)),
     **dict.fromkeys(("Arctan", "Arcsinh"), _slopes(0.0, 1.0)),
-    **dict.fromkeys(("Cast", "Copy", "StopGradient"), identity),
+    "Cast": _cast,
+    **dict.fromkeys(("Copy", "StopGradient"), identity),
     **dict.fromkeys(("Add", "Subtract"), arithmetic.shift),
     "Multiply": arithmetic.scale,
     **dict.fromkeys(("Divide", "TrueDivide"), arithmetic.quotient),

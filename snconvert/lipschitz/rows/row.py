@@ -11,7 +11,7 @@ from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import Kernel
 from snconvert.lipschitz.network import Does, Linear, StoredArray, StoredKernel, Unbounded
 from snconvert.lipschitz.reading.builder import Builder, Value
-from snconvert.lipschitz.reading.shapes import Sizes
+from snconvert.lipschitz.reading.shapes import Sizes, finite
 from snconvert.weights.contents import Dataset
 
 REPAIR = "Repair the layer's configuration and save the model again"
@@ -114,9 +114,10 @@ class Call:
             SourceError: It is none.
         """
         value = self.config.get(key, default)
-        if type(value) not in {int, float} or not abs(value) < float("inf"):
+        number = finite(value)
+        if number is None:
             raise SourceError(f"`{key}` is {printable(value)}, but a number is expected", REPAIR)
-        return float(value)
+        return number
 
 
 Answer = Value | tuple[Value, ...] | Unbounded

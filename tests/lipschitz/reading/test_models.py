@@ -403,3 +403,14 @@ def test_strange_configurations_are_errors_of_this_package(data: st.DataObject) 
     with contextlib.suppress(SnconvertError):
         root = model_root(parse(entry))
         network_of(root, weights(root, {}))
+
+
+@pytest.mark.parametrize("equation", ["ab,abc->ac", "ab,bc->ca", "aab,bc->ac", "ab,cd->abd"])
+def test_equations_that_are_no_matrix_product_have_no_bound(equation: str) -> None:
+    """A kernel that tells samples apart, and labels summed by themselves, are no matrix."""
+    einsum = layer("EinsumDense", "e", call(tensor("x")), equation=equation, output_shape=[4])
+    sizes = (4,) * (equation.count("a") + 1)
+    kernel = (4,) * len(equation.partition(",")[2].partition("->")[0])
+    x = source("x", *sizes[: len(equation.partition(",")[0]) - 1])
+    network = read(x, einsum, outputs=["e", 0, 0], sizes={"e": kernel})
+    assert kinds(network) == ["Input", "Unbounded"]
