@@ -15,12 +15,13 @@ from snconvert.lipschitz.reading.models import network_of
 from snconvert.lipschitz.rows.row import OwnKernel
 
 
-def bound_of(model: Opened, progress: OnProgress = None) -> NetworkBound:
+def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.0) -> NetworkBound:
     """Returns the bound of a model, of the kernels as its layers compute with them.
 
     Args:
         model: The model.
         progress: Called with how far the work is.
+        seconds: About how long to look for multipliers, which make the bound smaller.
 
     Raises:
         SourceError: Its graph is none that Keras would compute.
@@ -37,6 +38,7 @@ def bound_of(model: Opened, progress: OnProgress = None) -> NetworkBound:
         "snconvert.lipschitz.bound:network_bound",
         model.source.weights,
         read,
+        seconds,
         seconds=None,
         progress=tell,
     )
