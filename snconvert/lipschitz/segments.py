@@ -253,7 +253,7 @@ def _kind(step: Step) -> str | None:
         return None
     if conv is None:
         return "dense"
-    return None if conv.on_torus else "convolution"
+    return None if conv.on_torus else f"{len(conv.kernel)}D"
 
 
 def _source(step: Step) -> int:

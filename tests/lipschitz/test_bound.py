@@ -39,7 +39,7 @@ def test_the_bound_of_a_random_graph(tmp_path: Path, seed: int) -> None:
     """The bounds are above what random slopes make, and below the rules without folding."""
     with Builder(tmp_path, seed) as b:
         network = random_network(b)
-        result = network_bound(b.extent, network)
+        result = network_bound(b.extent, network, seconds=0.0)
         reached = max(norm(matrix_of(b, network, s)) for s in range(3))
         assert reached <= value(result.bound) <= value(result.product) * (1 + 1e-9)
         assert result.unbounded == ()

@@ -42,6 +42,10 @@ def separable(b: Builder) -> int:
     return b.scale(b.conv(b.scale(b.conv(b.input(4, 4, 3), 2, 3, depthwise=True)), 4, 1))
 
 
+def conv_and_two_dense(b: Builder) -> int:
+    return b.dense(b.dense(b.scale(b.conv(b.input(4, 3, 2), 3, 3)), 4), 2)
+
+
 def before_conv(b: Builder) -> int:
     return b.conv(b.scale(b.input(4, 4, 3)), 2, 3, strides=2)
 
@@ -67,6 +71,7 @@ EXACT = (
     grouped,
     depthwise,
     separable,
+    conv_and_two_dense,
     before_conv,
     before_depthwise,
     before_dense,

@@ -116,8 +116,8 @@ class Builder:
     def flatten(self, x: int) -> int:
         return self.add("Flatten", n.Constant(1.0, None, True), (x,), (math.prod(self.size(x)),))
 
-    def sum(self, *inputs: int, weights: tuple[float, ...] = ()) -> int:
-        does = n.Sum(weights or (1.0,) * len(inputs))
+    def sum(self, *inputs: int, weights: tuple[float, ...] = (), subtracts: bool = False) -> int:
+        does = n.Sum(weights or (1.0,) * len(inputs), subtracts)
         return self.add("Add", does, inputs, self.size(inputs[0]))
 
     def concatenate(self, *inputs: int) -> int:
@@ -228,8 +228,8 @@ def _apply(builder: Builder, operation: n.Operation, inputs: list, rng) -> np.nd
     if isinstance(does, n.AxisMatrices):
         return _pooled(x, does)
     if isinstance(does, n.Sum):
-        signs = rng.choice([-1.0, 1.0], len(inputs))
-        return sum(s * w * y for s, w, y in zip(signs, does.weights, inputs, strict=True))
+        signs = (1.0, -1.0 if does.subtracts else 1.0, *[1.0] * len(inputs))
+        return sum(s * w * y for s, w, y in zip(signs, does.weights, inputs, strict=False))
     if isinstance(does, n.Concatenate):
         return np.concatenate(inputs, axis=-1)
     return x.reshape(len(x), *operation.sizes)

@@ -15,7 +15,7 @@ from typing import Any
 from snconvert.config.references import is_builtin_layer
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Does, Slopes, Unbounded
-from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, finite, root
+from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, finite, product, root
 
 _RELU = Slopes(0.0, 1.0)
 _GELU = Slopes(-0.1289930686587719, 1.1289930686587721)
@@ -159,12 +159,14 @@ def one_sided(slope: Any) -> Does:
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:
-    axes = [axis_from_end(one, len(sizes)) for one in (axis if isinstance(axis, list) else [axis])]
-    if not axes or None in axes:
+    several = axis if isinstance(axis, list) else [axis]
+    found = [None if one is None else axis_from_end(one, len(sizes)) for one in several]
+    axes = {one for one in found if one is not None}
+    if not axes or None in found:
         return Unbounded("it runs over the batch")
     if name == "softmax":
         return Constant(SOFTMAX)
-    size = sizes[axes[0] or 0]
-    if size is None:
+    count = product([sizes[one] for one in axes])
+    if count is None:
         return Unbounded("the size of its axis is not known")
-    return Constant(root(size))
+    return Constant(root(count))

@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError
-from snconvert.lipschitz.network import Constant, Diagonal, Sizes, Slopes, Unbounded
+from snconvert.lipschitz.network import Constant, Diagonal, Does, Sizes, Slopes, Unbounded
 from snconvert.lipschitz.reading.builder import Value
 from snconvert.lipschitz.reading.shapes import broadcast, finite, repeats
 from snconvert.lipschitz.rows import merging
@@ -114,7 +114,10 @@ def scale(call: Call) -> Answer:
     found = _value_and_constant(call)
     if found is None:
         return _not_understood(call, Unbounded("it multiplies two tensors"))
-    return _scaled(call, *found, found[1].largest)
+    value, constant = found
+    if len(set(constant.numbers)) == 1:
+        return _scaled(call, value, constant, Diagonal(None, (constant.numbers[0],)))
+    return _scaled(call, value, constant, Constant(constant.largest))
 
 
 def quotient(call: Call) -> Answer:
@@ -127,7 +130,10 @@ def quotient(call: Call) -> Answer:
     least = min(map(abs, constant.numbers), default=0.0)
     if least < _SMALLEST:
         return Unbounded("it divides by zero")
-    return _scaled(call, value, constant, math.nextafter(1.0 / least, math.inf))
+    if len(set(constant.numbers)) == 1:  # the sign stays, and the root is the divisor
+        sign = math.copysign(1.0, constant.numbers[0])
+        return _scaled(call, value, constant, Diagonal(None, (sign,), (0.0,), least=least))
+    return _scaled(call, value, constant, Constant(math.nextafter(1.0 / least, math.inf)))
 
 
 def extremum(call: Call) -> Answer:
@@ -179,8 +185,6 @@ def _repeated(call: Call, value: Value, constant: tuple[int, ...]) -> Answer:
     return call.add(MOVED._replace(value=times), sizes, (value,))
 
 
-def _scaled(call: Call, value: Value, constant: ConstantTensor, factor: float) -> Answer:
+def _scaled(call: Call, value: Value, constant: ConstantTensor, does: Does) -> Answer:
     answer = _repeated(call, value, constant.shape)
-    if not isinstance(answer, Value):
-        return answer
-    return call.same(Diagonal(None, (factor,)), (answer,))
+    return call.same(does, (answer,)) if isinstance(answer, Value) else answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from snconvert.config.dtype_policies import FLOATS
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Diagonal, Does, Slopes, Unbounded
 from snconvert.lipschitz.reading import activations
@@ -68,9 +69,8 @@ def _clip(call: Call) -> Answer:
 
 
 def _cast(call: Call) -> Answer:
-    if "float" in str(call.config.get("dtype")):
-        return identity(call)
-    return Unbounded("it rounds to whole numbers")
+    dtype = call.config.get("dtype")
+    return identity(call) if dtype in FLOATS else Unbounded(f"it rounds to {printable(dtype)}")
 
 
 _BY_NAME = {

@@ -132,7 +132,7 @@ class Row(NamedTuple):
         constant: The constant in words, for the table of the documentation.
         read: Adds a call to the network.
         joins: Whether it is meant to read several tensors.
-        masks: Whether it uses a mask of its input.
+        masks: Whether it uses a mask of its input, and has its constant while that is held.
         bounded: Whether it may have a constant.
     """
 
