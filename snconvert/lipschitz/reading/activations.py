@@ -9,6 +9,7 @@ interval, that of the form with `tanh`. All are those of Keras 3.15 (keras/src/b
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,7 +135,7 @@ def of_layer(class_name: str, config: Mapping[str, Any], sizes: Sizes) -> Does:
     if class_name == "LeakyReLU":
         return one_sided(config.get("negative_slope", config.get("alpha", 0.3)))
     if class_name == "ELU":
-        return one_sided(config.get("alpha", 1.0))
+        return elu(config.get("alpha", 1.0))
     if class_name == "Softmax":
         return by_name("softmax", sizes, config.get("axis", -1))
     return Unbounded(f"its activation is a {printable(class_name)} layer")
@@ -152,9 +153,15 @@ def relu(config: Mapping[str, Any]) -> Does:
 
 def one_sided(slope: Any) -> Does:
     """Returns the slopes of what is `x` above 0, and not steeper than `slope` below."""
-    if not isinstance(slope, int | float) or not math.isfinite(slope):
+    if not isinstance(slope, int | float) or not abs(slope) <= sys.float_info.max:
         return Unbounded(f"its slope is {printable(slope)}")
     return Slopes(float(min(slope, 1.0)), float(max(slope, 1.0)))
+
+
+def elu(alpha: Any) -> Does:
+    """Returns the slopes of `elu`: `alpha exp(x)` below 0, which falls to 0, and 1 above."""
+    slopes = one_sided(alpha)
+    return slopes._replace(low=min(0.0, slopes.low)) if isinstance(slopes, Slopes) else slopes
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:

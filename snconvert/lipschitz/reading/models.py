@@ -174,7 +174,7 @@ def _output(tensor: Tensor, values: Mapping[tuple[str, int], Outputs]) -> Value:
     else:
         what = f"{printable(tensor.layer)} puts out {len(outputs)} tensors, but number"
         raise SourceError(f"{what} {tensor.output} is read", _REPAIR)
-    if not value.known and tensor.shape:
+    if not value.known and len(tensor.shape or ()) > 1:  # [None] stands in older files for none
         value = value._replace(sizes=tensor.shape[1:], known=True)
     return value
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Diagonal, GroupNorm, StoredArray, Unbounded
 from snconvert.lipschitz.reading.shapes import axis_from_end
-from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row
+from snconvert.lipschitz.rows.row import LARGEST, NOT_STORED, Answer, Call, Row
 
 _FUZZ = 1e-7
 """What Keras' `Normalization` takes roots to be at least (`keras.config.epsilon`)."""
@@ -91,8 +90,10 @@ def _rescaling(call: Call) -> Answer:
     scale = numbers(call.config.get("scale"))
     if scale is None:
         return Unbounded(f"its `scale` is {printable(call.config.get('scale'))}")
-    if call.sizes[-1] not in {len(scale), None} and len(scale) > 1:
-        return Unbounded(f"its `scale` has {len(scale)} numbers")
+    for key in ("scale", "offset"):
+        count = len(numbers(call.config.get(key, 0.0)) or ())
+        if count not in {1, call.sizes[-1]}:  # it may repeat its input by broadcasting
+            return Unbounded(f"its `{key}` does not fit its input")
     # Which axis several numbers belong to depends on a setting of the process that loads it.
     return call.same(Diagonal(None, scale))
 
@@ -112,8 +113,7 @@ def numbers(value: Any) -> tuple[float, ...] | None:
     many = value if isinstance(value, list | tuple) else [value]
     if not many or not all(type(one) in {int, float} for one in many):
         return None
-    floats = tuple(map(float, many))
-    return floats if all(map(math.isfinite, floats)) else None
+    return tuple(map(float, many)) if all(abs(one) <= LARGEST for one in many) else None
 
 
 _BY_GROUP = "largest `gamma` over the root of `epsilon`"

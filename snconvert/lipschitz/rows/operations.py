@@ -46,10 +46,6 @@ def _named(name: str) -> Callable[[Call], Answer]:
     )
 
 
-def _one_sided(key: str, default: float) -> Callable[[Call], Answer]:
-    return _by(lambda call: activations.one_sided(call.config.get(key, default)))
-
-
 def _above_zero(key: str, default: float) -> Callable[[Call], Answer]:
     """Of operations with slopes from 0 to 1 where an argument is above 0."""
 
@@ -65,6 +61,13 @@ def _clip(call: Call) -> Answer:
     if any(isinstance(call.config.get(key), dict | list) for key in ("x_min", "x_max")):
         return Unbounded("an array of limits may repeat its input")
     return call.same(Slopes(0.0, 1.0))
+
+
+def _cast(call: Call) -> Answer:
+    dtype = call.config.get("dtype")
+    if isinstance(dtype, str) and "float" in dtype:
+        return call.inputs[0]
+    return Unbounded(f"it rounds to {printable(dtype)}")
 
 
 _BY_NAME = {
@@ -97,8 +100,8 @@ _BY_NAME = {
 OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     **{name: _named(activation) for name, activation in _BY_NAME.items()},
     "ReLU": _by(lambda call: activations.relu(call.config)),
-    "LeakyRelu": _one_sided("negative_slope", 0.2),
-    "Elu": _one_sided("alpha", 1.0),
+    "LeakyRelu": _by(lambda call: activations.one_sided(call.config.get("negative_slope", 0.2))),
+    "Elu": _by(lambda call: activations.elu(call.config.get("alpha", 1.0))),
     "Celu": _above_zero("alpha", 1.0),
     "SoftShrink": _above_zero("threshold", 0.5),
     "Squareplus": _above_zero("b", 4.0),
@@ -106,7 +109,8 @@ OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     "Negative": _by(lambda _: Diagonal(None, (-1.0,))),
     **dict.fromkeys(("Absolute", "Abs", "Fabs", "Sin", "Cos"), _slopes(-1.0, 1.0)),
     **dict.fromkeys(("Arctan", "Arcsinh"), _slopes(0.0, 1.0)),
-    **dict.fromkeys(("Cast", "Copy", "StopGradient"), identity),
+    "Cast": _cast,
+    **dict.fromkeys(("Copy", "StopGradient"), identity),
     **dict.fromkeys(("Add", "Subtract"), arithmetic.shift),
     "Multiply": arithmetic.scale,
     **dict.fromkeys(("Divide", "TrueDivide"), arithmetic.quotient),

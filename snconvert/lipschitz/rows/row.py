@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from snconvert.lipschitz.reading.shapes import Sizes
 from snconvert.weights.contents import Dataset
 
 REPAIR = "Repair the layer's configuration and save the model again"
+
+LARGEST = sys.float_info.max
+"""The largest finite number; integers may be larger."""
 
 NOT_STORED = Unbounded("the file holds no weights for it")
 
@@ -114,7 +118,7 @@ class Call:
             SourceError: It is none.
         """
         value = self.config.get(key, default)
-        if type(value) not in {int, float} or not abs(value) < float("inf"):
+        if type(value) not in {int, float} or not abs(value) <= LARGEST:
             raise SourceError(f"`{key}` is {printable(value)}, but a number is expected", REPAIR)
         return float(value)
 
