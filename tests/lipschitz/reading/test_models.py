@@ -312,6 +312,36 @@ def test_an_output_that_nothing_makes_is_refused() -> None:
         read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 3])
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        [layer("ReLU", f"dead{index}") for index in range(50)],
+        [layer("Add", "sum", call([tensor("d")] * 50)), layer("ReLU", "r", call(tensor("sum")))],
+        [operation("Add", "shift", call(tensor("d"), [[1.0] * 4] * 200))],
+        [layer("Rescaling", "scale", call(tensor("d")), scale=[1.0] * 800, offset=0.0)],
+    ],
+    ids=["layers that nothing calls", "inputs", "a constant", "a configuration"],
+)
+def test_what_a_call_takes_counts(load: list[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is called often is read often, with all that is in it."""
+    monkeypatch.setattr(builder, "MOST", 1000)
+    calls = [call(tensor("m", index - 1) if index else tensor("x")) for index in range(20)]
+    for extra in ([], load):
+        model = inner(layer("ReLU", "d", call(tensor("i"))), *extra, calls=calls)
+        if extra:
+            with pytest.raises(UnsupportedError, match="more than 1000 calls"):
+                read(source(), model, outputs=["m", 20, 0])
+        else:
+            assert len(read(source(), model, outputs=["m", 20, 0]).operations) == 21
+
+
+def test_a_split_into_very_many_parts_is_refused() -> None:
+    """It is before these are counted out."""
+    split = operation("Split", "s", call(tensor("x")), axis=1, indices_or_sections=2**50)
+    with pytest.raises(UnsupportedError, match="more than"):
+        read(source("x", 2**50), split, outputs=["s", 0, 0])
+
+
 @pytest.mark.parametrize("class_name", ["ReLU", "Dropout"])
 def test_models_that_double_at_each_level_are_refused(
     class_name: str, monkeypatch: pytest.MonkeyPatch
