@@ -57,7 +57,7 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `imports`, `config`, `certify`, as in
+            `exclude`, `select`, `overrides`, `imports`, `config`, `lipschitz`, `certify`, as in
             `snconvert.recipe.recipe`. And `html`: where the report goes as a page, with the extra
             `snconvert[html]`; a page that is there is replaced.
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, Stage
 from snconvert.core.network_bound import Unbounded as UnboundedLayer
 from snconvert.linalg.one_thread import one_thread
-from snconvert.lipschitz.arithmetic import ONE, largest, least, length, product, quotient
+from snconvert.lipschitz.arithmetic import ONE, largest, least, length
 from snconvert.lipschitz.arrays import Arrays
-from snconvert.lipschitz.channel_norms import channel_norms
+from snconvert.lipschitz.channel_norms import norms_to_fold
 from snconvert.lipschitz.constants import Scale, constant_of, scale_of
 from snconvert.lipschitz.folding import Folding
 from snconvert.lipschitz.graph import Graph
@@ -32,13 +29,7 @@ from snconvert.lipschitz.network import (
 )
 from snconvert.lipschitz.norms import Norms, kernel_norm
 from snconvert.lipschitz.parts import Concatenations, rules_of_parts
-from snconvert.lipschitz.propagation import (
-    Rule,
-    Value,
-    evaluated,
-    plain_rule,
-    smallest,
-)
+from snconvert.lipschitz.propagation import Rule, Value, evaluated, plain_rule, smallest
 from snconvert.lipschitz.recurrent import recurrent_constant
 from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
@@ -56,7 +47,7 @@ Report = Callable[[tuple[str, int]], None] | None
 
 @one_thread()
 def network_bound(
-    extent: Extent, network: Network, *, seconds: float = 30.0, report: Report = None
+    extent: Extent, network: Network, seconds: float = 30.0, *, report: Report = None
 ) -> NetworkBound:
     """Returns the certified bound of a network.
 
@@ -68,11 +59,26 @@ def network_bound(
     """
     started = time.perf_counter()
     own = OwnConstants(extent, network, report)
+    result = bound_by(own, Folded(own), seconds)
+    return result._replace(seconds=time.perf_counter() - started)
+
+
+def bound_by(own: OwnConstants, folded: Folded, seconds: float) -> NetworkBound:
+    """Returns the certified bound of a network of which all but multipliers is known.
+
+    It is never above those of `own.rules` and of `folded.rules`.
+
+    Args:
+        own: The constants of its operations.
+        folded: Its steps after folding.
+        seconds: As for `network_bound`.
+    """
+    network = own.network
     plain = own.graph.values([[rule] for rule in own.rules])
-    folded = _Folded(own)
     values = own.graph.values(folded.with_multipliers(own, seconds))
     shown = _shown(own, folded.steps, values, plain)
-    joint, by_rules = own.graph.joint(values), own.graph.joint(plain)
+    by_rules = own.graph.joint(plain)
+    joint = _least(own.graph.joint(values), own.graph.joint(folded.values))
     stages = [
         Stage(
             operation.path,
@@ -101,7 +107,6 @@ def network_bound(
         network.starts,
         folded.method(values),
         notes=(*network.notes, _EXACT, *([_TOGETHER] if own.graph.together else [])),
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -164,10 +169,11 @@ class OwnConstants:
             self.scales[place] = scale
             return scale.largest
         if isinstance(does, Recurrent):
-            return self._recurrent(does)
+            return self.recurrent(does)
         return constant_of(does, self.arrays)
 
-    def _recurrent(self, does: Recurrent) -> Magnitude | str:
+    def recurrent(self, does: Recurrent) -> Magnitude | str:
+        """Returns the constant of a recurrent layer, or why it has none."""
         kernel, recurrent = self.arrays.kernel(does.kernel), self.arrays.kernel(does.recurrent)
         bias = None if does.bias is None else self.arrays.numbers(does.bias, "bias")
         if isinstance(kernel, str) or isinstance(recurrent, str) or isinstance(bias, str):
@@ -176,13 +182,23 @@ class OwnConstants:
         return "its recurrent kernel is too large" if constant is None else constant
 
 
-class _Folded:
-    """The steps of a network after folding, with their constants, rules and bounds."""
+class Folded:
+    """The steps of a network after folding, with their constants, rules and bounds.
+
+    Args:
+        own: The constants without folding.
+
+    Attributes:
+        steps: The steps.
+        constants: Their constants.
+        rules: The rules of each.
+        values: The bounds of the tensors by these.
+    """
 
     def __init__(self, own: OwnConstants) -> None:
         folding = Folding(own.network, own.scales)
         folding.merge(own.kernel_norms.kernel)
-        folding.fold_channels(functools.partial(_channel_norms, own.kernel_norms))
+        folding.fold_channels(functools.partial(norms_to_fold, own.kernel_norms))
         self.steps = folding.steps
         self.constants = [
             self._constant(step, constant, own.kernel_norms)
@@ -242,18 +258,6 @@ class _Folded:
             return []
         norm = functools.partial(kernel_norm, conv=step.convolution)
         return rules_of_parts(found, kernel, step, self.values, norm)
-
-
-def _channel_norms(norms: Norms, step: Step) -> tuple[Scale, Magnitude] | None:
-    """Returns the norms of a depthwise convolution's channels, and its kernel's factor."""
-    kernel, conv, whole = norms.kernel(step), step.convolution, norms.folded(step)
-    if kernel is None or conv is None or whole is None or not whole.mantissa:
-        return None
-    scale = channel_norms(kernel, conv)
-    # None is above that of all, which is proved more closely where the map is small.
-    highest = quotient(whole, product(kernel.factor, Magnitude(0.5, kernel.exponent + 1)))
-    values = np.minimum(scale.values, highest.value or math.inf)
-    return scale._replace(values=values), kernel.factor
 
 
 def _shown(

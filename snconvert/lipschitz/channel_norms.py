@@ -21,10 +21,11 @@ from snconvert.core.convolution_map import Convolution
 from snconvert.core.magnitude import Magnitude
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.torus import torus_of
-from snconvert.lipschitz.arithmetic import ratio
+from snconvert.lipschitz.arithmetic import product, quotient, ratio
 from snconvert.lipschitz.arrays import Kernel
 from snconvert.lipschitz.constants import Scale
-from snconvert.lipschitz.norms import missed_norm
+from snconvert.lipschitz.norms import Norms, missed_norm
+from snconvert.lipschitz.steps import Step
 
 _BATCH = 1 << 22  # numbers of symbols that are worked on at once
 
@@ -47,6 +48,18 @@ def channel_norms(kernel: Kernel, conv: Convolution) -> Scale:
     norms = (np.sqrt(squares) + off * np.abs(taps).sum(axis=(1, 2))) * factor
     missed = ratio(missed_norm(kernel, conv), Magnitude(0.5, kernel.exponent + 1))
     return Scale((norms + missed) * (1.0 + 2.0**-40) + 2.0**-900, kernel.exponent, 0)
+
+
+def norms_to_fold(norms: Norms, step: Step) -> tuple[Scale, Magnitude] | None:
+    """Returns the norms of a depthwise convolution's channels, and its kernel's factor."""
+    kernel, conv, whole = norms.kernel(step), step.convolution, norms.folded(step)
+    if kernel is None or conv is None or whole is None or not whole.mantissa:
+        return None
+    scale = channel_norms(kernel, conv)
+    # None is above that of all, which is proved more closely where the map is small.
+    highest = quotient(whole, product(kernel.factor, Magnitude(0.5, kernel.exponent + 1)))
+    values = np.minimum(scale.values, highest.value or math.inf)
+    return scale._replace(values=values), kernel.factor
 
 
 def _phases(conv: Convolution, axis: int, count: int) -> Array:

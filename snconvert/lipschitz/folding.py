@@ -105,20 +105,18 @@ class Folding:
         read = b.channels_axis if b.convolution else b.inputs_axis
         if a.channels_axis is None or read is None or (a.channels_axis - read) % max(rank, 1):
             return False
-        (blocks, rows, columns), (others, inputs, outputs) = (
-            a.kernel.view.shape,
-            b.kernel.view.shape,
-        )
+        blocks, _, columns = a.kernel.view.shape
+        others, inputs, outputs = b.kernel.view.shape
         pointwise = b.convolution is None or (
             math.prod(b.convolution.kernel) == 1 and set(b.convolution.strides) == {1}
         )
-        size = rows * blocks * outputs
+        size = _numbers_read(first) * outputs
         return (
             pointwise
             and others == 1
             and blocks * columns == inputs
             and (blocks == 1 or a.convolution is not None)
-            and size <= _LARGEST[a.convolution is None]
+            and size <= _LARGEST[first.convolution is None]
         )
 
     def _alone(self, place: int) -> bool:
@@ -176,6 +174,14 @@ class Folding:
         for step in ends:
             step.before.append(scale)
         return passed
+
+
+def _numbers_read(step: Step) -> int:
+    """Returns how many numbers each output of a step's kernel reads, of all blocks together."""
+    while step.merged is not None:
+        step = step.merged
+    does = step.operation.does
+    return math.prod(does.kernel.view.shape[:2]) if isinstance(does, Linear) else 0
 
 
 def _is_identity(step: Step) -> bool:

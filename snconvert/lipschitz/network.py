@@ -187,9 +187,11 @@ class Sum(NamedTuple):
     Attributes:
         weights: Of each input its absolute weight, rounded up, with the root of how often its
             numbers are repeated by broadcasting.
+        subtracts: Whether the second of two is subtracted.
     """
 
     weights: tuple[float, ...]
+    subtracts: bool = False
 
 
 class Concatenate(NamedTuple):

@@ -52,6 +52,7 @@ class Segment(NamedTuple):
             that of the source if it is added itself; `None` of a chain.
         first: Whether the first slopes are before the first kernel.
         last: Whether the last slopes are behind the last one.
+        subtracts: Whether one of both is subtracted from the other.
     """
 
     kernels: tuple[int, ...]
@@ -61,6 +62,7 @@ class Segment(NamedTuple):
     shortcut: int | None = None
     first: bool = False
     last: bool = False
+    subtracts: bool = False
 
 
 class Segments:
@@ -105,12 +107,16 @@ class Segments:
                 segment = self._walk(branch[0], source)
                 if segment is None or (not segment.slopes and branch[1] == _NONE):
                     continue
+                kernel = source if shortcut is None else shortcut[0]
+                ends = segment.kernels if shortcut is None else (*segment.kernels, kernel)
+                layouts = {_layout(self._steps[at]) for at in ends}
+                if None in layouts or len(layouts) > 1:
+                    continue
                 if branch[1] != _NONE:
                     segment = segment._replace(
                         slopes=(*segment.slopes, _with_zero(branch[1])), last=True
                     )
-                kernel = source if shortcut is None else shortcut[0]
-                yield segment._replace(end=place, shortcut=kernel)
+                yield segment._replace(end=place, shortcut=kernel, subtracts=does.subtracts)
                 break
 
     def _kernel_behind(self, place: int) -> tuple[int, Interval] | None:
@@ -201,6 +207,8 @@ class Segments:
             if kernel is None or sum(k.stack.size for k in (*kernels, kernel)) > _LARGEST:
                 return None
             kernels.append(kernel)
+        if segment.subtracts:
+            kernels[0] = kernels[0]._replace(stack=-kernels[0].stack)
         maps = [_map(k, self._steps[place]) for k, place in zip(kernels, places, strict=True)]
         shortcut = maps.pop() if own_shortcut else None
         last = kernels.pop() if own_shortcut else None
@@ -245,7 +253,7 @@ def _kind(step: Step) -> str | None:
         return None
     if conv is None:
         return "dense"
-    return None if conv.on_torus else "convolution"
+    return None if conv.on_torus else f"{len(conv.kernel)}D"
 
 
 def _source(step: Step) -> int:
@@ -266,6 +274,18 @@ def _axes_meet(one: Step, two: Step) -> bool:
     if made is None or read is None:
         return False
     return (made - read) % max(1, len(one.operation.sizes)) == 0
+
+
+def _layout(step: Step) -> tuple[str | None, int, int] | None:
+    """Returns the kind of a step's map, and axis and rank; `None` if it moves the channels.
+
+    What it makes can be added to what it reads, position by position, if it moves none.
+    """
+    linear, rank = step.operation.does, len(step.operation.sizes)
+    if not isinstance(linear, Linear) or not rank or not _axes_meet(step, step):
+        return None
+    made = channels_axis(linear, behind=True)
+    return None if made is None else (_kind(step), made % rank, rank)
 
 
 def _with_zero(interval: Interval) -> Interval:

@@ -87,3 +87,15 @@ def graph_of(model: Layer) -> Graph | None:
         return model_graph.graph_of(parse(json.loads(model.to_json())))
     except Exception:  # noqa: BLE001 - `get_config` is code of other people; the page does without
         return None
+
+
+def size_of(model: Layer) -> int:
+    """Returns how many bytes the weights of a model take."""
+    return sum(
+        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
+    )
+
+
+def _bytes_of(dtype: str) -> int:
+    bits = {"bool": 8, "bfloat16": 16}.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8)
+    return max(1, bits // 8)

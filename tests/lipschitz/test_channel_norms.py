@@ -100,3 +100,19 @@ def test_two_in_a_row(tmp_path: Path) -> None:
         reached = max(np.linalg.norm(matrix_of(b, network, s), 2) for s in range(30))
         assert result.bound is not None
         assert reached <= result.bound.value
+
+
+def test_a_scale_of_another_axis_stays(tmp_path: Path) -> None:
+    """What scales positions does not pass a depthwise convolution, which mixes them."""
+    with Builder(tmp_path) as b:
+        x = b.conv(b.input(4, 4, 4), 4, 1)
+        x = b.conv(b.activation(x), 1, 3, depthwise=True)
+        x = b.conv(b.activation(x), 1, 3, depthwise=True)
+        odd = np.array([1e-3, 1.0, 1e-3, 1.0])
+        x = b.scale(b.activation(x), axis=1, gamma=odd, variance=np.ones(4))
+        network = b.output(b.scale(x, axis=0, gamma=odd[::-1], variance=np.ones(4)))
+        result = network_bound(b.extent, network, seconds=0.0)
+        reached = max(np.linalg.norm(matrix_of(b, network, s), 2) for s in range(30))
+        assert result.bound is not None
+        assert reached <= result.bound.value
+        assert all(stage.constant.value > 0.9 for stage in result.stages[-2:])

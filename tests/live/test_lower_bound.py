@@ -88,7 +88,8 @@ assert found > 0 and abs(lower_bound(model, 2) / norm - 1) < 1e-3, (found, norm)
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend: str) -> None:
     """It is found on all backends."""
     subprocess.run(

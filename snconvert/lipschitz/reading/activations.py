@@ -9,14 +9,13 @@ interval, that of the form with `tanh`. All are those of Keras 3.15 (keras/src/b
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from snconvert.config.references import is_builtin_layer
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Does, Slopes, Unbounded
-from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, root
+from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, finite, product, root
 
 _RELU = Slopes(0.0, 1.0)
 _GELU = Slopes(-0.1289930686587719, 1.1289930686587721)
@@ -153,9 +152,10 @@ def relu(config: Mapping[str, Any]) -> Does:
 
 def one_sided(slope: Any) -> Does:
     """Returns the slopes of what is `x` above 0, and not steeper than `slope` below."""
-    if not isinstance(slope, int | float) or not abs(slope) <= sys.float_info.max:
+    number = finite(slope)
+    if number is None:
         return Unbounded(f"its slope is {printable(slope)}")
-    return Slopes(float(min(slope, 1.0)), float(max(slope, 1.0)))
+    return Slopes(min(number, 1.0), max(number, 1.0))
 
 
 def elu(alpha: Any) -> Does:
@@ -165,12 +165,14 @@ def elu(alpha: Any) -> Does:
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:
-    axes = [axis_from_end(one, len(sizes)) for one in (axis if isinstance(axis, list) else [axis])]
-    if not axes or None in axes:
+    several = axis if isinstance(axis, list) else [axis]
+    found = [None if one is None else axis_from_end(one, len(sizes)) for one in several]
+    axes = {one for one in found if one is not None}
+    if not axes or None in found:
         return Unbounded("it runs over the batch")
     if name == "softmax":
         return Constant(SOFTMAX)
-    size = sizes[axes[0] or 0]
-    if size is None:
+    count = product([sizes[one] for one in axes])
+    if count is None:
         return Unbounded("the size of its axis is not known")
-    return Constant(root(size))
+    return Constant(root(count))

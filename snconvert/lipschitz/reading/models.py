@@ -26,6 +26,7 @@ from snconvert.lipschitz.reading.layers import (
     Weights,
 )
 from snconvert.lipschitz.rows.operations import operation
+from snconvert.lipschitz.rows.reshaping import MOVED
 from snconvert.lipschitz.rows.row import Call as RowCall
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
@@ -106,7 +107,7 @@ class _Reader(LayerReader):
         if given is None:
             return self.unbounded(node, Unbounded("its inputs are not understood"), arguments)
         values: dict[tuple[str, int], Outputs] = {
-            (leaf.layer, leaf.call): (_adjusted(value, leaf),)
+            (leaf.layer, leaf.call): (self._adjusted(node, value, leaf),)
             for (_, leaf), value in zip(leaves(connections.inputs), given, strict=True)
         }
         nodes = {id(child.entry): child for child in node.children}
@@ -121,11 +122,13 @@ class _Reader(LayerReader):
                 continue  # as Keras does with what cannot be computed
             training = call.kwargs.get("training")
             # Keras stores the mask of an input as an argument, and computes it in the graph.
-            masked = any(name == "mask" for name, _ in call.tensors)
+            mask = frozenset(
+                _output(one, values).place for name, one in call.tensors if name == "mask"
+            )
             read = Arguments(
-                tuple(_with_values(one, values, masked=masked) for one in call.args),
+                tuple(_with_values(one, values, mask=mask) for one in call.args),
                 {
-                    name: _with_values(one, values, masked=masked)
+                    name: _with_values(one, values, mask=mask)
                     for name, one in call.kwargs.items()
                     if name != "mask"
                 },
@@ -148,6 +151,24 @@ class _Reader(LayerReader):
         with located(path=path, class_name=name):
             answer = operation(call) if all(one.known for one in inputs) else NO_SHAPE
         return self.outputs(path, name, answer, inputs)
+
+    def _adjusted(self, node: Node, value: Value, wanted: Tensor) -> Value:
+        """Returns an input as a model takes it: Keras adds or drops a last axis of size 1."""
+        if wanted.shape is None:
+            return value
+        own = wanted.shape[1:]
+        if not value.known:
+            return value._replace(sizes=own, known=True)
+        if len(value.sizes) == len(own):
+            sizes = tuple(b if a is None else a for a, b in zip(value.sizes, own, strict=True))
+            return value._replace(sizes=sizes)
+        sizes = value.sizes
+        if len(sizes) == len(own) + 1 and sizes[-1] == 1:
+            sizes = sizes[:-1]
+        elif len(sizes) == len(own) - 1 and own[-1] == 1:
+            sizes = (*sizes, 1)
+        path = f"{node.path}/{wanted.layer}".lstrip("/")
+        return self.builder.add(path, "InputLayer", MOVED, sizes, (value,))
 
 
 def _work(call: Call) -> int:
@@ -173,15 +194,17 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
     return isinstance(module, str) and module.startswith(_OPERATIONS)
 
 
-def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs], *, masked: bool) -> Any:
+def _with_values(
+    structure: Any, values: Mapping[tuple[str, int], Outputs], *, mask: frozenset[int]
+) -> Any:
     """Returns the structure of an argument with values for tensors."""
     if isinstance(structure, Tensor):
         value = _output(structure, values)
-        return value._replace(masked=value.masked or masked)
+        return value._replace(mask=value.mask | mask)
     if isinstance(structure, list):
-        return [_with_values(one, values, masked=masked) for one in structure]
+        return [_with_values(one, values, mask=mask) for one in structure]
     if isinstance(structure, dict) and "class_name" not in structure:
-        return {key: _with_values(one, values, masked=masked) for key, one in structure.items()}
+        return {key: _with_values(one, values, mask=mask) for key, one in structure.items()}
     return structure
 
 
@@ -213,20 +236,3 @@ def _matched(given: Any, wanted: Any) -> list[Value] | None:
     if len(found) != len(names) or not all(isinstance(value, Value) for value in found):
         return None
     return found
-
-
-def _adjusted(value: Value, wanted: Tensor) -> Value:
-    """Returns an input as the model takes it: Keras adds or drops a last axis of size 1."""
-    if wanted.shape is None:
-        return value
-    own = wanted.shape[1:]
-    if not value.known:
-        return value._replace(sizes=own, known=True)
-    sizes = value.sizes
-    if len(sizes) == len(own) + 1 and sizes[-1] == 1:
-        sizes = sizes[:-1]
-    elif len(sizes) == len(own) - 1 and own[-1] == 1:
-        sizes = (*sizes, 1)
-    if len(sizes) == len(own):
-        sizes = tuple(b if a is None else a for a, b in zip(sizes, own, strict=True))
-    return value._replace(sizes=sizes)

@@ -51,13 +51,15 @@ def _einsum(call: Call) -> Answer:
         return Unbounded(f"the equation {printable(call.config['equation'])} is no matrix product")
     rows = [label for label in inputs if label not in output]
     columns = [label for label in output if label not in inputs]
-    has_blocks = bool(terms[0] & terms[1] & terms[2])
+    # Channels have an axis of their own where the positions around it stay in their order.
+    before, behind = ([x for x in term if x not in kernel] for term in (inputs, output))
+    apart = before == behind and not terms[0] & terms[1] & terms[2]
     value = linear(
         call,
         "kernel",
         tuple(sizes[label] for label in output[1:]),
-        inputs_axis=None if has_blocks else _only_axis(inputs, rows),
-        channels_axis=None if has_blocks else _only_axis(output, columns),
+        inputs_axis=_only_axis(inputs, rows) if apart else None,
+        channels_axis=_only_axis(output, columns) if apart else None,
     )
     return activated(call, value)
 

@@ -14,16 +14,16 @@ UNSURE = Unbounded("how often it repeats an input by broadcasting is not known")
 BATCH = Unbounded("it mixes the samples of a batch")
 
 
-def summed(call: Call, weight: float = 1.0, inputs: tuple[Value, ...] = ()) -> Answer:
-    """Adds the sum of several tensors, each times a weight."""
-    times = _times(inputs or call.inputs)
+def summed(call: Call, weight: float = 1.0, *, subtracts: bool = False) -> Answer:
+    """Adds the sum of several tensors, each times a weight, or the difference of two."""
+    times = _times(call.inputs)
     if times is None:
         return UNSURE
-    sizes = broadcast([value.sizes for value in inputs or call.inputs])
+    sizes = broadcast([value.sizes for value in call.inputs])
     weights = tuple(
         one if weight == 1.0 else math.nextafter(weight * one, math.inf) for one in times
     )
-    return call.add(Sum(weights), sizes, inputs)
+    return call.add(Sum(weights, subtracts), sizes)
 
 
 def extremum(call: Call) -> Answer:
@@ -52,7 +52,7 @@ def _times(values: tuple[Value, ...]) -> tuple[float, ...] | None:
 def _subtract(call: Call) -> Answer:
     if len(call.inputs) != 2:  # noqa: PLR2004 -- as Keras has it
         raise SourceError(f"it subtracts {len(call.inputs)} inputs, but has to have two", REPAIR)
-    return summed(call)
+    return summed(call, subtracts=True)
 
 
 def _average(call: Call) -> Answer:

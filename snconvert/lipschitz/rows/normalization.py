@@ -7,8 +7,8 @@ from typing import Any
 
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Diagonal, GroupNorm, StoredArray, Unbounded
-from snconvert.lipschitz.reading.shapes import axis_from_end
-from snconvert.lipschitz.rows.row import LARGEST, NOT_STORED, Answer, Call, Row
+from snconvert.lipschitz.reading.shapes import axis_from_end, finite
+from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row
 
 _FUZZ = 1e-7
 """What Keras' `Normalization` takes roots to be at least (`keras.config.epsilon`)."""
@@ -111,9 +111,8 @@ def numbers(value: Any) -> tuple[float, ...] | None:
         inner = value.get("config")
         return numbers(inner.get("value")) if isinstance(inner, dict) else None
     many = value if isinstance(value, list | tuple) else [value]
-    if not many or not all(type(one) in {int, float} for one in many):
-        return None
-    return tuple(map(float, many)) if all(abs(one) <= LARGEST for one in many) else None
+    floats = tuple(number for number in map(finite, many) if number is not None)
+    return floats if floats and len(floats) == len(many) else None
 
 
 _BY_GROUP = "largest `gamma` over the root of `epsilon`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from snconvert.config.dtype_policies import FLOATS
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Diagonal, Does, Slopes, Unbounded
 from snconvert.lipschitz.reading import activations
@@ -65,9 +66,7 @@ def _clip(call: Call) -> Answer:
 
 def _cast(call: Call) -> Answer:
     dtype = call.config.get("dtype")
-    if isinstance(dtype, str) and "float" in dtype:
-        return call.inputs[0]
-    return Unbounded(f"it rounds to {printable(dtype)}")
+    return identity(call) if dtype in FLOATS else Unbounded(f"it rounds to {printable(dtype)}")
 
 
 _BY_NAME = {

@@ -91,7 +91,9 @@ def test_log_softmax_by_its_size() -> None:
     assert by_name("log_softmax", (9, 5), 1) == Constant(3.0)
     assert isinstance(by_name("log_softmax", (None,)), Unbounded)
     assert by_name("softmax", (None,)) == Constant(SOFTMAX)
-    assert isinstance(by_name("softmax", (4,), 0), Unbounded)
+    assert by_name("log_softmax", (2, 3, 4), [1, -1]) == by_name("log_softmax", (8,))
+    for axis in (0, None, []):
+        assert isinstance(by_name("softmax", (4,), axis), Unbounded)
 
 
 def test_layers_as_activations() -> None:

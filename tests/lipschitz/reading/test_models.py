@@ -260,6 +260,21 @@ def test_a_mask_has_no_bound_where_it_is_used() -> None:
     assert kinds(network) == ["Input", "Unbounded"]
 
 
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_mask_of_ids_is_held(*, numbers: bool) -> None:
+    """The mask of an embedding stays as it is with its ids, unless they are read as numbers."""
+    table = layer("Embedding", "table", call(tensor("x")), mask_zero=True, **EMBEDDING)
+    same = operation("NotEqual", "same", call(tensor("x"), 0))
+    pool = layer("GlobalAveragePooling1D", "pool", call(tensor("table"), mask=tensor("same")))
+    both = layer("Concatenate", "both", call([tensor("pool"), tensor("x" if numbers else "pool")]))
+    network = read(
+        source("x", 5), table, same, pool, both, outputs=["both", 0, 0], sizes={"table": (9, 3)}
+    )
+    does = next(it.does for it in network.operations if it.path == "pool")
+    assert isinstance(does, Unbounded) if numbers else does == Constant(1.0, -1, linear=True)
+    assert "same" not in [it.path for it in network.operations]
+
+
 def test_operations_are_read_with_their_constants() -> None:
     """`(x * 3 + 1)[:, 1:]` is a scale and a cut."""
     cut = [{"class_name": "__slice__", "config": {"start": one}} for one in (None, 1)]
@@ -295,8 +310,8 @@ def test_inputs_of_another_rank_are_those_of_keras() -> None:
     }
     flat = layer("Flatten", "flat", call(tensor("m")))
     network = read(source("x", 4), model, flat, outputs=["flat", 0, 0])
-    assert network.operations[-1].sizes == (4,)
-    assert kinds(network) == ["Input", "Constant"]
+    assert [it.sizes for it in network.operations] == [(4,), (4, 1), (4,)]
+    assert kinds(network) == ["Input", "Constant", "Constant"]
 
 
 def test_a_shape_that_fits_nothing_is_told_by_layer() -> None:
@@ -457,3 +472,14 @@ def test_strange_configurations_are_errors_of_this_package(data: st.DataObject) 
     with contextlib.suppress(SnconvertError):
         root = model_root(parse(entry))
         network_of(root, weights(root, {}))
+
+
+@pytest.mark.parametrize("equation", ["ab,abc->ac", "ab,bc->ca", "aab,bc->ac", "ab,cd->abd"])
+def test_equations_that_are_no_matrix_product_have_no_bound(equation: str) -> None:
+    """A kernel that tells samples apart, and labels summed by themselves, are no matrix."""
+    einsum = layer("EinsumDense", "e", call(tensor("x")), equation=equation, output_shape=[4])
+    sizes = (4,) * (equation.count("a") + 1)
+    kernel = (4,) * len(equation.partition(",")[2].partition("->")[0])
+    x = source("x", *sizes[: len(equation.partition(",")[0]) - 1])
+    network = read(x, einsum, outputs=["e", 0, 0], sizes={"e": kernel})
+    assert kinds(network) == ["Input", "Unbounded"]

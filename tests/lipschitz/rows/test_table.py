@@ -241,6 +241,9 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
     yield "x + 1", Case(line, lambda x: x + 1.0)
     yield "1 - x", Case(line, lambda x: 1.0 - x)
     yield "x * c", Case(line, lambda x: x * np.array([1.0, -4.0, 2.0]))
+    yield "x * -2", Case(line, lambda x: x * -2.0)
+    yield "x / -3", Case(line, lambda x: x / -3.0)
+    yield "x - 2 (x - 3 x)", Case(line, lambda x: x + -2.0 * (x - x * 3.0), tight=False)
     yield "x / c", Case(line, lambda x: x / np.array([0.5, -4.0, 2.0]))
     yield "x * c repeated", Case((7, 1), lambda x: x * np.array([[[2.0, 2.0, 2.0]]]))
     yield "x + c repeated", Case((7, 1), lambda x: x + np.ones((1, 1, 5)))
@@ -274,6 +277,7 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
     yield "unstack", Case(line, lambda x: ops.unstack(x, axis=1)[4])
     yield "stack", Case(line, lambda x: ops.stack([x, x], axis=1))
     yield "concatenate", Case(line, lambda x: ops.concatenate([x, x], axis=1))
+    yield "cast", Case(line, lambda x: ops.cast(x, "float32"))
     yield "repeat", Case(line, lambda x: ops.repeat(x, 3, axis=1))
     yield "max_pool", Case(image, lambda x: ops.max_pool(x, 2), tight=False, step=SMALL)
     yield "average_pool", Case(image, lambda x: ops.average_pool(x, 3, 1, "same"))
@@ -319,6 +323,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
     yield "mean of all", Case(line, lambda x: x - ops.mean(x), none="samples of a batch")
     yield "x + batch", Case((3,), lambda x: x + ops.ones((4, 3)), none="samples of a batch")
     yield "exp", Case(line, ops.exp, none="no limit")
+    yield "cast", Case(line, lambda x: ops.cast(x, "int32") + 1, none="rounds to int32")
     yield "cumsum", Case(line, lambda x: ops.cumsum(x, axis=1), none="operation Cumsum")
     yield (
         "BatchNormalization training",

@@ -1,0 +1,76 @@
+"""No Jacobian of a network is larger than its certified bound."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from linear_pieces import lipschitz_constant, random_relu_network
+from random_networks import jacobian, points, random_network
+
+import snconvert
+from snconvert.core.magnitude import Magnitude
+from snconvert.core.network_bound import NetworkBound
+
+ROUNDING = 1 + 1e-5  # of a Jacobian in float32
+GATE, GRAPHS = 12, 220
+PIECES_GATE, PIECES = 6, 60
+
+
+def seeds(gate: int, count: int) -> list[object]:
+    """The first numbers, and further ones that are slow."""
+    slow = [pytest.param(k, marks=pytest.mark.slow) for k in range(gate, count)]
+    return [*range(gate), *slow]
+
+
+def bound_of(model: keras.Model, folder: Path) -> NetworkBound:
+    """Saves a model and bounds the file."""
+    path = folder / "model.keras"
+    model.save(path)
+    network = snconvert.inspect(path, lipschitz=True).lipschitz
+    assert network is not None
+    return network
+
+
+def holds(bound: Magnitude | None, matrix: np.ndarray) -> bool:
+    """Whether a bound is not below the norm of a matrix; it is if there is none."""
+    if bound is None or bound.value is None:
+        return True
+    return bool(np.linalg.norm(matrix, 2) <= bound.value * ROUNDING + 1e-30)
+
+
+@pytest.mark.parametrize("seed", seeds(GATE, GRAPHS))
+def test_random_networks(seed: int, tmp_path: Path) -> None:
+    """All bounds of a random network are above what its Jacobians reach."""
+    network = random_network(seed)
+    result = bound_of(network.model, tmp_path)
+    if result.bound is not None:
+        assert result.product is not None
+        assert result.bound.log10 <= result.product.log10 + 1e-9
+    for point in points(network, 4, seed):
+        matrix, rows, columns = jacobian(network.reference, point)
+        if not np.isfinite(matrix).all():
+            continue  # beyond float32
+        assert holds(result.bound, matrix)
+        assert holds(result.product, matrix)
+        ends = np.cumsum([0, *rows])
+        for output, part in zip(result.outputs, itertools.pairwise(ends), strict=True):
+            block = matrix[slice(*part)]
+            assert holds(output.bound, block), output.name
+            inputs = itertools.pairwise(np.cumsum([0, *columns]))
+            for (name, bound), own in zip(output.by_input, inputs, strict=bool(output.by_input)):
+                assert holds(bound, block[:, slice(*own)]), (output.name, name)
+
+
+@pytest.mark.parametrize("seed", seeds(PIECES_GATE, PIECES))
+def test_linear_pieces(seed: int, tmp_path: Path) -> None:
+    """The bound of a small ReLU network is above the norms of its linear pieces, and not far."""
+    model = random_relu_network(seed)
+    exact = lipschitz_constant(model)
+    bound = bound_of(model, tmp_path).bound
+    assert bound is not None
+    assert bound.value is not None
+    assert 1 - 1e-9 <= bound.value / exact <= 20
