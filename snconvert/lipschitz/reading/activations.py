@@ -87,7 +87,7 @@ def name_of(value: Any) -> str:
         return "linear"
     if isinstance(value, dict):
         value = value.get("config" if value.get("class_name") == "function" else "class_name")
-    return str(value)
+    return value if isinstance(value, str) else "code of its own"
 
 
 def by_name(name: str, sizes: Sizes, axis: Any = -1) -> Does:

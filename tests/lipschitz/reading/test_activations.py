@@ -108,6 +108,7 @@ def test_layers_as_activations() -> None:
     for config in ({"negative_slope": math.nan}, {"negative_slope": "x"}, {"threshold": 1.0}):
         assert isinstance(of_layer("ReLU", config, (3,)), Unbounded)
     assert isinstance(of("mine>odd", (3,)), Unbounded)
+    assert of({"value": ["4wEA"]}, (3,)) == Unbounded("code of its own is no activation of Keras")
 
 
 @pytest.mark.keras
