@@ -90,8 +90,11 @@ def _rescaling(call: Call) -> Answer:
     scale = numbers(call.config.get("scale"))
     if scale is None:
         return Unbounded(f"its `scale` is {printable(call.config.get('scale'))}")
-    if call.sizes[-1] not in {len(scale), None} and len(scale) > 1:
+    if len(scale) not in {1, call.sizes[-1]}:
         return Unbounded(f"its `scale` has {len(scale)} numbers")
+    offset = numbers(call.config.get("offset", 0.0))
+    if offset is None or len(offset) not in {1, call.sizes[-1]}:
+        return Unbounded("its `offset` may repeat its input")
     # Which axis several numbers belong to depends on a setting of the process that loads it.
     return call.same(Diagonal(None, scale))
 

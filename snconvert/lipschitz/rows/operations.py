@@ -104,7 +104,7 @@ OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     **{name: _named(activation) for name, activation in _BY_NAME.items()},
     "ReLU": _by(lambda call: activations.relu(call.config)),
     "LeakyRelu": _one_sided("negative_slope", 0.2),
-    "Elu": _one_sided("alpha", 1.0),
+    "Elu": _by(lambda call: activations.elu(call.config.get("alpha", 1.0))),
     "Celu": _above_zero("alpha", 1.0),
     "SoftShrink": _above_zero("threshold", 0.5),
     "Squareplus": _above_zero("b", 4.0),

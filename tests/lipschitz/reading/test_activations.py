@@ -103,6 +103,7 @@ def test_layers_as_activations() -> None:
     assert isinstance(of(leaky | {"class_name": "PReLU"}, (3,)), Unbounded)
     assert of_layer("ReLU", {"negative_slope": 0.5, "max_value": 6}, (3,)) == Slopes(0.0, 1.0)
     assert of_layer("ELU", {"alpha": -2.0}, (3,)) == Slopes(-2.0, 1.0)
+    assert of_layer("ELU", {}, (3,)) == Slopes(0.0, 1.0)  # it is no identity
     for config in ({"negative_slope": math.nan}, {"negative_slope": "x"}, {"threshold": 1.0}):
         assert isinstance(of_layer("ReLU", config, (3,)), Unbounded)
     assert isinstance(of("mine>odd", (3,)), Unbounded)
