@@ -287,7 +287,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
     image, line = (6, 5, 4), (7, 3)
     yield "Multiply", Case(line, lambda x: layers.Multiply()([x, x]), none="multiplies two tensors")
     offset = layers.Rescaling(1.0, offset=[1.0, 2.0])
-    yield "Rescaling by offset", Case((3, 1), offset, none="`offset` may repeat its input")
+    yield "Rescaling by offset", Case((3, 1), offset, none="`offset` does not fit")
     yield "Dot", Case(line, lambda x: layers.Dot(1)([x, x]), none="multiplies two tensors")
     yield "Attention", Case(line, lambda x: layers.Attention()([x, x]), none="attention multiplies")
     yield (
