@@ -5,7 +5,8 @@ The task is to say how often the first token of a sequence occurs in it. Convert
 sigma` times itself, with `gamma` a weight that starts at its sigma. The plot has sigma of the
 kernels with which the layers compute, before and after the conversion, as `snconvert.SigmaMonitor`
 puts it into the history. Run it from anywhere: `python samples/transformer_gain.py [FIGURE
-[EPOCHS]]`. It takes half a minute on a CPU, and needs matplotlib (`pip install ".[samples]"`).
+[EPOCHS [BLOCKS]]]`. It takes half a minute on a CPU, and needs matplotlib (`pip install
+".[samples]"`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 import snconvert
 
-TOKENS, LENGTH, WIDTH, BLOCKS = 8, 12, 32, 2
+TOKENS, LENGTH, WIDTH = 8, 12, 32
 
 
 def sequences(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,12 +44,12 @@ class Positions(keras.layers.Layer):
         return inputs + self.table
 
 
-def transformer() -> keras.Model:
-    """Returns an encoder with a classifier on its first position."""
+def transformer(blocks: int) -> keras.Model:
+    """Returns an encoder of so many blocks with a classifier on its first position."""
     layers = keras.layers
     tokens = keras.Input((LENGTH,), dtype="int32")
     x = Positions(name="positions")(layers.Embedding(TOKENS, WIDTH, name="tokens")(tokens))
-    for i in range(BLOCKS):
+    for i in range(blocks):
         normal = layers.LayerNormalization(name=f"norm_{i}_1")(x)
         heads = layers.MultiHeadAttention(4, WIDTH // 4, name=f"attention_{i}")(normal, normal)
         x = layers.Add(name=f"add_{i}_1")([x, heads])
@@ -100,10 +101,10 @@ def plot(before: dict[str, list[float]], after: dict[str, list[float]], figure: 
     drawing.savefig(figure, dpi=80)
 
 
-def main(figure: Path, epochs: int) -> None:
+def main(figure: Path, epochs: int, blocks: int) -> None:
     """Trains, saves, converts the file, compares the outputs, trains on, and draws."""
     keras.utils.set_random_seed(0)
-    model = transformer()
+    model = transformer(blocks)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
     before = train(model, epochs)
@@ -131,4 +132,5 @@ if __name__ == "__main__":
     main(
         Path(arguments.get(1, Path(__file__).with_suffix(".png"))),
         int(arguments.get(2, "12")),
+        int(arguments.get(3, "2")),
     )

@@ -57,7 +57,7 @@ def apply_file(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         progress: Called with a `Progress` as it goes on.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `imports`, `config`, `certify`, as in
+            `exclude`, `select`, `overrides`, `imports`, `config`, `lipschitz`, `certify`, as in
             `snconvert.recipe.recipe`. And `html`: where the report goes as a page, with the extra
             `snconvert[html]`; a page that is there is replaced.
 
@@ -122,7 +122,7 @@ def inspect(
     recipe = replace(read_options(recipe_file, **rest), page=page is not None)
     if live:
         from snconvert.live.convert import inspect as inspect_model
-        from snconvert.live.graph import graph_of
+        from snconvert.live.model import graph_of
 
         report = inspect_model(source, rules=rules, recipe_file=recipe_file, **options)
         report = replace(report, graph=graph_of(source) if recipe.page else None)

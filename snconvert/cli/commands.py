@@ -15,6 +15,7 @@ import typer
 
 from snconvert.cli.options import (
     Bound,
+    Budget,
     Certify,
     Config,
     Conv,
@@ -88,6 +89,7 @@ def apply(
     recipe: RecipeFile = None,
     imports: Import = None,
     config: Config = None,
+    lipschitz: Budget = None,
     certify: Certify = False,
     html: Html = None,
     dry_run: DryRun = False,
@@ -113,6 +115,7 @@ def apply(
         norm=norm,
         imports=imports,
         config=config,
+        lipschitz=lipschitz,
         certify=certify,
         html=html,
         dry_run=dry_run,

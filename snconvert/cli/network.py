@@ -21,11 +21,18 @@ _MARK = "*"
 def print_bound(network: NetworkBound, stream: IO[str], *, verbose: bool = False) -> None:
     """Prints the bound with its stages, outputs and what it means.
 
+    Of one that bounds of layers were chosen for, only that, unless it is to be `verbose`.
+
     Args:
         network: The bound.
         stream: Where to.
         verbose: Show the stages that change nothing, too.
     """
+    if network.most is not None:
+        chosen = f"Lipschitz bound of the network: {network.bound} (at most {network.most:g})"
+        print(chosen, file=stream)
+        if not verbose:
+            return
     shown = [stage for stage in network.stages if verbose or not _changes_nothing(stage)]
     if shown:
         headings = ("stage", "class", "norm", "constant", "bound", "share", "path")

@@ -67,6 +67,14 @@ Spectrum = Annotated[
 Lipschitz = Annotated[
     bool, typer.Option("--lipschitz", help="A certified Lipschitz bound of the whole network.")
 ]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--lipschitz",
+        metavar="K",
+        help="Choose the bounds so that the network's certified Lipschitz bound is at most K.",
+    ),
+]
 Samples = Annotated[
     int | None,
     typer.Option(

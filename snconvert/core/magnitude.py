@@ -55,11 +55,8 @@ class Magnitude(NamedTuple):
 
     def __str__(self) -> str:
         """Returns four digits, rounded up, as bounds are printed; `>1e308` beyond float64."""
+        from decimal import ROUND_CEILING, Context, Decimal  # noqa: PLC0415 - few runs print one
+
         value = self.value
-        if value is None:
-            return ">1e308"
-        text = f"{value:.4g}"
-        if float(text) < value:
-            step = 10.0 ** (math.floor(math.log10(value)) - 3)
-            text = f"{float(text) + step:.4g}"
-        return text
+        rounded = math.inf if value is None else Context(4, ROUND_CEILING).plus(Decimal(value))
+        return ">1e308" if float(rounded) == math.inf else f"{float(rounded):.4g}"

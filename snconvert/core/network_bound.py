@@ -87,6 +87,7 @@ class NetworkBound(NamedTuple):
             for.
         samples: At how many points `lower` was looked for.
         notes: What the user should know, a sentence each.
+        most: What the bounds of layers were chosen for: that the bound is at most this.
         seconds: How long it took.
     """
 
@@ -100,6 +101,7 @@ class NetworkBound(NamedTuple):
     lower: float | None = None
     samples: int = 0
     notes: tuple[str, ...] = ()
+    most: float | None = None
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:

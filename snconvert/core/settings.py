@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from snconvert.errors import OptionError
@@ -47,6 +47,19 @@ class Settings:
                 f"power_iterations is {self.power_iterations!r}", "Give a whole number from 1 on"
             )
         object.__setattr__(self, "bound", float(self.bound))
+
+    def scaled(self, factor: float) -> Settings:
+        """Returns the settings with `factor` times the bound, rounded down to float32.
+
+        Layers compute in float32, which then holds the bound exactly.
+
+        Example:
+            >>> Settings(bound=3.0).scaled(0.5).bound, Settings(bound=0.1).scaled(1.0).bound
+            (1.5, 0.09999999403953552)
+        """
+        mantissa, exponent = math.frexp(self.bound * factor)
+        bound = math.ldexp(math.floor(math.ldexp(mantissa, 24)), exponent - 24)
+        return replace(self, bound=bound)
 
     def sigma_after(
         self, sigma: float, sigma_u: float | None = None, gamma: float | None = None

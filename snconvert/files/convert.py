@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from snconvert.archive.output import Destination
@@ -11,6 +12,7 @@ from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
+from snconvert.files.budget import choose_bounds
 from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched, with_spectra
 from snconvert.files.model import (
@@ -66,9 +68,10 @@ def convert_file(
     """
     started = time.perf_counter()
     with open_source("apply", source, output, recipe.config) as (opened, worker):
-        model, plan = _open(opened, recipe, table(rules), worker)
+        model, plan = open_planned(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
+        network, settings = None, recipe.settings
         graph = graph_of(model.root) if recipe.page else None
         TARGETS[recipe.target].check_model(model.root)
         outcomes = plan.outcomes if output is None else plan.steps
@@ -80,6 +83,9 @@ def convert_file(
             tell = watched(begun, progress)
             known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
+            if recipe.lipschitz is not None:
+                scale, network = choose_bounds(model, plan, measured, recipe.lipschitz, tell)
+                plan, settings = plan.scaled(scale), settings.scaled(scale)
             layers = _layer_reports(model, plan, measured, recipe, status)
             size = opened.size
             if begun is not None:
@@ -100,7 +106,7 @@ def convert_file(
     return report_of(
         "apply",
         recipe.target,
-        [recipe.settings],
+        [settings],
         layers,
         started,
         source=source,
@@ -110,6 +116,7 @@ def convert_file(
         warnings=model.warnings,
         needs=needs(model.root.entry),
         loads=keras_loads(model),
+        lipschitz=network,
         graph=graph,
         source_sha256=sha256,
     )
@@ -133,9 +140,10 @@ def inspect_file(
         progress: Called with how far the work is.
     """
     started = time.perf_counter()
+    recipe = replace(recipe, lipschitz=None)  # nothing is chosen
     with open_source("inspect", source, None, recipe.config) as (opened, worker):
         everything = recipe.looking_at_all()
-        model, plan = _open(opened, everything, table(rules), worker, lenient=True)
+        model, plan = open_planned(opened, everything, table(rules), worker, lenient=True)
         chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]
         known = states_in_use(model)
         if recipe.page:
@@ -171,7 +179,7 @@ def inspect_file(
     )
 
 
-def _open(
+def open_planned(
     source: Source,
     recipe: Recipe,
     rules: Mapping[str, KernelRule],
@@ -179,6 +187,15 @@ def _open(
     *,
     lenient: bool = False,
 ) -> tuple[Opened, Plan]:
+    """Opens a model whose source is open, and plans what is done to it.
+
+    Args:
+        source: The model's file or folder.
+        recipe: What to convert and how.
+        rules: The rows to use, by class name.
+        worker: The guarded process.
+        lenient: As for `make_plan`.
+    """
     described = describe(source)
     plan = make_plan(described.root, recipe, rules, already, lenient=lenient)
     model = open_weights(described, rules, worker)

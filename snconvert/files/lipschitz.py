@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from snconvert.config.tree import MODELS, Node
+from snconvert.config.tree import Node
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.report import OnProgress, Progress
-from snconvert.errors import UnsupportedError, located, printable
+from snconvert.errors import located
 from snconvert.files.model import Opened
 from snconvert.files.normalised import states_in_use
 from snconvert.lipschitz import network
@@ -15,12 +15,13 @@ from snconvert.lipschitz.reading.models import network_of
 from snconvert.lipschitz.rows.row import OwnKernel
 
 
-def bound_of(model: Opened, progress: OnProgress = None) -> NetworkBound:
+def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.0) -> NetworkBound:
     """Returns the bound of a model, of the kernels as its layers compute with them.
 
     Args:
         model: The model.
         progress: Called with how far the work is.
+        seconds: About how long to look for multipliers, which make the bound smaller.
 
     Raises:
         SourceError: Its graph is none that Keras would compute.
@@ -37,6 +38,7 @@ def bound_of(model: Opened, progress: OnProgress = None) -> NetworkBound:
         "snconvert.lipschitz.bound:network_bound",
         model.source.weights,
         read,
+        seconds,
         seconds=None,
         progress=tell,
     )
@@ -48,14 +50,8 @@ def network_read(model: Opened) -> Network:
 
     Raises:
         SourceError: Its graph is none that Keras would compute.
-        UnsupportedError: It is too large, or only its own code says how its layers are connected.
+        UnsupportedError: It is too large.
     """
-    if model.root.builtin not in MODELS:
-        raise UnsupportedError(
-            f"{printable(model.root.title)} is a subclassed model: only its own code says which of"
-            " its layers reads which, so that nothing can be said of its Lipschitz constant",
-            "Build it with the functional API, or leave out --lipschitz (lipschitz in Python)",
-        )
     states = states_in_use(model)
     kernels: dict[Node, dict[str, OwnKernel]] = {}
     for node, stored in model.inventory.items():

@@ -95,7 +95,9 @@ class GramSymbol:
             halves: By how many halves of their distance they are shifted, an axis.
         """
         waves = [2 * np.arange(size) + half for size, half in zip(grid, halves, strict=True)]
-        waves[0] = waves[0][waves[0] <= grid[0]]
+        # Axes of one frequency, which is its own negative, leave the half to the next.
+        axis = next((index for index, size in enumerate(grid) if size > 1), 0)
+        waves[axis] = waves[axis][waves[axis] <= grid[axis]]
         yield from self._turned(self.coefficients[None], grid, waves)
 
     def _turned(self, parts: Array, grid: Sizes, waves: list[Array]) -> Iterator[Array]:

@@ -21,7 +21,7 @@ from snconvert.linalg.blocks import Array, read, scan
 from snconvert.linalg.convolution_apply import ConvolutionBlock
 from snconvert.lipschitz.arithmetic import ONE, ZERO, largest, least, quotient
 from snconvert.lipschitz.network import StoredArray, StoredKernel
-from snconvert.weights.contents import Dataset
+from snconvert.weights.contents import Dataset, State
 from snconvert.weights.extent import Extent
 from snconvert.weights.reading import read_kernel
 
@@ -75,9 +75,11 @@ class Arrays:
         exponent = scan(array).exponent
         scaled = np.ldexp(array, -exponent, out=array if array.flags.owndata else None)
         stack = np.ascontiguousarray(stored.view.matrix(scaled))
-        factor = self._factor(stored, stack, exponent)
-        if isinstance(factor, str):
-            return factor
+        scale = self._scale(stored, stack, exponent)
+        if isinstance(scale, str):
+            return scale
+        factor, negative = scale
+        stack = -stack if negative else stack
         wide = stored.array.dataset.dtype == "float64"  # may hold numbers 2**-1022 below
         missed = Magnitude.of(float(array.size), exponent - 1074) if wide else ZERO
         return Kernel(stack, exponent, factor, missed)
@@ -93,47 +95,43 @@ class Arrays:
             return f"its {name} holds NaN or infinite numbers"
         return read(raw, 0, np.empty(raw.shape), bfloat16=bfloat16)
 
-    def _factor(self, stored: StoredKernel, stack: Array, exponent: int) -> Magnitude | str:
-        """Returns a bound of `s(sigma_u)`, or why there is none."""
+    def _scale(
+        self, stored: StoredKernel, stack: Array, exponent: int
+    ) -> tuple[Magnitude, bool] | str:
+        """Returns a bound of `|s(sigma_u)|` and whether it is negative, or why there is none."""
         state = stored.state
         if state is None or state.settings is None or not stack.any():
-            return ONE
+            return ONE, False
         conv, (blocks, _, n) = stored.sigma_map, stack.shape
         u = self._read(*state.u, "u") if isinstance(state.u, tuple) else state.u
-        gamma = 0.0
-        if state.gamma is not None:
-            value = self._read(*state.gamma, "gamma")
-            if isinstance(value, str) or value.size != 1:
-                return value if isinstance(value, str) else "its gamma is no single number"
-            gamma = abs(float(value.reshape(())))
-        if isinstance(u, str):
-            return u
+        above = self._norm_set(state, state.settings)
+        if isinstance(u, str) or isinstance(above, str):
+            return u if isinstance(u, str) else str(above)
         expected = (blocks, *(conv.outputs if conv else ()), n)
         if u is None or u.shape != expected or not np.isfinite(u).all():
             return _NO_U
-        above = _set_norm(state.settings, gamma if state.gamma is not None else None)
-        if above is None:
-            return "it has no gamma"
+        if not u.any():
+            return ONE, False  # as the layers, which take sigma for zero
         below = norm_below(stack, conv, np.asarray(u, np.float64).reshape(blocks, -1))
-        if below > 0.0:
-            sigma = Magnitude.of(below, exponent)
-            factor = quotient(above, sigma)
-            if largest([sigma, _TINY]) == _TINY:
-                factor = largest([factor, ONE])
-        elif not u.any():
-            factor = ONE
-        elif state.settings.mode != "cap":
-            return _NO_U
-        else:
-            factor = ONE
-        return least([factor, ONE]) if state.settings.mode == "cap" else factor
+        cap = state.settings.mode == "cap"
+        if not below > 0.0:
+            return (ONE, False) if cap else _NO_U
+        sigma = Magnitude.of(below, exponent)
+        factor = quotient(Magnitude.of(abs(above)), sigma)
+        if largest([sigma, _TINY]) == _TINY:
+            if above < 0.0:
+                return _NO_U
+            factor = largest([factor, ONE])
+        return (least([factor, ONE]) if cap else factor), above < 0.0
 
-
-def _set_norm(settings: Settings, gamma: float | None) -> Magnitude | None:
-    """Returns the norm that a mode sets, or, for `cap`, allows."""
-    if settings.mode == "gain":
-        return None if gamma is None else Magnitude.of(gamma)
-    return Magnitude.of(settings.bound)
+    def _norm_set(self, state: State, settings: Settings) -> float | str:
+        """Returns the norm that a mode sets, or, for `cap`, allows; the `gamma` of `gain`."""
+        if settings.mode != "gain":
+            return settings.bound
+        value = "it has no gamma" if state.gamma is None else self._read(*state.gamma, "gamma")
+        if isinstance(value, str):
+            return value
+        return float(value.reshape(())) if value.size == 1 else "its gamma is no single number"
 
 
 def norm_below(stack: Array, conv: Convolution | None, u: Array) -> float:

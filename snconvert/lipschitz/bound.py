@@ -12,8 +12,9 @@ from snconvert.core.network_bound import Unbounded as UnboundedLayer
 from snconvert.linalg.one_thread import one_thread
 from snconvert.lipschitz.arithmetic import ONE, largest, least, length
 from snconvert.lipschitz.arrays import Arrays
+from snconvert.lipschitz.channel_norms import norms_to_fold
 from snconvert.lipschitz.constants import Scale, constant_of, scale_of
-from snconvert.lipschitz.folding import Folding, Step
+from snconvert.lipschitz.folding import Folding
 from snconvert.lipschitz.graph import Graph
 from snconvert.lipschitz.network import (
     Concatenate,
@@ -28,16 +29,11 @@ from snconvert.lipschitz.network import (
 )
 from snconvert.lipschitz.norms import Norms, kernel_norm
 from snconvert.lipschitz.parts import Concatenations, rules_of_parts
-from snconvert.lipschitz.propagation import (
-    Rule,
-    Value,
-    evaluated,
-    plain_rule,
-    smallest,
-)
+from snconvert.lipschitz.propagation import Rule, Value, evaluated, plain_rule, smallest
 from snconvert.lipschitz.recurrent import recurrent_constant
 from snconvert.lipschitz.segments import Segments
 from snconvert.lipschitz.shares import Shares
+from snconvert.lipschitz.steps import Step
 from snconvert.weights.extent import Extent
 
 _EXACT = (
@@ -51,7 +47,7 @@ Report = Callable[[tuple[str, int]], None] | None
 
 @one_thread()
 def network_bound(
-    extent: Extent, network: Network, *, seconds: float = 30.0, report: Report = None
+    extent: Extent, network: Network, seconds: float = 30.0, *, report: Report = None
 ) -> NetworkBound:
     """Returns the certified bound of a network.
 
@@ -63,11 +59,26 @@ def network_bound(
     """
     started = time.perf_counter()
     own = OwnConstants(extent, network, report)
+    result = bound_by(own, Folded(own), seconds)
+    return result._replace(seconds=time.perf_counter() - started)
+
+
+def bound_by(own: OwnConstants, folded: Folded, seconds: float) -> NetworkBound:
+    """Returns the certified bound of a network of which all but multipliers is known.
+
+    It is never above those of `own.rules` and of `folded.rules`.
+
+    Args:
+        own: The constants of its operations.
+        folded: Its steps after folding.
+        seconds: As for `network_bound`.
+    """
+    network = own.network
     plain = own.graph.values([[rule] for rule in own.rules])
-    folded = _Folded(own)
     values = own.graph.values(folded.with_multipliers(own, seconds))
     shown = _shown(own, folded.steps, values, plain)
-    joint, product = own.graph.joint(values), own.graph.joint(plain)
+    by_rules = own.graph.joint(plain)
+    joint = _least(own.graph.joint(values), own.graph.joint(folded.values))
     stages = [
         Stage(
             operation.path,
@@ -88,15 +99,14 @@ def network_bound(
             for place, (stage, share) in enumerate(zip(stages, found.shares, strict=True))
         ]
     return NetworkBound(
-        _least(joint, product),
+        _least(joint, by_rules),
         tuple(own.graph.output(name, place, shown) for name, place in network.outputs),
-        product,
+        by_rules,
         tuple(stages),
         own.unbounded(),
         network.starts,
         folded.method(values),
         notes=(*network.notes, _EXACT, *([_TOGETHER] if own.graph.together else [])),
-        seconds=time.perf_counter() - started,
     )
 
 
@@ -159,10 +169,11 @@ class OwnConstants:
             self.scales[place] = scale
             return scale.largest
         if isinstance(does, Recurrent):
-            return self._recurrent(does)
+            return self.recurrent(does)
         return constant_of(does, self.arrays)
 
-    def _recurrent(self, does: Recurrent) -> Magnitude | str:
+    def recurrent(self, does: Recurrent) -> Magnitude | str:
+        """Returns the constant of a recurrent layer, or why it has none."""
         kernel, recurrent = self.arrays.kernel(does.kernel), self.arrays.kernel(does.recurrent)
         bias = None if does.bias is None else self.arrays.numbers(does.bias, "bias")
         if isinstance(kernel, str) or isinstance(recurrent, str) or isinstance(bias, str):
@@ -171,12 +182,23 @@ class OwnConstants:
         return "its recurrent kernel is too large" if constant is None else constant
 
 
-class _Folded:
-    """The steps of a network after folding, with their constants, rules and bounds."""
+class Folded:
+    """The steps of a network after folding, with their constants, rules and bounds.
+
+    Args:
+        own: The constants without folding.
+
+    Attributes:
+        steps: The steps.
+        constants: Their constants.
+        rules: The rules of each.
+        values: The bounds of the tensors by these.
+    """
 
     def __init__(self, own: OwnConstants) -> None:
         folding = Folding(own.network, own.scales)
         folding.merge(own.kernel_norms.kernel)
+        folding.fold_channels(functools.partial(norms_to_fold, own.kernel_norms))
         self.steps = folding.steps
         self.constants = [
             self._constant(step, constant, own.kernel_norms)
@@ -200,7 +222,7 @@ class _Folded:
     def method(self, values: Sequence[Value | None]) -> str:
         """Returns what has made the bounds of tensors, as `graph + folding`."""
         names = ["graph"]
-        if any(step.gone for step in self.steps):
+        if any(step.gone or step.rest is not None for step in self.steps):
             names.append("folding")
         if any(value is not None and any(value.rules) for value in self.values):
             names.append("parts")
@@ -224,8 +246,8 @@ class _Folded:
 
     @staticmethod
     def _constant(step: Step, constant: Magnitude | None, norms: Norms) -> Magnitude | None:
-        if step.gone:
-            return ONE
+        if step.gone or step.rest is not None:
+            return ONE if step.rest is None else step.rest
         return constant if step.as_it_is or constant is None else norms.folded(step)
 
     def _parts(self, concatenations: Concatenations, place: int, norms: Norms) -> list[Rule]:

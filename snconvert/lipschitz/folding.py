@@ -10,63 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from snconvert.core.convolution_map import Convolution
+import numpy as np
+
+from snconvert.core.magnitude import Magnitude
 from snconvert.lipschitz.arrays import Kernel
 from snconvert.lipschitz.constants import Scale
-from snconvert.lipschitz.network import (
-    AxisMatrices,
-    Constant,
-    Diagonal,
-    Linear,
-    Network,
-    Operation,
-    Slopes,
-)
+from snconvert.lipschitz.network import Diagonal, Linear, Network, Slopes
+from snconvert.lipschitz.steps import Step, axis_before, fits, passes
 
 _LARGEST = {True: 1 << 22, False: 1 << 20}  # numbers of a dense kernel, or of another, in merging
-_HELD = 1 << 25  # numbers of a kernel of which several copies may be held
 _LONGEST = 256  # steps that a scale passes at most
-
-
-@dataclass(eq=False)
-class Step:
-    """An operation with what is folded into it.
-
-    Attributes:
-        operation: The operation.
-        behind: Scales of the output channels of its kernel.
-        before: Scales of its input channels.
-        merged: The step whose kernel comes before its own in one linear map.
-        gone: Whether it was folded into another one: what is left does nothing.
-        scaled: Whether its output is that of the operation only up to a scale of the channels.
-    """
-
-    operation: Operation
-    behind: list[Scale] = field(default_factory=list)
-    before: list[Scale] = field(default_factory=list)
-    merged: Step | None = None
-    gone: bool = False
-    scaled: bool = False
-
-    @property
-    def linear(self) -> Linear | None:
-        """Its kernel, if it has one of its own and still is there."""
-        does = self.operation.does
-        return does if isinstance(does, Linear) and not self.gone else None
-
-    @property
-    def convolution(self) -> Convolution | None:
-        """The map that its kernel makes, with what is merged into it."""
-        does = self.operation.does
-        first = self.merged.convolution if self.merged else None
-        return first or (does.convolution if isinstance(does, Linear) else None)
-
-    @property
-    def as_it_is(self) -> bool:
-        """Whether nothing was folded into it."""
-        return not (self.behind or self.before or self.merged)
 
 
 class Folding:
@@ -105,6 +59,28 @@ class Folding:
                 if a is not None and b is not None:
                     step.merged, first.gone, first.scaled = first, True, True
 
+    def fold_channels(self, norms: Callable[[Step], tuple[Scale, Magnitude] | None]) -> None:
+        """Folds the norms of the channels of depthwise convolutions into other kernels.
+
+        Args:
+            norms: Returns the norms of a step's channels, and what its constant is besides.
+        """
+        for place, step in enumerate(self.steps):
+            linear = step.depthwise
+            found = None if linear is None else norms(step)
+            if linear is None or found is None:
+                continue
+            scale, rest = found
+            axis = linear.channels_axis
+            passed = self._back(place, axis, scale)
+            if passed is None:
+                values = np.repeat(scale.values, linear.kernel.view.shape[2])
+                passed = self._forward(place, axis, scale._replace(values=values))
+            if passed is not None:
+                step.rest = rest
+                for other in passed:
+                    self.steps[other].scaled = True
+
     def _source(self, step: Step) -> Step | None:
         """Returns the linear step whose output a step reads, but for steps that do nothing."""
         place = step.operation.inputs[0]
@@ -129,20 +105,18 @@ class Folding:
         read = b.channels_axis if b.convolution else b.inputs_axis
         if a.channels_axis is None or read is None or (a.channels_axis - read) % max(rank, 1):
             return False
-        (blocks, rows, columns), (others, inputs, outputs) = (
-            a.kernel.view.shape,
-            b.kernel.view.shape,
-        )
+        blocks, _, columns = a.kernel.view.shape
+        others, inputs, outputs = b.kernel.view.shape
         pointwise = b.convolution is None or (
             math.prod(b.convolution.kernel) == 1 and set(b.convolution.strides) == {1}
         )
-        size = rows * blocks * outputs
+        size = _numbers_read(first) * outputs
         return (
             pointwise
             and others == 1
             and blocks * columns == inputs
             and (blocks == 1 or a.convolution is not None)
-            and size <= _LARGEST[a.convolution is None]
+            and size <= _LARGEST[first.convolution is None]
         )
 
     def _alone(self, place: int) -> bool:
@@ -169,7 +143,7 @@ class Folding:
             passed.append(source)
             step = self.steps[source]
             if step.linear is not None:
-                if not _fits(step, scale, axis, behind=True, rank=len(step.operation.sizes)):
+                if not fits(step, scale, axis, behind=True, rank=len(step.operation.sizes)):
                     return None
                 step.behind.append(scale)
                 return passed
@@ -189,7 +163,7 @@ class Folding:
             for reader in self._readers[current]:
                 step = self.steps[reader]
                 if step.linear is not None:
-                    if not _fits(step, scale, axis, behind=False, rank=rank):
+                    if not fits(step, scale, axis, behind=False, rank=rank):
                         return None
                     ends.append(step)
                 elif passes(step, axis, rank):
@@ -202,64 +176,14 @@ class Folding:
         return passed
 
 
+def _numbers_read(step: Step) -> int:
+    """Returns how many numbers each output of a step's kernel reads, of all blocks together."""
+    while step.merged is not None:
+        step = step.merged
+    does = step.operation.does
+    return math.prod(does.kernel.view.shape[:2]) if isinstance(does, Linear) else 0
+
+
 def _is_identity(step: Step) -> bool:
     does = step.operation.does
     return isinstance(does, Slopes) and does.low == does.high == 1.0 and does.alpha is None
-
-
-def passes(step: Step, axis: int | None, rank: int) -> bool:
-    """Whether a step acts on each channel by itself.
-
-    Args:
-        step: The step.
-        axis: The axis of the channels; `None` where all numbers are scaled as one.
-        rank: Of the tensor whose axis it is, the step's input or output.
-    """
-    does = step.operation.does
-    if len(step.operation.inputs) != 1 or (step.gone and isinstance(does, Linear)):
-        return False
-    if isinstance(does, Slopes | Diagonal):
-        return True
-    if not isinstance(does, Constant | AxisMatrices) or axis is None:
-        return isinstance(does, Constant | AxisMatrices)
-    return does.channels_axis is not None and (does.channels_axis - axis) % max(1, rank) == 0
-
-
-def axis_before(step: Step, axis: int | None) -> int | None:
-    """Returns the axis of the channels on the other side of a step that they pass.
-
-    It may have another rank there, as around a pooling over all positions.
-    """
-    does = step.operation.does
-    return (
-        does.channels_axis
-        if axis is not None and isinstance(does, Constant | AxisMatrices)
-        else axis
-    )
-
-
-def _fits(step: Step, scale: Scale, axis: int | None, *, behind: bool, rank: int) -> bool:
-    """Whether a scale fits the output (or input) channels of a step's kernel."""
-    linear = step.linear
-    if linear is not None and math.prod(linear.kernel.view.shape) > _HELD:
-        return False
-    if linear is None or (scale.values.size == 1 and axis is None):
-        return linear is not None
-    own = channels_axis(linear, behind=behind)
-    if own is None or axis is None or (own - axis) % max(1, rank):
-        return False
-    return scale.values.size in {1, channels(linear, behind=behind)}
-
-
-def channels_axis(linear: Linear, *, behind: bool) -> int | None:
-    """Returns the axis of a kernel's output (or input) channels."""
-    return linear.channels_axis if behind or linear.convolution else linear.inputs_axis
-
-
-def channels(linear: Linear, *, behind: bool) -> int:
-    """Returns how many output (or input) channels a kernel tells apart."""
-    blocks, rows, columns = linear.kernel.view.shape
-    if linear.convolution is None:
-        return columns if behind else rows
-    rows //= math.prod(linear.convolution.kernel)
-    return blocks * (columns if behind != linear.transposed else rows)

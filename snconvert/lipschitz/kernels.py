@@ -17,8 +17,8 @@ from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import product, total, widened
 from snconvert.lipschitz.arrays import Kernel
 from snconvert.lipschitz.constants import Scale
-from snconvert.lipschitz.folding import Step
 from snconvert.lipschitz.network import Linear
+from snconvert.lipschitz.steps import Step
 
 
 def folded_kernel(step: Step, kernel: Kernel, first: Kernel | None) -> Kernel:

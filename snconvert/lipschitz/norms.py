@@ -11,9 +11,9 @@ from snconvert.linalg.proved_norm import proved_matrix_norm
 from snconvert.linalg.torus import proved_convolution_norm
 from snconvert.lipschitz.arithmetic import product, root, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
-from snconvert.lipschitz.folding import Step
 from snconvert.lipschitz.kernels import folded_kernel
 from snconvert.lipschitz.network import Linear
+from snconvert.lipschitz.steps import Step
 
 
 class Norms:

@@ -21,10 +21,10 @@ from snconvert.core.magnitude import Magnitude
 from snconvert.lipschitz.arithmetic import ONE, largest, product, quotient, ratio
 from snconvert.lipschitz.arrays import Kernel
 from snconvert.lipschitz.constants import Scale
-from snconvert.lipschitz.folding import Step, axis_before, channels, channels_axis, passes
 from snconvert.lipschitz.kernels import scaled
 from snconvert.lipschitz.network import Concatenate, Linear
 from snconvert.lipschitz.propagation import Rule, Value
+from snconvert.lipschitz.steps import Step, axis_before, channels, channels_axis, passes
 
 _SMALLEST = 2.0**-60  # of the scales, relative to the largest
 _MOST = 256  # parts; where a flattened concatenation has more, it stays whole

@@ -20,12 +20,17 @@ from snconvert.linalg.blocks import Array
 from snconvert.lipschitz.arithmetic import ONE, product, total
 from snconvert.lipschitz.arrays import Arrays, Kernel
 from snconvert.lipschitz.constants import slopes_of
-from snconvert.lipschitz.folding import Step, channels_axis
+from snconvert.lipschitz.multipliers.kernels_in_use import (
+    bound_of_block,
+    bound_of_chain,
+    identity,
+    unit_of,
+)
 from snconvert.lipschitz.multipliers.symbol import Map
 from snconvert.lipschitz.network import Linear, Slopes, Sum
 from snconvert.lipschitz.norms import Norms, missed_norm
 from snconvert.lipschitz.propagation import Rule
-from snconvert.lipschitz.segment_bounds import bound_of_block, bound_of_chain, identity, unit_of
+from snconvert.lipschitz.steps import Step, channels_axis
 
 _LARGEST = 1 << 25  # numbers of a segment's kernels, which are in memory together
 
@@ -248,7 +253,7 @@ def _kind(step: Step) -> str | None:
         return None
     if conv is None:
         return "dense"
-    return None if conv.on_torus or set(conv.strides) != {1} else f"{len(conv.kernel)}D"
+    return None if conv.on_torus else f"{len(conv.kernel)}D"
 
 
 def _source(step: Step) -> int:

@@ -9,14 +9,17 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from snconvert.archive.output import Destination
+from snconvert.archive.source import Source
 from snconvert.core.network_bound import NetworkBound, Unbounded
 from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError, located
-from snconvert.files.convert import convert_file, inspect_file
+from snconvert.files.budget import Chosen, choose_bounds
+from snconvert.files.convert import convert_file, inspect_file, open_planned
 from snconvert.files.lipschitz import bound_of
+from snconvert.files.measure import measure
 from snconvert.files.model import describe, open_source, open_weights
 from snconvert.files.targets import TARGETS
 from snconvert.files.targets.target import Target
@@ -29,6 +32,9 @@ from snconvert.live.loading import load, save
 from snconvert.live.lower_bound import lower_bound
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.recipe import Recipe
+from snconvert.sandbox.worker import Worker
+
+T = TypeVar("T")
 
 
 def convert_by_file(
@@ -138,17 +144,54 @@ def with_lower_bound(
         return with_bound(report, load(report.source, config)[0], asked)
 
 
+def choose_by_file(model: Layer, recipe: Recipe, rules: Iterable[KernelRule]) -> Chosen:
+    """Returns the choice of bounds for a live model's `lipschitz`, that of its file.
+
+    Args:
+        model: The model.
+        recipe: What to convert and how.
+        rules: Rows to use beside `RULES`.
+
+    Raises:
+        SnconvertError: It cannot be done.
+    """
+    if not holds_its_layers(model):
+        raise UnsupportedError(
+            f"what {original_class(model).__name__} computes only its own Python code tells, so"
+            " that no bound of it is known",
+            "Build it with the functional API, or leave out lipschitz",
+        )
+
+    def choose(source: Source, worker: Worker) -> Chosen:
+        opened, plan = open_planned(source, recipe, table(rules), worker)
+        nodes = [(step.node, True, step.settings.norm) for step in plan.steps]
+        measured = measure(opened, nodes, worker, None)
+        return choose_bounds(opened, plan, measured, recipe.lipschitz or 0.0)
+
+    return _saved(model, "apply", choose)
+
+
 def _bound_by_file(model: Layer, rules: Iterable[KernelRule]) -> NetworkBound:
     if not holds_its_layers(model):
         why = "what it computes only its own Python code tells"
         without = Unbounded(model.name, original_class(model).__name__, why)
         return NetworkBound(None, (), None, (), (without,))
+    rows = table(rules)
+    return _saved(
+        model,
+        "inspect",
+        lambda source, worker: bound_of(open_weights(describe(source), rows, worker)),
+    )
+
+
+def _saved(model: Layer, verb: str, work: Callable[[Source, Worker], T]) -> T:
+    """Returns what `work` makes of the file of a live model."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.keras")
         save(model, path)
         try:
-            with open_source("inspect", path, None) as (source, worker):
-                return bound_of(open_weights(describe(source), table(rules), worker))
+            with open_source(verb, path, None) as (source, worker):
+                return work(source, worker)
         except SnconvertError as error:
             error.file = None  # a name that nobody knows
             raise

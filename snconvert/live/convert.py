@@ -10,21 +10,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
-
 from snconvert.config.tree import in_two_owners
 from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
+from snconvert.files.budget import Chosen
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.by_file import convert_by_file, with_bound
+from snconvert.live.by_file import choose_by_file, convert_by_file, with_bound
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import take_up
 from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.measure import facts_of, measure
-from snconvert.live.model import check_model
+from snconvert.live.model import check_model, size_of
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
@@ -57,7 +56,8 @@ def apply(
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         recipe_file: A TOML file with options; those given here win over it.
         **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `certify`, as in `snconvert.recipe.recipe`.
+            `exclude`, `select`, `overrides`, `lipschitz`, `certify`, as in
+            `snconvert.recipe.recipe`.
 
     Returns:
         The converted model.
@@ -136,6 +136,7 @@ def inspect(
 class _Prepared:
     plan: Plan
     measured: Measured
+    chosen: Chosen | None = None
 
 
 def convert(
@@ -155,6 +156,7 @@ def convert(
     if TARGETS[recipe.target].WRAPPER is not None:
         return convert_by_file(model, recipe, rules, in_place=in_place)
     prepared = _prepare(model, recipe, rules, everything=False)
+    prepared = _with_bounds(prepared, model, recipe, rules)
     measured = prepared.measured
     steps = [
         LiveStep(layer_of(node), rule, settings, measured.known(node) or None)
@@ -192,7 +194,9 @@ def plan_of(
     if TARGETS[recipe.target].WRAPPER is not None:
         report = convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
         return report if asked is None else with_bound(report, model, asked)
+    recipe = recipe if asked is None else replace(recipe, lipschitz=None)
     prepared = _prepare(model, recipe, rules, asked)
+    prepared = _with_bounds(prepared, model, recipe, rules)
     reports = _layer_reports(recipe, prepared, "convertible")
     if asked is None:
         return _report("apply", model, recipe, reports, prepared, started)
@@ -229,6 +233,16 @@ def _prepare(
     return _Prepared(without_failed(plan, measured) if lenient else plan, measured)
 
 
+def _with_bounds(
+    prepared: _Prepared, model: Layer, recipe: Recipe, rules: Iterable[KernelRule]
+) -> _Prepared:
+    """Returns what is prepared with the bounds of layers that the recipe's `lipschitz` asks for."""
+    if recipe.lipschitz is None:
+        return prepared
+    chosen = choose_by_file(model, recipe, rules)
+    return _Prepared(prepared.plan.scaled(chosen.scale), prepared.measured, chosen)
+
+
 def _layer_reports(recipe: Recipe, prepared: _Prepared, status: str) -> tuple[LayerReport, ...]:
     class_after = TARGETS[recipe.target].new_class
 
@@ -247,10 +261,11 @@ def _report(
     prepared: _Prepared,
     started: float,
 ) -> Report:
+    settings, chosen = recipe.settings, prepared.chosen
     return report_of(
         verb,
         recipe.target,
-        [recipe.settings],
+        [settings if chosen is None else settings.scaled(chosen.scale)],
         layers,
         started,
         source=model.name,
@@ -258,6 +273,7 @@ def _report(
         bytes=size_of(model),
         seconds_sigma=prepared.measured.seconds,
         warnings=_shared_between(model),
+        lipschitz=None if chosen is None else chosen.network,
     )
 
 
@@ -282,15 +298,3 @@ def _shared_between(model: Layer) -> tuple[str, ...]:
     if not places:
         return ()
     return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)
-
-
-def size_of(model: Layer) -> int:
-    """Returns how many bytes the weights of a model take."""
-    return sum(
-        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
-    )
-
-
-def _bytes_of(dtype: str) -> int:
-    bits = {"bool": 8, "bfloat16": 16}.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8)
-    return max(1, bits // 8)

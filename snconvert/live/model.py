@@ -1,14 +1,19 @@
-"""Whether an object is a model that can be converted in memory, and what to do with any other."""
+"""What a live model is: whether it can be converted, what to do with any other, and its graph."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import keras
 
+from snconvert.config.parsing import parse
+from snconvert.core.graph import Graph
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError
+from snconvert.live.internals.walk import Layer, has_graph
+from snconvert.page import model_graph
 
 _KERAS_2 = ("tf_keras", "tensorflow.python.keras")
 _OTHERS = {
@@ -65,3 +70,32 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
             other, fix = _OTHERS[known]
             what = f"a {cls.__name__} is {other}, and no Keras model"
     raise OptionError(what, fix)
+
+
+def graph_of(model: Layer) -> Graph | None:
+    """Returns the layers of a Functional or Sequential model and which feeds which.
+
+    Args:
+        model: A live model.
+
+    Returns:
+        The graph; `None` of a model without one, or one that Keras cannot serialise.
+    """
+    if not has_graph(model):
+        return None
+    try:
+        return model_graph.graph_of(parse(json.loads(model.to_json())))
+    except Exception:  # noqa: BLE001 - `get_config` is code of other people; the page does without
+        return None
+
+
+def size_of(model: Layer) -> int:
+    """Returns how many bytes the weights of a model take."""
+    return sum(
+        int(keras.ops.size(variable)) * _bytes_of(variable.dtype) for variable in model.weights
+    )
+
+
+def _bytes_of(dtype: str) -> int:
+    bits = {"bool": 8, "bfloat16": 16}.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8)
+    return max(1, bits // 8)

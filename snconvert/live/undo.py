@@ -16,13 +16,12 @@ from snconvert.files.normalised import NormalisedLayer, first_target
 from snconvert.files.targets import target_of
 from snconvert.kinds.table import RULES
 from snconvert.live.by_file import undo_by_file
-from snconvert.live.convert import size_of
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import renew_compiled, renew_parameters, take_up
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import named_kernels, shape_of
 from snconvert.live.measure import triplets_in_use
-from snconvert.live.model import check_model
+from snconvert.live.model import check_model, size_of
 from snconvert.live.targets import IN_MEMORY, wrapping_target
 from snconvert.live.tree import LiveNode, layer_of, survey
 from snconvert.planning.layer_rows import (

@@ -83,6 +83,15 @@ class Plan(NamedTuple):
         """The layers to convert."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Step))
 
+    def scaled(self, factor: float) -> Plan:
+        """Returns the plan with `factor` times the bounds."""
+        return Plan(
+            tuple(
+                x._replace(settings=x.settings.scaled(factor)) if isinstance(x, Step) else x
+                for x in self.outcomes
+            )
+        )
+
 
 def make_plan(
     root: Node,

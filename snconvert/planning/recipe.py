@@ -18,6 +18,7 @@ from snconvert.core.settings import FIELDS, Settings, check_config, choice
 from snconvert.core.targets import TARGETS, check_target
 from snconvert.errors import OptionError, located
 from snconvert.kinds.kernel_rule import KINDS
+from snconvert.planning.budget import check_budget
 
 Selector = Callable[[str, str], bool]
 """A callable that gets a layer's path and class name and says whether to convert it."""
@@ -26,7 +27,7 @@ REGEX = "re:"
 """What a pattern begins with that is a regular expression."""
 
 _LISTS = ("kinds", "only", "exclude", "imports")
-_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "certify", "config"}
+_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "lipschitz", "certify", "config"}
 _UNDO = ("only", "exclude", "select", "imports", "config")
 
 
@@ -56,6 +57,8 @@ class Recipe:
         overrides: Per-layer settings; where several match, the later one wins.
         imports: Modules that register custom classes.
         config: A JSON file with the configuration of a model whose weights only are given.
+        lipschitz: What the Lipschitz bound of the converted network is to be at most, by the choice
+            of the layers' bounds; those given are then weights of layers against each other.
         certify: Whether each sigma is to be proved.
         kinds_chosen: Whether the user has said which kinds.
         page: Whether the report is to have what only its page shows.
@@ -70,6 +73,7 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
     imports: tuple[str, ...] = ()
     config: str | os.PathLike[str] | None = None
+    lipschitz: float | None = None
     certify: bool = False
     kinds_chosen: bool = False
     page: bool = False
@@ -85,7 +89,11 @@ class Recipe:
             expression(pattern)
         for override in self.overrides:
             expression(override.match)
-        for settings in self.all_settings():
+        every = self.all_settings()
+        check_budget(self.lipschitz, self.target, every)
+        if self.lipschitz is not None:
+            object.__setattr__(self, "lipschitz", float(self.lipschitz))
+        for settings in every:
             check_target(self.target, settings)
 
     def looking_at_all(self) -> Recipe:
@@ -106,6 +114,7 @@ class Recipe:
             "only": list(self.only),
             "exclude": list(self.exclude),
             "layer": [{"match": item.match, **item.changes} for item in self.overrides],
+            **({} if self.lipschitz is None else {"lipschitz": self.lipschitz}),
             **({"certify": True} if self.certify else {}),
         }
 
@@ -199,9 +208,11 @@ def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
         raise OptionError(f"conv is {conv!r}", "Give true or false")
     chosen = conv or "kinds" in merged
     kinds = _kinds(merged.pop("kinds", None), conv=conv)
+    if merged.get("lipschitz") is not None:
+        merged.setdefault("norm", "operator")
     settings = Settings(**{name: merged.pop(name) for name in FIELDS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
-    unknown = sorted(merged.keys() - {"target", "select", "certify", "config"})
+    unknown = sorted(merged.keys() - {"target", "select", "lipschitz", "certify", "config"})
     if unknown:
         raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
     fields: dict[str, Any] = {**lists, **merged, "kinds_chosen": chosen}

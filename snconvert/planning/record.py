@@ -42,6 +42,7 @@ def record(
                 "sigma": layer.sigma,
                 "sigma_after": layer.sigma_after,
                 "residual": layer.residual,
+                **({} if recipe.lipschitz is None else {"bound": layer.bound}),
                 **({"certified": list(layer.certified)} if layer.certified else {}),
                 **({"factors": dict(factors[layer.path])} if layer.path in factors else {}),
                 **({"plain": dict(spellings[layer.path])} if layer.path in spellings else {}),
@@ -155,6 +156,9 @@ def _without(entry: Any, gone: Container[str]) -> Any:
     if not kept:
         return before
     entry = {**entry, "layers": kept}
+    if len(kept) < len(layers) and isinstance(options := entry.get("options"), dict):
+        # The rest bounds the network no more.
+        entry["options"] = {key: value for key, value in options.items() if key != "lipschitz"}
     entry.pop("before", None)
     return {**entry, "before": before} if before else entry
 

@@ -47,7 +47,7 @@ from snconvert.verification.proofs import (
     side_of,
     used_factors,
 )
-from snconvert.verification.records import check_records
+from snconvert.verification.records import check_bound, check_records
 
 
 def verify_file(
@@ -164,7 +164,9 @@ def _converted(
         _compare_copies(side, findings, worker)
     proved = prove_kernels(sides, changed, findings, worker, progress)
     recorded = Findings()  # added at last: what the file holds counts for more
-    check_records(before, after, converted_of(sides, changed, proved), recorded)
+    new = converted_of(sides, changed, proved)
+    check_records(before, after, new, recorded)
+    check_bound(after, new, recorded, progress)
     used = used_factors(sides[0], findings, worker)
     old = sides[0].normalised.layers
     plain = [(owner_of(x), False, layer.norm) for x, layer in old.items()]

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from snconvert.config.tree import Node
+from snconvert.core.report import OnProgress
 from snconvert.core.settings import FIELDS
-from snconvert.errors import OptionError, SelectionError, SourceError, printable
+from snconvert.errors import (
+    OptionError,
+    SelectionError,
+    SourceError,
+    UnsupportedError,
+    printable,
+)
+from snconvert.files.lipschitz import bound_of
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
@@ -31,6 +39,8 @@ _OPTIONS = ("target", "kinds", "only", "exclude")
 _SHA256, _VERSION = re.compile("[0-9a-f]{64}"), re.compile(r"\d+\.\d+.*")
 _SAME, _NEAR = 1e-6, 1e-2
 """How far a recorded norm may be from what is found, and where kernels are rounded to halves."""
+_SECONDS = (0.0, 30.0)
+"""How long multipliers are looked for, which only a bound needs that no conversion has chosen."""
 _WIDE = 0.9
 """How far bounds of a convolution may be from sigma: a factor of ten, above all that is proved."""
 
@@ -75,6 +85,35 @@ def check_records(
         for path in converted:
             if path not in now:
                 findings.differ(path, "it is converted, but the record does not name it")
+
+
+def check_bound(
+    model: Opened, converted: Collection[str], findings: Findings, progress: OnProgress
+) -> None:
+    """Adds to the findings that a network's Lipschitz bound is above the one on record.
+
+    Args:
+        model: The model after.
+        converted: The layers that were not normalised before; without any the record is of an
+            earlier conversion.
+        findings: Takes what is wrong.
+        progress: Called with how far the proof is.
+    """
+    options = next((record.get("options") for record in records(model.metadata)), None)
+    most = options.get("lipschitz") if isinstance(options, dict) else None
+    if most is None or not converted or findings.differences:
+        return
+    bound = None
+    try:
+        for seconds in _SECONDS:
+            bound = bound_of(model, progress, seconds=seconds).bound
+            if bound is not None and bound.value is not None and bound.value <= most:
+                return
+    except (SourceError, UnsupportedError) as error:
+        findings.differ("metadata.json", f"lipschitz is recorded, but {error.what}")
+        return
+    what = f"the Lipschitz bound is recorded to be at most {most:g}, but it is {bound or 'none'}"
+    findings.differ("metadata.json", what)
 
 
 def _recorded(model: Opened, findings: Findings) -> dict[str, dict[str, Any]]:
@@ -128,7 +167,8 @@ def _parsed(record: Mapping[str, Any]) -> tuple[Recipe, dict[str, dict[str, Any]
         Override(str(table.get("match")), {name: table[name] for name in FIELDS if name in table})
         for table in tables
     )
-    return replace(read_options(**known), overrides=overrides), layers
+    most = options.get("lipschitz")
+    return replace(read_options(**known), overrides=overrides, lipschitz=most), layers
 
 
 def _wrong_form(
@@ -157,6 +197,12 @@ def _wrong_form(
     except SourceError:
         return  # as above
     recorded = selection.settings(node)
+    if recipe.lipschitz is not None or "bound" in record:
+        chosen = record.get("bound")
+        if type(chosen) is not float or not 0 < chosen < math.inf:
+            yield f"has the bound {printable(chosen)}"
+            return
+        recorded = replace(recorded, bound=chosen)
     for name in FIELDS:
         if getattr(actual, name) != getattr(recorded, name):
             values = (getattr(settings, name) for settings in (recorded, actual))

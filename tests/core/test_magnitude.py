@@ -4,7 +4,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snconvert.core.magnitude import Magnitude
@@ -26,6 +26,7 @@ def test_a_value_is_never_below_the_number(value: float, exponent: int) -> None:
 
 
 @given(POSITIVE)
+@example(0.0001)  # the decimal is below the float
 def test_the_text_is_never_below_the_number(value: float) -> None:
     """Four digits, rounded up."""
     text = str(Magnitude.of(value))

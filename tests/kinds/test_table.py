@@ -268,3 +268,18 @@ def test_rows_of_ones_own() -> None:
     mine = RULES["Dense"]
     assert set(table([mine])) == set(RULES)
     assert MatrixView.of((2, 3)).in_order
+
+
+@pytest.mark.parametrize("labels", [3, [None], ["b", 3]])
+def test_bias_axes_that_are_no_text_are_an_error(labels: Any) -> None:
+    """Bias axes are letters of the equation."""
+    config = {"equation": "ab,bc->ac", "output_shape": [3], "bias_axes": labels}
+    with pytest.raises(SourceError, match="`bias_axes` is"):
+        RULES["EinsumDense"].variables(config, [None, 4])
+
+
+def test_a_padding_that_is_no_text_is_an_error() -> None:
+    """A padding is one of three words."""
+    (kernel,) = RULES["Conv1D"].kernels
+    with pytest.raises(SourceError, match="`padding` is"):
+        kernel.convolution_of((3, 2, 4), {"padding": ["same"]}, [None, 8, 2])

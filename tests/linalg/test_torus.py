@@ -6,6 +6,7 @@ import itertools
 import math
 from decimal import Decimal, getcontext
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ ROUNDING = 1e-13
 CONVOLUTIONS = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(4, 9))
 
 
-def symbol_norm(taps: np.ndarray, conv: Convolution, grid: tuple[int, ...], half: float) -> float:
+def symbol_norm(taps: np.ndarray, conv: Convolution, grid: tuple[int, ...], half: Any) -> float:
     """The largest norm of the symbols, each summed from its definition, over a whole grid."""
-    best = 0.0
+    best, halves = 0.0, np.broadcast_to(half, len(grid))
     for place in np.ndindex(*grid):
-        waves = [2 * math.pi * (f + half) / size for f, size in zip(place, grid, strict=True)]
+        waves = 2 * math.pi * (np.array(place) + halves) / np.array(grid)
         symbol = np.zeros((*conv.strides, *taps.shape[1:]), complex)
         for tap, index in zip(taps, np.ndindex(*conv.kernel), strict=True):
             at = [i * d for i, d in zip(index, conv.dilation, strict=True)]
@@ -226,6 +227,10 @@ def test_an_axis_without_taps() -> None:
     conv = at_size((500, 40), (1, 3), (1, 1), (1, 1), "same", (1, 6, 3))
     assert torus_of(conv) == ((1, 41), 1.0)
     taps = np.random.default_rng(0).normal(size=(1, 3, 2, 3)) / 4
+    for half, count in ((0, 21), (1, 21)):
+        grams = np.concatenate(list(GramSymbol(taps, conv).grams((1, 41), (0, half))))
+        every = symbol_norm(taps[0], conv, (1, 41), half / 2 * np.array([0, 1]))
+        assert (len(grams), np.linalg.eigvalsh(grams).max()) == (count, pytest.approx(every**2))
     row = at_size((40,), (3,), (1,), (1,), "same", (1, 6, 3))
     norm = np.linalg.norm(explicit(taps[0], row), 2)
     assert norm <= proved_torus_norm(taps, conv) <= norm * 1.005

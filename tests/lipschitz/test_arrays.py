@@ -74,6 +74,8 @@ def test_the_factor_of_a_spectral_kernel(tmp_path: Path, mode: str, case: str) -
     factor = result.factor.value
     assert factor is not None
     assert wanted * (1 - 1e-15) <= factor <= wanted * (1 + 1e-13)
+    sign = -1.0 if mode == "gain" and "zero" not in case else 1.0
+    assert np.array_equal(sign * np.ldexp(result.stack[0], result.exponent), kernel)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,12 @@ def behind_activation(b: Builder) -> int:
     return b.sum(x, b.activation(b.scale(b.dense(x, 6))))
 
 
+def subtracted(b: Builder) -> int:
+    x = b.dense(b.input(4), 4, np.eye(4, dtype="f4"))
+    y = b.dense(b.activation(b.dense(x, 4, np.eye(4, dtype="f4"))), 4, -np.eye(4, dtype="f4"))
+    return b.sum(x, y, subtracts=True)
+
+
 def both(b: Builder) -> int:
     x = b.conv(b.input(4, 3, 2), 3, 3)
     return b.sum(b.activation(b.conv(b.activation(x, -0.3), 3, 3), -0.2), x)
@@ -129,3 +135,28 @@ def test_a_sum_with_weights_is_no_residual_block(tmp_path: Path) -> None:
         matrix = matrix_of(b, network)
         assert result.bound is not None
         assert np.linalg.norm(matrix, 2) <= result.bound.value
+
+
+def test_a_difference_is_no_sum(tmp_path: Path) -> None:
+    """`x - (-relu(x))` has the bound 2, and not that of `x - relu(x)`."""
+    with Builder(tmp_path) as b:
+        network = b.output(subtracted(b))
+        result = network_bound(b.extent, network)
+        assert result.bound is not None
+        assert result.bound.value == pytest.approx(2.0, rel=1e-4)
+        assert result.bound.value >= max(
+            np.linalg.norm(matrix_of(b, network, s), 2) for s in range(40)
+        )
+
+
+def test_a_negative_gamma(tmp_path: Path) -> None:
+    """In a residual block the sign of a `gamma` counts: `x + relu(x)` has the bound 2."""
+    with Builder(tmp_path) as b:
+        eye = np.eye(3, dtype="f4")
+        x = b.dense(b.input(3), 3, eye)
+        state = {"u": eye[:1], "mode": "gain", "gamma": -1.0}
+        y = b.dense(b.activation(b.dense(x, 3, eye)), 3, -eye, **state)
+        network = b.output(b.sum(x, y))
+        result = network_bound(b.extent, network)
+        assert result.bound is not None
+        assert result.bound.value == pytest.approx(2.0, rel=1e-4)

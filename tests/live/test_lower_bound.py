@@ -63,6 +63,13 @@ def test_discrete_inputs_are_held() -> None:
     assert lower_bound(keras.Model(tokens, words), 2) is None
 
 
+def test_a_model_that_cannot_be_computed_has_none() -> None:
+    """It has no inputs yet, or takes none of the points."""
+    assert lower_bound(keras.Sequential([L.Dense(2)]), 2) is None
+    x = keras.Input(batch_shape=(2, 4, 3))
+    assert lower_bound(keras.Model(x, L.LSTM(2, stateful=True)(x)), 3) is None
+
+
 def test_without_a_forward_derivative() -> None:
     """Where an operation has none on TensorFlow, differences give the direction."""
     x = keras.Input((3, 3, 1))
@@ -88,7 +95,8 @@ assert found > 0 and abs(lower_bound(model, 2) / norm - 1) < 1e-3, (found, norm)
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends(backend: str) -> None:
     """It is found on all backends."""
     subprocess.run(

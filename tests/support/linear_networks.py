@@ -116,8 +116,8 @@ class Builder:
     def flatten(self, x: int) -> int:
         return self.add("Flatten", n.Constant(1.0, None, True), (x,), (math.prod(self.size(x)),))
 
-    def sum(self, *inputs: int, weights: tuple[float, ...] = ()) -> int:
-        does = n.Sum(weights or (1.0,) * len(inputs))
+    def sum(self, *inputs: int, weights: tuple[float, ...] = (), subtracts: bool = False) -> int:
+        does = n.Sum(weights or (1.0,) * len(inputs), subtracts)
         return self.add("Add", does, inputs, self.size(inputs[0]))
 
     def concatenate(self, *inputs: int) -> int:
@@ -163,6 +163,36 @@ class Builder:
             os.close(self._descriptor)
 
 
+def random_network(b: Builder) -> n.Network:
+    """A graph of convolutions, scales, pools, sums and concatenations."""
+    x = b.input(6, 5, 3)
+    rng = b.rng
+    other = b.input(6, 5, 2) if rng.random() < 0.5 else None
+    if other is not None:
+        x = b.concatenate(x, other)
+    for _ in range(rng.integers(1, 4)):
+        y = b.conv(x, 4, int(rng.integers(1, 4)), groups=1, dilation=int(rng.integers(1, 3)))
+        if rng.random() < 0.3:
+            y = b.conv(y, 1, 3, depthwise=True)
+            y = b.conv(y, 4, 1)
+        if rng.random() < 0.7:
+            y = b.scale(y)
+        y = b.activation(y, float(rng.choice([0.0, -0.2])))
+        if rng.random() < 0.4:
+            y = b.scale(y)
+        kind = rng.integers(4)
+        if kind == 0 and b.size(x) == b.size(y):
+            x = b.sum(x, y)
+        elif kind == 1:
+            x = b.activation(b.scale(b.concatenate(x, y)))
+        elif kind == 2:
+            x = b.concatenate(b.pool(y, 3, 1, "same"), y)
+        else:
+            x = y
+    x = b.pool(x, 2, 2, "valid")
+    return b.output(b.dense(b.flatten(x), 4), b.scale(x))
+
+
 def matrix_of(builder: Builder, network: n.Network, seed: int = 0) -> np.ndarray:
     """Returns the matrix of a network, from all inputs to all outputs, for slopes at random."""
     rng = np.random.default_rng(seed)
@@ -198,8 +228,8 @@ def _apply(builder: Builder, operation: n.Operation, inputs: list, rng) -> np.nd
     if isinstance(does, n.AxisMatrices):
         return _pooled(x, does)
     if isinstance(does, n.Sum):
-        signs = rng.choice([-1.0, 1.0], len(inputs))
-        return sum(s * w * y for s, w, y in zip(signs, does.weights, inputs, strict=True))
+        signs = (1.0, -1.0 if does.subtracts else 1.0, *[1.0] * len(inputs))
+        return sum(s * w * y for s, w, y in zip(signs, does.weights, inputs, strict=False))
     if isinstance(does, n.Concatenate):
         return np.concatenate(inputs, axis=-1)
     return x.reshape(len(x), *operation.sizes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -78,6 +79,60 @@ def largest_piece(kernels: list[np.ndarray], biases: list[np.ndarray]) -> float:
         if found.status == 0 and -found.fun > 1e-7:
             largest = norm
     return largest
+
+
+def whole_inequality(
+    maps: Sequence[np.ndarray],
+    slopes: Sequence[tuple[float, float]],
+    multipliers: Sequence[np.ndarray],
+    square: float,
+    shortcut: np.ndarray | None = None,
+) -> np.ndarray:
+    """LipSDP's matrix of a chain, or a residual block, in `(dx, dw_1, ..)`, without rounding.
+
+    The multipliers of a chain are those of `1 / square` times the matrix.
+    """
+    stacks = [exact(stack[0]) for stack in maps]
+    sizes = [stacks[0].shape[1], *(len(stack) for stack in stacks[:-1])]
+    ends = np.cumsum([0, *sizes])
+    parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
+    whole = exact(np.zeros((ends[-1], ends[-1])))
+    times = Fraction(square) if shortcut is None else 1
+    whole[parts[0], parts[0]] = exact(np.eye(sizes[0])) * Fraction(square)
+    inner = zip(stacks, multipliers, slopes, itertools.pairwise(parts), strict=False)
+    for stack, multiplier, ends_of_slopes, (x, w) in inner:
+        t = exact(np.diag(multiplier)) * times
+        low, high = map(Fraction, ends_of_slopes)
+        whole[x, x] += low * high * stack.T @ t @ stack
+        whole[w, x] -= (low + high) / 2 * t @ stack
+        whole[x, w] -= (low + high) / 2 * stack.T @ t
+        whole[w, w] += t
+    seen = exact(np.zeros((len(stacks[-1]), ends[-1])))
+    seen[:, parts[-1]] = stacks[-1]
+    if shortcut is not None:
+        seen[:, parts[0]] += exact(shortcut[0])
+    return whole - seen.T @ seen
+
+
+def exact(array: np.ndarray) -> np.ndarray:
+    """The same numbers as fractions."""
+    return np.array([Fraction(x) for x in np.ravel(array).tolist()], object).reshape(
+        np.shape(array)
+    )
+
+
+def exactly_semidefinite(matrix: np.ndarray) -> bool:
+    """Whether a symmetric matrix is positive semidefinite, by elimination in fractions."""
+    rows = (matrix if matrix.dtype == object else exact(matrix)).tolist()
+    for k in range(len(rows)):
+        pivot = rows[k][k]
+        if pivot < 0 or (pivot == 0 and any(rows[k][k:])):
+            return False
+        for i in range(k + 1, len(rows)):
+            if pivot:
+                part = rows[i][k] / pivot
+                rows[i] = [x - part * y for x, y in zip(rows[i], rows[k], strict=True)]
+    return True
 
 
 def worst_within(

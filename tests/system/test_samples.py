@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -40,6 +41,30 @@ def test_projections(name: str, tmp_path: Path) -> None:
     assert norms == pytest.approx([1.0, 1.0], rel=0.01)
 
 
+def test_certified_mlp() -> None:
+    """No attack fools a point within its certified radius, no more points are certified than stand
+    it, the bound is the one that was chosen, and it certifies what the plain one's does not."""
+    result = warm.run(
+        [sys.executable, SAMPLES / "certified_mlp.py"],
+        capture_output=True,
+        text=True,
+        modules=warm.TENSORFLOW,
+        check=True,
+        timeout=300,
+    )
+    blocks = [block.splitlines() for block in re.split("(?=plain:|bounded:)", result.stdout)[-2:]]
+    certified = []
+    for head, *rows, last in blocks:
+        accuracy = float(re.findall(r"[\d.]+", head)[0].rstrip(","))
+        numbers = [[float(x) for x in re.findall(r"[\d.]+", row)] for row in rows]
+        assert accuracy > 0.95
+        assert all(proved <= standing for _, proved, standing in numbers)
+        assert " 0 of " in last
+        certified.append(numbers[-1][1])
+    assert float(blocks[1][0].split()[-1]) <= 12.0
+    assert certified[1] > certified[0] + 0.4
+
+
 def test_dcgan(tmp_path: Path) -> None:
     """In training the converted discriminator is at the bound of 1 before the first step and
     stays near it, while the plain one leaves it; the figure and the numbers are written."""
@@ -66,7 +91,7 @@ def test_transformer_gain(tmp_path: Path) -> None:
     """The trained transformer has the same outputs when it is converted, to 1e-4, and trains on;
     the figure is written."""
     result = warm.run(
-        [sys.executable, SAMPLES / "transformer_gain.py", tmp_path / "sigma.svg", "1"],
+        [sys.executable, SAMPLES / "transformer_gain.py", tmp_path / "sigma.svg", "1", "1"],
         capture_output=True,
         text=True,
         modules=warm.TENSORFLOW,
@@ -74,7 +99,7 @@ def test_transformer_gain(tmp_path: Path) -> None:
         timeout=300,
     )
     converted, outputs, before, after = result.stdout.splitlines()
-    assert converted == "7 layers converted"
+    assert converted == "4 layers converted"
     assert float(outputs.split()[-1]) < 1e-4 * float(outputs.split()[2].rstrip(","))
     assert [line.split(":")[0] for line in (before, after)] == ["before", "after"]
     assert (tmp_path / "sigma.svg").read_text(encoding="utf-8").count("</svg>") == 1

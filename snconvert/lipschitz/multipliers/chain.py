@@ -77,6 +77,8 @@ def convolution_chain_bound(
     Raises:
         ValueError: A kernel is not finite.
     """
+    if not all(taps.any() for taps, _ in maps):
+        return ZERO
     found = stacks(maps)
     if found is None:
         return None
@@ -125,24 +127,25 @@ def segment_bound(segment: Segment, seconds: float) -> Magnitude | None:
     """
     try:
         segment, multipliers = fast(segment)
-    except np.linalg.LinAlgError:
+        bounds = [proved(segment, multipliers)]
+        better = _improved(segment, multipliers, seconds) if multipliers else multipliers
+        if better is not multipliers:
+            bounds.append(proved(segment, better))
+    except (np.linalg.LinAlgError, MemoryError):
         return None
-    bounds = [proved(segment, multipliers)]
-    if multipliers:
-
-        def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
-            every = spread(those, segment.copies)
-            squares, gradient = squares_and_gradient(segment.at(places), every)
-            return squares, gathered(gradient, segment.copies)
-
-        start = [
-            each[: len(each) // count]
-            for each, count in zip(multipliers, segment.copies, strict=True)
-        ]
-        better = improved(evaluate, start, seconds / _seconds(segment))
-        if better is not start:
-            bounds.append(proved(segment, spread(better, segment.copies)))
     return min(filter(None, bounds), key=order, default=None)
+
+
+def _improved(segment: Segment, multipliers: list[Array], seconds: float) -> list[Array]:
+    copies = segment.copies
+
+    def evaluate(places: Array | slice, those: list[Array]) -> tuple[Array, list[Array]]:
+        squares, gradient = squares_and_gradient(segment.at(places), spread(those, copies))
+        return squares, gathered(gradient, copies)
+
+    start = [each[: len(each) // count] for each, count in zip(multipliers, copies, strict=True)]
+    better = improved(evaluate, start, seconds / _seconds(segment))
+    return multipliers if better is start else spread(better, copies)
 
 
 def _seconds(segment: Segment) -> float:

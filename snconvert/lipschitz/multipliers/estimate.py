@@ -85,6 +85,8 @@ def fast(segment: Segment) -> tuple[Segment, list[Array]]:
     for stack, slopes in zip(segment.maps, segment.slopes, strict=False):
         inner = gram(np.linalg.cholesky(weight), stack)[1]
         most = largest(inner)
+        if not most > 0:
+            raise np.linalg.LinAlgError("a map is nothing but rounding")
         power = math.frexp(math.sqrt(most))[1]
         scaled, most = stack * 2.0**-power, math.ldexp(most, -2 * power)
         steep = max(-slopes[0], slopes[1])

@@ -11,7 +11,7 @@ from snconvert.lipschitz.multipliers.semidefinite import Array
 
 _PAIRS = 30  # differences of steps and gradients that are kept
 _FALL, _TURN = 1e-4, 0.9  # of the slope: how much of it a step must win, and how much may be left
-_WAIT, _STALLED = 50, 1e-5  # it ends when so many evaluations have won no more than that
+_WAIT, _STALLED = 50, 1e-4  # it ends when so many evaluations have won no more than that
 _NARROW = 1e-9  # of a step: between such there is a kink, and none satisfies both conditions
 
 Function = Callable[[Array], tuple[float, Array]]

@@ -3,8 +3,8 @@
 The maps are stacks `K (f, n, m)`, one for each frequency of a torus; a dense kernel is a stack of
 one. What follows is exact, or adds what it rounds to the bound:
 
-- A neuron (or channel) whose row in a map is zero never changes, and one whose column in the next
-  map is zero is never seen: both go.
+- A neuron of dense layers whose row in a map is zero never changes, and one whose column in the
+  next map is zero is never seen: both go. (Symbols may be zero by rounding.)
 - Maps are scaled by powers of two.
 - The first map, if it has more inputs than outputs, becomes a square `C` with `C C* >= K K*`: then
   `K = C D` with `|D| <= 1` (Douglas, Proc. AMS 17, 1966), so that a bound of the chain with `C` is
@@ -71,13 +71,14 @@ def prepared(
         maps: As in `Segment`, finite.
         errors: As in `Segment`.
         slopes: Those of the activations, finite; they are widened to hold 0.
-        copies: As in `Segment`; `None`: one of each.
+        copies: As in `Segment`, of convolutions; `None` of dense maps, which are exact.
     """
     if any(low == high == 0 for low, high in slopes):
         return None
     scaled = [scaled_slopes(low, high) for low, high in slopes]
     counts = tuple(copies or [1] * len(slopes))
-    maps = _living(maps, counts)
+    if copies is None:
+        maps = _living(maps)
     if any(not stack.size for stack in maps):
         return None
     powers = [math.frexp(float(np.abs(stack).max()))[1] for stack in maps]
@@ -107,23 +108,18 @@ def scaled_slopes(low: float, high: float) -> tuple[Slopes, int]:
     return (-ends[0], ends[1]), power
 
 
-def _living(maps: list[Array], copies: Sequence[int]) -> list[Array]:
+def _living(maps: list[Array]) -> list[Array]:
     """Leaves out the neurons that never change, and those that are never seen."""
     maps = list(maps)
-    for index, count in enumerate(copies):
-        alive = _alive(np.any(maps[index], axis=(0, 2)), count)
+    for index in range(len(maps) - 1):
+        alive = np.any(maps[index], axis=(0, 2))
         maps[index], maps[index + 1] = maps[index][:, alive], maps[index + 1][:, :, alive]
-    for index, count in reversed(list(enumerate(copies))):
-        alive = _alive(np.any(maps[index + 1], axis=(0, 1)), count)
+    for index in reversed(range(len(maps) - 1)):
+        alive = np.any(maps[index + 1], axis=(0, 1))
         maps[index], maps[index + 1] = maps[index][:, alive], maps[index + 1][:, :, alive]
     maps[0] = maps[0][:, :, np.any(maps[0], axis=(0, 1))]
     maps[-1] = maps[-1][:, np.any(maps[-1], axis=(0, 2))]
     return maps
-
-
-def _alive(some: Array, copies: int) -> Array:
-    """Returns of each copy of each channel whether any copy is alive."""
-    return np.tile(some.reshape(copies, -1).any(axis=0), copies)
 
 
 def square_root_of(stack: Array, error: float = 0.0) -> Array:

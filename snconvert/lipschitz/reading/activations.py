@@ -15,7 +15,7 @@ from typing import Any
 from snconvert.config.references import is_builtin_layer
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Does, Slopes, Unbounded
-from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, root
+from snconvert.lipschitz.reading.shapes import Sizes, axis_from_end, finite, product, root
 
 _RELU = Slopes(0.0, 1.0)
 _GELU = Slopes(-0.1289930686587719, 1.1289930686587721)
@@ -87,7 +87,7 @@ def name_of(value: Any) -> str:
         return "linear"
     if isinstance(value, dict):
         value = value.get("config" if value.get("class_name") == "function" else "class_name")
-    return str(value)
+    return value if isinstance(value, str) else "code of its own"
 
 
 def by_name(name: str, sizes: Sizes, axis: Any = -1) -> Does:
@@ -134,7 +134,7 @@ def of_layer(class_name: str, config: Mapping[str, Any], sizes: Sizes) -> Does:
     if class_name == "LeakyReLU":
         return one_sided(config.get("negative_slope", config.get("alpha", 0.3)))
     if class_name == "ELU":
-        return one_sided(config.get("alpha", 1.0))
+        return elu(config.get("alpha", 1.0))
     if class_name == "Softmax":
         return by_name("softmax", sizes, config.get("axis", -1))
     return Unbounded(f"its activation is a {printable(class_name)} layer")
@@ -152,18 +152,27 @@ def relu(config: Mapping[str, Any]) -> Does:
 
 def one_sided(slope: Any) -> Does:
     """Returns the slopes of what is `x` above 0, and not steeper than `slope` below."""
-    if not isinstance(slope, int | float) or not math.isfinite(slope):
+    number = finite(slope)
+    if number is None:
         return Unbounded(f"its slope is {printable(slope)}")
-    return Slopes(float(min(slope, 1.0)), float(max(slope, 1.0)))
+    return Slopes(min(number, 1.0), max(number, 1.0))
+
+
+def elu(alpha: Any) -> Does:
+    """Returns the slopes of `elu`: `alpha exp(x)` below 0, which falls to 0, and 1 above."""
+    slopes = one_sided(alpha)
+    return slopes._replace(low=min(0.0, slopes.low)) if isinstance(slopes, Slopes) else slopes
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:
-    axes = [axis_from_end(one, len(sizes)) for one in (axis if isinstance(axis, list) else [axis])]
-    if not axes or None in axes:
+    several = axis if isinstance(axis, list) else [axis]
+    found = [None if one is None else axis_from_end(one, len(sizes)) for one in several]
+    axes = {one for one in found if one is not None}
+    if not axes or None in found:
         return Unbounded("it runs over the batch")
     if name == "softmax":
         return Constant(SOFTMAX)
-    size = sizes[axes[0] or 0]
-    if size is None:
+    count = product([sizes[one] for one in axes])
+    if count is None:
         return Unbounded("the size of its axis is not known")
-    return Constant(root(size))
+    return Constant(root(count))

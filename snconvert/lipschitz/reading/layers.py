@@ -14,7 +14,7 @@ from snconvert.kinds.kernel_rule import input_shape_of
 from snconvert.kinds.recurrent import CELL
 from snconvert.kinds.table import SPECTRAL
 from snconvert.lipschitz.network import Unbounded
-from snconvert.lipschitz.reading.builder import Builder, Value
+from snconvert.lipschitz.reading.builder import MASK, Builder, Value
 from snconvert.lipschitz.rows import merging, recurrent
 from snconvert.lipschitz.rows.row import (
     NOT_STORED,
@@ -34,7 +34,7 @@ Reads = Generator["Reads", Any, Outputs]
 NO_SHAPE = Unbounded("the shape of its input is not known")
 _OWN_CODE = Unbounded("only its own code tells what it computes")
 _ARGUMENTS = Unbounded("it is called with arguments that are not understood")
-_MASK = Unbounded("it uses the mask of its input, which may change at once")
+_MASK = Unbounded(MASK)
 _TRAINING = Unbounded("it is called as in training, so that it changes its kernel")
 _MULTIPLIES = Unbounded("it multiplies the outputs of its two layers")
 
@@ -148,8 +148,6 @@ class LayerReader:
             answer = _OWN_CODE
         elif inputs is None or (len(inputs) > 1 and row.bounded and not row.joins):
             answer = _ARGUMENTS if row.bounded else row.read(self._call(node, arguments, ()))
-        elif row.masks and any(value.masked for value in inputs):
-            answer = _MASK
         elif row.bounded and not all(value.known for value in inputs):
             answer = NO_SHAPE
         else:
@@ -157,6 +155,8 @@ class LayerReader:
                 if row.bounded:
                     _check_rank(kind or "", inputs[0])
                 answer = row.read(self._call(node, arguments, tuple(inputs)))
+            if row.masks and isinstance(answer, Value) and answer.mask:
+                self.builder.uses_mask(answer)
         if answer is NOT_STORED:
             answer = Unbounded(unsupported(node.config) or NOT_STORED.reason)
         return self.outputs(node.path, node.class_name, answer, tuple(arguments.values))
@@ -193,7 +193,7 @@ class LayerReader:
 
     def _time_distributed(self, node: Node, arguments: Arguments, value: Value) -> Reads:
         """Adds a layer once for all steps: it has the norm that it has for one."""
-        if value.masked:
+        if value.mask:
             return self.unbounded(node, _MASK, arguments)
         if not value.known or not value.sizes:
             return self.unbounded(node, NO_SHAPE, arguments)
@@ -235,7 +235,7 @@ class LayerReader:
 
     def _rnn(self, node: Node, arguments: Arguments, value: Value) -> Reads:
         """Adds the cells, one behind the other, as layers over all steps."""
-        if value.masked:
+        if value.mask:
             return self.unbounded(node, _MASK, arguments)
         if not value.known:
             return self.unbounded(node, NO_SHAPE, arguments)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snconvert.config import keras_modules
-from snconvert.config.connections import Connections, Tensor, connections_of, leaves
+from snconvert.config.connections import Call, Connections, Tensor, connections_of, leaves
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.errors import SourceError, located, printable
@@ -26,10 +26,13 @@ from snconvert.lipschitz.reading.layers import (
     Weights,
 )
 from snconvert.lipschitz.rows.operations import operation
-from snconvert.lipschitz.rows.row import Call
+from snconvert.lipschitz.rows.reshaping import MOVED
+from snconvert.lipschitz.rows.row import Call as RowCall
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
 _OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
+_CONSTANTS = ("__numpy__", "__tensor__")
+_ITEMS = 16  # values that are read in about the time of a call
 _ROUNDED = "Some layers compute in 16 bits, which the bound does not cover."
 
 
@@ -78,11 +81,15 @@ class _Reader(LayerReader):
     def __init__(self, weights: Weights) -> None:
         super().__init__(Builder(), weights)
         self._connections: dict[Node, Connections] = {}
+        self._work: dict[Node, int] = {}
 
     def connections(self, model: Node) -> Connections:
         """Returns the graph of a model, which is read once."""
         if model not in self._connections:
-            self._connections[model] = connections_of(model)
+            found = self._connections[model] = connections_of(model)
+            self._work[model] = sum(map(_work, found.calls)) + sum(
+                _items(entry["config"]) // _ITEMS for entry in found.entries.values()
+            )
         return self._connections[model]
 
     def input(self, tensor: Tensor) -> Value:
@@ -95,11 +102,12 @@ class _Reader(LayerReader):
     def model(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a Functional or Sequential model."""
         connections = self.connections(node)
+        self.builder.count(self._work[node])
         given = _matched(arguments.first, connections.inputs)
         if given is None:
             return self.unbounded(node, Unbounded("its inputs are not understood"), arguments)
         values: dict[tuple[str, int], Outputs] = {
-            (leaf.layer, leaf.call): (_adjusted(value, leaf),)
+            (leaf.layer, leaf.call): (self._adjusted(node, value, leaf),)
             for (_, leaf), value in zip(leaves(connections.inputs), given, strict=True)
         }
         nodes = {id(child.entry): child for child in node.children}
@@ -114,11 +122,13 @@ class _Reader(LayerReader):
                 continue  # as Keras does with what cannot be computed
             training = call.kwargs.get("training")
             # Keras stores the mask of an input as an argument, and computes it in the graph.
-            masked = any(name == "mask" for name, _ in call.tensors)
+            mask = frozenset(
+                _output(one, values).place for name, one in call.tensors if name == "mask"
+            )
             read = Arguments(
-                tuple(_with_values(one, values, masked=masked) for one in call.args),
+                tuple(_with_values(one, values, mask=mask) for one in call.args),
                 {
-                    name: _with_values(one, values, masked=masked)
+                    name: _with_values(one, values, mask=mask)
                     for name, one in call.kwargs.items()
                     if name != "mask"
                 },
@@ -137,10 +147,46 @@ class _Reader(LayerReader):
         name = str(entry["class_name"])
         kwargs = {key: value for key, value in read.kwargs.items() if value is not None}
         inputs = tuple(read.values)
-        call = Call(self.builder, path, name, entry["config"], inputs, read.args, kwargs)
+        call = RowCall(self.builder, path, name, entry["config"], inputs, read.args, kwargs)
         with located(path=path, class_name=name):
             answer = operation(call) if all(one.known for one in inputs) else NO_SHAPE
         return self.outputs(path, name, answer, inputs)
+
+    def _adjusted(self, node: Node, value: Value, wanted: Tensor) -> Value:
+        """Returns an input as a model takes it: Keras adds or drops a last axis of size 1."""
+        if wanted.shape is None:
+            return value
+        own = wanted.shape[1:]
+        if not value.known:
+            return value._replace(sizes=own, known=True)
+        if len(value.sizes) == len(own):
+            sizes = tuple(b if a is None else a for a, b in zip(value.sizes, own, strict=True))
+            return value._replace(sizes=sizes)
+        sizes = value.sizes
+        if len(sizes) == len(own) + 1 and sizes[-1] == 1:
+            sizes = sizes[:-1]
+        elif len(sizes) == len(own) - 1 and own[-1] == 1:
+            sizes = (*sizes, 1)
+        path = f"{node.path}/{wanted.layer}".lstrip("/")
+        return self.builder.add(path, "InputLayer", MOVED, sizes, (value,))
+
+
+def _work(call: Call) -> int:
+    """Returns what a call counts for: its tensors, and some for a large constant."""
+    return 1 + len(call.tensors) + _items([*call.args, *call.kwargs.values()]) // _ITEMS
+
+
+def _items(value: Any) -> int:
+    """Returns how many values a value of a configuration holds, without those of other layers."""
+    count, stack = 0, [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, dict) and one.get("class_name", "__numpy__") in _CONSTANTS:
+            one = list(one.values())
+        if isinstance(one, list):
+            count += len(one)
+            stack += one
+    return count
 
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
@@ -148,15 +194,17 @@ def _is_operation(entry: Mapping[str, Any]) -> bool:
     return isinstance(module, str) and module.startswith(_OPERATIONS)
 
 
-def _with_values(structure: Any, values: Mapping[tuple[str, int], Outputs], *, masked: bool) -> Any:
+def _with_values(
+    structure: Any, values: Mapping[tuple[str, int], Outputs], *, mask: frozenset[int]
+) -> Any:
     """Returns the structure of an argument with values for tensors."""
     if isinstance(structure, Tensor):
         value = _output(structure, values)
-        return value._replace(masked=value.masked or masked)
+        return value._replace(mask=value.mask | mask)
     if isinstance(structure, list):
-        return [_with_values(one, values, masked=masked) for one in structure]
+        return [_with_values(one, values, mask=mask) for one in structure]
     if isinstance(structure, dict) and "class_name" not in structure:
-        return {key: _with_values(one, values, masked=masked) for key, one in structure.items()}
+        return {key: _with_values(one, values, mask=mask) for key, one in structure.items()}
     return structure
 
 
@@ -174,7 +222,7 @@ def _output(tensor: Tensor, values: Mapping[tuple[str, int], Outputs]) -> Value:
     else:
         what = f"{printable(tensor.layer)} puts out {len(outputs)} tensors, but number"
         raise SourceError(f"{what} {tensor.output} is read", _REPAIR)
-    if not value.known and tensor.shape:
+    if not value.known and tensor.shape and tensor.shape[1:]:  # [None]: unknown, in older files
         value = value._replace(sizes=tensor.shape[1:], known=True)
     return value
 
@@ -188,20 +236,3 @@ def _matched(given: Any, wanted: Any) -> list[Value] | None:
     if len(found) != len(names) or not all(isinstance(value, Value) for value in found):
         return None
     return found
-
-
-def _adjusted(value: Value, wanted: Tensor) -> Value:
-    """Returns an input as the model takes it: Keras adds or drops a last axis of size 1."""
-    if wanted.shape is None:
-        return value
-    own = wanted.shape[1:]
-    if not value.known:
-        return value._replace(sizes=own, known=True)
-    sizes = value.sizes
-    if len(sizes) == len(own) + 1 and sizes[-1] == 1:
-        sizes = sizes[:-1]
-    elif len(sizes) == len(own) - 1 and own[-1] == 1:
-        sizes = (*sizes, 1)
-    if len(sizes) == len(own):
-        sizes = tuple(b if a is None else a for a, b in zip(sizes, own, strict=True))
-    return value._replace(sizes=sizes)

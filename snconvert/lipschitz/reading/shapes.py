@@ -15,7 +15,24 @@ from snconvert.errors import SourceError, printable
 Sizes = tuple[int | None, ...]
 
 _REPAIR = "Repair the layer's configuration and save the model again"
-_LARGEST = 2**60
+LARGEST = 2**60
+"""How many numbers a tensor may have."""
+
+
+def finite(value: Any) -> float | None:
+    """Returns a number of a configuration as a float, `None` for what is none or not finite.
+
+    Example:
+        >>> finite(2), finite(True), finite(10**400)
+        (2.0, None, None)
+    """
+    if type(value) not in {int, float}:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def product(sizes: Sequence[int | None]) -> int | None:
@@ -28,7 +45,7 @@ def product(sizes: Sequence[int | None]) -> int | None:
     if len(known) < len(sizes):
         return None
     count = math.prod(known)
-    if count > _LARGEST:
+    if count > LARGEST:
         raise SourceError(f"a tensor of {printable(tuple(known))} is larger than can be", _REPAIR)
     return count
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from snconvert.errors import SourceError
 from snconvert.lipschitz.network import Diagonal, Sum, Unbounded
 from snconvert.lipschitz.rows.regularization import dropped
@@ -23,8 +21,9 @@ def _custom_scale(call: Call) -> Answer:
     """Adds `x + scale y`."""
     if len({value.sizes for value in call.inputs}) != 1 or len(call.inputs) != 2:  # noqa: PLR2004
         raise SourceError("it adds two tensors of one shape, but has others", REPAIR)
-    scale = abs(call.number("scale", 1.0))
-    return call.same(Sum((1.0, math.nextafter(scale, math.inf))))
+    one, two = call.inputs
+    scaled = call.same(Diagonal(None, (call.number("scale", 1.0),)), (two,))
+    return call.same(Sum((1.0, 1.0)), (one, scaled))
 
 
 ROWS = (

@@ -9,9 +9,9 @@ import math
 from typing import Any, NamedTuple
 
 from snconvert.errors import SourceError
-from snconvert.lipschitz.network import Constant, Diagonal, Sizes, Slopes, Unbounded
+from snconvert.lipschitz.network import Constant, Diagonal, Does, Sizes, Slopes, Unbounded
 from snconvert.lipschitz.reading.builder import Value
-from snconvert.lipschitz.reading.shapes import broadcast, repeats
+from snconvert.lipschitz.reading.shapes import broadcast, finite, repeats
 from snconvert.lipschitz.rows import merging
 from snconvert.lipschitz.rows.merging import BATCH
 from snconvert.lipschitz.rows.reshaping import MOVED
@@ -56,12 +56,9 @@ def constant_tensor(value: Any) -> ConstantTensor | None:
             return None
         shape += lengths
         row = [item for one in row for item in one]
-    if not all(type(one) in {int, float, bool} and abs(one) < math.inf for one in row):
-        return None
-    try:
-        return ConstantTensor(tuple(shape), list(map(float, row)))
-    except OverflowError:
-        return None
+    numbers = [float(one) if type(one) is bool else finite(one) for one in row]
+    known = [number for number in numbers if number is not None]
+    return ConstantTensor(tuple(shape), known) if len(known) == len(row) else None
 
 
 def _operands(call: Call) -> tuple[Any, Any]:
@@ -117,7 +114,10 @@ def scale(call: Call) -> Answer:
     found = _value_and_constant(call)
     if found is None:
         return _not_understood(call, Unbounded("it multiplies two tensors"))
-    return _scaled(call, *found, found[1].largest)
+    value, constant = found
+    if len(set(constant.numbers)) == 1:
+        return _scaled(call, value, constant, Diagonal(None, (constant.numbers[0],)))
+    return _scaled(call, value, constant, Constant(constant.largest))
 
 
 def quotient(call: Call) -> Answer:
@@ -130,7 +130,10 @@ def quotient(call: Call) -> Answer:
     least = min(map(abs, constant.numbers), default=0.0)
     if least < _SMALLEST:
         return Unbounded("it divides by zero")
-    return _scaled(call, value, constant, math.nextafter(1.0 / least, math.inf))
+    if len(set(constant.numbers)) == 1:  # the sign stays, and the root is the divisor
+        sign = math.copysign(1.0, constant.numbers[0])
+        return _scaled(call, value, constant, Diagonal(None, (sign,), (0.0,), least=least))
+    return _scaled(call, value, constant, Constant(math.nextafter(1.0 / least, math.inf)))
 
 
 def extremum(call: Call) -> Answer:
@@ -182,8 +185,6 @@ def _repeated(call: Call, value: Value, constant: tuple[int, ...]) -> Answer:
     return call.add(MOVED._replace(value=times), sizes, (value,))
 
 
-def _scaled(call: Call, value: Value, constant: ConstantTensor, factor: float) -> Answer:
+def _scaled(call: Call, value: Value, constant: ConstantTensor, does: Does) -> Answer:
     answer = _repeated(call, value, constant.shape)
-    if not isinstance(answer, Value):
-        return answer
-    return call.same(Diagonal(None, (factor,)), (answer,))
+    return call.same(does, (answer,)) if isinstance(answer, Value) else answer

@@ -5,7 +5,7 @@ Axes count that of the batch; what mixes samples has no constant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from snconvert.lipschitz.rows.row import REPAIR, Answer, Call
 
 Key = tuple[int | None, int | None, int | None]
 _WHOLE: Key = (None, None, None)
+_LONG = 1 << 40  # an axis of unknown size, which may be that long
 
 
 def _axes(call: Call, axis: Any) -> tuple[int, ...] | None:
@@ -135,7 +136,9 @@ def taken(call: Call) -> Answer:
             continue
         size, bounds = next(axes, None), _bounds(one)
         if bounds is not None:
-            sizes.append(None if size is None else len(range(*slice(*bounds).indices(size))))
+            # Of an axis of unknown size, what is one number of a long one is never more.
+            count = len(range(*slice(*bounds).indices(_LONG if size is None else size)))
+            sizes.append(count if size is not None or count == 1 else None)
         elif type(one) is not int:
             return Unbounded("it takes numbers by an index that is not understood")
     return call.add(MOVED, tuple(sizes))
@@ -165,7 +168,7 @@ def split(call: Call) -> Answer:
     if size is None:
         return Unbounded("the size of the axis that it splits is not known")
     if type(sections) is int and 0 < sections <= size:
-        ends = [size * part // sections for part in range(sections + 1)]
+        ends: Iterable[int] = (size * part // sections for part in range(sections + 1))
     elif isinstance(sections, list) and all(type(one) is int for one in sections):
         ends = [0, *sections, size]
     else:

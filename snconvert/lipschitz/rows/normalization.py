@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from snconvert.errors import printable
 from snconvert.lipschitz.network import Constant, Diagonal, GroupNorm, StoredArray, Unbounded
-from snconvert.lipschitz.reading.shapes import axis_from_end
+from snconvert.lipschitz.reading.shapes import axis_from_end, finite
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row
 
 _FUZZ = 1e-7
@@ -91,8 +90,10 @@ def _rescaling(call: Call) -> Answer:
     scale = numbers(call.config.get("scale"))
     if scale is None:
         return Unbounded(f"its `scale` is {printable(call.config.get('scale'))}")
-    if call.sizes[-1] not in {len(scale), None} and len(scale) > 1:
-        return Unbounded(f"its `scale` has {len(scale)} numbers")
+    for key in ("scale", "offset"):
+        count = len(numbers(call.config.get(key, 0.0)) or ())
+        if count not in {1, call.sizes[-1]}:  # it may repeat its input by broadcasting
+            return Unbounded(f"its `{key}` does not fit its input")
     # Which axis several numbers belong to depends on a setting of the process that loads it.
     return call.same(Diagonal(None, scale))
 
@@ -110,10 +111,8 @@ def numbers(value: Any) -> tuple[float, ...] | None:
         inner = value.get("config")
         return numbers(inner.get("value")) if isinstance(inner, dict) else None
     many = value if isinstance(value, list | tuple) else [value]
-    if not many or not all(type(one) in {int, float} for one in many):
-        return None
-    floats = tuple(map(float, many))
-    return floats if all(map(math.isfinite, floats)) else None
+    floats = tuple(number for number in map(finite, many) if number is not None)
+    return floats if floats and len(floats) == len(many) else None
 
 
 _BY_GROUP = "largest `gamma` over the root of `epsilon`"

@@ -90,7 +90,9 @@ def _global_max(call: Call) -> Answer:
 
 
 def _global_average(call: Call) -> Answer:
-    value = inverse_root(product(spatial(call)))
+    # Of masked positions at least one counts, or the result is no number.
+    positions = None if call.inputs[0].mask else product(spatial(call))
+    value = inverse_root(positions)
     return call.add(Constant(value, _channels_behind(call), linear=True), _behind_global(call))
 
 

@@ -99,7 +99,8 @@ def _embedding(call: Call) -> Answer:
         return NOT_STORED
     sizes = (*call.sizes, table.stored.array.dataset.shape[-1])
     start = call.builder.start(call.path, call.class_name, sizes, call.inputs)
-    return start._replace(masked=start.masked or call.flag("mask_zero"))
+    ids = frozenset(value.place for value in call.inputs) if call.flag("mask_zero") else frozenset()
+    return start._replace(mask=start.mask | ids)
 
 
 def _discrete(call: Call) -> Answer:

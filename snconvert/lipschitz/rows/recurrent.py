@@ -8,11 +8,13 @@ from typing import Any
 from snconvert.kinds.recurrent import CELL
 from snconvert.lipschitz.network import Recurrent, Slopes, Unbounded
 from snconvert.lipschitz.reading import activations
+from snconvert.lipschitz.reading.builder import MASK
 from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row, none
 
 CELLS = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}
 """Class of a layer -> cell; the class of the cell has `Cell` behind it."""
 
+_MOST_STEPS = 1 << 17  # seconds
 _SEQUENCE = 2  # axes of a sequence: steps and channels
 
 
@@ -37,6 +39,8 @@ def unrolled(call: Call, cell: str, group: str = CELL) -> Answer:
     slopes = activations.by_name(_name(call.config, "activation", "tanh"), (units,))
     if steps is None or not isinstance(slopes, Slopes):
         return Unbounded("the number of its steps is not known")
+    if steps > _MOST_STEPS:
+        return Unbounded(f"its steps are {steps}, more than are gone through")
     does = Recurrent(
         cell,
         kernel.stored,
@@ -55,6 +59,8 @@ _KERNELS = ("kernel", "recurrent_kernel")
 
 def _obstacle(call: Call, cell: str) -> str | None:
     """Says why a recurrent layer has no constant that is known, or returns `None`."""
+    if call.inputs[0].mask:
+        return MASK
     if len(call.sizes) != _SEQUENCE:
         return f"its input has {len(call.sizes)} axes"
     if call.flag("stateful"):
@@ -83,12 +89,11 @@ def _layer(call: Call) -> Answer:
 
 
 ROWS = (
-    Row(("SimpleRNN",), "norm over its steps; none over an unknown number", _layer, masks=True),
+    Row(("SimpleRNN",), "norm over its steps; none over an unknown number", _layer),
     Row(
         ("LSTM", "GRU"),
         "finite over a known number of steps, with `tanh` and `sigmoid`",
         _layer,
-        masks=True,
     ),
     none(
         *(f"ConvLSTM{rank}D" for rank in (1, 2, 3)),

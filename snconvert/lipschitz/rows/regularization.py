@@ -34,12 +34,16 @@ def _masking(call: Call) -> Answer:
     value = call.config.get("mask_value", 0.0)
     if value not in (0, None) and value == value:  # noqa: PLR0124 -- NaN is unequal to itself
         return Unbounded("it jumps at its `mask_value`, which is not 0")
-    return call.inputs[0]._replace(masked=True)
+    return call.inputs[0]._replace(mask=call.inputs[0].mask | {call.inputs[0].place})
 
 
 ROWS = (
     Row(("Identity", "ActivityRegularization", "GaussianNoise"), "1", identity),
     Row(("Dropout", *ranks("SpatialDropout{}D")), "1", dropped),
     Row(("GaussianDropout", "AlphaDropout"), "1", _noise),
-    Row(("Masking",), "1 if `mask_value` is 0 and no layer behind it uses the mask", _masking),
+    Row(
+        ("Masking",),
+        "1 if `mask_value` is 0; layers behind it that use the mask have none",
+        _masking,
+    ),
 )

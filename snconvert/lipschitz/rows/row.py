@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,10 +12,13 @@ from snconvert.errors import SourceError, printable
 from snconvert.kinds.kernel_rule import Kernel
 from snconvert.lipschitz.network import Does, Linear, StoredArray, StoredKernel, Unbounded
 from snconvert.lipschitz.reading.builder import Builder, Value
-from snconvert.lipschitz.reading.shapes import Sizes
+from snconvert.lipschitz.reading.shapes import Sizes, finite
 from snconvert.weights.contents import Dataset
 
 REPAIR = "Repair the layer's configuration and save the model again"
+
+LARGEST = sys.float_info.max
+"""The largest finite number; integers may be larger."""
 
 NOT_STORED = Unbounded("the file holds no weights for it")
 
@@ -114,9 +118,10 @@ class Call:
             SourceError: It is none.
         """
         value = self.config.get(key, default)
-        if type(value) not in {int, float} or not abs(value) < float("inf"):
+        number = finite(value)
+        if number is None:
             raise SourceError(f"`{key}` is {printable(value)}, but a number is expected", REPAIR)
-        return float(value)
+        return number
 
 
 Answer = Value | tuple[Value, ...] | Unbounded
@@ -131,7 +136,7 @@ class Row(NamedTuple):
         constant: The constant in words, for the table of the documentation.
         read: Adds a call to the network.
         joins: Whether it is meant to read several tensors.
-        masks: Whether it uses a mask of its input.
+        masks: Whether it uses a mask of its input, and has its constant while that is held.
         bounded: Whether it may have a constant.
     """
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-from random_chains import he_chain, product_of_norms
+from random_chains import he_chain, product_of_norms, whole_inequality
 
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.segment import Segment, prepared
@@ -52,34 +50,16 @@ def test_the_gradient(slopes: tuple[float, float], kind: str) -> None:
             assert abs(difference - gradient[index][k]) < 1e-6 * squares.max()
 
 
-def whole_inequality(segment: Segment, multipliers: list[np.ndarray], square: float) -> np.ndarray:
-    """The matrix of LipSDP of the whole chain, in the differences `(dx, dw_1, ..)`."""
-    maps = [stack[0] for stack in segment.maps]
-    sizes = [maps[0].shape[1], *(stack.shape[0] for stack in maps[:-1])]
-    ends = np.cumsum([0, *sizes])
-    parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
-    whole = np.zeros((ends[-1], ends[-1]))
-    whole[parts[0], parts[0]] = square * np.eye(sizes[0])
-    for k, (stack, multiplier, (low, high)) in enumerate(
-        zip(maps, multipliers, segment.slopes, strict=False)
-    ):
-        x, w, t = parts[k], parts[k + 1], np.diag(multiplier) * square
-        whole[x, x] += low * high * stack.T @ t @ stack
-        whole[w, x] -= (low + high) / 2 * t @ stack
-        whole[x, w] -= (low + high) / 2 * stack.T @ t
-        whole[w, w] += t
-    whole[parts[-1], parts[-1]] -= maps[-1].T @ maps[-1]
-    return whole
-
-
 @pytest.mark.parametrize("slopes", SLOPES)
 def test_it_is_the_bound_of_the_whole_inequality(slopes: tuple[float, float]) -> None:
     """The bound is the least with which LipSDP's matrix of the whole chain is semidefinite."""
     segment, multipliers = fast(segment_of([4, 6, 5, 3], slopes))
     value = squares_and_gradient(segment, multipliers)[0][0]
-    at = np.linalg.eigvalsh(whole_inequality(segment, multipliers, value))
+    whole = whole_inequality(segment.maps, segment.slopes, multipliers, value)
+    at = np.linalg.eigvalsh(whole.astype(float))
     assert abs(at[0]) < 1e-9 * at[-1]
-    below = np.linalg.eigvalsh(whole_inequality(segment, multipliers, value * 0.999))
+    whole = whole_inequality(segment.maps, segment.slopes, multipliers, 0.999 * value)
+    below = np.linalg.eigvalsh(whole.astype(float))
     assert below[0] < -1e-6 * at[-1]
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_chains import he_chain, worst_within
+from random_chains import (
+    exactly_semidefinite,
+    he_chain,
+    whole_inequality,
+    worst_within,
+)
 
 from snconvert.lipschitz.multipliers.estimate import fast, squares_and_gradient
 from snconvert.lipschitz.multipliers.proof import proved
@@ -29,6 +34,23 @@ def test_what_is_computed_is_proved(slopes: tuple[float, float]) -> None:
     assert bound is not None
     assert bound.value is not None
     assert computed < bound.value < computed * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 1.0), (-0.13, 1.13), (-0.5, 1.5), (-1.0, 0.3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_true_in_exact_arithmetic(slopes: tuple[float, float], seed: int) -> None:
+    """LipSDP's matrix of the whole chain is positive semidefinite in fractions at what is proved,
+    and is not a little below."""
+    maps = [kernel.T[None] for kernel in he_chain([2, 3, 3, 2], seed)]
+    segment = prepared(maps, [0.0] * 3, [slopes] * 2)
+    assert segment is not None
+    segment, multipliers = fast(segment)
+    bound = proved(segment, multipliers)
+    assert bound is not None
+    square = np.ldexp(bound.mantissa, bound.exponent - segment.exponent) ** 2
+    for factor, holds in ((1 + 2**-52, True), (1 - 1e-9, False)):
+        whole = whole_inequality(segment.maps, segment.slopes, multipliers, factor * square)
+        assert exactly_semidefinite(whole) == holds
 
 
 def test_multipliers_that_prove_nothing() -> None:

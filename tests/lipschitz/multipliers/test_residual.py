@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_chains import he_chain, layer, matrix, random_taps, worst_within
+from random_chains import (
+    exactly_semidefinite,
+    he_chain,
+    layer,
+    matrix,
+    random_taps,
+    whole_inequality,
+    worst_within,
+)
 
 from snconvert.core.convolution_map import at_size
 from snconvert.lipschitz.multipliers import residual
@@ -84,6 +92,23 @@ def test_the_gradient(slopes: tuple[float, float], widths: list[int]) -> None:
                 ends.append(squares_and_gradient(block, moved)[0].max())
             difference = (ends[0] - ends[1]) / 2e-5
             assert abs(difference - t * gradient[index][k]) < 1e-6 * values.max()
+
+
+@pytest.mark.parametrize("slopes", SLOPES)
+@pytest.mark.parametrize("widths", [[3, 4], [2, 3, 2]])
+def test_it_is_true_in_exact_arithmetic(slopes: tuple[float, float], widths: list[int]) -> None:
+    """The matrix of the block is positive semidefinite in fractions at what is proved, and is not
+    a little below."""
+    kernels = he_chain([*widths, widths[0]], 0)
+    block = residual._block(kernels, [slopes] * (len(kernels) - 1), None)
+    assert block is not None
+    multipliers = residual._first(block)
+    bound = residual._proved(block, multipliers)
+    assert bound is not None
+    for factor, holds in ((1 + 2**-52, True), (1 - 1e-9, False)):
+        square = factor * bound.value**2
+        whole = whole_inequality(block.maps, block.slopes, multipliers, square, block.shortcut)
+        assert exactly_semidefinite(whole) == holds
 
 
 @pytest.mark.parametrize("slopes", SLOPES[:3])

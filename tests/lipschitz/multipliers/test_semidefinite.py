@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_chains import exactly_semidefinite
 
 from snconvert.lipschitz.multipliers.semidefinite import hidden, is_semidefinite, unit_scale
-
-
-def exactly_semidefinite(matrix: np.ndarray) -> bool:
-    """Whether a symmetric matrix is, by elimination in fractions."""
-    rows = [[Fraction(float(x)) for x in row] for row in matrix]
-    for k in range(len(rows)):
-        pivot = rows[k][k]
-        if pivot < 0 or (pivot == 0 and any(rows[k][k:])):
-            return False
-        for i in range(k + 1, len(rows)):
-            if pivot:
-                part = rows[i][k] / pivot
-                rows[i] = [x - part * y for x, y in zip(rows[i], rows[k], strict=True)]
-    return True
 
 
 @given(st.integers(0, 10**6), st.integers(2, 6), st.floats(-17, -9), st.booleans())

@@ -91,7 +91,9 @@ def test_log_softmax_by_its_size() -> None:
     assert by_name("log_softmax", (9, 5), 1) == Constant(3.0)
     assert isinstance(by_name("log_softmax", (None,)), Unbounded)
     assert by_name("softmax", (None,)) == Constant(SOFTMAX)
-    assert isinstance(by_name("softmax", (4,), 0), Unbounded)
+    assert by_name("log_softmax", (2, 3, 4), [1, -1]) == by_name("log_softmax", (8,))
+    for axis in (0, None, []):
+        assert isinstance(by_name("softmax", (4,), axis), Unbounded)
 
 
 def test_layers_as_activations() -> None:
@@ -101,9 +103,12 @@ def test_layers_as_activations() -> None:
     assert isinstance(of(leaky | {"class_name": "PReLU"}, (3,)), Unbounded)
     assert of_layer("ReLU", {"negative_slope": 0.5, "max_value": 6}, (3,)) == Slopes(0.0, 1.0)
     assert of_layer("ELU", {"alpha": -2.0}, (3,)) == Slopes(-2.0, 1.0)
+    assert of_layer("ELU", {}, (3,)) == Slopes(0.0, 1.0)  # [1, 1] would be no activation at all
+    assert of_layer("ELU", {"alpha": 3}, (3,)) == Slopes(0.0, 3.0)
     for config in ({"negative_slope": math.nan}, {"negative_slope": "x"}, {"threshold": 1.0}):
         assert isinstance(of_layer("ReLU", config, (3,)), Unbounded)
     assert isinstance(of("mine>odd", (3,)), Unbounded)
+    assert of({"value": ["4wEA"]}, (3,)) == Unbounded("code of its own is no activation of Keras")
 
 
 @pytest.mark.keras

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from graphs import Entry, call, functional, layer, operation, source, tensor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from snconvert.config.parsing import parse
+from snconvert.config.parsing import model_root, parse
 from snconvert.config.tree import Node
 from snconvert.config.weight_groups import group_paths
-from snconvert.errors import SourceError, UnsupportedError
+from snconvert.errors import SnconvertError, SourceError, UnsupportedError
 from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import (
     Constant,
     Network,
+    Slopes,
     StoredArray,
     StoredKernel,
     Sum,
@@ -142,6 +148,20 @@ def test_repeats_are_counted_with_their_root() -> None:
     assert network.operations[-1].does == Sum((1.0, 3.0))
 
 
+def test_one_of_an_unknown_number_is_repeated() -> None:
+    """`x - x[:, -1:]` repeats the last step as often as there are steps."""
+    last = {"class_name": "__slice__", "config": {"start": -1}}
+    key = [{"class_name": "__slice__", "config": {}}, last]
+    network = read(
+        source("x", None, 8),
+        operation("GetItem", "last", call(tensor("x"), key)),
+        operation("Subtract", "difference", call(tensor("x"), tensor("last"))),
+        outputs=["difference", 0, 0],
+    )
+    assert network.operations[1].sizes == (1, 8)
+    assert isinstance(network.operations[-1].does, Unbounded)
+
+
 def test_repeats_of_unknown_number_have_no_bound() -> None:
     """Where the size is not known, no number of repeats is."""
     network = read(
@@ -254,6 +274,21 @@ def test_a_mask_has_no_bound_where_it_is_used() -> None:
     assert kinds(network) == ["Input", "Unbounded"]
 
 
+@pytest.mark.parametrize("numbers", [False, True])
+def test_a_mask_of_ids_is_held(*, numbers: bool) -> None:
+    """The mask of an embedding stays as it is with its ids, unless they are read as numbers."""
+    table = layer("Embedding", "table", call(tensor("x")), mask_zero=True, **EMBEDDING)
+    same = operation("NotEqual", "same", call(tensor("x"), 0))
+    pool = layer("GlobalAveragePooling1D", "pool", call(tensor("table"), mask=tensor("same")))
+    both = layer("Concatenate", "both", call([tensor("pool"), tensor("x" if numbers else "pool")]))
+    network = read(
+        source("x", 5), table, same, pool, both, outputs=["both", 0, 0], sizes={"table": (9, 3)}
+    )
+    does = next(it.does for it in network.operations if it.path == "pool")
+    assert isinstance(does, Unbounded) if numbers else does == Constant(1.0, -1, linear=True)
+    assert "same" not in [it.path for it in network.operations]
+
+
 def test_operations_are_read_with_their_constants() -> None:
     """`(x * 3 + 1)[:, 1:]` is a scale and a cut."""
     cut = [{"class_name": "__slice__", "config": {"start": one}} for one in (None, 1)]
@@ -289,8 +324,8 @@ def test_inputs_of_another_rank_are_those_of_keras() -> None:
     }
     flat = layer("Flatten", "flat", call(tensor("m")))
     network = read(source("x", 4), model, flat, outputs=["flat", 0, 0])
-    assert network.operations[-1].sizes == (4,)
-    assert kinds(network) == ["Input", "Constant"]
+    assert [it.sizes for it in network.operations] == [(4,), (4, 1), (4,)]
+    assert kinds(network) == ["Input", "Constant", "Constant"]
 
 
 def test_a_shape_that_fits_nothing_is_told_by_layer() -> None:
@@ -304,6 +339,36 @@ def test_an_output_that_nothing_makes_is_refused() -> None:
     """A layer has one output, unless it is known to have more."""
     with pytest.raises(SourceError, match="r puts out 1 tensors, but number 3 is read"):
         read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 3])
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        [layer("ReLU", f"dead{index}") for index in range(50)],
+        [layer("Add", "sum", call([tensor("d")] * 50)), layer("ReLU", "r", call(tensor("sum")))],
+        [operation("Add", "shift", call(tensor("d"), [[1.0] * 4] * 200))],
+        [layer("Rescaling", "scale", call(tensor("d")), scale=[1.0] * 800, offset=0.0)],
+    ],
+    ids=["layers that nothing calls", "inputs", "a constant", "a configuration"],
+)
+def test_what_a_call_takes_counts(load: list[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is called often is read often, with all that is in it."""
+    monkeypatch.setattr(builder, "MOST", 1000)
+    calls = [call(tensor("m", index - 1) if index else tensor("x")) for index in range(20)]
+    for extra in ([], load):
+        model = inner(layer("ReLU", "d", call(tensor("i"))), *extra, calls=calls)
+        if extra:
+            with pytest.raises(UnsupportedError, match="more than 1000 calls"):
+                read(source(), model, outputs=["m", 20, 0])
+        else:
+            assert len(read(source(), model, outputs=["m", 20, 0]).operations) == 21
+
+
+def test_a_split_into_very_many_parts_is_refused() -> None:
+    """It is before these are counted out."""
+    split = operation("Split", "s", call(tensor("x")), axis=1, indices_or_sections=2**50)
+    with pytest.raises(UnsupportedError, match="more than"):
+        read(source("x", 2**50), split, outputs=["s", 0, 0])
 
 
 @pytest.mark.parametrize("class_name", ["ReLU", "Dropout"])
@@ -339,3 +404,96 @@ def test_layers_of_16_bits_are_told() -> None:
     relu = layer("ReLU", "r", call(tensor("x")), dtype="mixed_float16")
     assert "16 bits" in read(source(), relu, outputs=["r", 0, 0]).notes[0]
     assert read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 0]).notes == ()
+
+
+def test_what_rounds_has_no_constant() -> None:
+    """A cast to whole numbers jumps; one to other floats does not."""
+    for dtype, found in (("int32", "Unbounded"), ("bool", "Unbounded"), ("float16", "Slopes")):
+        cast = operation("Cast", "cast", call(tensor("x")), dtype=dtype)
+        relu = layer("ReLU", "r", call(tensor("cast")))
+        assert found in kinds(read(source("x"), cast, relu, outputs=["r", 0, 0]))
+
+
+def test_the_elu_of_a_graph_is_an_activation() -> None:
+    """With the slopes [1, 1] it would be left out, and the kernels around it multiplied."""
+    elu = operation("Elu", "elu", call(tensor("x")), alpha=1.0)
+    assert read(source("x"), elu, outputs=["elu", 0, 0]).operations[1].does == Slopes(0.0, 1.0)
+
+
+def test_a_rescaling_may_not_repeat_its_input() -> None:
+    """Several numbers for one channel make several channels of it, which Keras does not say."""
+    for config in ({"scale": 1.0, "offset": [1, 2, 3]}, {"scale": [1, 2, 3], "offset": 0.0}):
+        for channels, found in ((1, "Unbounded"), (None, "Unbounded"), (3, "Diagonal")):
+            scale = layer("Rescaling", "scale", call(tensor("x")), **config)
+            read_as = read(source("x", 4, channels), scale, outputs=["scale", 0, 0])
+            assert kinds(read_as) == ["Input", found]
+
+
+STRANGE: list[Any] = [None, True, -1, 0, 2**70, 1.5, math.nan, "", "x", [], [0], {}, [None, -3]]
+STRANGE += [{"class_name": "function"}, {"class_name": "LeakyReLU", "module": "keras.layers"}]
+STRANGE += [[[1], [2, 3]], "same", "channels_first", {"class_name": 3}, 10**400, [10**9] * 5]
+
+
+def rich() -> Entry:
+    """Returns a model of many kinds of layers, with numbers that strange ones can take over."""
+    conv = layer("AveragePooling2D", "pool", call(tensor("x")), pool_size=[2, 2], padding="same")
+    add = operation("Add", "add", call(tensor("pool"), 1.0))
+    cut = operation(
+        "GetItem", "cut", call(tensor("add"), [{"class_name": "__slice__", "config": {}}, 0])
+    )
+    relu = layer("ReLU", "relu", call(tensor("cut")), negative_slope=0.1, max_value=6.0)
+    act = layer("Activation", "act", call(tensor("relu")), activation="gelu")
+    dims = layer("Permute", "permute", call(tensor("act")), dims=[2, 1])
+    shape = layer("Reshape", "reshape", call(tensor("permute")), target_shape=[2, -1])
+    scale = layer("Rescaling", "scale", call(tensor("reshape")), scale=[0.5], offset=0)
+    drop = layer("Dropout", "drop", call(tensor("scale"), training=True), rate=0.5)
+    inside = layer("ZeroPadding1D", "pad", padding=[1, 2])
+    timed = layer("TimeDistributed", "timed", call(tensor("stack")), layer=inside)
+    stack = operation("Stack", "stack", call([tensor("drop"), tensor("drop")]), axis=1)
+    end = layer("Concatenate", "end", call([tensor("timed"), tensor("timed")]), axis=-1)
+    layers = [source("x", 4, 4, 3), conv, add, cut, relu, act, dims, shape, scale, drop, stack]
+    return functional(*layers, timed, end, inputs=["x", 0, 0], outputs=["end", 0, 0])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields where values stand in a JSON tree, as the keys that lead there."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner_value in items:
+        yield (*path, key)
+        if isinstance(inner_value, dict | list):
+            yield from places(inner_value, (*path, key))
+
+
+def test_the_rich_model_is_read() -> None:
+    """What the next test damages is a model without a flaw."""
+    root = parse(rich())
+    network = network_of(root, weights(root, {}))
+    assert not [it for it in network.operations if isinstance(it.does, Unbounded)]
+    assert network.operations[-1].sizes == (2, 5, 6)
+
+
+@given(data=st.data())
+@settings(max_examples=400, deadline=None)
+def test_strange_configurations_are_errors_of_this_package(data: st.DataObject) -> None:
+    """Whatever stands in a configuration: a network is read, or an error says what is wrong."""
+    entry = rich()
+    for _ in range(data.draw(st.integers(1, 2))):
+        *path, last = data.draw(st.sampled_from(list(places(entry))))
+        holder = entry
+        for key in path:
+            holder = holder[key]
+        holder[last] = copy.deepcopy(data.draw(st.sampled_from(STRANGE)))
+    with contextlib.suppress(SnconvertError):
+        root = model_root(parse(entry))
+        network_of(root, weights(root, {}))
+
+
+@pytest.mark.parametrize("equation", ["ab,abc->ac", "ab,bc->ca", "aab,bc->ac", "ab,cd->abd"])
+def test_equations_that_are_no_matrix_product_have_no_bound(equation: str) -> None:
+    """A kernel that tells samples apart, and labels summed by themselves, are no matrix."""
+    einsum = layer("EinsumDense", "e", call(tensor("x")), equation=equation, output_shape=[4])
+    sizes = (4,) * (equation.count("a") + 1)
+    kernel = (4,) * len(equation.partition(",")[2].partition("->")[0])
+    x = source("x", *sizes[: len(equation.partition(",")[0]) - 1])
+    network = read(x, einsum, outputs=["e", 0, 0], sizes={"e": kernel})
+    assert kinds(network) == ["Input", "Unbounded"]

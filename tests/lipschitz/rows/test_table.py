@@ -18,6 +18,7 @@ import pytest
 from keras import layers, ops
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from places import ROOT
 
 from snconvert.core.network_bound import NetworkBound
 from snconvert.files.lipschitz import bound_of, network_read
@@ -25,7 +26,8 @@ from snconvert.files.model import describe, open_source, open_weights
 from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import Network
 from snconvert.lipschitz.network import Unbounded as NoConstant
-from snconvert.lipschitz.rows.table import OPENED, TABLE
+from snconvert.lipschitz.rows.operations import OPERATIONS
+from snconvert.lipschitz.rows.table import OPENED, ROWS, TABLE
 
 RNG = np.random.default_rng(11)
 SMALL = 1e-6  # step where it is not
@@ -239,6 +241,9 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
     yield "x + 1", Case(line, lambda x: x + 1.0)
     yield "1 - x", Case(line, lambda x: 1.0 - x)
     yield "x * c", Case(line, lambda x: x * np.array([1.0, -4.0, 2.0]))
+    yield "x * -2", Case(line, lambda x: x * -2.0)
+    yield "x / -3", Case(line, lambda x: x / -3.0)
+    yield "x - 2 (x - 3 x)", Case(line, lambda x: x + -2.0 * (x - x * 3.0), tight=False)
     yield "x / c", Case(line, lambda x: x / np.array([0.5, -4.0, 2.0]))
     yield "x * c repeated", Case((7, 1), lambda x: x * np.array([[[2.0, 2.0, 2.0]]]))
     yield "x + c repeated", Case((7, 1), lambda x: x + np.ones((1, 1, 5)))
@@ -272,6 +277,7 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
     yield "unstack", Case(line, lambda x: ops.unstack(x, axis=1)[4])
     yield "stack", Case(line, lambda x: ops.stack([x, x], axis=1))
     yield "concatenate", Case(line, lambda x: ops.concatenate([x, x], axis=1))
+    yield "cast", Case(line, lambda x: ops.cast(x, "float32"))
     yield "repeat", Case(line, lambda x: ops.repeat(x, 3, axis=1))
     yield "max_pool", Case(image, lambda x: ops.max_pool(x, 2), tight=False, step=SMALL)
     yield "average_pool", Case(image, lambda x: ops.average_pool(x, 3, 1, "same"))
@@ -280,6 +286,8 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
 def unbounded_cases() -> Iterator[tuple[str, Case]]:
     image, line = (6, 5, 4), (7, 3)
     yield "Multiply", Case(line, lambda x: layers.Multiply()([x, x]), none="multiplies two tensors")
+    offset = layers.Rescaling(1.0, offset=[1.0, 2.0])
+    yield "Rescaling by offset", Case((3, 1), offset, none="`offset` does not fit")
     yield "Dot", Case(line, lambda x: layers.Dot(1)([x, x]), none="multiplies two tensors")
     yield "Attention", Case(line, lambda x: layers.Attention()([x, x]), none="attention multiplies")
     yield (
@@ -301,6 +309,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
         "LSTM state",
         Case(line, lambda x: layers.LSTM(2, return_state=True)(x)[1], none="its state"),
     )
+    yield "LSTM long", Case((10**9, 2), layers.LSTM(2), none="more than are gone through")
     yield "ConvLSTM1D", Case((3, 4, 2), layers.ConvLSTM1D(2, 2), none="convolutional recurrent")
     yield (
         "Bidirectional mul",
@@ -317,6 +326,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
     yield "mean of all", Case(line, lambda x: x - ops.mean(x), none="samples of a batch")
     yield "x + batch", Case((3,), lambda x: x + ops.ones((4, 3)), none="samples of a batch")
     yield "exp", Case(line, ops.exp, none="no limit")
+    yield "cast", Case(line, lambda x: ops.cast(x, "int32") + 1, none="rounds to int32")
     yield "cumsum", Case(line, lambda x: ops.cumsum(x, axis=1), none="operation Cumsum")
     yield (
         "BatchNormalization training",
@@ -453,3 +463,18 @@ def test_every_layer_of_keras_is_known() -> None:
     assert missing == set()
     others = {"LayerScale", "StochasticDepth", "CustomScaleLayer"}  # of applications
     assert TABLE.keys() - {spellings.get(name, name) for name in classes} == others
+
+
+def test_the_page_is_what_the_rows_say() -> None:
+    """The table of the documentation has each row, and its list each operation."""
+    page = (ROOT / "docs" / "lipschitz-layers.md").read_text(encoding="utf-8")
+    rows = [(row.classes, row.constant) for row in ROWS]
+    rows += [(tuple(names.split(", ")), constant) for names, constant in OPENED.items()]
+    table = [f"| {', '.join(map(_code, classes))} | {constant} |" for classes, constant in rows]
+    assert [line for line in page.splitlines() if line.startswith("| `")] == table
+    listed = page.rpartition(":\n")[2].rstrip(".\n").replace("\n", " ")
+    assert listed == ", ".join(map(_code, sorted(OPERATIONS)))
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
