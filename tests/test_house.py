@@ -59,6 +59,8 @@ ELSEWHERE = {
     "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
     "linalg/test_torus.py": "linalg/gram_symbol.py",
+    "lipschitz/budget/test_search.py": "lipschitz/budget/request.py"
+    " lipschitz/budget/scaled_rules.py",
     "lipschitz/test_folding.py": "lipschitz/kernels.py lipschitz/norms.py lipschitz/steps.py",
     "lipschitz/test_segments.py": "lipschitz/multipliers/kernels_in_use.py",
     "lipschitz/reading/test_models.py": "lipschitz/network.py lipschitz/reading/builder.py"

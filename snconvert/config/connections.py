@@ -139,6 +139,8 @@ def _entries(model: Node) -> dict[str, dict[str, Any]]:
         if not (isinstance(class_name, str) and isinstance(config, dict)):
             raise SourceError("an operation has no `class_name` or `config`", _REPAIR)
         name = entry.get("name", config.get("name"))
+        if name is None and model.builtin == "Sequential":
+            name = f"{class_name} {len(entries)}"  # a custom class need not write its name
         if not isinstance(name, str):
             raise SourceError(f"the name of a {printable(class_name)} is no text", _REPAIR)
         if name in entries:

@@ -136,6 +136,7 @@ def inspect(
 class _Prepared:
     plan: Plan
     measured: Measured
+    chosen: Chosen | None = None
 
 
 def convert(
@@ -155,7 +156,7 @@ def convert(
     if TARGETS[recipe.target].WRAPPER is not None:
         return convert_by_file(model, recipe, rules, in_place=in_place)
     prepared = _prepare(model, recipe, rules, everything=False)
-    prepared, chosen = _with_bounds(prepared, model, recipe, rules)
+    prepared = _with_bounds(prepared, model, recipe, rules)
     measured = prepared.measured
     steps = [
         LiveStep(layer_of(node), rule, settings, measured.known(node) or None)
@@ -169,7 +170,7 @@ def convert(
         steps = [step._replace(layer=copies.of(step.layer)) for step in steps]
     with scope_of(model):
         IN_MEMORY[recipe.target].convert(result, steps)
-    return result, _report("apply", model, recipe, reports, prepared, started, chosen)
+    return result, _report("apply", model, recipe, reports, prepared, started)
 
 
 def plan_of(
@@ -195,10 +196,10 @@ def plan_of(
         return report if asked is None else with_bound(report, model, asked)
     recipe = recipe if asked is None else replace(recipe, lipschitz=None)
     prepared = _prepare(model, recipe, rules, asked)
-    prepared, chosen = _with_bounds(prepared, model, recipe, rules)
+    prepared = _with_bounds(prepared, model, recipe, rules)
     reports = _layer_reports(recipe, prepared, "convertible")
     if asked is None:
-        return _report("apply", model, recipe, reports, prepared, started, chosen)
+        return _report("apply", model, recipe, reports, prepared, started)
     report = _report("inspect", model, recipe, reports, prepared, started)
     report = replace(report, warnings=(*report.warnings, *no_spectrum(reports, asked)))
     return with_bound(report, model, asked, rules)
@@ -234,12 +235,12 @@ def _prepare(
 
 def _with_bounds(
     prepared: _Prepared, model: Layer, recipe: Recipe, rules: Iterable[KernelRule]
-) -> tuple[_Prepared, Chosen | None]:
+) -> _Prepared:
     """Returns what is prepared with the bounds of layers that the recipe's `lipschitz` asks for."""
     if recipe.lipschitz is None:
-        return prepared, None
+        return prepared
     chosen = choose_by_file(model, recipe, rules)
-    return replace(prepared, plan=prepared.plan.scaled(chosen.scale)), chosen
+    return _Prepared(prepared.plan.scaled(chosen.scale), prepared.measured, chosen)
 
 
 def _layer_reports(recipe: Recipe, prepared: _Prepared, status: str) -> tuple[LayerReport, ...]:
@@ -259,9 +260,8 @@ def _report(
     layers: Sequence[LayerReport],
     prepared: _Prepared,
     started: float,
-    chosen: Chosen | None = None,
 ) -> Report:
-    settings = recipe.settings
+    settings, chosen = recipe.settings, prepared.chosen
     return report_of(
         verb,
         recipe.target,

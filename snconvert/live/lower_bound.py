@@ -38,7 +38,13 @@ def lower_bound(model: keras.Model, samples: int) -> float | None:
         A float32 number as a rule, to be read as "at least"; `None` if nothing can be found: no
         input is continuous, or the model cannot be computed.
     """
-    search = _Search(model, np.random.default_rng(0))
+    try:
+        return _found(_Search(model, np.random.default_rng(0)), samples)
+    except Exception:  # noqa: BLE001 - whatever the code of a model raises that is not built for it
+        return None
+
+
+def _found(search: _Search, samples: int) -> float | None:
     if not search.free:
         return None
     found: list[tuple[float, Arrays, Arrays]] = []

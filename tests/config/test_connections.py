@@ -33,6 +33,15 @@ def test_arguments_keep_their_order_and_names() -> None:
     assert last.args[0]["a"][1] == 2
 
 
+def test_a_layer_of_a_chain_needs_no_name() -> None:
+    """A custom class may leave its name out of its configuration."""
+    own = {"module": "mine", "class_name": "Own", "config": {}, "registered_name": "mine>Own"}
+    config = {"name": "s", "layers": [source(), own]}
+    entry = {"module": "keras", "class_name": "Sequential", "config": config}
+    found = connections_of(parse(entry))
+    assert [found.entries[called.layer]["class_name"] for called in found.calls[1:]] == ["Own"]
+
+
 def test_each_call_of_a_layer_is_one() -> None:
     """A layer that is called on its own output has two calls, in order."""
     shared = layer("Dense", "d", call(tensor("x")), call(tensor("d"), training=True))

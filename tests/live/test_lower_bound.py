@@ -60,6 +60,13 @@ def test_discrete_inputs_are_held() -> None:
     assert lower_bound(keras.Model(tokens, words), 2) is None
 
 
+def test_a_model_that_cannot_be_computed_has_none() -> None:
+    """It has no inputs yet, or takes none of the points."""
+    assert lower_bound(keras.Sequential([L.Dense(2)]), 2) is None
+    x = keras.Input(batch_shape=(2, 4, 3))
+    assert lower_bound(keras.Model(x, L.LSTM(2, stateful=True)(x)), 3) is None
+
+
 def test_without_a_forward_derivative() -> None:
     """Where an operation has none on TensorFlow, differences give the direction."""
     x = keras.Input((3, 3, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -38,6 +39,30 @@ def test_projections(name: str, tmp_path: Path) -> None:
     )
     norms = [float(line.split()[1]) for line in result.stdout.splitlines()]
     assert norms == pytest.approx([1.0, 1.0], rel=0.01)
+
+
+def test_certified_mlp() -> None:
+    """No attack fools a point within its certified radius, no more points are certified than stand
+    it, the bound is the one that was chosen, and it certifies what the plain one's does not."""
+    result = warm.run(
+        [sys.executable, SAMPLES / "certified_mlp.py"],
+        capture_output=True,
+        text=True,
+        modules=warm.TENSORFLOW,
+        check=True,
+        timeout=300,
+    )
+    blocks = [block.splitlines() for block in re.split("(?=plain:|bounded:)", result.stdout)[-2:]]
+    certified = []
+    for head, *rows, last in blocks:
+        accuracy = float(re.findall(r"[\d.]+", head)[0].rstrip(","))
+        numbers = [[float(x) for x in re.findall(r"[\d.]+", row)] for row in rows]
+        assert accuracy > 0.95
+        assert all(proved <= standing for _, proved, standing in numbers)
+        assert " 0 of " in last
+        certified.append(numbers[-1][1])
+    assert float(blocks[1][0].split()[-1]) <= 12.0
+    assert certified[1] > certified[0] + 0.4
 
 
 def test_dcgan(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def name_of(value: Any) -> str:
         return "linear"
     if isinstance(value, dict):
         value = value.get("config" if value.get("class_name") == "function" else "class_name")
-    return str(value)
+    return value if isinstance(value, str) else "code of its own"
 
 
 def by_name(name: str, sizes: Sizes, axis: Any = -1) -> Does:
@@ -134,7 +134,7 @@ def of_layer(class_name: str, config: Mapping[str, Any], sizes: Sizes) -> Does:
     if class_name == "LeakyReLU":
         return one_sided(config.get("negative_slope", config.get("alpha", 0.3)))
     if class_name == "ELU":
-        return one_sided(config.get("alpha", 1.0))
+        return elu(config.get("alpha", 1.0))
     if class_name == "Softmax":
         return by_name("softmax", sizes, config.get("axis", -1))
     return Unbounded(f"its activation is a {printable(class_name)} layer")
@@ -156,6 +156,12 @@ def one_sided(slope: Any) -> Does:
     if number is None:
         return Unbounded(f"its slope is {printable(slope)}")
     return Slopes(min(number, 1.0), max(number, 1.0))
+
+
+def elu(alpha: Any) -> Does:
+    """Returns the slopes of `elu`: `alpha exp(x)` below 0, which falls to 0, and 1 above."""
+    slopes = one_sided(alpha)
+    return slopes._replace(low=min(0.0, slopes.low)) if isinstance(slopes, Slopes) else slopes
 
 
 def _over_axis(name: str, sizes: Sizes, axis: Any) -> Does:

@@ -49,13 +49,13 @@ class Builder:
         self._hidden: Sizes = ()
         self._count = 0
 
-    def count(self) -> None:
-        """Counts a call or an operation.
+    def count(self, number: int = 1) -> None:
+        """Counts calls or operations.
 
         Raises:
             UnsupportedError: There are too many.
         """
-        self._count += 1
+        self._count += number
         if self._count > MOST:
             raise UnsupportedError(
                 f"there are more than {MOST} calls of layers once nested models are opened",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snconvert.config import keras_modules
-from snconvert.config.connections import Connections, Tensor, connections_of, leaves
+from snconvert.config.connections import Call, Connections, Tensor, connections_of, leaves
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.errors import SourceError, located, printable
@@ -27,10 +27,12 @@ from snconvert.lipschitz.reading.layers import (
 )
 from snconvert.lipschitz.rows.operations import operation
 from snconvert.lipschitz.rows.reshaping import MOVED
-from snconvert.lipschitz.rows.row import Call
+from snconvert.lipschitz.rows.row import Call as RowCall
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
 _OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
+_CONSTANTS = ("__numpy__", "__tensor__")
+_ITEMS = 16  # values that are read in about the time of a call
 _ROUNDED = "Some layers compute in 16 bits, which the bound does not cover."
 
 
@@ -79,11 +81,15 @@ class _Reader(LayerReader):
     def __init__(self, weights: Weights) -> None:
         super().__init__(Builder(), weights)
         self._connections: dict[Node, Connections] = {}
+        self._work: dict[Node, int] = {}
 
     def connections(self, model: Node) -> Connections:
         """Returns the graph of a model, which is read once."""
         if model not in self._connections:
-            self._connections[model] = connections_of(model)
+            found = self._connections[model] = connections_of(model)
+            self._work[model] = sum(map(_work, found.calls)) + sum(
+                _items(entry["config"]) // _ITEMS for entry in found.entries.values()
+            )
         return self._connections[model]
 
     def input(self, tensor: Tensor) -> Value:
@@ -96,6 +102,7 @@ class _Reader(LayerReader):
     def model(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a Functional or Sequential model."""
         connections = self.connections(node)
+        self.builder.count(self._work[node])
         given = _matched(arguments.first, connections.inputs)
         if given is None:
             return self.unbounded(node, Unbounded("its inputs are not understood"), arguments)
@@ -140,7 +147,7 @@ class _Reader(LayerReader):
         name = str(entry["class_name"])
         kwargs = {key: value for key, value in read.kwargs.items() if value is not None}
         inputs = tuple(read.values)
-        call = Call(self.builder, path, name, entry["config"], inputs, read.args, kwargs)
+        call = RowCall(self.builder, path, name, entry["config"], inputs, read.args, kwargs)
         with located(path=path, class_name=name):
             answer = operation(call) if all(one.known for one in inputs) else NO_SHAPE
         return self.outputs(path, name, answer, inputs)
@@ -162,6 +169,24 @@ class _Reader(LayerReader):
             sizes = (*sizes, 1)
         path = f"{node.path}/{wanted.layer}".lstrip("/")
         return self.builder.add(path, "InputLayer", MOVED, sizes, (value,))
+
+
+def _work(call: Call) -> int:
+    """Returns what a call counts for: its tensors, and some for a large constant."""
+    return 1 + len(call.tensors) + _items([*call.args, *call.kwargs.values()]) // _ITEMS
+
+
+def _items(value: Any) -> int:
+    """Returns how many values a value of a configuration holds, without those of other layers."""
+    count, stack = 0, [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, dict) and one.get("class_name", "__numpy__") in _CONSTANTS:
+            one = list(one.values())
+        if isinstance(one, list):
+            count += len(one)
+            stack += one
+    return count
 
 
 def _is_operation(entry: Mapping[str, Any]) -> bool:
@@ -197,7 +222,7 @@ def _output(tensor: Tensor, values: Mapping[tuple[str, int], Outputs]) -> Value:
     else:
         what = f"{printable(tensor.layer)} puts out {len(outputs)} tensors, but number"
         raise SourceError(f"{what} {tensor.output} is read", _REPAIR)
-    if not value.known and tensor.shape:
+    if not value.known and tensor.shape and tensor.shape[1:]:  # [None]: unknown, in older files
         value = value._replace(sizes=tensor.shape[1:], known=True)
     return value
 

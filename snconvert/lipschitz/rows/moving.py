@@ -5,7 +5,7 @@ Axes count that of the batch; what mixes samples has no constant.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -165,7 +165,7 @@ def split(call: Call) -> Answer:
     if size is None:
         return Unbounded("the size of the axis that it splits is not known")
     if type(sections) is int and 0 < sections <= size:
-        ends = [size * part // sections for part in range(sections + 1)]
+        ends: Iterable[int] = (size * part // sections for part in range(sections + 1))
     elif isinstance(sections, list) and all(type(one) is int for one in sections):
         ends = [0, *sections, size]
     else:

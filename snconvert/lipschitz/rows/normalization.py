@@ -90,8 +90,10 @@ def _rescaling(call: Call) -> Answer:
     scale = numbers(call.config.get("scale"))
     if scale is None:
         return Unbounded(f"its `scale` is {printable(call.config.get('scale'))}")
-    if call.sizes[-1] not in {len(scale), None} and len(scale) > 1:
-        return Unbounded(f"its `scale` has {len(scale)} numbers")
+    for key in ("scale", "offset"):
+        count = len(numbers(call.config.get(key, 0.0)) or ())
+        if count not in {1, call.sizes[-1]}:  # it may repeat its input by broadcasting
+            return Unbounded(f"its `{key}` does not fit its input")
     # Which axis several numbers belong to depends on a setting of the process that loads it.
     return call.same(Diagonal(None, scale))
 

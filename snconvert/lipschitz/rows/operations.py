@@ -47,10 +47,6 @@ def _named(name: str) -> Callable[[Call], Answer]:
     )
 
 
-def _one_sided(key: str, default: float) -> Callable[[Call], Answer]:
-    return _by(lambda call: activations.one_sided(call.config.get(key, default)))
-
-
 def _above_zero(key: str, default: float) -> Callable[[Call], Answer]:
     """Of operations with slopes from 0 to 1 where an argument is above 0."""
 
@@ -103,8 +99,8 @@ _BY_NAME = {
 OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     **{name: _named(activation) for name, activation in _BY_NAME.items()},
     "ReLU": _by(lambda call: activations.relu(call.config)),
-    "LeakyRelu": _one_sided("negative_slope", 0.2),
-    "Elu": _one_sided("alpha", 1.0),
+    "LeakyRelu": _by(lambda call: activations.one_sided(call.config.get("negative_slope", 0.2))),
+    "Elu": _by(lambda call: activations.elu(call.config.get("alpha", 1.0))),
     "Celu": _above_zero("alpha", 1.0),
     "SoftShrink": _above_zero("threshold", 0.5),
     "Squareplus": _above_zero("b", 4.0),

@@ -14,6 +14,7 @@ from snconvert.lipschitz.rows.row import NOT_STORED, Answer, Call, Row, none
 CELLS = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}
 """Class of a layer -> cell; the class of the cell has `Cell` behind it."""
 
+_MOST_STEPS = 1 << 17  # seconds
 _SEQUENCE = 2  # axes of a sequence: steps and channels
 
 
@@ -38,6 +39,8 @@ def unrolled(call: Call, cell: str, group: str = CELL) -> Answer:
     slopes = activations.by_name(_name(call.config, "activation", "tanh"), (units,))
     if steps is None or not isinstance(slopes, Slopes):
         return Unbounded("the number of its steps is not known")
+    if steps > _MOST_STEPS:
+        return Unbounded(f"its steps are {steps}, more than are gone through")
     does = Recurrent(
         cell,
         kernel.stored,

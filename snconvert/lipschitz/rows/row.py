@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from snconvert.lipschitz.reading.shapes import Sizes, finite
 from snconvert.weights.contents import Dataset
 
 REPAIR = "Repair the layer's configuration and save the model again"
+
+LARGEST = sys.float_info.max
+"""The largest finite number; integers may be larger."""
 
 NOT_STORED = Unbounded("the file holds no weights for it")
 

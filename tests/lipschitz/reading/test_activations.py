@@ -103,9 +103,12 @@ def test_layers_as_activations() -> None:
     assert isinstance(of(leaky | {"class_name": "PReLU"}, (3,)), Unbounded)
     assert of_layer("ReLU", {"negative_slope": 0.5, "max_value": 6}, (3,)) == Slopes(0.0, 1.0)
     assert of_layer("ELU", {"alpha": -2.0}, (3,)) == Slopes(-2.0, 1.0)
+    assert of_layer("ELU", {}, (3,)) == Slopes(0.0, 1.0)  # [1, 1] would be no activation at all
+    assert of_layer("ELU", {"alpha": 3}, (3,)) == Slopes(0.0, 3.0)
     for config in ({"negative_slope": math.nan}, {"negative_slope": "x"}, {"threshold": 1.0}):
         assert isinstance(of_layer("ReLU", config, (3,)), Unbounded)
     assert isinstance(of("mine>odd", (3,)), Unbounded)
+    assert of({"value": ["4wEA"]}, (3,)) == Unbounded("code of its own is no activation of Keras")
 
 
 @pytest.mark.keras

@@ -21,6 +21,7 @@ from snconvert.kinds.table import RULES
 from snconvert.lipschitz.network import (
     Constant,
     Network,
+    Slopes,
     StoredArray,
     StoredKernel,
     Sum,
@@ -326,6 +327,36 @@ def test_an_output_that_nothing_makes_is_refused() -> None:
         read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 3])
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        [layer("ReLU", f"dead{index}") for index in range(50)],
+        [layer("Add", "sum", call([tensor("d")] * 50)), layer("ReLU", "r", call(tensor("sum")))],
+        [operation("Add", "shift", call(tensor("d"), [[1.0] * 4] * 200))],
+        [layer("Rescaling", "scale", call(tensor("d")), scale=[1.0] * 800, offset=0.0)],
+    ],
+    ids=["layers that nothing calls", "inputs", "a constant", "a configuration"],
+)
+def test_what_a_call_takes_counts(load: list[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is called often is read often, with all that is in it."""
+    monkeypatch.setattr(builder, "MOST", 1000)
+    calls = [call(tensor("m", index - 1) if index else tensor("x")) for index in range(20)]
+    for extra in ([], load):
+        model = inner(layer("ReLU", "d", call(tensor("i"))), *extra, calls=calls)
+        if extra:
+            with pytest.raises(UnsupportedError, match="more than 1000 calls"):
+                read(source(), model, outputs=["m", 20, 0])
+        else:
+            assert len(read(source(), model, outputs=["m", 20, 0]).operations) == 21
+
+
+def test_a_split_into_very_many_parts_is_refused() -> None:
+    """It is before these are counted out."""
+    split = operation("Split", "s", call(tensor("x")), axis=1, indices_or_sections=2**50)
+    with pytest.raises(UnsupportedError, match="more than"):
+        read(source("x", 2**50), split, outputs=["s", 0, 0])
+
+
 @pytest.mark.parametrize("class_name", ["ReLU", "Dropout"])
 def test_models_that_double_at_each_level_are_refused(
     class_name: str, monkeypatch: pytest.MonkeyPatch
@@ -359,6 +390,29 @@ def test_layers_of_16_bits_are_told() -> None:
     relu = layer("ReLU", "r", call(tensor("x")), dtype="mixed_float16")
     assert "16 bits" in read(source(), relu, outputs=["r", 0, 0]).notes[0]
     assert read(source(), layer("ReLU", "r", call(tensor("x"))), outputs=["r", 0, 0]).notes == ()
+
+
+def test_what_rounds_has_no_constant() -> None:
+    """A cast to whole numbers jumps; one to other floats does not."""
+    for dtype, found in (("int32", "Unbounded"), ("bool", "Unbounded"), ("float16", "Slopes")):
+        cast = operation("Cast", "cast", call(tensor("x")), dtype=dtype)
+        relu = layer("ReLU", "r", call(tensor("cast")))
+        assert found in kinds(read(source("x"), cast, relu, outputs=["r", 0, 0]))
+
+
+def test_the_elu_of_a_graph_is_an_activation() -> None:
+    """With the slopes [1, 1] it would be left out, and the kernels around it multiplied."""
+    elu = operation("Elu", "elu", call(tensor("x")), alpha=1.0)
+    assert read(source("x"), elu, outputs=["elu", 0, 0]).operations[1].does == Slopes(0.0, 1.0)
+
+
+def test_a_rescaling_may_not_repeat_its_input() -> None:
+    """Several numbers for one channel make several channels of it, which Keras does not say."""
+    for config in ({"scale": 1.0, "offset": [1, 2, 3]}, {"scale": [1, 2, 3], "offset": 0.0}):
+        for channels, found in ((1, "Unbounded"), (None, "Unbounded"), (3, "Diagonal")):
+            scale = layer("Rescaling", "scale", call(tensor("x")), **config)
+            read_as = read(source("x", 4, channels), scale, outputs=["scale", 0, 0])
+            assert kinds(read_as) == ["Input", found]
 
 
 STRANGE: list[Any] = [None, True, -1, 0, 2**70, 1.5, math.nan, "", "x", [], [0], {}, [None, -3]]

@@ -307,6 +307,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
         "LSTM state",
         Case(line, lambda x: layers.LSTM(2, return_state=True)(x)[1], none="its state"),
     )
+    yield "LSTM long", Case((10**9, 2), layers.LSTM(2), none="more than are gone through")
     yield "ConvLSTM1D", Case((3, 4, 2), layers.ConvLSTM1D(2, 2), none="convolutional recurrent")
     yield (
         "Bidirectional mul",
