@@ -21,12 +21,13 @@ from snconvert.compat.graphs import nodes_of, sequential_graph
 _ROUNDS = 12  # of power iteration
 _LAST_ROUNDS = 100  # at the best points
 _BATCH = 16  # points that are worked on at once
-Found = tuple[float, Arrays, Arrays]
-
 _SIZE = 32  # of an axis that may have any
 _SCALES = (1.0, 0.1, 3.0, 0.01)  # of random points
 _STEP = 1e-3  # of the function's own change, relative to the point
 _TRUE = 0.9  # of the slope: what the change shows at least
+
+Found = tuple[float, Arrays, Arrays]
+"""A norm, the point where it is reached, and the vector that reaches it."""
 
 
 def lower_bound(model: keras.Model, samples: int, start: Sequence[Arrays] = ()) -> float | None:
@@ -44,17 +45,18 @@ def lower_bound(model: keras.Model, samples: int, start: Sequence[Arrays] = ()) 
         input is continuous, or the model cannot be computed.
     """
     try:
-        return _found(_Search(model, np.random.default_rng(0)), samples)
+        return _largest(_Search(model, np.random.default_rng(0)), samples, start)
     except Exception:  # noqa: BLE001 - whatever the code of a model raises that is not built for it
         return None
 
 
-def _found(search: _Search, samples: int) -> float | None:
-    if not search.free:
+def _largest(search: _Search, samples: int, start: Sequence[Arrays]) -> float | None:
+    if not search.free or not (samples or start):
         return None
     found: list[Found] = []
     for first in range(0, len(start), _BATCH):
-        found += search.at([*map(np.concatenate, zip(*start[first : first + _BATCH], strict=True))])
+        some = zip(*start[first : first + _BATCH], strict=True)
+        found += search.at([np.concatenate(arrays) for arrays in some])
     for first in range(0, samples, _BATCH):
         count = min(_BATCH, samples - first)
         best = max(found, key=lambda each: each[0], default=None)
