@@ -150,6 +150,72 @@ def trained(model: keras.Model, x: Any, y: Array, loss: str = "") -> keras.Model
     return model
 
 
+def ascended(model: keras.Model, points: list[Array], steps: int) -> list[list[Array]]:
+    """Returns points at which the Jacobian is larger, one after another, with one sample each.
+
+    With ReLU as `softplus(b x) / b` the Jacobian has slopes: `|J v|` rises in the point and, by
+    power iteration, in `v`, while `b` grows.
+
+    Args:
+        model: A network with ReLU.
+        points: Where to start, an array each input.
+        steps: How many.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    sharpness = tf.Variable(1.0)
+
+    def soft(x: Any) -> Any:
+        return tf.nn.softplus(sharpness * x) / sharpness
+
+    def copied(layer: layers.Layer) -> layers.Layer:
+        if isinstance(layer, layers.ReLU):
+            return layers.Activation(soft, name=layer.name)
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=copied)
+        copy = type(layer).from_config(layer.get_config())
+        if getattr(copy, "activation", None) is keras.activations.relu:
+            copy.activation = soft
+        return copy
+
+    smooth = keras.models.clone_model(model, clone_function=copied)
+    smooth.set_weights(model.get_weights())
+    x = [tf.Variable(each) for each in points]
+    v = [tf.Variable(tf.random.normal(each.shape)) for each in points]
+    axes = [tuple(range(1, each.ndim)) for each in points]
+    optimizer = keras.optimizers.Adam(0.03)
+    optimizer.build(x)
+
+    @tf.function
+    def step() -> None:
+        with tf.GradientTape() as tape:
+            values, ways = [tf.identity(each) for each in x], [tf.identity(each) for each in v]
+            tape.watch([values, ways])
+            with tf.autodiff.ForwardAccumulator(values, ways) as forward:
+                y = smooth(values if len(values) > 1 else values[0], training=False)
+            image = forward.jvp(y)
+            squares = tf.reduce_sum(tf.square(image), tuple(range(1, len(y.shape))))
+            risen = tf.reduce_sum(tf.math.log(squares + 1e-30)) / 2
+        slopes, back = tape.gradient(risen, [values, ways])
+        optimizer.apply_gradients([(-slope, each) for slope, each in zip(slopes, x, strict=True)])
+        squares = sum(tf.reduce_sum(b * b, axis, keepdims=True) for b, axis in one_rank(back))
+        for each, b, axis in zip(v, back, axes, strict=True):
+            length = tf.reshape(tf.sqrt(squares), (-1, *[1] * len(axis)))
+            each.assign(b / (length + 1e-30))
+
+    def one_rank(back: list[Any]) -> list[tuple[Any, int]]:
+        return [(tf.reshape(b, (len(b), -1)), 1) for b in back]
+
+    found = []
+    for index in range(steps):
+        sharpness.assign(1.0 * 64.0 ** (index / steps))
+        step()
+        if index >= steps // 2 and index % max(1, steps // 8) == 0 or index == steps - 1:
+            arrays = [np.asarray(each) for each in x]
+            found += [[a[k : k + 1] for a in arrays] for k in range(len(arrays[0]))]
+    return found
+
+
 def application(name: str) -> Callable[[], keras.Model]:
     """Returns what builds a network of keras.applications with random weights."""
 
