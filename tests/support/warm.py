@@ -44,6 +44,9 @@ FILE_CARRIER = ("snconvert",)
 
 TENSORFLOW = ("tensorflow",)
 
+JAX = ("jax", "keras")
+"""Keras on its first, with which no process starts a thread either before it computes."""
+
 _SET_CHILD_SUBREAPER = 36  # prctl(2)
 _LOCK = threading.Lock()
 
@@ -111,12 +114,15 @@ def run(
 def _server(modules: tuple[str, ...]) -> socket.socket:
     """Starts a server; it ends with its connection, when this process does if not before."""
     ours, theirs = socket.socketpair()
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    if "keras" in modules:
+        environment["KERAS_BACKEND"] = modules[0]
     with theirs:
         server = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno()), *modules],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            env=environment,
             start_new_session=True,  # Ctrl-C is not for it
         )
 

@@ -162,6 +162,18 @@ def test_one_of_an_unknown_number_is_repeated() -> None:
     assert isinstance(network.operations[-1].does, Unbounded)
 
 
+def test_unknown_sizes_are_told() -> None:
+    """Whether broadcasting repeats one of two tensors of unknown sizes only their sizes tell."""
+    network = read(
+        source("x", None, 8),
+        source("y", None, 8),
+        layer("Add", "add", call([tensor("x"), tensor("y")])),
+        inputs=[["x", 0, 0], ["y", 0, 0]],
+        outputs=["add", 0, 0],
+    )
+    assert "if these sizes are equal" in network.notes[0]
+
+
 def test_repeats_of_unknown_number_have_no_bound() -> None:
     """Where the size is not known, no number of repeats is."""
     network = read(

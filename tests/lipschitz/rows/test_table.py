@@ -315,6 +315,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
         "Bidirectional mul",
         Case(line, layers.Bidirectional(layers.SimpleRNN(2), merge_mode="mul"), none="multiplies"),
     )
+    yield "Discretization", Case(line, layers.Discretization([0.0, 1.0]), none="jumps")
     yield "AutoContrast", Case(image, layers.AutoContrast(), none="contrast")
     yield "Resizing antialias", Case(image, layers.Resizing(3, 3, antialias=True), none="antialias")
     yield (

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import copy
 import csv
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import keras
 import live_models
 import numpy as np
+import other_backend
 import pytest
 import tensorflow as tf
 
@@ -383,11 +380,4 @@ CODE = """
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends(backend: str) -> None:
     """JAX and PyTorch have the same numbers, and train the same with the monitor, to the bit."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CODE)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"KERAS_BACKEND": backend},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    other_backend.run(CODE, backend)
