@@ -77,8 +77,8 @@ def run(
         if several and row.writes and not (options.get("in_place") or options.get("dry_run")):
             targets = list(batch.outputs(sources, output, verb))
         show_progress = not display.quiet and len(sources) == 1
-        show = progress_bar() if show_progress else contextlib.nullcontext()
-        with show as bar:
+        with contextlib.ExitStack() as shown:
+            bar = shown.enter_context(progress_bar()) if show_progress else None
             silent = display.quiet or display.as_json
             progress = bar if silent else functools.partial(_tell, bar)
             function = getattr(api, row.function)
@@ -89,6 +89,7 @@ def run(
                         _pass_over(outcome, display)
                     elif isinstance(outcome, SnconvertError):
                         failed = True
+                        shown.close()  # a bar would break the line
                         complain(outcome)
                         if _is_usage(outcome, sources if len(sources) == 1 else ()):
                             end(2)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from snconvert.core.magnitude import Magnitude
 
 _BITS = 53
-_GAP = 200  # bits below the largest term from which on a term counts as one unit
+_GAP = 200  # bits below the largest term from which on terms are rounded
 
 ZERO, ONE = Magnitude(0.0, 0), Magnitude(0.5, 1)
 
@@ -66,7 +66,7 @@ def total(terms: Iterable[Magnitude]) -> Magnitude:
     number = 0
     for term in some:
         shift = term.exponent - lowest
-        number += _integer(term) << shift if shift >= 0 else 1
+        number += _integer(term) << shift if shift >= 0 else -(-_integer(term) >> -shift)
     return _rounded(number, lowest - _BITS)
 
 

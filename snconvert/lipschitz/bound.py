@@ -98,15 +98,17 @@ def bound_by(own: OwnConstants, folded: Folded, seconds: float) -> NetworkBound:
             stage._replace(share=share, dominates=place in found.path)
             for place, (stage, share) in enumerate(zip(stages, found.shares, strict=True))
         ]
+    outputs = tuple(own.graph.output(name, place, shown) for name, place in network.outputs)
+    exact = [_EXACT] if any(output.bound is not None for output in outputs) else []
     return NetworkBound(
         _least(joint, by_rules),
-        tuple(own.graph.output(name, place, shown) for name, place in network.outputs),
+        outputs,
         by_rules,
         tuple(stages),
         own.unbounded(),
         network.starts,
         folded.method(values),
-        notes=(*network.notes, _EXACT, *([_TOGETHER] if own.graph.together else [])),
+        notes=(*network.notes, *exact, *([_TOGETHER] if own.graph.together else [])),
     )
 
 

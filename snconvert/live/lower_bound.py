@@ -9,6 +9,7 @@ the function itself has to change by that much.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,14 +19,18 @@ from snconvert.compat.derivatives import Arrays, Function, backward_product, for
 from snconvert.compat.graphs import nodes_of, sequential_graph
 
 _ROUNDS = 12  # of power iteration
+_LAST_ROUNDS = 100  # at the best points
 _BATCH = 16  # points that are worked on at once
 _SIZE = 32  # of an axis that may have any
 _SCALES = (1.0, 0.1, 3.0, 0.01)  # of random points
 _STEP = 1e-3  # of the function's own change, relative to the point
 _TRUE = 0.9  # of the slope: what the change shows at least
 
+Found = tuple[float, Arrays, Arrays]
+"""A norm, the point where it is reached, and the vector that reaches it."""
 
-def lower_bound(model: keras.Model, samples: int) -> float | None:
+
+def lower_bound(model: keras.Model, samples: int, start: Sequence[Arrays] = ()) -> float | None:
     """Returns the largest norm of a Jacobian that is found, of all outputs by all inputs together.
 
     Inputs of whole numbers, and those of an `Embedding`, are held; so are those of other types.
@@ -33,30 +38,37 @@ def lower_bound(model: keras.Model, samples: int) -> float | None:
     Args:
         model: A model whose inputs are known.
         samples: At how many points to look.
+        start: Further points, each an array a continuous input, with one sample.
 
     Returns:
         A float32 number as a rule, to be read as "at least"; `None` if nothing can be found: no
         input is continuous, or the model cannot be computed.
     """
     try:
-        return _found(_Search(model, np.random.default_rng(0)), samples)
+        return _largest(_Search(model, np.random.default_rng(0)), samples, start)
     except Exception:  # noqa: BLE001 - whatever the code of a model raises that is not built for it
         return None
 
 
-def _found(search: _Search, samples: int) -> float | None:
-    if not search.free:
+def _largest(search: _Search, samples: int, start: Sequence[Arrays]) -> float | None:
+    if not search.free or not (samples or start):
         return None
-    found: list[tuple[float, Arrays, Arrays]] = []
+    found: list[Found] = []
+    for first in range(0, len(start), _BATCH):
+        some = zip(*start[first : first + _BATCH], strict=True)
+        found += search.at([np.concatenate(arrays) for arrays in some])
     for first in range(0, samples, _BATCH):
         count = min(_BATCH, samples - first)
         best = max(found, key=lambda each: each[0], default=None)
         shrink = 0.5 ** (8.0 * first / samples) if best and 2 * first >= samples else None
         points = search.points(first, count, best and best[1], shrink)
-        norms, vectors = search.norms(points)
-        for index in range(count):
-            one = slice(index, index + 1)
-            found.append((float(norms[index]), [x[one] for x in points], [v[one] for v in vectors]))
+        found += search.at(points)
+    top = sorted(found, key=lambda each: -each[0])[:_BATCH]
+    points, vectors = (
+        [np.concatenate(arrays) for arrays in zip(*ones, strict=True)]
+        for ones in ([x for _, x, _ in top], [v for _, _, v in top])
+    )
+    found += search.at(points, vectors, _LAST_ROUNDS)
     for norm, point, vector in sorted(found, key=lambda each: -each[0]):
         if math.isfinite(norm) and search.changes(point, vector) >= _TRUE * norm:
             return norm
@@ -95,17 +107,31 @@ class _Search:
             points.append(noise.astype(np.float32))
         return points
 
-    def norms(self, points: Arrays) -> tuple[Any, Arrays]:
-        """Returns the norm of the Jacobian at each point, and the vectors that reach it."""
+    def at(
+        self, points: Arrays, vectors: Arrays | None = None, rounds: int = _ROUNDS
+    ) -> list[Found]:
+        """Returns of each point the norm of the Jacobian, the point, and the vector that reaches it.
+
+        Args:
+            points: The points.
+            vectors: Where the iteration starts; by default at random.
+            rounds: How many there are.
+        """
         function = self._function(len(points[0]))
-        vectors = _units([np.asarray(self._rng.normal(size=x.shape), np.float32) for x in points])
+        if vectors is None:
+            vectors = [np.asarray(self._rng.normal(size=x.shape), np.float32) for x in points]
+        vectors = _units(vectors)
         norms = np.zeros(len(points[0]))
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             images = _units(self._images(function, points, vectors))
             back = backward_product(function, points, images)
             norms = np.maximum(norms, _lengths(back) / np.maximum(_lengths(images), 1e-30))
             vectors = _units(back)
-        return norms, vectors
+        ones = [slice(index, index + 1) for index in range(len(norms))]
+        return [
+            (float(norm), [x[one] for x in points], [v[one] for v in vectors])
+            for norm, one in zip(norms, ones, strict=True)
+        ]
 
     @staticmethod
     def _images(function: Function, points: Arrays, vectors: Arrays) -> Arrays:

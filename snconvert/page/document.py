@@ -129,7 +129,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str, str]]:
     if network is not None:
         found = "" if network.lower is None else f"at least {at_least(network.lower)} was found"
         if network.bound is None:
-            found = f"{len(network.unbounded)} layers have no constant"
+            count = len(network.unbounded)
+            found = f"{count} layers have no constant" if count != 1 else "1 layer has no constant"
         yield "Lipschitz bound", "none" if network.bound is None else number(network.bound), found
 
 

@@ -60,7 +60,7 @@ class LipschitzView(NamedTuple):
     Attributes:
         bound: The bound as text; `None`: there is none.
         astronomical: Whether it is too large to mean anything.
-        lengths: What was found, proved, and the product, with bars on one axis.
+        lengths: What was found, proved, and follows from norms alone, with bars on one axis.
         outputs: Name, bound, bound of the logits, and by each input, of several outputs or inputs.
         stages: The stages with the largest shares.
         total: How many stages have a share and another constant than 1.
@@ -123,7 +123,7 @@ def _lengths(network: NetworkBound) -> list[Length]:
     lengths = [
         (f"found at {network.samples} points: at least", at_least(found or 0.0), rank(found)),
         ("proved: at most", number(proved), rank(proved)),
-        ("product of the layers' norms", number(product), rank(product)),
+        ("by the layers' own norms alone", number(product), rank(product)),
     ]
     axis = Axis.of([logarithm for _, _, logarithm in lengths if logarithm is not None])
     return [

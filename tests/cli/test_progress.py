@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
-from snconvert.cli import progress
+import pytest
+import typer
+
+from snconvert.cli import progress, runner
 from snconvert.cli.progress import ProgressBar
-from snconvert.cli.runner import _tell
+from snconvert.cli.runner import Display, _tell
 from snconvert.core.report import Progress
 
 DONE = [
@@ -44,3 +49,19 @@ def test_short_work_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
     for done in DONE:
         _tell(None, done)
     assert capsys.readouterr().err == "spectra of 3 kernels, about 30 s\n"
+
+
+def test_an_error_stands_below_the_bar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The bar is taken away first: it would break the line where the terminal ends."""
+    events = []
+
+    @contextlib.contextmanager
+    def bar() -> Iterator[None]:
+        yield None
+        events.append("bar gone")
+
+    monkeypatch.setattr(runner, "progress_bar", bar)
+    monkeypatch.setattr(runner, "complain", lambda _: events.append("error"))
+    with pytest.raises(typer.Exit):
+        runner.run("inspect", [str(tmp_path / "none.keras")], None, {}, 1, Display(False, False))
+    assert events == ["bar gone", "error"]

@@ -67,7 +67,7 @@ def test_random_networks(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", seeds(PIECES_GATE, PIECES))
 def test_linear_pieces(seed: int, tmp_path: Path) -> None:
-    """The bound of a small ReLU network is above the norms of its linear pieces, and not far."""
+    """The bound of a small ReLU network is at least the largest norm of its linear pieces."""
     model = random_relu_network(seed)
     exact = lipschitz_constant(model)
     bound = bound_of(model, tmp_path).bound

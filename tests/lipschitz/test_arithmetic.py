@@ -64,6 +64,14 @@ def test_what_is_exact_stays_exact(value: float) -> None:
     assert arithmetic.root(Magnitude.of(9.0)).value == 3.0
 
 
+def test_a_small_term_may_carry() -> None:
+    """What is far below the largest term counts in full where the others end in ones."""
+    ones = 1.0 - 2.0**-53
+    terms = [arithmetic.ONE, *(Magnitude(ones, exponent) for exponent in (-52, -105, -158))]
+    terms.append(Magnitude(0.5, -200))
+    assert holds(arithmetic.total(terms), sum(map(exact, terms), Fraction(0)))
+
+
 def test_what_was_computed_is_widened() -> None:
     """A computed number is widened by what its roundings may have hidden."""
     value = math.sqrt(2.0) * math.sqrt(3.0)

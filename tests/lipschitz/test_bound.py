@@ -10,6 +10,7 @@ from linear_networks import Builder, matrix_of, random_network
 
 from snconvert.core.magnitude import Magnitude
 from snconvert.lipschitz.bound import network_bound
+from snconvert.lipschitz.network import Unbounded
 
 
 def norm(matrix: np.ndarray) -> float:
@@ -32,6 +33,18 @@ def test_a_chain(tmp_path: Path) -> None:
         assert value(result.product) == pytest.approx(wanted, rel=3e-6)
         assert value(result.product) >= wanted
         assert value(result.bound) >= norm(matrix_of(b, network))
+
+
+def test_what_a_bound_covers_is_told_where_there_is_one(tmp_path: Path) -> None:
+    """A network of which no output has a bound is told of nothing that would hold."""
+    for bounded in (False, True):
+        with Builder(tmp_path) as b:
+            x = b.dense(b.input(5), 7)
+            jump = b.add("Threshold", Unbounded("it jumps"), (x,), (7,))
+            network = b.output(jump, x) if bounded else b.output(jump)
+            found = network_bound(b.extent, network)
+        assert found.bound is None
+        assert len(found.notes) == bounded
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote
@@ -138,6 +139,16 @@ def test_what_is_not_there_has_no_section() -> None:
 def test_a_page_without_layers() -> None:
     """A model without layers has a page."""
     assert "Layers 0" in text_of(document(pages.report([]), {}))
+
+
+def test_layers_without_a_constant_are_counted() -> None:
+    """One layer is one."""
+    several = pages.unbounded()
+    network = several.lipschitz
+    one = replace(several, lipschitz=network._replace(unbounded=network.unbounded[:1]))
+    assert "none 1 layer has no constant" in text_of(document(one, {}))
+    count = len(network.unbounded)
+    assert f"none {count} layers have no constant" in text_of(document(several, {}))
 
 
 @pytest.mark.parametrize("make", [pages.hostile, pages.unbounded])

@@ -175,7 +175,7 @@ def _sloped(rng: Rng, x: Any) -> Any:
     made: list[Callable[[], Any]] = [
         lambda: layers.Activation(choice(rng, SLOPED)),
         lambda: layers.ReLU(max_value=2.0, negative_slope=float(rng.choice([0, 0.5, 3.0]))),
-        lambda: layers.LeakyReLU(negative_slope=float(rng.normal())),
+        lambda: layers.LeakyReLU(negative_slope=float(abs(2 * rng.normal()))),
         layers.PReLU,
         lambda: layers.ELU(alpha=2.0),
         lambda: layers.Softmax(axis=choice(rng, [-1, 1])),

@@ -56,8 +56,7 @@ class ScaledRules:
         extent: Where the weights file lies.
         network: The network without the conversion.
         kernels: The kernels that are converted.
-        scale: By what their bounds are multiplied where the weights of parts are chosen; `None`:
-            the kernels are as they are stored.
+        scale: By what their bounds are multiplied where the weights of parts are chosen.
         report: As for `network_bound`.
 
     Attributes:
@@ -70,12 +69,11 @@ class ScaledRules:
         extent: Extent,
         network: Network,
         kernels: Sequence[ConvertedKernel],
-        scale: float | None,
+        scale: float,
         report: Report,
     ) -> None:
         by_path = {kernel.path: kernel for kernel in kernels}
-        written = network if scale is None else _written(network, by_path, scale)
-        self.own = OwnConstants(extent, written, report)
+        self.own = OwnConstants(extent, _written(network, by_path, scale), report)
         self.folded = Folded(self.own)
         self._kernels: dict[str, ConvertedKernel] = {}
         self._units: dict[str, Magnitude] = {}
@@ -85,7 +83,7 @@ class ScaledRules:
                 if path in by_path and path not in self._units:
                     self._kernels[path] = by_path[path]
                     self._units[path] = self._unit(stored, by_path[path], operation.path)
-        self._now = dict.fromkeys(self._units, ONE) if scale is None else self.factors(scale)
+        self._now = self.factors(scale)
         self._recurrent = self._recurrent_parts(network)
         does = [operation.does for operation in network.operations]
         self._own_paths = [self._paths(each) for each in does]

@@ -53,16 +53,16 @@ def budget(
     started = time.perf_counter()
     wanted = Magnitude.of(most * (1.0 - _SLACK))
     smallest, largest = _range([kernel.settings.bound for kernel in kernels])
-    scale: float | None = None
+    scale = 1.0
     best: tuple[float, ScaledRules] | None = None
     for turn in range(_ROUNDS):
         rules = ScaledRules(extent, network, kernels, scale, report)
         bound = rules.bound()
         if bound is None:
             return Budget(None, bound_by(rules.own, rules.folded, 0.0))
-        if scale is not None and order(bound) <= order(Magnitude.of(most)):
+        if order(bound) <= order(Magnitude.of(most)):
             best = scale, rules
-            if order(bound) >= order(Magnitude.of(most * _ENOUGH)):
+            if turn and order(bound) >= order(Magnitude.of(most * _ENOUGH)):
                 break
         index = _largest(rules, wanted, smallest, largest)
         if index is None:

@@ -15,7 +15,7 @@ from snconvert.config.connections import Call, Connections, Tensor, connections_
 from snconvert.config.dtype_policies import policy_names
 from snconvert.config.tree import Node
 from snconvert.errors import SourceError, located, printable
-from snconvert.lipschitz.network import Input, Network, Unbounded
+from snconvert.lipschitz.network import Extremum, Input, Network, Sum, Unbounded
 from snconvert.lipschitz.reading.builder import Builder, Value
 from snconvert.lipschitz.reading.layers import (
     NO_SHAPE,
@@ -33,6 +33,7 @@ _REPAIR = "Repair config.json, or save the model again with Keras"
 _OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
 _CONSTANTS = ("__numpy__", "__tensor__")
 _ITEMS = 16  # values that are read in about the time of a call
+_EQUAL = "Where tensors of unknown sizes are joined, it holds if these sizes are equal."
 _ROUNDED = "Some layers compute in 16 bits, which the bound does not cover."
 
 
@@ -55,7 +56,10 @@ def network_of(root: Node, weights: Weights) -> Network:
         outputs = _run(reader.model(root, Arguments((inputs,))))
     names = [path if named else leaf.layer for path, leaf in leaves(connections.outputs)]
     notes = [_ROUNDED] if any(map(_is_rounded, root.walk())) else []
-    return reader.builder.network(zip(names, outputs, strict=True), notes)
+    network = reader.builder.network(zip(names, outputs, strict=True), notes)
+    if any(isinstance(it.does, Sum | Extremum) and None in it.sizes for it in network.operations):
+        network = network._replace(notes=(*network.notes, _EQUAL))
+    return network
 
 
 def _is_rounded(node: Node) -> bool:

@@ -20,6 +20,7 @@ from snconvert.lipschitz.rows.row import REPAIR, Answer, Call
 
 Key = tuple[int | None, int | None, int | None]
 _WHOLE: Key = (None, None, None)
+_LONG = 1 << 40  # an axis of unknown size, which may be that long
 
 
 def _axes(call: Call, axis: Any) -> tuple[int, ...] | None:
@@ -135,7 +136,9 @@ def taken(call: Call) -> Answer:
             continue
         size, bounds = next(axes, None), _bounds(one)
         if bounds is not None:
-            sizes.append(None if size is None else len(range(*slice(*bounds).indices(size))))
+            # Of an axis of unknown size, what is one number of a long one is never more.
+            count = len(range(*slice(*bounds).indices(_LONG if size is None else size)))
+            sizes.append(count if size is not None or count == 1 else None)
         elif type(one) is not int:
             return Unbounded("it takes numbers by an index that is not understood")
     return call.add(MOVED, tuple(sizes))

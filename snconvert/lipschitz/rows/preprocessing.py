@@ -110,7 +110,6 @@ def _discrete(call: Call) -> Answer:
 
 _DISCRETE = [
     "CategoryEncoding",
-    "Discretization",
     "HashedCrossing",
     "Hashing",
     "IntegerLookup",
@@ -124,6 +123,7 @@ ROWS = (
     Row(tuple(_AUGMENTATIONS), "1: it changes images in training only", identity),
     Row(("Embedding", "ReversibleEmbedding"), _BEHIND, _embedding),
     Row(tuple(_DISCRETE), _BEHIND, _discrete, joins=True),
+    none("Discretization", because="it jumps at its boundaries"),
     none("AutoContrast", because="it divides by the contrast of its input"),
     none(
         "ContrastLimitedAdaptiveHistogramEqualization", because="it counts the values of its input"

@@ -148,6 +148,32 @@ def test_repeats_are_counted_with_their_root() -> None:
     assert network.operations[-1].does == Sum((1.0, 3.0))
 
 
+def test_one_of_an_unknown_number_is_repeated() -> None:
+    """`x - x[:, -1:]` repeats the last step as often as there are steps."""
+    last = {"class_name": "__slice__", "config": {"start": -1}}
+    key = [{"class_name": "__slice__", "config": {}}, last]
+    network = read(
+        source("x", None, 8),
+        operation("GetItem", "last", call(tensor("x"), key)),
+        operation("Subtract", "difference", call(tensor("x"), tensor("last"))),
+        outputs=["difference", 0, 0],
+    )
+    assert network.operations[1].sizes == (1, 8)
+    assert isinstance(network.operations[-1].does, Unbounded)
+
+
+def test_unknown_sizes_are_told() -> None:
+    """Whether broadcasting repeats one of two tensors of unknown sizes only their sizes tell."""
+    network = read(
+        source("x", None, 8),
+        source("y", None, 8),
+        layer("Add", "add", call([tensor("x"), tensor("y")])),
+        inputs=[["x", 0, 0], ["y", 0, 0]],
+        outputs=["add", 0, 0],
+    )
+    assert "if these sizes are equal" in network.notes[0]
+
+
 def test_repeats_of_unknown_number_have_no_bound() -> None:
     """Where the size is not known, no number of repeats is."""
     network = read(

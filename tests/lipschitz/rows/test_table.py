@@ -286,6 +286,8 @@ def operation_cases() -> Iterator[tuple[str, Case]]:
 def unbounded_cases() -> Iterator[tuple[str, Case]]:
     image, line = (6, 5, 4), (7, 3)
     yield "Multiply", Case(line, lambda x: layers.Multiply()([x, x]), none="multiplies two tensors")
+    offset = layers.Rescaling(1.0, offset=[1.0, 2.0])
+    yield "Rescaling by offset", Case((3, 1), offset, none="`offset` does not fit")
     yield "Dot", Case(line, lambda x: layers.Dot(1)([x, x]), none="multiplies two tensors")
     yield "Attention", Case(line, lambda x: layers.Attention()([x, x]), none="attention multiplies")
     yield (
@@ -313,6 +315,7 @@ def unbounded_cases() -> Iterator[tuple[str, Case]]:
         "Bidirectional mul",
         Case(line, layers.Bidirectional(layers.SimpleRNN(2), merge_mode="mul"), none="multiplies"),
     )
+    yield "Discretization", Case(line, layers.Discretization([0.0, 1.0]), none="jumps")
     yield "AutoContrast", Case(image, layers.AutoContrast(), none="contrast")
     yield "Resizing antialias", Case(image, layers.Resizing(3, 3, antialias=True), none="antialias")
     yield (
