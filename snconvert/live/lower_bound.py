@@ -110,7 +110,7 @@ class _Search:
     def at(
         self, points: Arrays, vectors: Arrays | None = None, rounds: int = _ROUNDS
     ) -> list[Found]:
-        """Returns of each point the norm of the Jacobian, the point, and the vector that reaches it.
+        """Returns the norm of the Jacobian at each point, with the vector that reaches it.
 
         Args:
             points: The points.
