@@ -66,4 +66,4 @@ def print_spectra(report: Report, stream: IO[str]) -> None:
     ]
     if rows:
         print_table(("kernel", *SPECTRUM), rows, stream)
-        print("the singular values of the raw kernels: --json has 64 of each", file=stream)
+        print("the singular values of the raw kernels: --json has up to 64 of each", file=stream)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _PRIVATE = "keras.src."
 
+ACTIVATIONS = f"{_PRIVATE}activations."
+"""Functions of activations, by their private path."""
+
 OPERATIONS = (f"{_PRIVATE}ops.", "keras.ops")
 """How the modules of the operations begin that stand in graphs (`x * 2`)."""
 

@@ -31,8 +31,11 @@ def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.
     total = len(read.operations)
 
     def tell(done: tuple[str, int]) -> None:
+        path, known = done[0], done[1] + 1
         if progress is not None:
-            progress(Progress("lipschitz", done[0], done[1] + 1, total))
+            # The search for multipliers, which may take longer than all before, is one step more.
+            what = path if known < total else "multipliers"
+            progress(Progress("lipschitz", what, known, total + 1))
 
     result: NetworkBound = model.worker.call(
         "snconvert.lipschitz.bound:network_bound",

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from places import SAMPLES
 
+import snconvert
 from snconvert.cli import progress, runner
 from snconvert.cli.progress import ProgressBar
 from snconvert.cli.runner import Display, _tell
@@ -65,3 +67,13 @@ def test_an_error_stands_below_the_bar(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(typer.Exit):
         runner.run("inspect", [str(tmp_path / "none.keras")], None, {}, 1, Display(False, False))
     assert events == ["bar gone", "error"]
+
+
+def test_the_search_for_multipliers_is_a_step_of_its_own() -> None:
+    """It comes after all operations and may take longer, so the bar is not full before."""
+    told: list[Progress] = []
+    snconvert.inspect(SAMPLES / "moons.keras", lipschitz=True, progress=told.append)
+    network = [done for done in told if done.stage == "lipschitz"]
+    assert network[0].what == "point"
+    assert network[-1].what == "multipliers"
+    assert [done.done for done in network] == [*range(1, network[-1].total)]

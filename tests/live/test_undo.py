@@ -179,14 +179,34 @@ def through_files(verb: str, model: keras.Model, folder: Path, **options: Any) -
     return keras.saving.load_model(result)
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(steps=st.lists(st.tuples(st.booleans(), STEPS), min_size=2, max_size=8))
+ORDERS = st.lists(st.tuples(st.booleans(), STEPS), min_size=2, max_size=8)
+
+
+def orders(count: int) -> settings:
+    """Settings of that many examples; each has a folder to itself, or writes over another's."""
+    unimportant = [HealthCheck.function_scoped_fixture]
+    return settings(max_examples=count, deadline=None, suppress_health_check=unimportant)
+
+
+@orders(4)
+@given(steps=ORDERS)
 def test_any_order(steps: list[Any], tmp_path: Path) -> None:
     """Converting, training, saving, baking and removing work in any order, on files and in memory:
     bake changes no output, neither does gain, remove and apply change no weight, hard sets every
     norm, none of them changes the optimizer's state, and what cannot be is refused."""
+    one_after_the_other(steps, tmp_path)
+
+
+@pytest.mark.slow
+@orders(50)
+@given(steps=ORDERS)
+def test_any_of_many_orders(steps: list[Any], tmp_path: Path) -> None:
+    """So do more of them."""
+    one_after_the_other(steps, tmp_path)
+
+
+def one_after_the_other(steps: list[Any], tmp_path: Path) -> None:
+    """Does what a test above says."""
     model, mode = small(), None
     for on_file, (verb, *arguments) in steps:
         before, weights, state = outputs_of(model), raw(model), slots(model)

@@ -15,7 +15,7 @@ MOST = 1 << 18
 """How many calls and operations a network may have."""
 
 
-MASK = "it uses the mask of its input, which may change at once"
+MASK = "it uses the mask of its input, which jumps where a step equals the masked value"
 MUCH = frozenset({-1})
 """What a mask follows from, where that is not followed any more."""
 

@@ -30,7 +30,7 @@ from snconvert.lipschitz.rows.reshaping import MOVED
 from snconvert.lipschitz.rows.row import Call as RowCall
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
-_OPERATIONS = (*keras_modules.OPERATIONS, "keras.src.activations.")
+_OPERATIONS = (*keras_modules.OPERATIONS, keras_modules.ACTIVATIONS)
 _CONSTANTS = ("__numpy__", "__tensor__")
 _ITEMS = 16  # values that are read in about the time of a call
 _EQUAL = "Where tensors of unknown sizes are joined, it holds if these sizes are equal."

@@ -108,7 +108,9 @@ def test_raw_and_effective() -> None:
     assert found["sigma_after/wide"] == pytest.approx([effective, effective], rel=1e-3)
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)], ids=str)
+@pytest.mark.parametrize(
+    "order", [(0, 1, 2), pytest.param((2, 0, 1), marks=pytest.mark.slow), (1, 2, 0)], ids=str
+)
 def test_readers(order: tuple[int, ...], tmp_path: Path) -> None:
     """`History`, `CSVLogger` and `TensorBoard` have the same numbers for each epoch, wherever the
     monitor stands; nothing is said of the validation."""
