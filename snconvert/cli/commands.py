@@ -33,6 +33,7 @@ from snconvert.cli.options import (
     Mode,
     Models,
     Norm,
+    NoSigma,
     Only,
     Output,
     Quiet,
@@ -186,6 +187,7 @@ def inspect(
     config: Config = None,
     certify: Certify = False,
     html: Html = None,
+    no_sigma: NoSigma = False,
     spectrum: Spectrum = False,
     lipschitz: Lipschitz = False,
     samples: Samples = None,
@@ -213,6 +215,8 @@ def inspect(
         lipschitz=lipschitz,
         samples=samples,
     )
+    if no_sigma:
+        options["sigma"] = False
     run("inspect", models, None, options, jobs, Display(as_json, quiet, verbose))
 
 

@@ -61,6 +61,9 @@ Html = Annotated[
     str | None,
     typer.Option("--html", metavar="REPORT.html", help="The report as a page, too."),
 ]
+NoSigma = Annotated[
+    bool, typer.Option("--no-sigma", help="Read no kernel: classes and shapes only, at once.")
+]
 Spectrum = Annotated[
     bool, typer.Option("--spectrum", help="The singular values of every kernel: rank, condition.")
 ]

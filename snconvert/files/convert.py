@@ -145,7 +145,8 @@ def inspect_file(
     with open_source("inspect", source, None, recipe.config) as (opened, worker):
         everything = recipe.looking_at_all()
         model, plan = open_planned(opened, everything, table(rules), worker, lenient=True)
-        chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in plan.outcomes]
+        looked = plan.outcomes if asked.sigma else ()
+        chosen = [(x.node, False, norm_of(x, recipe.settings.norm)) for x in looked]
         known = states_in_use(model)
         if recipe.page:
             opened.hash_ahead()

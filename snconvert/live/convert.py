@@ -213,7 +213,7 @@ def _prepare(
     *,
     everything: bool = True,
 ) -> _Prepared:
-    rows, lenient = table(rules), asked is not None
+    rows, lenient, looks = table(rules), asked is not None, asked or Inspection()
     looked = recipe.looking_at_all() if lenient else recipe
     plan = plan_for(survey(model, rows), looked, rows, lenient=lenient)
     target = IN_MEMORY[recipe.target]
@@ -223,12 +223,12 @@ def _prepare(
     if not lenient:
         target.check_model(model)
     measured = measure(
-        plan,
+        plan if looks.sigma else Plan(()),
         recipe.settings.norm,
         everything=everything,
         certify=recipe.certify,
         lenient=lenient,
-        spectrum=asked is not None and asked.spectrum,
+        spectrum=looks.spectrum,
     )
     return _Prepared(without_failed(plan, measured) if lenient else plan, measured)
 

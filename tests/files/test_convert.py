@@ -515,3 +515,19 @@ def test_applications(name: str, tmp_path: Path) -> None:
     after = keras.saving.load_model(tmp_path / "hard.keras")
     for _, effective in effective_norms(after).values():
         assert effective == pytest.approx(1.0, rel=1e-5)
+
+
+def test_layers_are_told_without_a_sigma(tmp_path: Path) -> None:
+    """Without sigma no kernel is read, so that one of NaN is as good as another; live, too."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="head")])
+    model.layers[0].kernel.assign(np.full((3, 2), np.nan))
+    model.save(path := tmp_path / "net.keras")
+    for report in (snconvert.inspect(path, sigma=False), snconvert.inspect(model, sigma=False)):
+        row = report.layers[-1]
+        assert (row.path, row.status, row.kernel, row.sigma) == (
+            "head",
+            "convertible",
+            (3, 2),
+            None,
+        )
+    assert snconvert.inspect(path).layers[-1].status == "skipped"

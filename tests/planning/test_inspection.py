@@ -26,6 +26,8 @@ def test_options_are_told_apart() -> None:
         ({"lipschitz": True, "samples": -1}, "samples is -1"),
         ({"lipschitz": True, "samples": True}, "samples is True"),
         ({"samples": 3}, "was not asked for"),
+        ({"sigma": False, "spectrum": True}, "begins with it"),
+        ({"sigma": False, "certify": True}, "begins with it"),
     ],
 )
 def test_what_cannot_be_asked_for(options: dict[str, Any], says: str) -> None:
