@@ -436,7 +436,7 @@ def _finished(
         for node in operation._inbound_nodes
         for tensor in node.input_tensors
     }
-    model = keras.Model([x for x in inputs if x.name in read], outputs)
+    model = keras.Model(_packed([x for x in inputs if x.name in read]), outputs)
     _draw(rng, model)
     reference = model
     kind = rng.random()
