@@ -175,7 +175,7 @@ def test_a_network_that_only_code_knows() -> None:
 def test_an_activation_that_keras_saves_as_its_own() -> None:
     """Keras saves the name of a function, so that its file is another network."""
 
-    def relu(x: Any) -> Any:
+    def relu(x: keras.KerasTensor) -> keras.KerasTensor:
         return 5.0 * x
 
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation=relu)])
