@@ -1,6 +1,6 @@
 """Runs `snconvert apply` and `snconvert inspect` on random mutants of genuine files.
 
-    python benchmarks/fuzz.py [--older] [--count 6000] [--seed 0] [--jobs 2] [--keep FOLDER]
+    python benchmarks/fuzz.py [--older] [--lipschitz] [--count 6000] [--seed 0] [--jobs 2]
 
 Mutant number i of a seed is always the same. Each is one of five genuine files with bits flipped,
 cut off, or blocks swapped, overwritten or doubled: in the archive as it is, in its headers only, or
@@ -10,7 +10,9 @@ structure only, in the configurations that its attributes hold, or with a piece 
 it. Every run is a process of its own and must end within 10 s and 600 MB, with exit code 0 or 1
 and nothing but `error:` and `warning:` lines on stderr. Where `apply` succeeds, so must `inspect`,
 the output must load in Keras with every variable of the input bit for bit, and what Keras makes of
-neither is no matter; else there is no output. What fails is kept and listed; exit code 1 then.
+neither is no matter; else there is no output. With `--lipschitz` `inspect` reads the network,
+too, and may refuse a graph that `apply` does not look at. What fails is kept and listed (`--keep`);
+exit code 1 then.
 """
 
 from __future__ import annotations
@@ -252,20 +254,23 @@ def fault(outcome: Outcome) -> str:
     return ""
 
 
-def check(path: Path, folder: Path, judge: Judge) -> tuple[str, str, list[Outcome]]:
+def check(
+    path: Path, folder: Path, judge: Judge, *, lipschitz: bool = False
+) -> tuple[str, str, list[Outcome]]:
     """Runs both commands on a mutant; returns the verdict, what is wrong, and the outcomes."""
     out = folder / "out"
     out.mkdir(exist_ok=True)
     output = out / "out.keras"
     output.unlink(missing_ok=True)
     applied = run(["apply", path, "-o", output, "-q"], seconds=SECONDS)
-    applied_all = run(["inspect", path, "-q"], seconds=SECONDS)
-    outcomes = [applied, applied_all]
-    wrong = fault(applied) or fault(applied_all)
+    flags = ["--lipschitz", "--spectrum"] if lipschitz else []
+    inspected = run(["inspect", path, "-q", *flags], seconds=SECONDS)
+    outcomes = [applied, inspected]
+    wrong = fault(applied) or fault(inspected)
     left = sorted(os.listdir(out)) + sorted(set(os.listdir(folder)) - {"out", path.name})
     if not wrong and left != ["out.keras"] * (applied.code == 0):
         wrong = f"left behind: {left}"
-    if not wrong and applied.code < applied_all.code:
+    if not wrong and not lipschitz and applied.code < inspected.code:
         wrong = "apply succeeds, but inspect does not"
     if not wrong and applied.code == 0:
         wrong = judge.ask(path, output)
@@ -288,7 +293,7 @@ def work(part: int, options: argparse.Namespace) -> dict[str, Any]:
             make = older_mutant if options.older else mutant
             source, kind, data = make(options.first + index, options.seed)
             path.write_bytes(data)
-            verdict, wrong, outcomes = check(path, folder, judge)
+            verdict, wrong, outcomes = check(path, folder, judge, lipschitz=options.lipschitz)
             counts[f"{kind} {verdict}"] += 1
             slowest = max(slowest, *(outcome.seconds for outcome in outcomes))
             largest = max(largest, *(2 * outcome.megabytes for outcome in outcomes))
@@ -308,6 +313,7 @@ def main() -> int:
     """Runs the parts side by side and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--older", action="store_true", help="Mutants of older files.")
+    parser.add_argument("--lipschitz", action="store_true", help="Read the network, too.")
     parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple, Self
 
 _LOG10_2 = math.log10(2.0)
+_BY_ROUNDING = 3e-6  # relatively: what proofs add to exact numbers
 
 
 class Magnitude(NamedTuple):
@@ -54,9 +55,16 @@ class Magnitude(NamedTuple):
         return math.log10(self.mantissa) + self.exponent * _LOG10_2
 
     def __str__(self) -> str:
-        """Returns four digits, rounded up, as bounds are printed; `>1e308` beyond float64."""
-        from decimal import ROUND_CEILING, Context, Decimal  # noqa: PLC0415 - few runs print one
+        """Returns four digits, rounded up, as bounds are printed; `>1e308` beyond float64.
 
-        value = self.value
-        rounded = math.inf if value is None else Context(4, ROUND_CEILING).plus(Decimal(value))
-        return ">1e308" if float(rounded) == math.inf else f"{float(rounded):.4g}"
+        What is above four digits by rounding alone has seven: 1.000001, not 1.001.
+        """
+        from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal  # noqa: PLC0415 - rare
+
+        if self.value is None:
+            return ">1e308"
+        exact = Decimal(self.value)
+        beyond = exact - Context(4, ROUND_FLOOR).plus(exact)
+        digits = 7 if 0 < beyond < exact * Decimal(_BY_ROUNDING) else 4
+        rounded = float(Context(digits, ROUND_CEILING).plus(exact))
+        return ">1e308" if rounded == math.inf else f"{rounded:.{digits}g}"

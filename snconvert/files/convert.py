@@ -12,7 +12,6 @@ from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report
-from snconvert.files.budget import choose_bounds
 from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched, with_spectra
 from snconvert.files.model import (
@@ -84,6 +83,8 @@ def convert_file(
             known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
             if recipe.lipschitz is not None:
+                from snconvert.files.budget import choose_bounds  # noqa: PLC0415 - as below
+
                 scale, network = choose_bounds(model, plan, measured, recipe.lipschitz, tell)
                 plan, settings = plan.scaled(scale), settings.scaled(scale)
             layers = _layer_reports(model, plan, measured, recipe, status)

@@ -5,11 +5,14 @@ What a file holds after it, the model that comes back holds: both carriers agree
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
+
+import keras
 
 from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
@@ -18,6 +21,7 @@ from snconvert.core.report import Report
 from snconvert.errors import SnconvertError, UnsupportedError, located
 from snconvert.files.budget import Chosen, choose_bounds
 from snconvert.files.convert import convert_file, inspect_file, open_planned
+from snconvert.files.inventory import ACTIVATIONS
 from snconvert.files.lipschitz import bound_of
 from snconvert.files.measure import measure
 from snconvert.files.model import describe, open_source, open_weights
@@ -27,7 +31,7 @@ from snconvert.files.undo import undo_file
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import table
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
-from snconvert.live.internals.walk import Layer, has_graph, scope_of
+from snconvert.live.internals.walk import Layer, descendants, has_graph, scope_of
 from snconvert.live.loading import load, save
 from snconvert.live.lower_bound import lower_bound
 from snconvert.planning.inspection import Inspection
@@ -35,6 +39,11 @@ from snconvert.planning.recipe import Recipe
 from snconvert.sandbox.worker import Worker
 
 T = TypeVar("T")
+_ROUNDING = 1.001  # what float32 may add to a lower bound
+_CONTRADICTION = (
+    "What was found on the true model is above the bound: do not rely on it, and report the model"
+    " as an error in snconvert."
+)
 
 
 def convert_by_file(
@@ -124,6 +133,9 @@ def with_bound(
     if asked.samples and has_graph(model):
         lower = lower_bound(model, asked.samples)
         bound = bound._replace(lower=lower, samples=asked.samples)
+        limit = math.inf if bound.bound is None else bound.bound.value or math.inf
+        if lower is not None and lower > limit * _ROUNDING:
+            bound = bound._replace(notes=(*bound.notes, _CONTRADICTION))
     return replace(report, lipschitz=bound)
 
 
@@ -155,11 +167,13 @@ def choose_by_file(model: Layer, recipe: Recipe, rules: Iterable[KernelRule]) ->
     Raises:
         SnconvertError: It cannot be done.
     """
-    if not holds_its_layers(model):
+    unsaved = _what_no_file_tells(model)
+    if unsaved is not None:
         raise UnsupportedError(
-            f"what {original_class(model).__name__} computes only its own Python code tells, so"
-            " that no bound of it is known",
-            "Build it with the functional API, or leave out lipschitz",
+            f"{unsaved.reason}, so that no bound is known",
+            "Build it with the functional API and registered functions, or leave out lipschitz",
+            path=unsaved.path,
+            class_name=unsaved.class_name,
         )
 
     def choose(source: Source, worker: Worker) -> Chosen:
@@ -172,16 +186,33 @@ def choose_by_file(model: Layer, recipe: Recipe, rules: Iterable[KernelRule]) ->
 
 
 def _bound_by_file(model: Layer, rules: Iterable[KernelRule]) -> NetworkBound:
-    if not holds_its_layers(model):
-        why = "what it computes only its own Python code tells"
-        without = Unbounded(model.name, original_class(model).__name__, why)
-        return NetworkBound(None, (), None, (), (without,))
+    unsaved = _what_no_file_tells(model)
+    if unsaved is not None:
+        return NetworkBound(None, (), None, (), (unsaved,))
     rows = table(rules)
     return _saved(
         model,
         "inspect",
         lambda source, worker: bound_of(open_weights(describe(source), rows, worker)),
     )
+
+
+def _what_no_file_tells(model: Layer) -> Unbounded | None:
+    """Returns a part of a model of which its file says less than there is, or something else.
+
+    Of a function that is not registered Keras saves the name, and loads what has that name.
+    """
+    if not holds_its_layers(model):
+        why = "what it computes only its own Python code tells"
+        return Unbounded(model.name, original_class(model).__name__, why)
+    for _, layer in descendants(model):
+        for function in (getattr(layer, name, None) for name in ACTIVATIONS):
+            name = getattr(function, "__name__", "")
+            keras_own = getattr(keras.activations, name, function)
+            if keras_own is not function and keras.saving.get_registered_name(function) == name:
+                why = f"its activation is no function of Keras', but has the name of one, {name}"
+                return Unbounded(layer.name, original_class(layer).__name__, why)
+    return None
 
 
 def _saved(model: Layer, verb: str, work: Callable[[Source, Worker], T]) -> T:

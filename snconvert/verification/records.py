@@ -22,7 +22,6 @@ from snconvert.errors import (
     UnsupportedError,
     printable,
 )
-from snconvert.files.lipschitz import bound_of
 from snconvert.files.model import Opened
 from snconvert.files.normalised import layers_of
 from snconvert.files.targets import target_of
@@ -103,6 +102,8 @@ def check_bound(
     most = options.get("lipschitz") if isinstance(options, dict) else None
     if most is None or not converted or findings.differences:
         return
+    from snconvert.files.lipschitz import bound_of  # noqa: PLC0415 - few records ask for it
+
     bound = None
     try:
         for seconds in _SECONDS:

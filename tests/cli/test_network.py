@@ -16,7 +16,7 @@ from snconvert.core.network_bound import NetworkBound, OutputBound, Stage, Unbou
 from snconvert.core.report import Report
 
 HUGE = Magnitude(0.5, 5000)
-DENSE = Magnitude.of(5.02601)
+DENSE = Magnitude.of(5.0263)
 
 
 class Terminal(io.StringIO):

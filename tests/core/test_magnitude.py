@@ -35,6 +35,13 @@ def test_the_text_is_never_below_the_number(value: float) -> None:
     ) - Fraction("1e-323")
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "1"), (1.0000009, "1.000001"), (1.00001, "1.001"), (48.3412, "48.35")]
+)
+def test_what_a_proof_adds_is_no_digit_of_its_own(value: float, text: str) -> None:
+    assert str(Magnitude.of(value)) == text
+
+
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan])
 def test_what_is_no_magnitude_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="no magnitude"):

@@ -170,3 +170,25 @@ def test_a_network_that_only_code_knows() -> None:
     (why,) = report.lipschitz.unbounded
     assert "Python code" in why.reason
     assert report.layers
+
+
+def test_an_activation_that_keras_saves_as_its_own() -> None:
+    """Keras saves the name of a function, so that its file is another network."""
+
+    def relu(x: keras.KerasTensor) -> keras.KerasTensor:
+        return 5.0 * x
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation=relu)])
+    network = snconvert.inspect(model, lipschitz=True).lipschitz
+    assert network.bound is None
+    assert "no function of Keras', but has the name of one" in network.unbounded[0].reason
+    with pytest.raises(snconvert.SnconvertError, match="has the name of one, relu"):
+        snconvert.apply(model, lipschitz=1.0)
+
+
+def test_a_contradiction_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found above a bound proves that this package is wrong; it says so."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    monkeypatch.setattr("snconvert.live.by_file.lower_bound", lambda *_: 1e9)
+    network = snconvert.inspect(model, lipschitz=True, samples=4).lipschitz
+    assert "do not rely on it" in network.notes[-1]

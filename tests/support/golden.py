@@ -377,7 +377,6 @@ apply m/moons.keras --target keras --bound 2
 apply m/moons.keras --target keras --norm operator
 apply m/moons.keras --target constraint --mode gain
 apply m/moons.keras --target constraint --norm operator
-apply m/moons.keras --norm operator --certify
 apply m/moons.keras --in-place -o x.keras
 apply m/moons.keras --in-place --force
 apply m/moons.keras --jobs 0
@@ -414,7 +413,6 @@ inspect m/moons.keras -o x
 inspect m/moons.keras --only nothing
 inspect m/moons.keras --mode soft
 inspect m/moons.keras --target keras --mode gain
-inspect m/moons.keras --norm operator --certify
 inspect m/moons.keras --kinds x
 inspect m/moons.keras --recipe wrong.toml
 inspect m/legacy.h5

@@ -50,17 +50,19 @@ def fuzz() -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("count", "older"),
+    ("count", "flags"),
     [
         (40, []),
         (20, ["--older"]),
+        (12, ["--lipschitz"]),
+        pytest.param(2000, ["--lipschitz"], marks=pytest.mark.slow),
         pytest.param(2000, [], marks=pytest.mark.slow),
         pytest.param(3000, ["--older"], marks=pytest.mark.slow),
     ],
 )
-def test_mutants(count: int, older: list[str], tmp_path: Path) -> None:
+def test_mutants(count: int, flags: list[str], tmp_path: Path) -> None:
     """Every mutant of a seeded few ends cleanly, converted faithfully or refused with one line."""
-    command = [sys.executable, str(FUZZ), "--count", str(count), "--seed", "6", *older]
+    command = [sys.executable, str(FUZZ), "--count", str(count), "--seed", "6", *flags]
     command += ["--jobs", "1"] * (count < 100)  # each imports TensorFlow
     result = subprocess.run(
         [*command, "--keep", str(tmp_path)], capture_output=True, text=True, check=False

@@ -132,7 +132,7 @@ class ScaledRules:
         rules = self._scaled(self.folded.rules, self._folded_paths, low)
         found = Shares(rules, graph.values(rules), graph.outputs)
         layers: dict[str, tuple[str, str, Magnitude]] = {}
-        merges = (Input, Sum, Concatenate, Extremum)
+        merges = (Sum, Concatenate, Extremum)
         for place in sorted(found.path):
             operation, constant = self.own.network.operations[place], self.folded.constants[place]
             if constant is None or self._folded_paths[place] or isinstance(operation.does, Input):

@@ -114,7 +114,7 @@ def residual_bound(
 
     Example:
         >>> print(residual_bound([np.eye(2), -np.eye(2)], [(0.0, 1.0)], seconds=1.0))  # x - relu(x)
-        1.001
+        1.000001
     """
     block = _block(branch, slopes, shortcut)
     if block is None:
