@@ -15,6 +15,7 @@ from snconvert.planning.measured import Measured
 from snconvert.planning.plan import Plan, Skip
 
 _LISTED = 4
+_SMALL = 1e-2  # by what bounds may be multiplied without a word
 
 
 class Chosen(NamedTuple):
@@ -72,7 +73,20 @@ def choose_bounds(
         raise _too_small(found.floor, plan, most)
     if found.scale is None or found.network is None or found.network.bound is None:
         raise _unbounded(found.network)
-    return Chosen(found.scale, found.network)
+    network = found.network
+    if found.scale < _SMALL:
+        network = network._replace(notes=(*network.notes, _why_small(found.scale, plan)))
+    return Chosen(found.scale, network)
+
+
+def _why_small(scale: float, plan: Plan) -> str:
+    """Returns what makes small bounds, which leave little of what the layers compute."""
+    kinds = dict.fromkeys(x.kind for x in plan.outcomes if isinstance(x, Skip) and x.kind)
+    way = f"; with {option_for(kinds)} they share in it" if kinds else ""
+    return (
+        f"The converted layers have bounds as small as {scale:.2g}, as those that stay as they are"
+        f" make the rest of the network's bound{way}."
+    )
 
 
 def _unbounded(network: NetworkBound | None) -> UnsupportedError:

@@ -315,3 +315,16 @@ def test_ways_back(tmp_path: Path) -> None:
     snconvert.remove_file(rest, plain)
     assert config(plain) == config(source)
     assert weights(plain) == weights(source)
+
+
+def test_small_bounds_are_told(tmp_path: Path) -> None:
+    """Where layers that stay make the bound, little is left for the others: that is said."""
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((6, 3)), layers.LSTM(8), layers.Dense(2)])
+    model.save(tmp_path / "net.keras")
+    report = snconvert.apply_file(tmp_path / "net.keras", tmp_path / "out.keras", lipschitz=1.0)
+    assert "with --kinds recurrent they share in it" in report.lipschitz.notes[-1]
+    report = snconvert.apply_file(
+        tmp_path / "net.keras", tmp_path / "all.keras", lipschitz=1.0, kinds="all"
+    )
+    assert not any("share in it" in note for note in report.lipschitz.notes)
