@@ -142,6 +142,11 @@ def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
         f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)",
         file=stream,
     )
+    if verdict.lipschitz is not None:
+        bound, most = verdict.lipschitz
+        print(
+            f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})", file=stream
+        )
 
 
 def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:

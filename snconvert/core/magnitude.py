@@ -54,6 +54,11 @@ class Magnitude(NamedTuple):
             return -math.inf
         return math.log10(self.mantissa) + self.exponent * _LOG10_2
 
+    def as_json(self) -> dict[str, float | None]:
+        """Returns its `value`, null above 1e308, and its `log10`, null of zero."""
+        log10 = self.log10
+        return {"value": self.value, "log10": None if math.isinf(log10) else log10}
+
     def __str__(self) -> str:
         """Returns four digits, rounded up, as bounds are printed; `>1e308` beyond float64.
 

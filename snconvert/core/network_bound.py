@@ -6,7 +6,6 @@ the file stores; bounds are rounded upward all the way.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from snconvert.core.magnitude import Magnitude
@@ -143,7 +142,4 @@ class NetworkBound(NamedTuple):
 
 
 def _json(magnitude: Magnitude | None) -> dict[str, float | None] | None:
-    if magnitude is None:
-        return None
-    log10 = magnitude.log10
-    return {"value": magnitude.value, "log10": None if math.isinf(log10) else log10}
+    return None if magnitude is None else magnitude.as_json()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from snconvert.core.magnitude import Magnitude
+
 
 class Difference(NamedTuple):
     """Something that a conversion does not explain.
@@ -51,6 +53,8 @@ class Verdict(NamedTuple):
         arrays: How many arrays were compared.
         seconds: Wall time.
         warnings: What the user should know.
+        lipschitz: The network's Lipschitz bound, proved again, and what it was to be at most, where
+            bounds were chosen for one.
     """
 
     before: str
@@ -60,6 +64,7 @@ class Verdict(NamedTuple):
     arrays: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    lipschitz: tuple[Magnitude, float] | None = None
 
     def __bool__(self) -> bool:
         return not self.differences
@@ -87,4 +92,9 @@ class Verdict(NamedTuple):
                 {"path": difference.path, "what": difference.what}
                 for difference in self.differences
             ],
+            **({} if self.lipschitz is None else {"lipschitz": _bound(*self.lipschitz)}),
         }
+
+
+def _bound(bound: Magnitude, most: float) -> dict[str, Any]:
+    return {"bound": bound.as_json(), "most": most}

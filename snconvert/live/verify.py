@@ -119,6 +119,7 @@ def verify_models(
         verdict.arrays,
         time.perf_counter() - started,
         (*warnings, *findings.notes, *verdict.warnings),
+        verdict.lipschitz,
     )
 
 

@@ -88,7 +88,14 @@ def verify_file(
     seconds = time.perf_counter() - started
     changes = tuple(findings.changes)
     return Verdict(
-        before, after, changes, findings.listed(), findings.arrays, seconds, tuple(warnings)
+        before,
+        after,
+        changes,
+        findings.listed(),
+        findings.arrays,
+        seconds,
+        tuple(warnings),
+        findings.lipschitz,
     )
 
 
@@ -181,6 +188,7 @@ def _converted(
     explained = compare_arrays(renamed[0], renamed[1], factors, findings, progress, way)
     compare_assets(renamed[0], renamed[1], findings)
     findings.differences += recorded.differences
+    findings.lipschitz = recorded.lipschitz
     for x in changed:
         explaining = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from snconvert.config.keras_modules import torch_optimizer
 from snconvert.config.tree import Node
+from snconvert.core.magnitude import Magnitude
 from snconvert.core.verdict import Change, Difference
 from snconvert.errors import printable
 from snconvert.jobs.requests import Proved
@@ -26,12 +27,14 @@ class Findings:
         notes: What is explained, but not to the last bit as it would be computed here.
         changes: The layers of another form.
         arrays: How many arrays were compared.
+        lipschitz: As of `Verdict`.
     """
 
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     arrays: int = 0
+    lipschitz: tuple[Magnitude, float] | None = None
 
     def differ(self, path: str, what: str) -> None:
         """Adds a difference in a layer, or in something else that has a name."""

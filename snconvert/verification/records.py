@@ -109,6 +109,7 @@ def check_bound(
         for seconds in _SECONDS:
             bound = bound_of(model, progress, seconds=seconds).bound
             if bound is not None and bound.value is not None and bound.value <= most:
+                findings.lipschitz = bound, most
                 return
     except (SourceError, UnsupportedError) as error:
         findings.differ("metadata.json", f"lipschitz is recorded, but {error.what}")

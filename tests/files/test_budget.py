@@ -257,6 +257,11 @@ def test_verify_proves_it_again(tmp_path: Path, command: Run) -> None:
     source, output = str(SAMPLES / "moons.keras"), tmp_path / "b.keras"
     snconvert.apply_file(source, output, lipschitz=10)
 
+    done = command("verify", source, str(output))
+    assert "Lipschitz bound of the network, proved again: 9.99" in done.stdout
+    proved = json.loads(command("verify", source, str(output), "--json").stdout)["lipschitz"]
+    assert proved["bound"]["value"] < proved["most"] == 10
+
     def lower(record: Any) -> None:
         record["options"]["lipschitz"] = 5.0
 
