@@ -103,7 +103,7 @@ class GramSymbol:
     def _turned(self, parts: Array, grid: Sizes, waves: list[Array]) -> Iterator[Array]:
         """Yields the sums over the axes that are left, of `parts (1 or 2, *J, b, n, n)`."""
         axis = len(grid) - len(waves)
-        cos, sin = _roots(2 * grid[axis])
+        cos, sin = roots(2 * grid[axis])
         last = len(waves) == 1
         size = math.prod(parts.shape[2:])
         step = max(1, _BATCH // max(size, 4 * len(self.differences[axis]))) if last else 1
@@ -184,7 +184,7 @@ def _correlated(parts: Array, steps: list[Array]) -> tuple[list[Array], Array]:
 
 
 @lru_cache(maxsize=8)
-def _roots(count: int) -> tuple[Array, Array]:
+def roots(count: int) -> tuple[Array, Array]:
     """Returns cos and sin of `2 pi j / count`, `j = 0 .. count - 1`, each off by at most 2**-53.
 
     The first step is summed by Taylor's series, and the others follow by products, in integers:

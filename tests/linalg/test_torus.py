@@ -256,7 +256,7 @@ def test_the_roots_of_unity(count: int) -> None:
         str(Decimal(gram_symbol._PI) / Decimal(2**192))[:50]
         == ("3.1415926535897932384626433832795028841971693993751"[:50])
     )
-    cos, sin = gram_symbol._roots(count)
+    cos, sin = gram_symbol.roots(count)
     for index in itertools.islice(range(count), 0, None, max(1, count // 50)):
         angle, term = Decimal(index) * 2 * Decimal(gram_symbol._PI) / Decimal(2**192) / count, 1
         total = [Decimal(0)] * 4

@@ -19,14 +19,14 @@ frequencies of the coarsest torus, those of each finer one that fold onto them s
 as *copies* of the channels: a convolution before the strides is a matrix with a block for each
 copy, one with strides adds up several. The multipliers of a channel are the same in all copies.
 
-**Rounding**, with `e = 2**-53`. An angle `2 pi k / N`, `0 <= k < N` an integer, is computed with
-three roundings: it is off by `2 pi * 3 e < 19 e`; sine and cosine by 4 units in the last place at
-most, so a phase by `26 e`; a product of phases, one for each axis, by `30 e` an axis. The sum is a
-product of matrices of length `k`, for its real and imaginary parts; the root and the division by it
-take 4 roundings, and as many blocks as are added up, over their root, are off by no more than one.
-So
+**Rounding**, with `e = 2**-53`. Sine and cosine of `2 pi k / N`, `0 <= k < N` an integer, are off
+by `e` at most (`snconvert.linalg.gram_symbol.roots`), so a phase by `sqrt(2) e`; a complex product
+rounds by `sqrt(2) g(2)`, so that a product of phases, one for each axis, is off by less than `6 e`
+an axis. The sum is a product of matrices of length `k`, for its real and imaginary parts; the root
+and the division by it take 4 roundings, and as many blocks as are added up, over their root, are
+off by no more than one. So
 
-    |fl(M) - M|_2 <= (30 axes e + 4 e + 2 g(k + 8)) sum_t |W_t|_F.
+    |fl(M) - M|_2 <= (6 axes e + 4 e + 2 g(k + 8)) sum_t |W_t|_F.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from typing import NamedTuple
 import numpy as np
 
 from snconvert.core.convolution_map import Convolution, Sizes
+from snconvert.linalg.gram_symbol import roots
 from snconvert.lipschitz.multipliers.semidefinite import UNIT, Array, hidden
 
 Map = Array | tuple[Array, Convolution]
@@ -177,18 +178,19 @@ def symbol(taps: Array, conv: Convolution, torus: Sequence[int], at: Array) -> t
         >>> conv = Convolution((3,), (1,), (1,), (1,), (8,), (8,))
         >>> at = frequencies([9])
         >>> np.round(symbol(np.ones((1, 3, 1, 1)), conv, [9], at)[0][:, 0, 0].real, 2)
-        array([ 3.  ,  2.53,  1.35, -0.  , -0.88])
+        array([ 3.  ,  2.53,  1.35,  0.  , -0.88])
     """
     (count, m, n) = taps.shape[1:]
     phases = np.ones((len(at), 1), np.complex128)
     for axis, size in enumerate(torus):
         offsets = np.arange(conv.kernel[axis]) * conv.dilation[axis] - conv.before[axis]
-        angles = 2 * np.pi * ((at[:, axis, None] * offsets) % size / size)
-        own = np.cos(angles) + 1j * np.sin(angles)
+        turns = (at[:, axis, None] * offsets) % size
+        cos, sin = roots(size)
+        own = cos[turns] + 1j * sin[turns]
         phases = (phases[:, :, None] * own[:, None, :]).reshape(len(at), -1)
     stack = (phases @ taps.reshape(count, m * n)).reshape(-1, m, n).swapaxes(1, 2)
     total = float(np.sqrt(np.square(taps).sum(axis=(0, 2, 3))).sum())
-    error = (30 * len(torus) + 4) * UNIT * total + float(
+    error = (6 * len(torus) + 4) * UNIT * total + float(
         hidden(count, np.array(total), np.dtype("f8"))
     )
     return np.ascontiguousarray(stack), error * (1 + 1e-6) + math.ldexp(1.0, -1000)
