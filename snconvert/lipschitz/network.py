@@ -122,12 +122,10 @@ class Constant(NamedTuple):
         value: The constant, rounded up.
         channels_axis: The axis whose entries it keeps apart, so that a scale of the channels may
             pass it (pooling, padding, dropout); `None` if it mixes them all.
-        linear: Whether it is linear, so that it can be merged with its neighbours.
     """
 
     value: float
     channels_axis: int | None = None
-    linear: bool = False
 
 
 class GroupNorm(NamedTuple):

@@ -114,7 +114,7 @@ class Builder:
         return self.add("AveragePooling2D", n.AxisMatrices(axes, -1), (x,), (*outputs, channels))
 
     def flatten(self, x: int) -> int:
-        return self.add("Flatten", n.Constant(1.0, None, True), (x,), (math.prod(self.size(x)),))
+        return self.add("Flatten", n.Constant(1.0), (x,), (math.prod(self.size(x)),))
 
     def sum(self, *inputs: int, weights: tuple[float, ...] = (), subtracts: bool = False) -> int:
         does = n.Sum(weights or (1.0,) * len(inputs), subtracts)

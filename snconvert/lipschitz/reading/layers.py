@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class Arguments(NamedTuple):
         return Arguments(inputs, {}, self.training)
 
 
-class LayerReader:
+class LayerReader(ABC):
     """Adds the calls of layers to a network.
 
     Args:
@@ -117,9 +118,9 @@ class LayerReader:
             if group.endswith("/vars") and name.isdecimal():
                 self._stored.setdefault(group.removesuffix("/vars"), []).append((int(name), path))
 
+    @abstractmethod
     def model(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a Functional or Sequential model."""
-        raise NotImplementedError
 
     def layer(self, node: Node, arguments: Arguments) -> Reads:
         """Adds a call of a layer, wrapper or model."""

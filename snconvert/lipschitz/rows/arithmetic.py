@@ -154,7 +154,7 @@ def matrix(call: Call) -> Answer:
         return Unbounded("what it multiplies by is no matrix")
     columns = constant.shape[1]
     bound = matrix_bound([constant.numbers[at::columns] for at in range(columns)])
-    return call.add(Constant(bound, linear=True), (*value.sizes[:-1], columns), (value,))
+    return call.add(Constant(bound), (*value.sizes[:-1], columns), (value,))
 
 
 def matrix_bound(columns: list[list[float]]) -> float:

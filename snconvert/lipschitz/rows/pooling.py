@@ -93,7 +93,7 @@ def _global_average(call: Call) -> Answer:
     # Of masked positions at least one counts, or the result is no number.
     positions = None if call.inputs[0].mask else product(spatial(call))
     value = inverse_root(positions)
-    return call.add(Constant(value, _channels_behind(call), linear=True), _behind_global(call))
+    return call.add(Constant(value, _channels_behind(call)), _behind_global(call))
 
 
 def _channels_behind(call: Call) -> int | None:

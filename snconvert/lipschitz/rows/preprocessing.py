@@ -51,7 +51,7 @@ def _crop(call: Call) -> Answer:
     sizes = [call.sizes[axis] for axis in _places(call)]
     if not all(size is not None and size >= to for size, to in zip(sizes, wanted, strict=True)):
         return Unbounded("it may resize its input, which is smaller or of unknown size")
-    return call.add(Constant(1.0, _channels(call), linear=True), _with(call, *wanted))
+    return call.add(Constant(1.0, _channels(call)), _with(call, *wanted))
 
 
 def _channels(call: Call) -> int:

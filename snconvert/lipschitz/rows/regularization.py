@@ -21,7 +21,7 @@ def dropped(call: Call, key: str = "rate") -> Answer:
     if rate >= 1.0:
         return Unbounded(f"its `rate` is {rate:g}")
     scale = math.nextafter(1.0 / math.nextafter(1.0 - rate, 0.0), math.inf)
-    return call.same(Constant(scale, -1, linear=True))
+    return call.same(Constant(scale, -1))
 
 
 def _noise(call: Call) -> Answer:

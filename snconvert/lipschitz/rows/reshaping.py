@@ -12,7 +12,7 @@ from snconvert.lipschitz.reading.shapes import product, reshaped, root
 from snconvert.lipschitz.rows.convolution import spatial, with_channels
 from snconvert.lipschitz.rows.row import REPAIR, Answer, Call, Row, ranks
 
-MOVED = Constant(1.0, linear=True)
+MOVED = Constant(1.0)
 """What moves numbers, and does not keep channels apart."""
 
 
@@ -38,7 +38,7 @@ def _permute(call: Call) -> Answer:
 
 def _repeat(call: Call) -> Answer:
     (times,) = positive_integers(call.config, "n", length=1)
-    return call.add(Constant(root(times), -1, linear=True), (times, *call.sizes))
+    return call.add(Constant(root(times), -1), (times, *call.sizes))
 
 
 def _pairs(value: Any, rank: int) -> list[tuple[int, int]]:
@@ -68,7 +68,7 @@ def _lengthened(call: Call, key: str, sign: int) -> Answer:
         if (sizes[-1] or 1) < 1:
             raise SourceError(f"`{key}` leaves nothing of an axis of {size}", REPAIR)
     channels = call.sizes[call.channels_axis]
-    does = Constant(1.0, call.channels_axis, linear=True)
+    does = Constant(1.0, call.channels_axis)
     return call.add(does, with_channels(call, tuple(sizes), channels))
 
 
@@ -81,7 +81,7 @@ def _upsampling(call: Call) -> Answer:
     sizes = with_channels(call, sizes, call.sizes[call.channels_axis])
     name = call.config.get("interpolation", "nearest")
     if name == "nearest":
-        return call.add(Constant(root(math.prod(times)), call.channels_axis, linear=True), sizes)
+        return call.add(Constant(root(math.prod(times)), call.channels_axis), sizes)
     axes = tuple(
         ("upsample", (size, by, str(name))) for size, by in zip(before, times, strict=True)
     )
