@@ -26,7 +26,8 @@ ELSEWHERE = {
     "archive/test_output.py": "archive/zip_writer.py",
     "archive/test_source.py": "archive/file_source.py archive/folder_source.py",
     "cli/test_norms.py": "cli/columns.py",
-    "cli/test_commands.py": "cli/options.py cli/runner.py cli/tables.py cli/verify.py",
+    "cli/help/test_screens.py": "cli/options.py",
+    "cli/test_commands.py": "cli/runner.py cli/tables.py cli/verify.py",
     "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"
     " config/references.py",
