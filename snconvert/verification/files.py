@@ -79,9 +79,9 @@ def verify_file(
         open_model(after, worker) as second,
     ):
         findings, opened = _compare(first, second, worker, progress, way)
-        warnings = [*opened.warnings, *findings.notes]
+        notes = list(findings.notes)
         if any(change.what == "converted" for change in findings.changes):
-            warnings += _of_another_source(first, opened.metadata)
+            notes += _of_another_source(first, opened.metadata)
         for source in (first, second):
             source.check_weights()
             source.check_unchanged()
@@ -94,8 +94,9 @@ def verify_file(
         findings.listed(),
         findings.arrays,
         seconds,
-        tuple(warnings),
+        opened.warnings,
         findings.lipschitz,
+        tuple(notes),
     )
 
 
