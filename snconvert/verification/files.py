@@ -80,9 +80,9 @@ def verify_file(
     ):
         findings, opened = _compare(first, second, worker, progress, way)
         begin_stage(progress, "checking")
-        warnings = [*opened.warnings, *findings.notes]
+        notes = list(findings.notes)
         if any(change.what == "converted" for change in findings.changes):
-            warnings += _of_another_source(first, opened.metadata)
+            notes += _of_another_source(first, opened.metadata)
         for source in (first, second):
             source.check_weights()
             source.check_unchanged()
@@ -95,8 +95,9 @@ def verify_file(
         findings.listed(),
         findings.arrays,
         seconds,
-        tuple(warnings),
+        opened.warnings,
         findings.lipschitz,
+        tuple(notes),
     )
 
 
