@@ -24,7 +24,7 @@ from snconvert.kinds.table import RULES
 
 PAGES = {
     os.path.relpath(path, ROOT): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*.md")))
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*.md")))
 }
 README = PAGES["README.md"]
 SESSIONS = """
