@@ -2,9 +2,10 @@
 
     python benchmarks/compare_tools.py [TOOL ...]
 
-`TOOL` is `snconvert`, `keras`, `torch`, `deel-lip` or `weightwatcher`; by default all five. A tool that
-is not installed says so: deel-lip and weightwatcher are best given an environment each. Every check
-prints a line, with the numbers that it compares:
+`TOOL` is `snconvert`, `keras`, `torch`, `deel-lip` or `weightwatcher`; by default all five. A tool
+that is not installed says so: deel-lip and weightwatcher are best given an environment each, and
+deel-lip 1.5 builds its layers with `tf-keras` and `TF_USE_LEGACY_KERAS=1` only. Every check prints
+a line, with the numbers that it compares:
 
 - `first predict`: sigma of the kernel in use before any training, of a Dense kernel with sigma 5.
 - `gradient`: of a loss with respect to the raw kernel, beside finite differences of the true
@@ -213,19 +214,31 @@ def torch_checks() -> None:
 
 
 def deel_checks() -> None:
-    """Checks whether a layer of deel-lip builds."""
-    import keras  # noqa: PLC0415
-    from deel.lip import layers  # noqa: PLC0415
+    """Checks layers of deel-lip, in the Keras that TensorFlow has."""
+    import tensorflow as tf  # noqa: PLC0415
+    from deel.lip import layers, model  # noqa: PLC0415
 
-    print(f"  with Keras {keras.__version__}")
-    dense, conv = layers.SpectralDense(8), layers.SpectralConv2D(4, (3, 3))
-    for layer, shape in ((dense, (12,)), (conv, (8, 8, 3))):
-        try:
-            layer(keras.Input(shape))
-        except (AttributeError, TypeError, ValueError) as error:
-            say(type(layer).__name__, f"does not build: {type(error).__name__}: {error}")
-        else:
-            say(type(layer).__name__, "builds")
+    keras = tf.keras
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS") == "1"
+    print("  with", "tf-keras" if legacy else f"Keras {importlib.metadata.version('keras')}")
+    dense, conv = layers.SpectralDense(8), layers.SpectralConv2D(4, 3, use_bias=False)
+    try:
+        dense(keras.Input((12,)))
+        conv(keras.Input((8, 8, 3)))
+        sequential = model.Sequential([keras.Input((12,)), dense])
+    except (AttributeError, TypeError, ValueError) as error:
+        say("builds", f"no: {type(error).__name__}: {error}")
+        return
+    outputs = np.asarray(sequential(np.eye(12, dtype="float32")))
+    values = np.linalg.svd(outputs, compute_uv=False)
+    say("first predict", f"all singular values from {values.min():.4f} to {values.max():.4f}")
+    conv.kernel.assign(FILTER)
+    for _ in range(TRAINING_CALLS):
+        conv(np.zeros((1, 8, 8, 3), "float32"), training=True)
+    say("convolution", f"norm of the map {map_norm(conv):.4f}")
+    exported = sequential.vanilla_export()
+    same = np.array_equal(outputs, np.asarray(exported(np.eye(12, dtype="float32"))))
+    say("export", f"{type(exported.layers[-1]).__name__}, outputs {'equal' if same else 'others'}")
 
 
 def weightwatcher_checks() -> None:
