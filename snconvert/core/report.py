@@ -211,11 +211,12 @@ class Progress(NamedTuple):
     """How far a conversion is.
 
     Attributes:
-        stage: `reading`, `sigma`, `spectra`, `lipschitz` or `writing`.
+        stage: `sigma`, `spectra`, `lipschitz`, `writing`, `hashing`, `checking`, `flushing`, or of
+            `verify` `comparing`. Before the first of them the file is read.
         what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
             they take.
         done: Bytes of the stage that are done; of `lipschitz` operations.
-        total: The same of the stage in all.
+        total: The same of the stage in all; 0 where nobody knows.
     """
 
     stage: str
@@ -228,8 +229,30 @@ OnProgress = Callable[[Progress], None] | None
 """The function that is called with how far a run is; `None` where nobody asks."""
 
 
+def begin_stage(progress: OnProgress, stage: str, total: int = 0) -> None:
+    """Says that a stage begins.
+
+    Args:
+        progress: Called with that.
+        stage: As in `Progress`.
+        total: As in `Progress`.
+    """
+    if progress is not None:
+        progress(Progress(stage, "", 0, total))
+
+
+def within(progress: OnProgress, stage: str) -> OnProgress:
+    """Returns the function to call with how far work is that is a part of a stage.
+
+    Args:
+        progress: Called with that, as of the stage.
+        stage: As in `Progress`.
+    """
+    return None if progress is None else lambda part: progress(part._replace(stage=stage))
+
+
 def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
-    """Returns the function to call with the name and the bytes of each thing that is done.
+    """Says that a stage begins, and returns what to call with name and bytes of each thing done.
 
     Args:
         progress: Called with the sum of the bytes.
@@ -237,6 +260,7 @@ def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[
         total: Bytes of the stage in all.
     """
     done = 0
+    begin_stage(progress, stage, total)
 
     def add(item: tuple[str, int]) -> None:
         nonlocal done
