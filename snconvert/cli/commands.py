@@ -43,7 +43,8 @@ from snconvert.cli.options import (
     Verbose,
     WayBack,
 )
-from snconvert.cli.runner import Display, complain, drop_output, handled, run
+from snconvert.cli.results import Display, complain, drop_output
+from snconvert.cli.runner import handled, run
 from snconvert.cli.verify import verify
 from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__

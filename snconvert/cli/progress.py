@@ -1,7 +1,7 @@
-"""The progress bar on a terminal: stage, layer, bytes and time left in one line.
+r"""The progress bar on a terminal: stage, layer, bytes and time left in one line.
 
 A thread draws it, so that it moves while the work waits: for a large kernel, the disk, an import.
-One line, as `\\r` is all that it takes to go back to its start, whatever became of the width.
+One line, as `\r` is all that it takes to go back to its start, whatever became of the width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from snconvert.cli.columns import size
 from snconvert.errors import printable
@@ -55,11 +55,11 @@ class ProgressBar:
     """A bar that costs a sleeping thread until the work takes time; a context manager.
 
     Args:
-        stream: The terminal; it is closed at the end.
+        stream: The terminal, which is closed at the end; `None`: nothing is shown.
         models: Name and bytes of each model, where there are several.
     """
 
-    def __init__(self, stream: IO[str], models: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(self, stream: TextIO | None, models: Sequence[tuple[str, int]] = ()) -> None:
         self._stream = stream
         self._models = models
         self._weights = [_SMALL + count for _, count in models]
@@ -72,16 +72,17 @@ class ProgressBar:
         self._ticker = ticker.Ticker(self._draw, PATIENCE, _BEAT)
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: no bar, then
-            self._ticker.start()
+        if self._stream is not None:
+            with contextlib.suppress(RuntimeError):  # no thread is to be had: no bar, then
+                self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ticker.stop()
-        with contextlib.suppress(OSError):
-            self._clear()
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        self._clear()
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
 
     def update(self, progress: Progress, model: int = 0) -> None:
         """Takes down how far the work is.
@@ -98,7 +99,9 @@ class ProgressBar:
             self._shares[model] = progress.done / progress.total
 
     def end(self, model: int) -> None:
-        """Takes down that one of several models is done."""
+        """Takes down that a model is done."""
+        if not self._models:
+            return
         self._shares.pop(model, None)
         self._done += 1
         self._weight_done += self._weights[model]
@@ -109,8 +112,7 @@ class ProgressBar:
     def aside(self) -> Iterator[None]:
         """Takes the bar away for the block, in which something else is printed."""
         with ticker.still():
-            with contextlib.suppress(OSError):
-                self._clear()
+            self._clear()
             yield
 
     def view(self) -> View:
@@ -132,33 +134,39 @@ class ProgressBar:
         return View(stage, share, _amount(progress), left, printable(progress.what))
 
     def _draw(self) -> None:
+        stream = self._stream
         try:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-            letters = "━─" if _can_show(self._stream, "━─…") else "#-"
-            colours = not os.environ.get("NO_COLOR")
-            line = drawn(self.view(), width or 80, letters, colours=colours)
-            self._stream.write(f"{_CLEAR}{line}")
-            self._stream.flush()
-            self._drawn = True
+            if stream is not None:
+                width = os.get_terminal_size(stream.fileno()).columns
+                letters = "━─" if can_show(stream, "━─…") else "#-"
+                colours = not os.environ.get("NO_COLOR")
+                line = drawn(self.view(), width or 80, letters, colours=colours)
+                stream.write(f"{_CLEAR}{line}")
+                stream.flush()
+                self._drawn = True
         except (OSError, ValueError):  # the terminal is gone
             self._ticker.stop()
 
     def _clear(self) -> None:
-        if self._drawn:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
+        if self._drawn and self._stream is not None:
             self._drawn = False
+            with contextlib.suppress(OSError):
+                self._stream.write(_CLEAR)
+                self._stream.flush()
 
 
 @contextlib.contextmanager
-def progress_bar(models: Sequence[tuple[str, int]] = ()) -> Iterator[ProgressBar | None]:
+def progress_bar(
+    models: Sequence[tuple[str, int]] = (), *, hidden: bool = False
+) -> Iterator[ProgressBar]:
     """Shows how far the work is, where stderr is a terminal on which a line can be taken back.
 
     Args:
         models: Name and bytes of each model, where there are several.
+        hidden: Whether nothing is to be shown.
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
+    if hidden or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield ProgressBar(None, models)
         return
     if os.name == "nt":  # older terminals of Windows know no control sequences by themselves
         importlib.import_module("colorama").just_fix_windows_console()
@@ -206,7 +214,7 @@ def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = Fa
 
 
 def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> str:
-    full, rest = letters
+    full, rest = letters[0], letters[1]
     if share is None:  # something moves all the same
         place = int(time.monotonic() / _BEAT) % (length - 1)
         before, solid, after = rest * place, full * 2, rest * (length - 2 - place)
@@ -235,7 +243,8 @@ def _amount(progress: Progress) -> str:
     return f"{size(progress.done)}/{size(progress.total)}"
 
 
-def _can_show(stream: IO[str], letters: str) -> bool:
+def can_show(stream: TextIO, letters: str) -> bool:
+    """Whether the encoding of a stream has some letters."""
     try:
         letters.encode(stream.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
