@@ -38,14 +38,14 @@ class View(NamedTuple):
 
     Attributes:
         head: The stage; or of several models how many are done.
-        share: How much of it is done, between 0 and 1; `None`: nobody knows.
+        share: How much of it is done, between 0 and 1.
         amount: The same in bytes, or in operations.
         time: How long it will take, or has taken so far.
         what: The layer or the model, for which there is room or not.
     """
 
     head: str
-    share: float | None
+    share: float
     amount: str
     time: str
     what: str
@@ -67,7 +67,7 @@ class ProgressBar:
         self._done, self._weight_done = 0, 0
         self._model = 0
         self._progress: Progress | None = None
-        self._started = self._stage_started = time.monotonic()
+        self._started = self._stage_started = self._told = time.monotonic()
         self._drawn = False
         self._ticker = ticker.Ticker(self._draw, PATIENCE, _BEAT)
 
@@ -91,9 +91,9 @@ class ProgressBar:
             progress: That.
             model: The place of its model among several.
         """
-        before = self._progress
+        before, self._told = self._progress, time.monotonic()
         if before is None or (before.stage, self._model) != (progress.stage, model):
-            self._stage_started = time.monotonic()
+            self._stage_started = self._told
         self._progress, self._model = progress, model
         if progress.stage == "sigma" and progress.total:  # most of the time
             self._shares[model] = progress.done / progress.total
@@ -103,7 +103,7 @@ class ProgressBar:
         if not self._models:
             return
         self._shares.pop(model, None)
-        self._done += 1
+        self._done, self._told = self._done + 1, time.monotonic()
         self._weight_done += self._weights[model]
         if model == self._model:
             self._progress, self._model = None, min(model + 1, len(self._models) - 1)
@@ -117,21 +117,28 @@ class ProgressBar:
 
     def view(self) -> View:
         """Returns what the bar shows now."""
-        now, progress, model = time.monotonic(), self._progress, self._model
+        progress, model = self._progress, self._model
         stage = _OPENING if progress is None else _STAGES.get(progress.stage, progress.stage)
         if self._models:
             weight = self._weight_done + sum(
                 self._weights[index] * share for index, share in list(self._shares.items())
             )
             share = weight / sum(self._weights)
-            left = _time(now - self._started, share)
+            left = self._time(self._started, share)
             name = printable(os.path.basename(self._models[model][0].rstrip(os.sep)))
             return View(f"{self._done} of {len(self._models)}", share, "", left, f"{stage} {name}")
         if progress is None or not progress.total:
-            return View(stage, None, "", _time(now - self._stage_started, 0.0), "")
+            return View(stage, 0.0, "", self._time(self._stage_started, 0.0), "")
         share = min(1.0, progress.done / progress.total)
-        left = _time(now - self._stage_started, share)
+        left = self._time(self._stage_started, share)
         return View(stage, share, _amount(progress), left, printable(progress.what))
+
+    def _time(self, started: float, share: float) -> str:
+        """Returns how much time is left by how long a part took; of no part, how long it took."""
+        passed = time.monotonic() - started
+        if not 0.0 < share < 1.0:
+            return f"{_clock(passed)} so far"
+        return f"{_clock(max(0.0, (self._told - started) / share - passed))} left"
 
     def _draw(self) -> None:
         stream = self._stream
@@ -213,9 +220,9 @@ def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = Fa
     return f"{head}{bar}{cells['amount']}{cells['time']}{cells['what']}".rstrip()
 
 
-def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> str:
+def _bar(share: float, length: int, letters: str, *, colours: bool) -> str:
     full, rest = letters[0], letters[1]
-    if share is None:  # something moves all the same
+    if not share:  # something moves all the same
         place = int(time.monotonic() / _BEAT) % (length - 1)
         before, solid, after = rest * place, full * 2, rest * (length - 2 - place)
     else:
@@ -226,14 +233,10 @@ def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> st
     return f"{_DIM}{before}{_PLAIN}{_GREEN}{solid}{_PLAIN}{_DIM}{after}{_PLAIN}"
 
 
-def _time(seconds: float, share: float) -> str:
-    """Returns how much time is left by how long a part took; of no part, how long it took."""
-    known = 0.0 < share < 1.0
-    whole = round(seconds / share - seconds) if known else int(seconds)
-    minutes, rest = divmod(whole, 60)
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-    return f"{clock} left" if known else f"{clock} so far"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _amount(progress: Progress) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from snconvert.cli.messages import Display, complain, print_json
 from snconvert.cli.progress import can_show
 from snconvert.cli.summary import Table, Totals, sentence
-from snconvert.core.json_lines import failure, json_line
+from snconvert.core.json_lines import failure
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.errors import DoneError, SnconvertError, counted, printable
@@ -19,25 +19,6 @@ from snconvert.errors import DoneError, SnconvertError, counted, printable
 if TYPE_CHECKING:
     from snconvert.cli.progress import ProgressBar
     from snconvert.core.report import Progress, Report
-
-
-class Display(NamedTuple):
-    """What of the results is printed.
-
-    Attributes:
-        as_json: Reports as JSON, not as tables.
-        quiet: Errors only.
-        verbose: Every layer.
-    """
-
-    as_json: bool
-    quiet: bool
-    verbose: bool = False
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing is printed for people, but for warnings and errors."""
-        return self.as_json or self.quiet
 
 
 class Results:
@@ -123,6 +104,7 @@ class SeveralResults(Results):
         display: What is printed.
         options: Those of the verb's function in `snconvert.api`.
         targets: Where each goes.
+        folder: The folder for all of them, where that was said.
     """
 
     def __init__(
@@ -132,10 +114,11 @@ class SeveralResults(Results):
         display: Display,
         options: Mapping[str, Any],
         targets: Sequence[str | None],
+        folder: str | None = None,
     ) -> None:
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
-        self._totals = Totals(verb)
+        self._totals = Totals(verb, folder)
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._table: Table | None = None
         if sys.stdout.isatty():
@@ -145,6 +128,7 @@ class SeveralResults(Results):
                 verb,
                 names,
                 shutil.get_terminal_size().columns,
+                chosen=bool({"conv", "kinds"} & options.keys()),
                 unicode=can_show(sys.stdout, "→…"),
                 colours=colours,
             )
@@ -184,29 +168,3 @@ class SeveralResults(Results):
             print(self._table.heading(dry_run="dry_run" in self._options))
             self._headed = True
         print(line)
-
-
-def print_json(shape: dict[str, Any]) -> None:
-    """Prints an object of `--json`, now: what reads it need not wait for the other models."""
-    print(json_line(shape), flush=True)
-
-
-def complain(error: SnconvertError | str, failed: dict[str, Any] | None = None) -> None:
-    """Prints an error.
-
-    Args:
-        error: The error.
-        failed: What `--json` prints of a model that failed, but for the error.
-    """
-    print(f"error: {error}", file=sys.stderr)
-    if failed is not None:
-        try:
-            print_json({**failed, "error": str(error)})
-        except BrokenPipeError:
-            drop_output()
-
-
-def drop_output() -> None:
-    """Sends stdout nowhere: what is buffered would only raise the same error again at the end."""
-    with contextlib.suppress(OSError):  # there may be no descriptor left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from snconvert.cli.progress import progress_bar
-from snconvert.cli.results import Display, Results, SeveralResults, complain, drop_output
+from snconvert.cli.messages import Display, complain, drop_output
 from snconvert.core.json_lines import failure
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, SnconvertError
@@ -47,6 +46,8 @@ def run(
     from snconvert import api
     from snconvert.cli import batch
     from snconvert.cli import models as meant
+    from snconvert.cli.progress import progress_bar
+    from snconvert.cli.results import Results, SeveralResults
 
     signals.interrupt()
     with handled(verb=verb if display.as_json else None):
@@ -63,7 +64,7 @@ def run(
         if several and row.writes and not (options.get("in_place") or options.get("dry_run")):
             targets, folder = list(meant.outputs(sources, output, verb)), output
         if several:
-            results: Results = SeveralResults(verb, sources, display, options, targets)
+            results: Results = SeveralResults(verb, sources, display, options, targets, folder)
         else:
             results = Results(verb, sources, display, options)
         job = functools.partial(_job, getattr(api, row.function), options)

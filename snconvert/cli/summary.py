@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
+        folder: Of all names, which are shown without it.
         name: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
         width: Of the terminal.
@@ -65,6 +67,7 @@ class Table(NamedTuple):
     """
 
     verb: str
+    folder: str
     name: int
     columns: dict[str, int]
     width: int
@@ -78,6 +81,7 @@ class Table(NamedTuple):
         names: Sequence[str],
         width: int,
         *,
+        chosen: bool = False,
         unicode: bool = True,
         colours: bool = False,
     ) -> Table:
@@ -87,13 +91,14 @@ class Table(NamedTuple):
             verb: As in the attributes.
             names: The models, by where they are written to, if anywhere.
             width: As in the attributes.
+            chosen: Whether it was said which kinds are converted: no other stays plain by mistake.
             unicode: As in the attributes.
             colours: As in the attributes.
         """
         columns = dict(_COLUMNS)
         if not VERBS[verb].writes:
             del columns["size"]
-        if not VERBS[verb].converts:
+        if chosen or not VERBS[verb].converts:
             del columns["plain"]
 
         def room() -> int:
@@ -101,8 +106,12 @@ class Table(NamedTuple):
 
         while columns and room() < _LEAST_NAME:
             columns.popitem()
-        longest = max((len(printable(name)) for name in names), default=0)
-        return cls(verb, max(5, min(longest, room())), columns, width, unicode, colours)
+        folder = os.path.dirname(names[0])
+        if any(os.path.dirname(name) != folder for name in names):
+            folder = ""
+        shown = [printable(name[len(folder) :].lstrip(os.sep)) for name in names]
+        longest = max(map(len, (*shown, "model")))
+        return cls(verb, folder, min(longest, room()), columns, width, unicode, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -127,7 +136,7 @@ class Table(NamedTuple):
         arrow = " → " if self.unicode else " -> "
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
-            "plain": ": ".join(plain) if plain else "",
+            "plain": "" if plain is None else self._left(report, *plain),
             "sigma": _sigma(report, "..", arrow),
             "size": size(report.bytes),
             "time": f"{report.seconds:.1f} s",
@@ -140,10 +149,18 @@ class Table(NamedTuple):
         """Returns the line of a model of which there is one thing to say."""
         return self._coloured("dim", self._line(name, {"done": what}))
 
+    def _left(self, report: Report, kinds: str, option: str) -> str:
+        """Returns which kinds stay plain; how many layers only, where there is no room."""
+        text = f"{kinds}: {option}"
+        if len(text) <= self.columns.get("plain", 0):
+            return text
+        return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
+
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
         room = self.width - 1 - sum(map(len, cells.values())) - len(_GAP) * len(cells)
         wide = min(self.name, max(_LEAST_NAME, room))
-        first = shortened(printable(name), wide, "…" if self.unicode else "...").ljust(wide)
+        shown = name.removeprefix(self.folder).lstrip(os.sep) if self.folder else name
+        first = shortened(printable(shown), wide, "…" if self.unicode else "...").ljust(wide)
         rest = [self._coloured((styles or {}).get(key, ""), cell) for key, cell in cells.items()]
         return _GAP.join([first, *rest]).rstrip()
 
@@ -159,10 +176,12 @@ class Totals:
 
     Args:
         verb: What was to be done to each.
+        folder: Where the results go, where that was said.
     """
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, folder: str | None = None) -> None:
         self._verb = VERBS[verb]
+        self._folder = "" if folder is None else f" to {printable(folder)}"
         self._started = time.monotonic()
         self._done = self._written = self._already = self._bytes = 0
         self._lines_since = 0  # that failures are further up
@@ -208,7 +227,9 @@ class Totals:
             (left, "not done"),
         ]
         told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
-        written = f"{size(self._bytes)} written" if self._written else "nothing was written"
+        written = (
+            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+        )
         took = f"in {_duration(seconds)}"
         lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]
         if self.failed and self._lines_since > _IN_SIGHT:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from snconvert.cli.options import Config, Import, Json, Quiet
-from snconvert.cli.progress import progress_bar
 from snconvert.cli.runner import end, handled
 from snconvert.core.json_lines import json_line
 from snconvert.errors import counted, printable
@@ -26,6 +25,7 @@ def verify(
     """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
     from snconvert import api
     from snconvert.cli import tables
+    from snconvert.cli.progress import progress_bar
 
     signals.interrupt()
     with handled(before, after, verb="verify" if as_json else None):
