@@ -21,16 +21,19 @@ def pretty(result: object, printer: Any, cycle: bool) -> None:  # noqa: ARG001 -
     printer.text(text_of(result))
 
 
-def oriented(whole: dict[str, Any], orient: str) -> dict[str, Any] | list[dict[str, Any]]:
+def oriented(
+    whole: dict[str, Any], orient: str, rows: str
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Returns all of a result, or its layers.
 
     Args:
         whole: The result in the shape of `--json`.
         orient: `dict` or `records`, as pandas has it.
+        rows: Where its layers are.
     """
     if orient not in {"dict", "records"}:
         raise ValueError(f"orient is {orient!r}: choose 'dict' or 'records'")
-    return whole if orient == "dict" else list(whole["layers"])
+    return whole if orient == "dict" else list(whole[rows])
 
 
 def _render() -> Any:

@@ -21,6 +21,7 @@ from snconvert.cli.layer_lines import layer_table, reasons, short
 from snconvert.cli.network import print_bound
 from snconvert.cli.norms import print_spectra, summary
 from snconvert.cli.printer import Printer, printer_for
+from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
@@ -206,9 +207,9 @@ def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
         printer.say(line)
 
 
-def rules_json() -> list[dict[str, Any]]:
+def rules_json() -> dict[str, Any]:
     """Returns the layer kinds as `rules --json` prints them."""
-    return [
+    rules = [
         {
             "kind": rule.kind,
             "class": rule.class_name,
@@ -218,6 +219,7 @@ def rules_json() -> list[dict[str, Any]]:
         }
         for rule in RULES.values()
     ]
+    return {"schema": SCHEMA, "verb": "rules", "rules": rules}
 
 
 def _piped(report: Report, layers: Sequence[LayerReport]) -> tuple[list[Column], list[Line]]:
