@@ -106,10 +106,9 @@ class Table(NamedTuple):
 
         while columns and room() < _LEAST_NAME:
             columns.popitem()
-        folder = os.path.dirname(names[0])
-        if any(os.path.dirname(name) != folder for name in names):
-            folder = ""
-        shown = [printable(name[len(folder) :].lstrip(os.sep)) for name in names]
+        folders = {_split(name)[0] for name in names}
+        folder = folders.pop() if len(folders) == 1 else ""
+        shown = (printable(_split(name)[1] if folder else name) for name in names)
         longest = max(map(len, (*shown, "model")))
         return cls(verb, folder, min(longest, room()), columns, width, unicode, colours)
 
@@ -157,10 +156,18 @@ class Table(NamedTuple):
         return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
 
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
+        dots = "…" if self.unicode else "..."
         room = self.width - 1 - sum(map(len, cells.values())) - len(_GAP) * len(cells)
-        wide = min(self.name, max(_LEAST_NAME, room))
-        shown = name.removeprefix(self.folder).lstrip(os.sep) if self.folder else name
-        first = shortened(printable(shown), wide, "…" if self.unicode else "...").ljust(wide)
+        if room < _LEAST_NAME:  # very long numbers
+            cells = {
+                key: shortened(cell, self.columns.get(key, len(cell)), dots)
+                for key, cell in cells.items()
+            }
+            room = _LEAST_NAME
+        wide = min(self.name, room)
+        folder, base = _split(name)
+        shown = printable(base if folder == self.folder else name)
+        first = shortened(shown, wide, dots).ljust(wide)
         rest = [self._coloured((styles or {}).get(key, ""), cell) for key, cell in cells.items()]
         return _GAP.join([first, *rest]).rstrip()
 
@@ -237,6 +244,11 @@ class Totals:
             more = len(self.failed) - _NAMED
             lines.append(f"failed: {named}{f' and {more} more' if more > 0 else ''}")
         return lines
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Returns the folder of a file or folder, and its name in that."""
+    return os.path.split(path.rstrip(os.sep))
 
 
 def _duration(seconds: float) -> str:
