@@ -214,7 +214,7 @@ def rules_json() -> dict[str, Any]:
             "kind": rule.kind,
             "class": rule.class_name,
             "new_class": rule.spectral_class,
-            "kernels": [kernel.name for kernel in rule.kernels],
+            "kernels": [kernel.path for kernel in rule.kernels],
             "matrix": rule.title,
         }
         for rule in RULES.values()

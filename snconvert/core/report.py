@@ -52,7 +52,7 @@ class KernelReport(NamedTuple):
             "sigma_after": self.sigma_after,
             "residual": self.residual,
             **_known(proved=_listed(self.certified), proved_after=_listed(self.certified_after)),
-            **({} if self.spectrum is None else {"spectrum": self.spectrum._asdict()}),
+            **_known(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
         }
 
 
@@ -232,7 +232,7 @@ class Report:
             **({"dry_run": True} if dry_run else {}),
             **({"up_to_date": True} if self.up_to_date else {}),
             "layers": [layer.as_json() for layer in self.layers],
-            **({} if self.lipschitz is None else {"lipschitz": self.lipschitz.as_json()}),
+            **_known(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
         }
 
 
