@@ -6,9 +6,9 @@ import io
 import shutil
 from collections.abc import Sequence
 
-from snconvert.cli.network import print_bound
-from snconvert.cli.notebook import Html
-from snconvert.cli.printer import Printer, text_printer
+from snconvert.cli.printing.network import print_bound
+from snconvert.cli.printing.notebook import Html
+from snconvert.cli.printing.printer import Printer, text_printer
 from snconvert.cli.tables import (
     closing,
     print_report,

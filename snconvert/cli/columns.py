@@ -6,7 +6,7 @@ import decimal
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from snconvert.cli.names import width_of
+from snconvert.cli.printing.names import width_of
 
 _THOUSAND = 1000
 _EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -17,10 +17,10 @@ from snconvert.cli.columns import (
     shape_of,
     size,
 )
-from snconvert.cli.layer_lines import layer_table, reasons, short
-from snconvert.cli.network import print_bound
-from snconvert.cli.norms import print_spectra, summary
-from snconvert.cli.printer import Printer, printer_for
+from snconvert.cli.printing.layer_lines import layer_table, reasons, short
+from snconvert.cli.printing.network import print_bound
+from snconvert.cli.printing.norms import print_spectra, summary
+from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS

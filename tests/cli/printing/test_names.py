@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from snconvert.cli.columns import ASCII, UNICODE
-from snconvert.cli.names import shortened
+from snconvert.cli.printing.names import shortened
 
 NAMES = st.lists(st.text(st.sampled_from("ab/_1層🙂é"), max_size=40), max_size=12)
 

@@ -21,7 +21,7 @@ from snconvert.cli.columns import (
     fitted,
     text_of,
 )
-from snconvert.cli.names import shortened, width_of
+from snconvert.cli.printing.names import shortened, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
