@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pseudo_terminal
 import pytest
-import terminal
 from places import SAMPLES
 
 import snconvert
 from snconvert.cli import progress
+from snconvert.cli.columns import ASCII, UNICODE, Marks
 from snconvert.cli.progress import ProgressBar, View, drawn, progress_bar
 from snconvert.core.report import Progress
 from snconvert.sandbox.ticker import Ticker
@@ -40,7 +41,7 @@ def waited_for(ours: int, what: str) -> str:
     """Returns all that arrives until something is in it."""
     text = ""
     for _ in range(500):
-        text += terminal.arrived(ours, 0.01)
+        text += pseudo_terminal.arrived(ours, 0.01)
         if what in text:
             return text
     raise AssertionError(f"{what!r} is not in {text!r}")
@@ -48,21 +49,21 @@ def waited_for(ours: int, what: str) -> str:
 
 def test_it_comes_while_the_work_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody needs to call it: it says that the file is read, and goes without a trace."""
-    with terminal.terminal() as ends:
+    with pseudo_terminal.terminal() as ends:
         with bar(monkeypatch, ends):
             text = waited_for(ends[0], "reading")
-        text += terminal.arrived(ends[0])
-    assert terminal.screen(text) == [""]
+        text += pseudo_terminal.arrived(ends[0])
+    assert pseudo_terminal.screen(text) == [""]
     assert progress.PATIENCE + progress._BEAT <= 0.5
 
 
 def test_short_work_has_no_bar() -> None:
     """Nothing is printed, and where there is no terminal there is no thread."""
-    with terminal.terminal() as ends:
+    with pseudo_terminal.terminal() as ends:
         stream = open(os.dup(ends[1]), "w", encoding="utf-8")  # noqa: SIM115 -- the bar closes it
         with ProgressBar(stream) as shown:
             shown.update(Progress("sigma", "a", 1, 2))
-        assert terminal.arrived(ends[0], 0.05) == ""
+        assert pseudo_terminal.arrived(ends[0], 0.05) == ""
     with progress_bar() as shown:  # pytest has stderr
         shown.update(Progress("sigma", "a", 1, 2))
         assert not any(isinstance(one, Ticker) for one in threading.enumerate())
@@ -71,33 +72,33 @@ def test_short_work_has_no_bar() -> None:
 
 def test_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed aside is whole, whenever it comes, and the bar goes on below it."""
-    with terminal.terminal(60) as ends:
+    with pseudo_terminal.terminal(60) as ends:
         text = ""
         with bar(monkeypatch, ends) as shown:
             for count in range(20):
                 text += waited_for(ends[0], "reading")
                 with shown.aside():
                     os.write(ends[1], f"warning {count}: {LONG}\n".encode())
-        text += terminal.arrived(ends[0], 0.05)
-    assert terminal.screen(text, 60) == [*(f"warning {x}: {LONG}" for x in range(20)), ""]
+        text += pseudo_terminal.arrived(ends[0], 0.05)
+    assert pseudo_terminal.screen(text, 60) == [*(f"warning {x}: {LONG}" for x in range(20)), ""]
 
 
 def test_another_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next picture has it."""
-    with terminal.terminal(80) as ends, bar(monkeypatch, ends) as shown:
+    with pseudo_terminal.terminal(80) as ends, bar(monkeypatch, ends) as shown:
         shown.update(Progress("sigma", LONG, 1_500_000, 3_000_000))
         waited_for(ends[0], "1.5 MB/3.0 MB")
-        terminal.resize(ends[1], 30)
-        terminal.arrived(ends[0])
+        pseudo_terminal.resize(ends[1], 30)
+        pseudo_terminal.arrived(ends[0])
         time.sleep(0.1)
         *_, last = waited_for(ends[0], "finding u").split("\r")
-        (line,) = terminal.screen(last, 200)
+        (line,) = pseudo_terminal.screen(last, 200)
         assert len(line) < 30
 
 
 def test_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work goes on without the bar."""
-    with terminal.terminal() as ends, bar(monkeypatch, ends) as shown:
+    with pseudo_terminal.terminal() as ends, bar(monkeypatch, ends) as shown:
         waited_for(ends[0], "reading")
         for end in ends:
             os.close(end)
@@ -112,24 +113,24 @@ def test_processes_are_forked_beside_it(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("snconvert.sandbox.worker._BACKENDS", ())
     if threading.active_count() > 1:
         pytest.skip("another thread of this process runs")
-    with terminal.terminal() as ends, bar(monkeypatch, ends):
+    with pseudo_terminal.terminal() as ends, bar(monkeypatch, ends):
         waited_for(ends[0], "reading")
         with Worker() as worker:
             assert worker.call(os.getpid) == worker._pid
             assert worker._process is None
 
 
-@pytest.mark.parametrize("letters", ["━─", "#-"])
+@pytest.mark.parametrize("marks", [UNICODE, ASCII], ids=["unicode", "ascii"])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 1.0])
-def test_it_fits(letters: str, share: float) -> None:
+def test_it_fits(marks: Marks, share: float) -> None:
     """However narrow the terminal; first goes what matters least, and colours take no room."""
     view = View("finding u", share, "123.4 MB/553.4 MB", "0:12 left", LONG)
     seen = []
     for width in range(1, 140):
-        line = drawn(view, width, letters)
+        line = drawn(view, width, marks)
         assert len(line) < max(width, 2), width
         seen.append([text in line for text in (view.time, view.amount, LONG[:3], LONG)])
-        coloured = drawn(view, width, letters, colours=True)
+        coloured = drawn(view, width, marks, colours=True)
         assert share == 0.0 or re.sub(r"\x1b\[\d*m", "", coloured) == line
     for before, after in itertools.pairwise(seen):
         assert all(now or not earlier for earlier, now in zip(before, after, strict=True))

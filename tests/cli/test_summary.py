@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from snconvert.cli.columns import ASCII
 from snconvert.cli.summary import Table, Totals, sentence
 from snconvert.core.report import LayerReport, Report
 
@@ -88,7 +89,7 @@ def test_a_model_as_a_sentence(told: Report, says: str) -> None:
 
 def test_lines_stand_below_each_other() -> None:
     """Each part at its place, the name without the folder that is the same for all."""
-    table = Table.of("apply", ["out/net-sn.keras", "out/b.keras"], 80)
+    table = Table.of("apply", ["out/net-sn.keras", "out/b.keras", "out/c.keras"], 80)
     assert [
         table.heading(),
         table.line(report([*CONVERTED, *CONV])),
@@ -131,7 +132,7 @@ def test_colours() -> None:
     assert "\x1b[32m" in coloured.line(told)
     for code in ("\x1b[32m", "\x1b[33m", "\x1b[0m"):
         assert code not in plain.line(told)
-    assert "→" not in Table.of("apply", ["a"], 80, unicode=False).line(told)
+    assert "→" not in Table.of("apply", ["a"], 80, marks=ASCII).line(told)
 
 
 def test_totals() -> None:

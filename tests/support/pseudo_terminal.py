@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import warm
+
 _CONTROL = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
 
@@ -72,7 +74,7 @@ def run(
     environment = {**os.environ, "TERM": "xterm-256color", **options.pop("env", {})}
     environment.pop("COLUMNS", None)
     with terminal(columns) as (ours, theirs):
-        process = subprocess.Popen(
+        process = warm.Popen(
             [sys.executable, *map(str, arguments)],
             stdin=theirs,
             stdout=theirs,
