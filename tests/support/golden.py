@@ -310,7 +310,7 @@ def _several() -> None:
 
 
 def _whole(result: Any) -> str:
-    """Returns all that a report or verdict holds, of which its own representation names a little."""
+    """Returns all that a report or verdict holds: its own representation names a little."""
     return repr(dataclasses.asdict(result) if dataclasses.is_dataclass(result) else tuple(result))
 
 
