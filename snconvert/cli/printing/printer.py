@@ -170,6 +170,7 @@ class Terminal:
             texts[-1].rstrip()
             if line.note:
                 texts.append(Text(f"    {line.note}", "dim"))
+        texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
         if not coloured or not any_red(lines):
