@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from snconvert.cli import completion
 from snconvert.cli.help.command import show
 from snconvert.cli.help.screens import Command, Program
 from snconvert.cli.help.usage import UsageError, message
+from snconvert.cli.messages import Display, complain, drop_output
 from snconvert.cli.options import (
     Bound,
     Budget,
@@ -47,8 +47,9 @@ from snconvert.cli.options import (
     Verbose,
     Verify,
 )
-from snconvert.cli.runner import Display, complain, drop_output, handled, run
+from snconvert.cli.runner import handled, run
 from snconvert.cli.verify import verify
+from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__
 from snconvert.sandbox import signals
 
@@ -214,7 +215,7 @@ def rules(as_json: Json = False) -> None:
 
     with handled():
         if as_json:
-            print(json.dumps(tables.rules_json()))
+            print(json_line(tables.rules_json()))
         else:
             tables.print_rules(list(RULES.values()), sys.stdout)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
+from snconvert.core.json_lines import SCHEMA
 from snconvert.core.magnitude import Magnitude
+from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.errors import printable
 
 
 class Difference(NamedTuple):
@@ -55,6 +58,8 @@ class Verdict(NamedTuple):
         warnings: What the user should know.
         lipschitz: The network's Lipschitz bound, proved again, and what it was to be at most, where
             bounds were chosen for one.
+        notes: What a conversion explains, but not to the last bit as it would be computed here;
+            and that the one was made of another file.
     """
 
     before: str
@@ -65,19 +70,43 @@ class Verdict(NamedTuple):
     seconds: float
     warnings: tuple[str, ...] = ()
     lipschitz: tuple[Magnitude, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return text_of(self)
 
     def __bool__(self) -> bool:
         return not self.differences
 
+    def __repr__(self) -> str:
+        says = "is" if self else "is not"
+        counts = f"{len(self.changes)} changes, {len(self.differences)} differences"
+        return f"<Verdict: {printable(self.after)} {says} {printable(self.before)}, {counts}>"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        pretty(self, printer, cycle)
+
+    @overload
+    def to_dict(self, orient: Literal["dict"] = "dict") -> dict[str, Any]: ...
+    @overload
+    def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
+    def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
+        """Returns the shape of `verify --json`; with `records` its layers of another form."""
+        return oriented(self.as_json(), orient, "changes")
+
     def as_json(self) -> dict[str, Any]:
-        """Returns the verdict as `verify --json` prints it."""
+        """Returns the verdict as `verify --json` prints it; `source` is the model before."""
         return {
-            "before": self.before,
-            "after": self.after,
+            "schema": SCHEMA,
+            "verb": "verify",
+            "source": self.before,
+            "output": self.after,
+            "warnings": list(self.warnings),
             "same": bool(self),
-            "arrays": self.arrays,
-            "seconds": round(self.seconds, 3),
-            "layers": [
+            "changes": [
                 {
                     "path": change.path,
                     "class": change.class_name,
@@ -88,10 +117,10 @@ class Verdict(NamedTuple):
                 }
                 for change in self.changes
             ],
-            "differences": [
-                {"path": difference.path, "what": difference.what}
-                for difference in self.differences
-            ],
+            "differences": [difference._asdict() for difference in self.differences],
+            "notes": list(self.notes),
+            "arrays": self.arrays,
+            "seconds": round(self.seconds, 3),
             **({} if self.lipschitz is None else {"lipschitz": _bound(*self.lipschitz)}),
         }
 

@@ -17,6 +17,7 @@ from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import newer_than_tried
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.convolution_map import Convolution
+from snconvert.core.report import OnProgress, begin_stage
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OutputError, located
 from snconvert.files.inventory import StoredLayer, take_inventory
@@ -73,6 +74,8 @@ def open_source(
     path: str,
     output: Destination | None,
     config: str | os.PathLike[str] | None = None,
+    *,
+    occupied: bool = False,
 ) -> Iterator[tuple[Source, Worker]]:
     """Opens a source for a verb, with the guarded process, and checks where the result goes.
 
@@ -81,6 +84,7 @@ def open_source(
         path: The model's file or folder.
         output: Where the result goes; `None`: nowhere.
         config: The configuration of the model, where `path` holds weights only.
+        occupied: Whether the caller judges what is there already.
 
     Raises:
         SnconvertError: The source cannot be read, or the output cannot be written.
@@ -89,7 +93,7 @@ def open_source(
     worker = Worker(modules)
     with located(file=path), closing(worker), open_model(path, worker, config) as source, worker:
         if output is not None:
-            check_destination(source, output)
+            check_destination(source, output._replace(force=output.force or occupied))
         yield source, worker
 
 
@@ -114,18 +118,22 @@ def is_older(source: Source) -> bool:
 
 
 @contextmanager
-def begin_output(source: Source, output: Destination | None) -> Iterator[Output | None]:
+def begin_output(
+    source: Source, output: Destination | None, progress: OnProgress = None
+) -> Iterator[Output | None]:
     """Starts to copy the weights of a source to its output, beside the search for `u`.
 
     Args:
         source: The input.
         output: Where the result goes; `None`: nowhere, the source is read to its end and checked.
+        progress: Called with how far the work is.
 
     Yields:
         What has to be finished within the block, as `snconvert.archive.output.begin` does.
     """
     if output is None:
         yield None
+        begin_stage(progress, "checking")
         source.check_weights()  # writing does both on its way
         source.check_unchanged()
         return

@@ -16,7 +16,7 @@ from typing import Any
 
 from snconvert.archive.source import Source
 from snconvert.config.tree import Node
-from snconvert.core.report import OnProgress
+from snconvert.core.report import OnProgress, begin_stage
 from snconvert.core.verbs import VERBS, Way
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import OutputError, SnconvertError, located
@@ -79,9 +79,10 @@ def verify_file(
         open_model(after, worker) as second,
     ):
         findings, opened = _compare(first, second, worker, progress, way)
-        warnings = [*opened.warnings, *findings.notes]
+        begin_stage(progress, "checking")
+        notes = list(findings.notes)
         if any(change.what == "converted" for change in findings.changes):
-            warnings += _of_another_source(first, opened.metadata)
+            notes += _of_another_source(first, opened.metadata)
         for source in (first, second):
             source.check_weights()
             source.check_unchanged()
@@ -94,23 +95,25 @@ def verify_file(
         findings.listed(),
         findings.arrays,
         seconds,
-        tuple(warnings),
+        opened.warnings,
         findings.lipschitz,
+        tuple(notes),
     )
 
 
-def check_result(source: Source, result: str, worker: Worker) -> None:
+def check_result(source: Source, result: str, worker: Worker, progress: OnProgress = None) -> None:
     """Raises `OutputError` if a result is not its source, converted, to the last bit.
 
     Args:
         source: The input.
         result: The path at which the result is for now.
         worker: The guarded process.
+        progress: Called with how far the comparison is.
     """
     try:
         with open_model(result, worker) as written:
             written.check_weights()
-            findings, opened = _compare(source, written, worker, None)
+            findings, opened = _compare(source, written, worker, progress)
             notes = [*findings.notes, *_of_another_source(source, opened.metadata)]
     except SnconvertError as error:
         wrong = [f"it cannot be read: {error.what}"]
@@ -168,7 +171,7 @@ def _converted(
     classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
     kernels = {x: sides[0].kernels(x) for x in changed}
     for side in sides:
-        _compare_copies(side, findings, worker)
+        compare_copies(side, findings, worker)
     proved = prove_kernels(sides, changed, findings, worker, progress)
     recorded = Findings()  # added at last: what the file holds counts for more
     new = converted_of(sides, changed, proved)
@@ -222,7 +225,7 @@ def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
     return pairs
 
 
-def _compare_copies(side: Side, findings: Findings, worker: Worker) -> None:
+def compare_copies(side: Side, findings: Findings, worker: Worker) -> None:
     """Adds to the findings which layers store variables that they should not, or other copies."""
     copies: list[tuple[Node, Copy]] = []
     for node, layer in side.normalised.layers.items():

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import snconvert
 from snconvert.cli import commands
-from snconvert.cli.tables import _proved, print_report
+from snconvert.cli.columns import proved
+from snconvert.cli.tables import print_report
 from snconvert.errors import KernelError, SelectionError
 from snconvert.linalg import stored_u
 
@@ -238,7 +239,7 @@ def test_proofs(source: Path, tmp_path: Path) -> None:
             assert kernel.certified_after[1] <= after * (1 + 1.1e-6)
         low, high = layer.certified_after
         assert low <= layer.sigma_after <= high
-        assert layer.as_json()["certified_after"] == [low, high]
+        assert layer.as_json()["proved_after"] == [low, high]
     stream = io.StringIO()
     print_report(report, stream)
     (row,) = [line for line in stream.getvalue().splitlines() if line.startswith("dense ")]
@@ -248,7 +249,7 @@ def test_proofs(source: Path, tmp_path: Path) -> None:
     assert all(a >= b for a, b in zip(shown, bounds, strict=True))
     assert shown == pytest.approx(bounds, rel=2e-6)
     assert "sigma is proved to be at most what stands behind <=; so is after" in stream.getvalue()
-    assert _proved((1.0, 1.00000001)) == "<= 1.000001"
+    assert proved((1.0, 1.00000001), "<=") == "<= 1.000001"
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

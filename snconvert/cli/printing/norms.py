@@ -1,0 +1,70 @@
+"""The norms that an inspection finds: as bars, in a sentence, and with all singular values."""
+
+from __future__ import annotations
+
+from snconvert.cli.columns import Bar, Column, Line, count_of, number
+from snconvert.cli.printing.printer import Printer
+from snconvert.core.report import KernelReport, LayerReport, Report
+from snconvert.errors import printable
+
+_SPECTRUM = ("values", "largest", "smallest", "condition", "stable\nrank", "effective\nrank")
+
+
+def summary(report: Report) -> str | None:
+    """Returns what matters, in one sentence; `None` if no norm is known."""
+    bars = [(layer, bar) for layer in report.layers if (bar := bar_of(layer, layer, report))]
+    clauses = []
+    if bars:
+        layer, largest = max(bars, key=lambda pair: pair[1].value)
+        clauses.append(f"largest norm {number(largest.value)} ({printable(layer.path)})")
+        limited = [bar for _, bar in bars if bar.limit is not None]
+        above = sum(bar.is_above for bar in limited)
+        limits = {number(bar.limit) for bar in limited}
+        if limited:
+            bound = f"the bound {limits.pop()}" if len(limits) == 1 else "their bounds"
+            layers = count_of(len(limited), "layer")
+            clauses.append(f"{above or 'none'} of {layers} above {bound}")
+    network = report.lipschitz
+    if network is not None:
+        bound = "none" if network.bound is None else f"{network.bound}"
+        clauses.append(f"Lipschitz bound of the network: {bound}")
+    return "; ".join(clauses) or None
+
+
+def bar_of(layer: LayerReport, row: LayerReport | KernelReport, report: Report) -> Bar | None:
+    """Returns the norm of the kernel in use, and the one that its bound allows.
+
+    Args:
+        layer: The layer.
+        row: The layer or one of its kernels.
+        report: Theirs.
+    """
+    plain = layer.status in {"convertible", "converted"}
+    norm, limit = (row.sigma, row.sigma_after) if plain else (row.sigma_after, layer.bound)
+    if layer.status == "skipped":
+        limit = report.bound
+    if layer.status != "spectral" and report.mode == "gain":
+        limit = None  # which a trainable factor has none of
+    return None if norm is None else Bar(norm, limit)
+
+
+def print_spectra(report: Report, printer: Printer) -> None:
+    """Prints what the singular values of each kernel say, if they were asked for."""
+    lines = [
+        Line(
+            (
+                printable(layer.path if len(layer.kernels) == 1 else f"{layer.path}/{kernel.name}"),
+                str(spectrum.total),
+                *map(number, (spectrum.largest, spectrum.smallest, spectrum.condition)),
+                *map(number, (spectrum.stable_rank, spectrum.effective_rank)),
+            )
+        )
+        for layer in report.layers
+        for kernel in layer.kernels
+        if (spectrum := kernel.spectrum) is not None
+    ]
+    if lines:
+        numbers = [Column(x, numeric=True, spare=x == "smallest") for x in _SPECTRUM]
+        columns = [Column("kernel", least=16), *numbers]
+        printer.table(columns, lines)
+        printer.say("the singular values of the raw kernels: --json has up to 64 of each")
