@@ -16,7 +16,6 @@ from unittest import mock
 import nbclient
 import nbformat
 from nbformat import NotebookNode
-from traitlets.config import Config
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 TOUR = SAMPLES / "tour.ipynb"
@@ -47,13 +46,11 @@ def executed(folder: Path) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata.clear()
     where = {"metadata": {"path": str(folder / "samples")}}
-    with tempfile.TemporaryDirectory() as place:  # short: sockets' paths have a limit
-        places = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"), place)
-        options = Config(AsyncKernelManager={"transport": "ipc"})
-        with mock.patch.dict(os.environ, QUIET | places):
-            nbclient.NotebookClient(
-                notebook, config=options, timeout=120, record_timing=False, resources=where
-            ).execute()
+    places = dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"), str(folder))
+    with mock.patch.dict(os.environ, QUIET | places):
+        nbclient.NotebookClient(
+            notebook, timeout=120, record_timing=False, resources=where
+        ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [x for x in cell.outputs if not _START_UP.fullmatch(x.get("text", ""))]
