@@ -1,6 +1,6 @@
 """Runs the notebook of the samples from its first cell to its last.
 
-`python tests/support/notebook.py` stores the outputs anew, in `samples/tour.ipynb`.
+`python tests/support/tour_notebook.py` stores the outputs anew, in `samples/tour.ipynb`.
 """
 
 from __future__ import annotations
