@@ -44,27 +44,28 @@ def _command(name: str, command: Any) -> Iterator[str]:
     context = command.make_context(name, [], resilient_parsing=True)
     yield f"## {name}"
     yield _text(command.help)
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield f"```text\n{name} {usage}\n```"
-    options = [option for option in command.params if not getattr(option, "hidden", False)]
-    for panel, members in groupby(options, lambda option: option.rich_help_panel):
+    yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```"
+    yield f"```{{program}} {name}\n```"
+    shown = [option for option in command.params if not getattr(option, "hidden", False)]
+    for panel, members in groupby(shown, lambda option: option.rich_help_panel):
         if panel:
             yield f"**{panel}**"
-        yield "\n\n".join(_option(option, context) for option in members)
+        for option in members:
+            yield f"```{{option}} {_spelling(option, context)}\n{_text(option.help or '')}\n```"
     if command.epilog:
         yield _text(command.epilog)
 
 
-def _option(option: Any, context: Any) -> str:
-    spelling = ", ".join(option.opts) if option.param_type_name == "option" else ""
-    metavar = option.make_metavar(context) if not getattr(option, "is_flag", False) else ""
-    body = _text(option.help or "").replace("\n", "\n  ")
-    return f"`{f'{spelling} {metavar}'.strip()}`\n: {body}"
+def _spelling(option: Any, context: Any) -> str:
+    value = "" if getattr(option, "is_flag", False) else option.make_metavar(context)
+    if option.param_type_name == "argument":
+        return str(value)
+    return ", ".join(f"{name} {value}".strip() for name in option.opts)
 
 
 def _text(text: str) -> str:
     """Returns a help text as Markdown, in which neither `*` nor `_` means anything."""
-    return re.sub(r"([*_<>\[\]|`\\])", r"\\\1", cleandoc(text.replace("\b", "")))
+    return re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
 
 
 def kinds() -> str:

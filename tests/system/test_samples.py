@@ -7,9 +7,9 @@ import re
 import sys
 from pathlib import Path
 
-import tour_notebook
 import numpy as np
 import pytest
+import tour_notebook
 import warm
 from places import SAMPLES
 
