@@ -19,10 +19,9 @@ from snconvert.cli.columns import (
     Marks,
     filled,
     fitted,
-    shortened,
     text_of,
-    width_of,
 )
+from snconvert.cli.printing.names import shortened, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,6 +170,7 @@ class Terminal:
             texts[-1].rstrip()
             if line.note:
                 texts.append(Text(f"    {line.note}", "dim"))
+        texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
         if not coloured or not any_red(lines):
@@ -195,7 +195,7 @@ class Terminal:
 
 def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[Text]:
     """Yields the lines of the headings, which end at the same line."""
-    height = max(column.heading.count("\n") for column in columns) + 1
+    height = max(columns[i].heading.count("\n") for i in widths) + 1
     parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
     for line in zip(*parts, strict=True):
         yield from _row(columns, widths, [(part, "bold") for part in line])
