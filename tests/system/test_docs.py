@@ -158,9 +158,10 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        assert command.callback is not None
-        assert f"<h2>snconvert {command.name or command.callback.__name__}<" in commands
+    for verb, command in typer.main.get_command(app).commands.items():
+        for option in command.params:
+            for name in option.opts if option.param_type_name == "option" else ():
+                assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
     reference = "".join(
         (tmp_path / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
     )
