@@ -18,6 +18,8 @@ import typer
 
 from snconvert import errors
 from snconvert.cli.commands import app
+from snconvert.cli.help.examples import EXAMPLES
+from snconvert.cli.help.topics import TOPICS
 from snconvert.core.public_names import HOME
 from snconvert.kinds.table import RULES
 
@@ -51,8 +53,13 @@ def _command(name: str, command: Any) -> Iterator[str]:
             yield f"**{panel}**"
         for option in members:
             yield f"```{{option}} {_spelling(option, context)}\n{_text(option.help or '')}\n```"
-    if command.epilog:
-        yield _text(command.epilog)
+    examples = "\n".join(f"{line}  # {about}" for line, about in EXAMPLES[command.name])
+    yield f"```sh\n{examples}\n```"
+
+
+def topics() -> str:
+    """Returns a section for each topic of `snconvert help`."""
+    return "\n".join(f"## {name}: {topic.title}\n\n{topic.text}" for name, topic in TOPICS.items())
 
 
 def _spelling(option: Any, context: Any) -> str:
@@ -129,5 +136,5 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 _PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (commands, kinds, layers, error_classes, output, root)
+    part.__name__: part for part in (commands, topics, kinds, layers, error_classes, output, root)
 }
