@@ -24,7 +24,8 @@ def meant(word: str, known: list[str]) -> str:
         (" Did you mean 'hard'?", " Did you mean '--model'?")
     """
     begun = [each for each in known if word.strip("-") and each.startswith(word)]
-    near = begun[:1] or get_close_matches(word, known, n=1)
+    words = {each.lstrip("-"): each for each in known}  # hyphens make all options look alike
+    near = begun[:1] or [words[x] for x in get_close_matches(word.lstrip("-"), words, n=1)]
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

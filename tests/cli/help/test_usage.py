@@ -31,6 +31,7 @@ def said(*arguments: str) -> str:
                 " See `snconvert apply --help`."
             ),
         ),
+        ("bake m --mode cap", "no such option: --mode. See `snconvert bake --help`."),
         ("bake m --xyzzy", "no such option: --xyzzy. See `snconvert bake --help`."),
         (
             "apply m --mode hrad",
