@@ -115,7 +115,7 @@ class LayerReport:
         return self.as_json()
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it, with what is known of its bounds."""
+        """Returns the layer as `--json` prints it."""
         return {
             "path": self.path,
             "class": self.class_name,
@@ -128,7 +128,7 @@ class LayerReport:
             "residual": self.residual,
             "operator_range": _listed(self.operator_range),
             "proved": _listed(self.certified),
-            **_known(proved_after=_listed(self.certified_after), bound=self.bound),
+            **_known(proved_after=_listed(self.certified_after)),
             "kernels": [kernel.as_json() for kernel in self.kernels],
         }
 
@@ -231,7 +231,11 @@ class Report:
             "seconds": round(self.seconds, 3),
             **({"dry_run": True} if dry_run else {}),
             **({"up_to_date": True} if self.up_to_date else {}),
-            "layers": [layer.as_json() for layer in self.layers],
+            "layers": [
+                layer.as_json()
+                | ({} if layer.bound in {None, self.bound} else {"bound": layer.bound})
+                for layer in self.layers
+            ],
             **_known(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
         }
 
