@@ -21,9 +21,9 @@ from snconvert.cli.printing.layer_lines import layer_table, reasons, short
 from snconvert.cli.printing.network import print_bound
 from snconvert.cli.printing.norms import print_spectra, summary
 from snconvert.cli.printing.printer import Printer, printer_for
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
+from snconvert.display import SCHEMA
 from snconvert.errors import escaped, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
