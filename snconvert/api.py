@@ -78,7 +78,7 @@ def apply_file(
     if verify and (recipe.imports or rules):
         raise OptionError(
             "verify knows files that the file carrier opens, and the layers of this package only",
-            "Leave out verify; compare the models with snconvert.verify afterwards",
+            "Leave out --verify; compare the models with `snconvert verify` afterwards",
         )
     if recipe.imports:
         with quiet_start():

@@ -20,7 +20,7 @@ EXACT_TRACED = (
 """The error of an exact `converge` in a traced function: what is wrong, and how to fix it."""
 
 
-class LayerOptionError(OptionError, ValueError):
+class LayerOptionError(OptionError):
     """A constructor argument has a value that cannot work; Keras users catch `ValueError`."""
 
 
