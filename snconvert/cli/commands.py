@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -46,6 +45,7 @@ from snconvert.cli.options import (
 )
 from snconvert.cli.runner import Display, complain, drop_output, handled, run
 from snconvert.cli.verify import verify
+from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__
 from snconvert.sandbox import signals
 
@@ -251,7 +251,7 @@ def rules(as_json: Json = False) -> None:
 
     with handled():
         if as_json:
-            print(json.dumps(tables.rules_json()))
+            print(json_line(tables.rules_json()))
         else:
             tables.print_rules(list(RULES.values()), sys.stdout)
 

@@ -1,80 +1,231 @@
-"""The progress bar on a terminal: layer, bytes and time left."""
+"""The progress bar on a terminal: stage, layer, bytes and time left in one line.
+
+A thread draws it, so that it moves while the work waits: for a large kernel, the disk, an import.
+One line, as `\\r` is all that it takes to go back to its start, whatever became of the width.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import sys
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 from snconvert.cli.columns import size
+from snconvert.errors import printable
+from snconvert.sandbox import ticker
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-
     from snconvert.core.report import Progress
 
-PATIENCE = 0.5
-"""Seconds before the bar appears; shorter work ends without one."""
+PATIENCE = 0.4
+"""Seconds before the bar appears, so that it is there within half a second; shorter work ends
+without one."""
+_BEAT = 0.1  # seconds between two pictures
+_STAGES = {"sigma": "finding u", "spectra": "finding spectra", "lipschitz": "proving"}
+_OPENING = "reading"  # what is done before the first stage
+_SMALL = 10_000_000  # bytes that take as long as all that does not depend on the size of a model
+_BAR, _LEAST_BAR, _LEAST_NAME = 20, 6, 8  # columns
+_CLEAR = "\r\x1b[2K"
+_GREEN, _DIM, _PLAIN = "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
-_STAGES = {"sigma": "finding u", "writing": "writing"}
-_NAME = 24
+
+class View(NamedTuple):
+    """What the bar shows.
+
+    Attributes:
+        head: The stage; or of several models how many are done.
+        share: How much of it is done, between 0 and 1; `None`: nobody knows.
+        amount: The same in bytes, or in operations.
+        time: How long it will take, or has taken so far.
+        what: The layer or the model, for which there is room or not.
+    """
+
+    head: str
+    share: float | None
+    amount: str
+    time: str
+    what: str
 
 
 class ProgressBar:
-    """A bar on stderr that costs nothing, not even its import, until the work takes time."""
+    """A bar that costs a sleeping thread until the work takes time; a context manager.
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._bar: RichProgress | None = None
-        self._tasks: dict[str, int] = {}
+    Args:
+        stream: The terminal; it is closed at the end.
+        models: Name and bytes of each model, where there are several.
+    """
+
+    def __init__(self, stream: IO[str], models: Sequence[tuple[str, int]] = ()) -> None:
+        self._stream = stream
+        self._models = models
+        self._weights = [_SMALL + count for _, count in models]
+        self._shares: dict[int, float] = {}  # of the models that are being worked on
+        self._done, self._weight_done = 0, 0
+        self._model = 0
+        self._progress: Progress | None = None
+        self._started = self._stage_started = time.monotonic()
+        self._drawn = False
+        self._ticker = ticker.Ticker(self._draw, PATIENCE, _BEAT)
 
     def __enter__(self) -> Self:
+        with contextlib.suppress(RuntimeError):  # no thread is to be had: no bar, then
+            self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._ticker.stop()
+        with contextlib.suppress(OSError):
+            self._clear()
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
-    def update(self, progress: Progress) -> None:
-        """Shows how far the conversion is."""
-        if self._bar is None:
-            if time.monotonic() - self._started < PATIENCE:
-                return
-            self._bar = self._start()
-        if progress.stage not in self._tasks:
-            self._tasks[progress.stage] = self._bar.add_task(
-                "", total=progress.total, what="", amount=""
+    def update(self, progress: Progress, model: int = 0) -> None:
+        """Takes down how far the work is.
+
+        Args:
+            progress: That.
+            model: The place of its model among several.
+        """
+        before = self._progress
+        if before is None or (before.stage, self._model) != (progress.stage, model):
+            self._stage_started = time.monotonic()
+        self._progress, self._model = progress, model
+        if progress.stage == "sigma" and progress.total:  # most of the time
+            self._shares[model] = progress.done / progress.total
+
+    def end(self, model: int) -> None:
+        """Takes down that one of several models is done."""
+        self._shares.pop(model, None)
+        self._done += 1
+        self._weight_done += self._weights[model]
+        if model == self._model:
+            self._progress, self._model = None, min(model + 1, len(self._models) - 1)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the bar away for the block, in which something else is printed."""
+        with ticker.still():
+            with contextlib.suppress(OSError):
+                self._clear()
+            yield
+
+    def view(self) -> View:
+        """Returns what the bar shows now."""
+        now, progress, model = time.monotonic(), self._progress, self._model
+        stage = _OPENING if progress is None else _STAGES.get(progress.stage, progress.stage)
+        if self._models:
+            weight = self._weight_done + sum(
+                self._weights[index] * share for index, share in list(self._shares.items())
             )
-        what = progress.what if len(progress.what) <= _NAME else "..." + progress.what[3 - _NAME :]
-        self._bar.update(
-            self._tasks[progress.stage],  # type: ignore[arg-type]
-            description=_STAGES.get(progress.stage, progress.stage),
-            completed=progress.done,
-            total=progress.total,
-            amount=_amount(progress),
-            what=what.encode("unicode_escape").decode() if not what.isprintable() else what,
-        )
+            share = weight / sum(self._weights)
+            left = _time(now - self._started, share)
+            name = printable(os.path.basename(self._models[model][0].rstrip(os.sep)))
+            return View(f"{self._done} of {len(self._models)}", share, "", left, f"{stage} {name}")
+        if progress is None or not progress.total:
+            return View(stage, None, "", _time(now - self._stage_started, 0.0), "")
+        share = min(1.0, progress.done / progress.total)
+        left = _time(now - self._stage_started, share)
+        return View(stage, share, _amount(progress), left, printable(progress.what))
 
-    @staticmethod
-    def _start() -> RichProgress:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+    def _draw(self) -> None:
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+            letters = "━─" if _can_show(self._stream, "━─…") else "#-"
+            colours = not os.environ.get("NO_COLOR")
+            line = drawn(self.view(), width or 80, letters, colours=colours)
+            self._stream.write(f"{_CLEAR}{line}")
+            self._stream.flush()
+            self._drawn = True
+        except (OSError, ValueError):  # the terminal is gone
+            self._ticker.stop()
 
-        bar = Progress(
-            TextColumn("{task.description:9}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[amount]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[what]}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        bar.start()
-        return bar
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write(_CLEAR)
+            self._stream.flush()
+            self._drawn = False
+
+
+@contextlib.contextmanager
+def progress_bar(models: Sequence[tuple[str, int]] = ()) -> Iterator[ProgressBar | None]:
+    """Shows how far the work is, where stderr is a terminal on which a line can be taken back.
+
+    Args:
+        models: Name and bytes of each model, where there are several.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    if os.name == "nt":  # older terminals of Windows know no control sequences by themselves
+        importlib.import_module("colorama").just_fix_windows_console()
+    # A file of its own, which stays the terminal while a backend that starts is kept quiet.
+    stream = open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="replace")  # noqa: SIM115 - the bar closes it
+    with ProgressBar(stream, models) as bar:
+        yield bar
+
+
+def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = False) -> str:
+    """Returns the bar as a line that is narrower than its terminal.
+
+    What matters least is left out where there is no room.
+
+    Args:
+        view: What it shows.
+        width: How many columns the terminal has.
+        letters: What the bar is made of, where it is done and where not.
+        colours: Whether there may be colours.
+
+    Example:
+        >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 60)
+        'writing    ━━━━━━━━━━──────────  1 kB/2 kB  0:01 left'
+        >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 30)
+        'writing    ━━━───  0:01 left'
+    """
+    dots = "…" if letters[0] == "━" else "..."
+    room = width - 1  # a letter in the last column may already begin the next line
+    head = shortened(view.head.ljust(9), room, dots)
+    room -= len(head)
+    cells = {"time": "", "amount": "", "what": ""}
+    for name in ("time", "amount"):
+        text = getattr(view, name)
+        if text and len(text) + 2 <= room - (_LEAST_BAR + 2) * (name != "time"):
+            cells[name] = f"  {text}"
+            room -= len(cells[name])
+    length = min(_BAR, room - 2)
+    bar = ""
+    if length >= _LEAST_BAR:
+        bar = f"  {_bar(view.share, length, letters, colours=colours)}"
+        room -= length + 2
+    if view.what and room - 2 >= min(_LEAST_NAME, len(view.what)):
+        cells["what"] = f"  {shortened(view.what, room - 2, dots)}"
+    return f"{head}{bar}{cells['amount']}{cells['time']}{cells['what']}".rstrip()
+
+
+def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> str:
+    full, rest = letters
+    if share is None:  # something moves all the same
+        place = int(time.monotonic() / _BEAT) % (length - 1)
+        before, solid, after = rest * place, full * 2, rest * (length - 2 - place)
+    else:
+        count = int(share * length)
+        before, solid, after = "", full * count, rest * (length - count)
+    if not colours:
+        return f"{before}{solid}{after}"
+    return f"{_DIM}{before}{_PLAIN}{_GREEN}{solid}{_PLAIN}{_DIM}{after}{_PLAIN}"
+
+
+def _time(seconds: float, share: float) -> str:
+    """Returns how much time is left by how long a part took; of no part, how long it took."""
+    known = 0.0 < share < 1.0
+    whole = round(seconds / share - seconds) if known else int(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{clock} left" if known else f"{clock} so far"
 
 
 def _amount(progress: Progress) -> str:
@@ -82,3 +233,19 @@ def _amount(progress: Progress) -> str:
     if progress.stage == "lipschitz":
         return f"{progress.done}/{progress.total}"
     return f"{size(progress.done)}/{size(progress.total)}"
+
+
+def _can_show(stream: IO[str], letters: str) -> bool:
+    try:
+        letters.encode(stream.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def shortened(text: str, width: int, dots: str = "…") -> str:
+    """PLACEHOLDER until columns has one."""
+    if len(text) <= width:
+        return text
+    room = max(0, width - len(dots))
+    return (text[: room // 2] + dots + text[len(text) - (room - room // 2) :])[:width]

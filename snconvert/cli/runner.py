@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import typer
 
+from snconvert.core.json_lines import failure, json_line
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.errors import DoneError, OptionError, SnconvertError, counted, printable
@@ -64,7 +64,7 @@ def run(
     signals.interrupt()
     reports: dict[int, Report] = {}
     failed = False
-    with handled():
+    with handled(verb=verb if display.as_json else None):
         several = len(models) > 1 or batch.means_several(models[0])
         if several and "html" in options:
             raise OptionError(
@@ -90,12 +90,16 @@ def run(
                     elif isinstance(outcome, SnconvertError):
                         failed = True
                         shown.close()  # a bar would break the line
-                        complain(outcome)
+                        complain(
+                            outcome, failure(verb, sources[index]) if display.as_json else None
+                        )
                         if _is_usage(outcome, sources if len(sources) == 1 else ()):
                             end(2)
                     else:
                         reports[index] = outcome
-        _print([reports[index] for index in sorted(reports)], display, several=several)
+                        if display.as_json:
+                            _print_line(outcome.as_json())
+        _print([reports[index] for index in sorted(reports)], display)
         if reports and "html" in options and not silent:
             print(f"wrote {printable(options['html'])}")
     if failed:
@@ -116,16 +120,18 @@ def _pass_over(done: DoneError, display: Display) -> None:
         print(f"skipped: {done}", file=sys.stderr)
 
 
-def _print(reports: list[Report], display: Display, *, several: bool) -> None:
+def _print_line(shape: dict[str, Any]) -> None:
+    """Prints an object of `--json`, now: what reads it need not wait for the other models."""
+    print(json_line(shape), flush=True)
+
+
+def _print(reports: list[Report], display: Display) -> None:
     from snconvert.cli import tables
 
     for report in reports:
         for warning in counted(report.warnings) if not display.quiet else ():
             print(f"warning: {report.source}: {warning}", file=sys.stderr)
-    if display.as_json and (reports or several):
-        shapes = [report.as_json() for report in reports]
-        print(json.dumps(shapes if several else shapes[0]))
-    elif not display.quiet:
+    if not (display.as_json or display.quiet):
         for report in reports:
             tables.print_report(report, sys.stdout, verbose=display.verbose)
 
@@ -150,17 +156,19 @@ def _is_usage(error: SnconvertError, models: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def handled(*models: str) -> Iterator[None]:
+def handled(*models: str, verb: str | None = None) -> Iterator[None]:
     """Turns errors into one line and an exit code; nothing a user did ends in a traceback.
 
     Args:
         *models: The files that options must go with.
+        verb: The verb whose errors are printed as JSON, too, if they are of a file.
     """
     try:
         yield
         sys.stdout.flush()
     except SnconvertError as error:
-        complain(error)
+        source = models[0] if models else error.file
+        complain(error, failure(verb, source) if verb and source is not None else None)
         end(2 if _is_usage(error, models) else 1)
     except BrokenPipeError:
         # The reader of our output (`| head`) has seen enough.
@@ -177,9 +185,19 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def complain(error: SnconvertError | str) -> None:
-    """Prints an error."""
+def complain(error: SnconvertError | str, failed: dict[str, Any] | None = None) -> None:
+    """Prints an error.
+
+    Args:
+        error: The error.
+        failed: What `--json` prints of a model that failed, but for the error.
+    """
     print(f"error: {error}", file=sys.stderr)
+    if failed is not None:
+        try:
+            _print_line({**failed, "error": str(error)})
+        except BrokenPipeError:
+            drop_output()
 
 
 def end(code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from snconvert.cli.columns import RANGE, count_of, number, print_table, size
 from snconvert.cli.network import print_bound
 from snconvert.cli.norms import LEGEND, bars_of, print_spectra, summary
+from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
@@ -155,9 +156,9 @@ def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
     print_table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
 
 
-def rules_json() -> list[dict[str, Any]]:
+def rules_json() -> dict[str, Any]:
     """Returns the layer kinds as `rules --json` prints them."""
-    return [
+    rules = [
         {
             "kind": rule.kind,
             "class": rule.class_name,
@@ -167,6 +168,7 @@ def rules_json() -> list[dict[str, Any]]:
         }
         for rule in RULES.values()
     ]
+    return {"schema": SCHEMA, "verb": "rules", "rules": rules}
 
 
 def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:

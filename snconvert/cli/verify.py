@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from snconvert.cli.options import Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled, progress_bar
+from snconvert.core.json_lines import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
 
@@ -28,16 +28,16 @@ def verify(
     from snconvert.cli import tables
 
     signals.interrupt()
-    with handled(before, after):
+    with handled(before, after, verb="verify" if as_json else None):
         with contextlib.nullcontext() if quiet else progress_bar() as progress:
             verdict = api.verify(
                 before, after, imports=imports or (), config=config, progress=progress
             )
-        for warning in counted(verdict.warnings) if not quiet else ():
+        for warning in counted((*verdict.warnings, *verdict.notes)) if not quiet else ():
             about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "
             print(f"warning: {about}{warning}", file=sys.stderr)
         if as_json:
-            print(json.dumps(verdict.as_json()))
+            print(json_line(verdict.as_json()))
         elif not quiet:
             tables.print_verdict(verdict, sys.stdout)
     if not verdict:

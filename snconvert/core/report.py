@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from snconvert.core.graph import Graph
+from snconvert.core.json_lines import SCHEMA
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.spectrum import Spectrum
+from snconvert.core.verbs import VERBS
 
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
@@ -38,6 +40,18 @@ class KernelReport(NamedTuple):
     certified_after: tuple[float, float] | None = None
     operator_range: tuple[float, float] | None = None
     spectrum: Spectrum | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the kernel as `--json` prints it, with what was asked for."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "sigma": self.sigma,
+            "sigma_after": self.sigma_after,
+            "residual": self.residual,
+            **_known(proved=_listed(self.certified), proved_after=_listed(self.certified_after)),
+            **({} if self.spectrum is None else {"spectrum": self.spectrum._asdict()}),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +102,22 @@ class LayerReport:
     kernels: tuple[KernelReport, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it; what was asked for only, where it was."""
-        fields = asdict(self)
-        fields["class"] = fields.pop("class_name")
-        fields["kernel"] = None if self.kernel is None else list(self.kernel)
-        order = ("path", "class", "kernel", "status", "reason", "new_class")
-        numbers = ("sigma", "sigma_after", "residual")
-        shape = {name: fields[name] for name in (*order, *numbers)}
-        limits = self.operator_range
-        shape["operator_range"] = None if limits is None else list(limits)
-        shape["kernels"] = [
-            {"name": row.name, "shape": list(row.shape)}
-            | {name: getattr(row, name) for name in numbers}
-            | ({} if row.spectrum is None else {"spectrum": row.spectrum._asdict()})
-            for row in self.kernels
-        ]
-        proved = {"certified": self.certified, "certified_after": self.certified_after}
-        return shape | {name: list(pair) for name, pair in proved.items() if pair is not None}
+        """Returns the layer as `--json` prints it, with what is known of its bounds."""
+        return {
+            "path": self.path,
+            "class": self.class_name,
+            "kernel": _listed(self.kernel),
+            "status": self.status,
+            "reason": self.reason,
+            "new_class": self.new_class,
+            "sigma": self.sigma,
+            "sigma_after": self.sigma_after,
+            "residual": self.residual,
+            "operator_range": _listed(self.operator_range),
+            "proved": _listed(self.certified),
+            **_known(proved_after=_listed(self.certified_after), bound=self.bound),
+            "kernels": [kernel.as_json() for kernel in self.kernels],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +141,8 @@ class Report:
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
         source_sha256: Of the input, in hexadecimal, where it was computed.
+        up_to_date: Whether the output was there already, made of the same bytes with the same
+            options, and was left as it is.
     """
 
     source: str
@@ -147,6 +162,7 @@ class Report:
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
     source_sha256: str | None = None
+    up_to_date: bool = False
 
     @property
     def converted(self) -> int:
@@ -160,10 +176,14 @@ class Report:
         return sum(x.status == "skipped" or x.missing_kind is not None for x in self.layers)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the one shape that `--json` prints."""
+        """Returns the report as `--json` prints it; `snconvert/schema.json` describes the shape."""
+        dry_run = self.output is None and VERBS[self.verb].writes
         return {
+            "schema": SCHEMA,
+            "verb": self.verb,
             "source": self.source,
             "output": self.output,
+            "warnings": list(self.warnings),
             "target": self.target,
             "mode": self.mode,
             "bound": self.bound,
@@ -172,20 +192,31 @@ class Report:
             "skipped": self.skipped,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
+            **({"dry_run": True} if dry_run else {}),
+            **({"up_to_date": True} if self.up_to_date else {}),
             "layers": [layer.as_json() for layer in self.layers],
             **({} if self.lipschitz is None else {"lipschitz": self.lipschitz.as_json()}),
         }
+
+
+def _listed(pair: tuple[Any, ...] | None) -> list[Any] | None:
+    return None if pair is None else list(pair)
+
+
+def _known(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
 
 
 class Progress(NamedTuple):
     """How far a conversion is.
 
     Attributes:
-        stage: `reading`, `sigma`, `spectra`, `lipschitz` or `writing`.
+        stage: `sigma`, `spectra`, `lipschitz`, `writing`, `hashing`, `checking`, `flushing`, or of
+            `verify` `comparing`. Before the first of them the file is read.
         what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
             they take.
         done: Bytes of the stage that are done; of `lipschitz` operations.
-        total: The same of the stage in all.
+        total: The same of the stage in all; 0 where nobody knows.
     """
 
     stage: str
@@ -198,8 +229,30 @@ OnProgress = Callable[[Progress], None] | None
 """The function that is called with how far a run is; `None` where nobody asks."""
 
 
+def begin_stage(progress: OnProgress, stage: str, total: int = 0) -> None:
+    """Says that a stage begins.
+
+    Args:
+        progress: Called with that.
+        stage: As in `Progress`.
+        total: As in `Progress`.
+    """
+    if progress is not None:
+        progress(Progress(stage, "", 0, total))
+
+
+def within(progress: OnProgress, stage: str) -> OnProgress:
+    """Returns the function to call with how far work is that is a part of a stage.
+
+    Args:
+        progress: Called with that, as of the stage.
+        stage: As in `Progress`.
+    """
+    return None if progress is None else lambda part: progress(part._replace(stage=stage))
+
+
 def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[str, int]], None]:
-    """Returns the function to call with the name and the bytes of each thing that is done.
+    """Says that a stage begins, and returns what to call with name and bytes of each thing done.
 
     Args:
         progress: Called with the sum of the bytes.
@@ -207,6 +260,7 @@ def cumulative(progress: OnProgress, stage: str, total: int) -> Callable[[tuple[
         total: Bytes of the stage in all.
     """
     done = 0
+    begin_stage(progress, stage, total)
 
     def add(item: tuple[str, int]) -> None:
         nonlocal done

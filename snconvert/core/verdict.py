@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from snconvert.core.json_lines import SCHEMA
 from snconvert.core.magnitude import Magnitude
 
 
@@ -55,6 +56,8 @@ class Verdict(NamedTuple):
         warnings: What the user should know.
         lipschitz: The network's Lipschitz bound, proved again, and what it was to be at most, where
             bounds were chosen for one.
+        notes: What a conversion explains, but not to the last bit as it would be computed here;
+            and that the one was made of another file.
     """
 
     before: str
@@ -65,19 +68,21 @@ class Verdict(NamedTuple):
     seconds: float
     warnings: tuple[str, ...] = ()
     lipschitz: tuple[Magnitude, float] | None = None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.differences
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the verdict as `verify --json` prints it."""
+        """Returns the verdict as `verify --json` prints it; `source` is the model before."""
         return {
-            "before": self.before,
-            "after": self.after,
+            "schema": SCHEMA,
+            "verb": "verify",
+            "source": self.before,
+            "output": self.after,
+            "warnings": list(self.warnings),
             "same": bool(self),
-            "arrays": self.arrays,
-            "seconds": round(self.seconds, 3),
-            "layers": [
+            "changes": [
                 {
                     "path": change.path,
                     "class": change.class_name,
@@ -88,10 +93,10 @@ class Verdict(NamedTuple):
                 }
                 for change in self.changes
             ],
-            "differences": [
-                {"path": difference.path, "what": difference.what}
-                for difference in self.differences
-            ],
+            "differences": [difference._asdict() for difference in self.differences],
+            "notes": list(self.notes),
+            "arrays": self.arrays,
+            "seconds": round(self.seconds, 3),
             **({} if self.lipschitz is None else {"lipschitz": _bound(*self.lipschitz)}),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from snconvert.core.network_bound import NetworkBound
-from snconvert.core.report import OnProgress, Progress
+from snconvert.core.report import OnProgress, Progress, begin_stage
 from snconvert.errors import UnsupportedError, located, printable
 from snconvert.files.lipschitz import network_read
 from snconvert.files.model import Opened
@@ -55,6 +55,7 @@ def choose_bounds(
                 sigma_map = kernel.map_of(step.settings.norm)
             kernels.append(ConvertedKernel(kernel.path, step.settings, triplet.u, sigma_map))
     total = len(read.operations)
+    begin_stage(progress, "lipschitz", total)
 
     def tell(done: tuple[str, int]) -> None:
         if progress is not None:

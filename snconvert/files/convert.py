@@ -11,7 +11,7 @@ from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
-from snconvert.core.report import LayerReport, OnProgress, Report
+from snconvert.core.report import LayerReport, OnProgress, Report, begin_stage, within
 from snconvert.files.edits import Edits, with_shared, write_model
 from snconvert.files.measure import measure, watched, with_spectra
 from snconvert.files.model import (
@@ -39,7 +39,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record
 from snconvert.sandbox.worker import Worker
 
-Check = Callable[[Source, str, Worker], None]
+Check = Callable[[Source, str, Worker, OnProgress], None]
 """Raises an error unless the finished result at a path is the source, converted."""
 
 
@@ -78,7 +78,7 @@ def convert_file(
         chosen = [(x.node, isinstance(x, Step), norm_of(x, recipe.settings.norm)) for x in outcomes]
         if output is not None or recipe.page:  # beside the search for u, too
             opened.hash_ahead()
-        with begin_output(opened, output) as begun:
+        with begin_output(opened, output, progress) as begun:
             tell = watched(begun, progress)
             known = states_in_use(model) if output is None else {}
             measured = measure(model, chosen, worker, tell, certify=recipe.certify, states=known)
@@ -93,6 +93,7 @@ def convert_file(
                 spellings = _spellings(plan)
                 edits = _edit(model, plan, measured, recipe)
                 factors = _factors(model, plan, edits)
+                checking = within(progress, "checking")
                 size = write_model(
                     model,
                     edits,
@@ -101,7 +102,7 @@ def convert_file(
                         model.metadata, record(recipe, layers, opened.sha256(), factors, spellings)
                     ),
                     progress=progress,
-                    check=None if check is None else lambda result: check(opened, result, worker),
+                    check=check and (lambda result: check(opened, result, worker, checking)),
                 )
             sha256 = opened.sha256() if recipe.page else None
     return report_of(
@@ -159,6 +160,7 @@ def inspect_file(
             from snconvert.files.lipschitz import bound_of  # noqa: PLC0415 - few runs ask for it
 
             network = bound_of(model, progress)
+        begin_stage(progress, "checking")
         opened.check_weights()
         sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()

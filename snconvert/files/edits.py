@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from snconvert.archive.output import Output
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
-from snconvert.core.report import OnProgress, cumulative
+from snconvert.core.report import OnProgress, begin_stage, cumulative
 from snconvert.files.model import Opened, is_older
 from snconvert.files.optimizer_slots import SlotEdits
 from snconvert.planning.record import with_source
@@ -71,6 +71,7 @@ def write_model(
         The output's size in bytes.
     """
     source = model.source
+    tell = cumulative(progress, "writing", source.weights.size)
     overlay = model.worker.call(
         "snconvert.weights.editing:edit",
         source.weights,
@@ -80,11 +81,17 @@ def write_model(
         edits.products,
         seconds=model.seconds,
     )
-    tell = cumulative(progress, "writing", source.weights.size)
 
     def recorded() -> bytes:
+        begin_stage(progress, "hashing")
         made = metadata()
         return strict_json.dumps(with_source(made, source.sha256()) if is_older(source) else made)
+
+    def checked(result: str) -> None:
+        if check is not None:
+            begin_stage(progress, "checking")
+            check(result)
+        begin_stage(progress, "flushing")
 
     return output.finish(
         config=strict_json.dumps(model.root.entry),
@@ -92,7 +99,7 @@ def write_model(
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),
         progress=lambda count: tell(("", count)),
-        check=check,
+        check=checked,
     )
 
 

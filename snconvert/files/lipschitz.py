@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from snconvert.config.tree import Node
 from snconvert.core.network_bound import NetworkBound
-from snconvert.core.report import OnProgress, Progress
+from snconvert.core.report import OnProgress, Progress, begin_stage
 from snconvert.errors import located
 from snconvert.files.model import Opened
 from snconvert.files.normalised import states_in_use
@@ -29,6 +29,7 @@ def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.
     """
     read = network_read(model)
     total = len(read.operations)
+    begin_stage(progress, "lipschitz", total + 1)
 
     def tell(done: tuple[str, int]) -> None:
         path, known = done[0], done[1] + 1

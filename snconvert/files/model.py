@@ -17,6 +17,7 @@ from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import newer_than_tried
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.convolution_map import Convolution
+from snconvert.core.report import OnProgress, begin_stage
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OutputError, located
 from snconvert.files.inventory import StoredLayer, take_inventory
@@ -114,18 +115,22 @@ def is_older(source: Source) -> bool:
 
 
 @contextmanager
-def begin_output(source: Source, output: Destination | None) -> Iterator[Output | None]:
+def begin_output(
+    source: Source, output: Destination | None, progress: OnProgress = None
+) -> Iterator[Output | None]:
     """Starts to copy the weights of a source to its output, beside the search for `u`.
 
     Args:
         source: The input.
         output: Where the result goes; `None`: nowhere, the source is read to its end and checked.
+        progress: Called with how far the work is.
 
     Yields:
         What has to be finished within the block, as `snconvert.archive.output.begin` does.
     """
     if output is None:
         yield None
+        begin_stage(progress, "checking")
         source.check_weights()  # writing does both on its way
         source.check_unchanged()
         return

@@ -101,7 +101,7 @@ def undo_file(
         divisors = _divisors(normalised) if VERBS[verb].divides else {}
         status = "convertible" if output is None else "converted"
         size = opened.size
-        with begin_output(opened, output) as begun:
+        with begin_output(opened, output, progress) as begun:
             chosen = [
                 (layer.target.owner_of(node), False, layer.norm)
                 for node, layer in normalised.layers.items()

@@ -57,7 +57,7 @@ def upgrade_file(
         model, size = open_weights(describe(opened), RULES, worker), opened.size
         if output is not None:
             opened.hash_ahead()
-        with begin_output(opened, output) as begun:
+        with begin_output(opened, output, progress) as begun:
             if begun is not None:
                 size = write_model(
                     model, Edits(), begun, metadata=lambda: model.metadata, progress=progress

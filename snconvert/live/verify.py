@@ -118,8 +118,9 @@ def verify_models(
         (*findings.listed(), *verdict.differences),
         verdict.arrays,
         time.perf_counter() - started,
-        (*warnings, *findings.notes, *verdict.warnings),
+        (*warnings, *verdict.warnings),
         verdict.lipschitz,
+        (*findings.notes, *verdict.notes),
     )
 
 

@@ -19,7 +19,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from typing import Any, Self
 
 from snconvert.core.system import FORKS
 from snconvert.errors import SourceError
-from snconvert.sandbox import signals
+from snconvert.sandbox import signals, ticker
 from snconvert.sandbox.channel import Channel
 from snconvert.sandbox.child import DAMAGED, MEMORY, PATIENCE, load_module, serve
 
@@ -153,8 +152,8 @@ class Worker:
 
     def _start(self) -> Channel:
         ours, theirs = socket.socketpair()
-        with theirs, signals.blocked():
-            forks = threading.active_count() == 1 and not any(map(sys.modules.get, _BACKENDS))
+        with theirs, signals.blocked(), ticker.still():
+            forks = ticker.is_alone() and not any(map(sys.modules.get, _BACKENDS))
             if FORKS and (forks or not sys.executable):
                 for module in _imported.intersection(self._modules):
                     load_module(module)

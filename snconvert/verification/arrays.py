@@ -128,7 +128,7 @@ def compared(
     """Compares pairs of arrays of two weights files."""
     if not pairs:
         return []
-    tell = cumulative(progress, "reading", sum(pair.first.nbytes for pair in pairs))
+    tell = cumulative(progress, "comparing", sum(pair.first.nbytes for pair in pairs))
     name = "snconvert.jobs.compare:compare"
     results: list[dict[Way, Compared]]
     results = worker.call(name, before, after, pairs, seconds=None, progress=tell)

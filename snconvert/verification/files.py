@@ -16,7 +16,7 @@ from typing import Any
 
 from snconvert.archive.source import Source
 from snconvert.config.tree import Node
-from snconvert.core.report import OnProgress
+from snconvert.core.report import OnProgress, begin_stage
 from snconvert.core.verbs import VERBS, Way
 from snconvert.core.verdict import Change, Verdict
 from snconvert.errors import OutputError, SnconvertError, located
@@ -79,9 +79,10 @@ def verify_file(
         open_model(after, worker) as second,
     ):
         findings, opened = _compare(first, second, worker, progress, way)
-        warnings = [*opened.warnings, *findings.notes]
+        begin_stage(progress, "checking")
+        notes = list(findings.notes)
         if any(change.what == "converted" for change in findings.changes):
-            warnings += _of_another_source(first, opened.metadata)
+            notes += _of_another_source(first, opened.metadata)
         for source in (first, second):
             source.check_weights()
             source.check_unchanged()
@@ -94,23 +95,27 @@ def verify_file(
         findings.listed(),
         findings.arrays,
         seconds,
-        tuple(warnings),
+        opened.warnings,
         findings.lipschitz,
+        tuple(notes),
     )
 
 
-def check_result(source: Source, result: str, worker: Worker) -> None:
+def check_result(
+    source: Source, result: str, worker: Worker, progress: OnProgress = None
+) -> None:
     """Raises `OutputError` if a result is not its source, converted, to the last bit.
 
     Args:
         source: The input.
         result: The path at which the result is for now.
         worker: The guarded process.
+        progress: Called with how far the comparison is.
     """
     try:
         with open_model(result, worker) as written:
             written.check_weights()
-            findings, opened = _compare(source, written, worker, None)
+            findings, opened = _compare(source, written, worker, progress)
             notes = [*findings.notes, *_of_another_source(source, opened.metadata)]
     except SnconvertError as error:
         wrong = [f"it cannot be read: {error.what}"]

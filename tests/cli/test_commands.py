@@ -21,8 +21,11 @@ import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 KEYS = [
+    "schema",
+    "verb",
     "source",
     "output",
+    "warnings",
     "target",
     "mode",
     "bound",
@@ -44,6 +47,7 @@ LAYER_KEYS = [
     "sigma_after",
     "residual",
     "operator_range",
+    "proved",
     "kernels",
 ]
 
@@ -78,7 +82,8 @@ def test_json(snconvert: Run, model: Path, command: list[str]) -> None:
     """--json prints one object of the documented shape, and nothing else."""
     result = snconvert(*command, model, "--json", "--conv")
     shape = json.loads(result.stdout)
-    assert list(shape) == KEYS
+    assert [key for key in shape if key != "dry_run"] == KEYS
+    assert shape.get("dry_run", False) == ("--dry-run" in command)
     assert all(list(layer) == LAYER_KEYS for layer in shape["layers"])
     assert shape["converted"] == 5
     assert (shape["output"] is None) == (command != ["apply"])
@@ -158,10 +163,12 @@ def test_several(snconvert: Run, models: Path, tmp_path: Path) -> None:
         "a01_seq_plain-sn.keras",
         "a03_func_counter-sn.keras",
     ]
-    assert [Path(shape["source"]).stem for shape in json.loads(result.stdout)] == [
-        "a01_seq_plain",
-        "a03_func_counter",
-    ]
+    shapes = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {Path(shape["source"]).stem: "error" in shape for shape in shapes} == {
+        "a01_seq_plain": False,
+        "a03_func_counter": False,
+        "bad": True,
+    }
     again = snconvert("apply", str(tmp_path / "a*.keras"), "--dry-run")
     assert again.returncode == 0
     assert again.stdout.count("nothing was written") == 2
@@ -189,7 +196,7 @@ def test_rules(snconvert: Run) -> None:
     from snconvert.kinds.table import RULES
 
     text = snconvert("rules").stdout
-    listed = [row["class"] for row in json.loads(snconvert("rules", "--json").stdout)]
+    listed = [row["class"] for row in json.loads(snconvert("rules", "--json").stdout)["rules"]]
     assert listed == list(RULES)
     assert all(rule.spectral_class in text for rule in RULES.values())
 

@@ -157,7 +157,7 @@ def test_the_same_bytes(tmp_path: Path, command: Run) -> None:
         "apply", *files, "-o", str(tmp_path / "out"), "--lipschitz", "10", "--jobs", "2", "--json"
     )
     assert done.returncode == 0, done.stderr
-    reports = json.loads(done.stdout)
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
     assert [report["lipschitz"]["most"] for report in reports] == [10.0, 10.0]
     assert all(report["lipschitz"]["bound"]["value"] <= 10.0 for report in reports)
     again = command("apply", files[0], "--lipschitz", "10")

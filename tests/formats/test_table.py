@@ -140,8 +140,8 @@ def test_no_row_recognises_what_is_no_model(tmp_path):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 def test_the_change_that_the_page_shows_applies():
-    """`docs/adding-a-format.md` shows how a format came into the code as it is: it can go again."""
-    page = (ROOT / "docs" / "adding-a-format.md").read_text()
+    """The page on adding a format shows how one came into the code as it is: it can go again."""
+    page = (ROOT / "docs" / "contributing" / "adding-a-format.md").read_text()
     change = "".join(re.findall(r"^```diff\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
     result = subprocess.run(
         ["git", "apply", "--check", "--reverse", "-"],

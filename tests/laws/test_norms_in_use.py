@@ -238,7 +238,7 @@ def test_proofs(source: Path, tmp_path: Path) -> None:
             assert kernel.certified_after[1] <= after * (1 + 1.1e-6)
         low, high = layer.certified_after
         assert low <= layer.sigma_after <= high
-        assert layer.as_json()["certified_after"] == [low, high]
+        assert layer.as_json()["proved_after"] == [low, high]
     stream = io.StringIO()
     print_report(report, stream)
     (row,) = [line for line in stream.getvalue().splitlines() if line.startswith("dense ")]

@@ -203,7 +203,7 @@ def test_in_files(name: str, tmp_path: Path) -> None:
     for layer in converted:
         check(layer)
         assert recorded["layers"][layer.path]["certified"] == list(layer.certified)
-        assert layer.as_json()["certified"] == list(layer.certified)
+        assert layer.as_json()["proved"] == list(layer.certified)
     again = snconvert.inspect(proved, certify=True)
     for layer in (layer for layer in again.layers if layer.status == "spectral"):
         check(layer)
@@ -283,7 +283,7 @@ def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
         layers = [layer for layer in json.loads(run.stdout)["layers"] if layer["sigma"]]
         assert len(layers) == 2
         for layer in layers:
-            assert layer["certified"][0] <= layer["sigma"] <= layer["certified"][1]
+            assert layer["proved"][0] <= layer["sigma"] <= layer["proved"][1]
 
 
 @pytest.mark.parametrize("name", ["convolutional", "transposed"])
@@ -326,7 +326,7 @@ def test_how_wide_a_proof_is(tmp_path: Path, snconvert: Any) -> None:
         )["layers"]
         if layer["sigma"]
     )
-    low, high = layer["certified"]
+    low, high = layer["proved"]
     assert low < layer["sigma"] * 0.99
     assert layer["sigma"] <= high
     assert [_holds([low, high], layer["sigma"], mapped=mapped) for mapped in (True, False)] == [

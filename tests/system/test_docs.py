@@ -24,7 +24,7 @@ from snconvert.kinds.table import RULES
 
 PAGES = {
     os.path.relpath(path, ROOT): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*.md")))
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*.md")))
 }
 README = PAGES["README.md"]
 SESSIONS = """
@@ -122,7 +122,11 @@ def test_commands_and_values() -> None:
 def test_a_command_is_understood(command: str) -> None:
     """The command and its options exist."""
     _, verb, *arguments = shlex.split(command)
-    typer.main.get_command(app).commands[verb].make_context(verb, arguments)
+    program = typer.main.get_command(app)
+    if verb.startswith("-"):
+        assert verb in {spelling for option in program.params for spelling in option.opts}
+    else:
+        program.commands[verb].make_context(verb, arguments)
 
 
 @pytest.mark.parametrize(("page", "target"), LINKS)

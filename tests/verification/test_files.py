@@ -73,7 +73,7 @@ def test_it_says_yes(name: str, how: dict[str, Any], tmp_path: Path) -> None:
     ):
         verdict = snconvert.verify(before, after)
         assert verdict, verdict.differences
-        assert verdict.warnings == ()
+        assert verdict.warnings == verdict.notes == ()
         assert verdict.arrays == len(datasets(weights(source)))
         assert {x.path for x in verdict.changes} == (set() if before == after else set(sigma))
     verdict = snconvert.verify(source, patched)
@@ -192,7 +192,7 @@ def test_the_last_bit_of_u(pair: tuple[Path, Path]) -> None:
     kind of processor, is no difference; a warning tells it."""
     verdict = snconvert.verify(pair[0], meddled(pair[1], flip(f"{GROUP}/vars/3")))
     assert verdict
-    assert any("dense_2: its u is not to the last bit" in text for text in verdict.warnings)
+    assert any("dense_2: its u is not to the last bit" in text for text in verdict.notes)
 
 
 def test_layers_and_arrays_that_are_missing(pair: tuple[Path, Path], tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_another_source(pair: tuple[Path, Path], tmp_path: Path) -> None:
             new.writestr(name, old.read(name))
     verdict = snconvert.verify(tmp_path / "again.keras", pair[1])
     assert verdict
-    assert verdict.warnings == ("its record says that it was made of a file with other bytes",)
+    assert verdict.notes == ("its record says that it was made of a file with other bytes",)
 
 
 # -- apply --verify ------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def test_the_command_line(pair: tuple[Path, Path], snconvert: Any) -> None:
     told = json.loads(run.stdout)
     assert (run.returncode, told["same"]) == (3, False)
     assert told["differences"][0]["path"] == "dense_2"
-    assert told["layers"][0]["change"] == "converted"
+    assert told["changes"][0]["change"] == "converted"
     run = snconvert("verify", before, wrong, "-q")
     assert (run.returncode, run.stdout, run.stderr) == (3, "", "")
     assert snconvert("verify", before).returncode == 2
