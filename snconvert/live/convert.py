@@ -30,13 +30,13 @@ from snconvert.live.tree import layer_of, plan_for, survey
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
-from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.options import (
     ConversionOptions,
     InspectionOptions,
     check_names,
     with_options,
 )
+from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe, recipe
 from snconvert.wording import spoken
 

@@ -52,6 +52,19 @@ def check_page(page: Any, *models: str | os.PathLike[str] | None) -> str | None:
     return shown
 
 
+def page_among(
+    options: Mapping[str, Any], *models: str | os.PathLike[str] | None
+) -> tuple[str | None, dict[str, Any]]:
+    """Returns the checked path of the page that options ask for with `html`, and the others.
+
+    Args:
+        options: The options.
+        *models: As for `check_page`, which raises what is wrong.
+    """
+    rest = {name: value for name, value in options.items() if name != "html"}
+    return check_page(options.get("html"), *models), rest
+
+
 def _check_place(real: str, models: Sequence[str | os.PathLike[str] | None]) -> None:
     check_parent(real)
     for model in models:

@@ -21,6 +21,9 @@ from snconvert.kinds.kernel_rule import Kind
 
 Selector = Callable[[str, str], bool]
 """A callable that gets a layer's path and class name and says whether to convert it."""
+_KindOrAll = Literal[Kind, "all"]
+Kinds = _KindOrAll | Sequence[_KindOrAll]
+"""What the option `kinds` takes."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -55,6 +58,17 @@ class SettingsOptions(ScalingOptions, total=False):
     ]
 
 
+class KindOptions(TypedDict, total=False):
+    """Layers of which kinds are normalised."""
+
+    kinds: Annotated[
+        Kinds | None,
+        "The kinds of layers: `dense` (the default), `conv`, `attention`, `recurrent`,"
+        " `embedding`, or `all` of them.",
+    ]
+    conv: Annotated[bool | None, "Whether convolutions are taken, too, beside `kinds`."]
+
+
 class LayerOptions(TypedDict, total=False):
     """Which layers a verb works on."""
 
@@ -73,15 +87,9 @@ class LayerOptions(TypedDict, total=False):
     ]
 
 
-class SelectionOptions(LayerOptions, total=False):
+class SelectionOptions(KindOptions, LayerOptions, total=False):
     """Which layers are normalised, and which of them in another way than the rest."""
 
-    kinds: Annotated[
-        Kind | Literal["all"] | Sequence[Kind | Literal["all"]] | None,
-        "The kinds of layers: `dense` (the default), `conv`, `attention`, `recurrent`,"
-        " `embedding`, or `all` of them.",
-    ]
-    conv: Annotated[bool | None, "Whether convolutions are taken, too, beside `kinds`."]
     overrides: Annotated[
         Mapping[str, SettingsOptions] | None,
         "Settings of their own for the layers that a pattern matches, as"
@@ -198,7 +206,7 @@ def with_options(options: type) -> Callable[[Decorated], Decorated]:
     }
 
     def decorate(decorated: Decorated) -> Decorated:
-        function: Any = decorated.__init__ if isinstance(decorated, type) else decorated
+        function: Any = vars(decorated).get("__init__", decorated)
         signature = inspect.signature(function)
         shown = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
@@ -244,9 +252,7 @@ def unknown_option(what: str, name: str, known: Sequence[str]) -> UnknownOptionE
     """
     guesses = get_close_matches(name, known, n=1)
     guess = f"Did you mean {guesses[0]}? " if guesses else ""
-    return UnknownOptionError(
-        f"{what} {printable(name)!r}", f"{guess}Known are {', '.join(known)}"
-    )
+    return UnknownOptionError(f"{what} {printable(name)!r}", f"{guess}Known are {', '.join(known)}")
 
 
 def _with_entries(docstring: str, texts: Mapping[str, str]) -> str:

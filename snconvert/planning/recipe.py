@@ -149,9 +149,7 @@ def expression(pattern: str) -> re.Pattern[str]:
 
 
 @with_options(RecipeOptions)
-def recipe(
-    file: str | os.PathLike[str] | None = None, **options: Unpack[RecipeOptions]
-) -> Recipe:
+def recipe(file: str | os.PathLike[str] | None = None, **options: Unpack[RecipeOptions]) -> Recipe:
     """Returns the recipe that a TOML file and options make; options win over the file.
 
     Args:

@@ -101,9 +101,7 @@ def verify_file(
     )
 
 
-def check_result(
-    source: Source, result: str, worker: Worker, progress: OnProgress = None
-) -> None:
+def check_result(source: Source, result: str, worker: Worker, progress: OnProgress = None) -> None:
     """Raises `OutputError` if a result is not its source, converted, to the last bit.
 
     Args:
