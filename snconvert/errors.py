@@ -96,9 +96,10 @@ class SnconvertError(Exception):
         return (type(self), (self.what, self.fix), self.__dict__)
 
 
-class _SystemError(SnconvertError):
-    """The base of errors that are an `OSError`, too, with its fields."""
+class _SystemFields:
+    """The fields of errors that are an `OSError`, too."""
 
+    file: str | None
     _number: ClassVar[int]
 
     @property
@@ -125,7 +126,7 @@ class UnknownOptionError(OptionError, TypeError):
     """There is no such option."""
 
 
-class RecipeNotFoundError(_SystemError, OptionError, FileNotFoundError):  # type: ignore[misc] # as all of them: properties for what `OSError` keeps in fields
+class RecipeNotFoundError(_SystemFields, OptionError, FileNotFoundError):  # type: ignore[misc] # as all of them: properties for what `OSError` keeps in fields
     """The file of options is not there."""
 
     _number = errno.ENOENT
@@ -135,13 +136,13 @@ class SourceError(SnconvertError):
     """The input is missing, of another kind, or damaged."""
 
 
-class SourceNotFoundError(_SystemError, SourceError, FileNotFoundError):  # type: ignore[misc]
+class SourceNotFoundError(_SystemFields, SourceError, FileNotFoundError):  # type: ignore[misc]
     """The input is not there."""
 
     _number = errno.ENOENT
 
 
-class SourcePermissionError(_SystemError, SourceError, PermissionError):  # type: ignore[misc]
+class SourcePermissionError(_SystemFields, SourceError, PermissionError):  # type: ignore[misc]
     """The input may not be read."""
 
     _number = errno.EACCES
@@ -175,19 +176,19 @@ class OutputError(SnconvertError):
     """The output cannot be written."""
 
 
-class OutputExistsError(_SystemError, OutputError, FileExistsError):  # type: ignore[misc]
+class OutputExistsError(_SystemFields, OutputError, FileExistsError):  # type: ignore[misc]
     """The output is there and may not be replaced."""
 
     _number = errno.EEXIST
 
 
-class OutputFolderError(_SystemError, OutputError, FileNotFoundError):  # type: ignore[misc]
+class OutputFolderError(_SystemFields, OutputError, FileNotFoundError):  # type: ignore[misc]
     """The folder of the output is not there."""
 
     _number = errno.ENOENT
 
 
-class OutputPermissionError(_SystemError, OutputError, PermissionError):  # type: ignore[misc]
+class OutputPermissionError(_SystemFields, OutputError, PermissionError):  # type: ignore[misc]
     """The output may not be written there."""
 
     _number = errno.EACCES

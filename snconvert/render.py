@@ -1,5 +1,58 @@
 """Reports as tables for people; see `snconvert.cli.tables`."""
 
-from snconvert.cli.tables import closing, print_report, print_rules, print_verdict, rules_json
+from __future__ import annotations
 
-__all__ = ["closing", "print_report", "print_rules", "print_verdict", "rules_json"]
+import io
+import shutil
+
+from snconvert.cli.network import print_bound
+from snconvert.cli.notebook import Html
+from snconvert.cli.printer import Printer, text_printer
+from snconvert.cli.tables import (
+    closing,
+    print_report,
+    print_rules,
+    print_verdict,
+    rules_json,
+    show_layers,
+    show_report,
+    show_verdict,
+)
+from snconvert.core.network_bound import NetworkBound
+from snconvert.core.report import LayerReport, Report
+from snconvert.core.verdict import Verdict
+
+__all__ = ["closing", "html", "print_report", "print_rules", "print_verdict", "rules_json", "text"]
+
+_NARROWEST = 80
+
+Result = Report | LayerReport | Verdict | NetworkBound
+
+
+def text(result: Result) -> str:
+    """Returns a result as a table without colours, as wide as the terminal, or of 80 columns."""
+    stream = io.StringIO()
+    _show(result, text_printer(stream, max(_NARROWEST, shutil.get_terminal_size().columns)))
+    return stream.getvalue().rstrip("\n")
+
+
+def html(result: Result) -> str:
+    """Returns a result as HTML for a notebook."""
+    page = Html()
+    _show(result, page)
+    return str(page)
+
+
+def _show(result: Result, printer: Printer) -> None:
+    if isinstance(result, Report):
+        show_report(result, printer)
+    elif isinstance(result, Verdict):
+        show_verdict(result, printer)
+    elif isinstance(result, NetworkBound):
+        print_bound(result, printer)
+    else:
+        verb = "inspect" if result.status == "spectral" else "apply"
+        mode, bound = ("gain", 1.0) if result.bound is None else ("hard", result.bound)
+        shape = (mode, bound, result.norm, (result,), 0, 0.0)
+        report = Report("", None, "layer", *shape, verb=verb)
+        show_layers(report, report.layers, printer, verbose=True)

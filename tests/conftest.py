@@ -112,7 +112,12 @@ def snconvert() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snconvert", *map(str, arguments)]
         settings = {"capture_output": True, "text": True, "timeout": 120, **options}
-        return warm.run(command, **settings)
+        done = warm.run(command, **settings)
+        if "--json" in command and isinstance(done.stdout, str):
+            import json_shape
+
+            json_shape.lines(done.stdout)  # each fits the schema that ships
+        return done
 
     return run
 

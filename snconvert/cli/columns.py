@@ -1,27 +1,61 @@
-"""Columns of text: with rich on a terminal, plain where piped; and numbers and bars in them."""
+"""Columns of text that are fitted to a width, with numbers and bars in them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple
+import decimal
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-RANGE = "operator norm before"
-"""The heading of a column of two numbers, which may be broken between them."""
-_MEASURED = ("sigma", RANGE, "after", "bound")
-SPECTRUM = ("values", "largest", "smallest", "condition", "stable rank", "effective rank")
-"""The headings of what singular values say."""
-NUMBERS = frozenset((*_MEASURED, *SPECTRUM, "norm", "constant", "share"))
-"""The headings of columns of numbers, which end at the same place."""
-BARS = "norm in use"
-"""The heading of bars."""
 _THOUSAND = 1000
-_NARROWEST, _WIDEST = 8, 30  # columns of a bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WRAPPED = 24  # columns that a text needs which goes on in the next line
+_CLOSE = 1e-3  # relatively
+GAP = 2
+"""Blanks between two columns."""
+
+GREEN, RED = "green", "red"
+"""Styles of what is converted, and of what is above its bound: both can be read on white and on
+black."""
+
+Cell = str | tuple[str, str]
+"""A text, or a text and its style."""
+
+
+class Marks(NamedTuple):
+    """The signs of a table, as the letters of its terminal allow.
+
+    Attributes:
+        arrow: Stands before a class that a layer becomes.
+        dots: Stand for the left out middle of a name.
+        at_most: Stands before an upper bound.
+        rule: What the line below the headings is made of.
+    """
+
+    arrow: str
+    dots: str
+    at_most: str
+    rule: str
+
+
+UNICODE, ASCII = Marks("→", "…", "≤", "─"), Marks("->", "...", "<=", "-")
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        heading: What stands above it; where there is little room, in lines.
+        numeric: Whether it holds numbers, which end at the same place.
+        least: To how many columns its texts may be shortened; 0: not at all.
+        spare: Whether it may be left out where there is no room.
+        wraps: Whether a text goes on in the next line; the last column only.
+    """
+
+    heading: str
+    numeric: bool = False
+    least: int = 0
+    spare: bool = False
+    wraps: bool = False
 
 
 class Bar(NamedTuple):
@@ -34,6 +68,11 @@ class Bar(NamedTuple):
 
     value: float
     limit: float | None = None
+
+    @property
+    def is_above(self) -> bool:
+        """Whether the number is above its limit by more than rounding of half precision, noise."""
+        return self.limit is not None and self.value > self.limit * (1 + _CLOSE)
 
     def text(self, width: int, scale: float, *, plain: bool = False) -> tuple[str, str]:
         """Returns the part up to the limit and the part above it.
@@ -58,6 +97,35 @@ class Bar(NamedTuple):
         return solid * (eighths // 8) + _EIGHTHS[eighths % 8].strip(), ""
 
 
+class Line(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        cells: One for each column.
+        bar: What is drawn behind it, where there is room.
+        note: A text of its own below it.
+    """
+
+    cells: Sequence[Cell]
+    bar: Bar | None = None
+    note: str = ""
+
+
+def filled(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[list[Column], list[Line]]:
+    """Returns a table without the columns that are empty, but for the first one."""
+    kept = [
+        i for i in range(len(columns)) if i == 0 or any(text_of(line.cells[i]) for line in lines)
+    ]
+    return [columns[i] for i in kept], [
+        line._replace(cells=[line.cells[i] for i in kept]) for line in lines
+    ]
+
+
+def text_of(cell: Cell) -> str:
+    """Returns what stands in a cell."""
+    return cell if isinstance(cell, str) else cell[0]
+
+
 def size(count: int) -> str:
     """Returns a number of bytes for people.
 
@@ -78,6 +146,29 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def shape_of(shape: Sequence[int] | None) -> str:
+    """Returns a shape as people write it.
+
+    Example:
+        >>> shape_of((3, 3, 64, 128))
+        '3x3x64x128'
+    """
+    return "" if shape is None else "x".join(map(str, shape))
+
+
+def proved(bounds: tuple[float, float] | None, at_most: str) -> str:
+    """Returns the upper one of two bounds, rounded up.
+
+    Example:
+        >>> proved((1.0, 1.00000001), "<=")
+        '<= 1.000001'
+    """
+    if bounds is None:
+        return ""
+    with decimal.localcontext(prec=7, rounding=decimal.ROUND_CEILING):
+        return f"{at_most} {+decimal.Decimal(bounds[1]):g}"
+
+
 def count_of(count: int, word: str) -> str:
     """Returns how many of something there are.
 
@@ -88,85 +179,95 @@ def count_of(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def print_table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    stream: IO[str],
-    bars: Sequence[Bar | None] = (),
-) -> bool:
-    """Prints columns.
+def width_of(text: str) -> int:
+    """Returns how many columns a text takes: letters of East Asia and emoji two each."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Returns the places of the columns that are shown, and how wide each is.
+
+    Those whose texts may be shortened give way, the one that has most to give first; where that is
+    not enough, spare ones are left out from the right.
 
     Args:
-        headings: What stands above them; those in `NUMBERS` end at the same place.
-        rows: The cells.
-        stream: Where to; with lines if it is a terminal.
-        bars: A bar for each row, or none at all.
+        columns: The columns.
+        rows: The texts.
+        width: Of the whole table.
 
-    Returns:
-        Whether there was room for the bars.
+    Example:
+        >>> fitted([Column("layer", least=4), Column("sigma")], [["a_long_name", "1.5"]], 15)
+        {0: 8, 1: 5}
     """
-    if stream.isatty():
-        return _rich_table(headings, rows, stream, bars)
-    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-    for row in (headings, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip(), file=stream)
-    return False
+    natural = [
+        max(map(width_of, (*column.heading.split("\n"), *(row[i] for row in rows))))
+        for i, column in enumerate(columns)
+    ]
+    shown = list(range(len(columns)))
+    while True:
+        widths = {i: natural[i] for i in shown}
+        least = {
+            i: columns[i].least or (_WRAPPED if columns[i].wraps else natural[i]) for i in shown
+        }
+        excess = sum(widths.values()) + GAP * (len(shown) - 1) - width
+        while excess > 0 and (wide := [i for i in shown if widths[i] > least[i]]):
+            widths[max(wide, key=lambda i: widths[i] - least[i])] -= 1
+            excess -= 1
+        spare = [i for i in shown if columns[i].spare]
+        if excess <= 0 or not spare:
+            return widths
+        shown.remove(spare[-1])
 
 
-def _rich_table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    stream: IO[str],
-    bars: Sequence[Bar | None],
-) -> bool:
-    # rich costs a twentieth of a second, which a piped run need not pay.
-    from rich.console import Console
-    from rich.text import Text
+def shortened(names: Iterable[str], width: int, dots: str = "…") -> dict[str, str]:
+    """Returns for each name one that is at most so wide, without its middle where it was wider.
 
-    console = Console(file=stream)
-    # Names come from the file: as Text they are never read as markup.
-    texts = [[Text(cell) for cell in row] for row in rows]
-    table = _table(headings, texts)
-    room = min(_WIDEST, console.width - console.measure(table).maximum - 2)
-    drawn = _drawn(bars, room, console) if room >= _NARROWEST else None
-    if drawn is not None:
-        table = _table(
-            [*headings, ""], [[*row, bar] for row, bar in zip(texts, drawn, strict=True)]
-        )
-    console.print(table)
-    return drawn is not None
+    Different names stay different: all are cut at the place that keeps most of them apart, and what
+    is the same then gets a number.
 
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        is_number, is_range = heading in NUMBERS, heading == RANGE
-        table.add_column(
-            heading.replace(" ", "\n") if is_number and not is_range else heading,
-            justify="right" if is_number else "left",
-            overflow="fold",
-            no_wrap=is_number and not is_range,
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+    Example:
+        >>> shortened(["block_8/dense", "block_9/dense", "head"], 10)
+        {'head': 'head', 'block_8/dense': 'bl…8/dense', 'block_9/dense': 'bl…9/dense'}
+    """
+    different = dict.fromkeys(names)
+    short = {name: name for name in different if width_of(name) <= width}
+    long = [name for name in different if name not in short]
+    room = width - width_of(dots)
+    best: dict[str, str] = {}
+    most = 0
+    for head in sorted(range(0, room + 1, max(1, room // 8)), key=lambda x: abs(2 * x - room)):
+        trial = {name: _start(name, head) + dots + _end(name, room - head) for name in long}
+        apart = len({*trial.values(), *short})
+        if apart > most:
+            best, most = trial, apart
+        if apart == len(different):
+            break
+    taken, count = {*short}, 1
+    for name, cut in best.items():
+        short[name] = cut
+        while short[name] in taken:
+            count += 1
+            short[name] = _start(name, room - len(f"~{count}")) + dots + f"~{count}"
+        taken.add(short[name])
+    return short
 
 
-def _drawn(bars: Sequence[Bar | None], width: int, console: Console) -> list[Text] | None:
-    """Returns the bars as texts; `None` where all are zero, or there are none."""
-    from rich.text import Text
+def _start(text: str, width: int) -> str:
+    """Returns as much of the start of a text as fits."""
+    if text.isascii():
+        return text[: max(0, width)]
+    taken = 0
+    for place, char in enumerate(text):
+        taken += width_of(char)
+        if taken > width:
+            return text[:place]
+    return text
 
-    scale = max((bar.value for bar in bars if bar is not None), default=0.0)
-    if not scale:
-        return None
-    texts: list[Text] = []
-    for bar in bars:
-        parts = (
-            ("", "") if bar is None else bar.text(width, scale, plain=console.options.ascii_only)
-        )
-        texts.append(Text.assemble((parts[0], "green"), (parts[1], "yellow")))
-    return texts
+
+def _end(text: str, width: int) -> str:
+    """Returns as much of the end of a text as fits."""
+    return _start(text[::-1], width)[::-1]

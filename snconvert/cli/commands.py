@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
 
+from snconvert.cli.messages import Display, complain, drop_output
 from snconvert.cli.options import (
     Bound,
     Budget,
@@ -43,7 +44,7 @@ from snconvert.cli.options import (
     Verbose,
     WayBack,
 )
-from snconvert.cli.runner import Display, complain, drop_output, handled, run
+from snconvert.cli.runner import handled, run
 from snconvert.cli.verify import verify
 from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__

@@ -1,35 +1,20 @@
-"""Several models in one call: which files are meant, and working on some at once."""
+"""Several models in one call: which files are meant, and where their results go."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
 import os
-import signal
-import sys
-import traceback
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from snconvert.archive.atomic import writing
 from snconvert.archive.source import refuse_url
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
-from snconvert.core.report import Report
-from snconvert.core.system import FORKS
 from snconvert.core.verbs import VERBS
-from snconvert.errors import OptionError, OutputError, SnconvertError, SourceError, printable
+from snconvert.errors import OptionError, OutputError, SourceError, printable
 from snconvert.formats.table import is_model_folder
-from snconvert.sandbox import signals
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
-
-Job = Callable[[str, str | None], Report]
-"""Converts one source into one output."""
-
-_TIDYING = 10.0  # seconds that a job which is ended has to clean up
 
 
 def means_several(model: str) -> bool:
@@ -106,15 +91,18 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
     Where `m.h5` and `m.keras` would both become `m-sn.keras`, the first becomes `m-h5-sn.keras`.
 
     Raises:
-        OutputError: `folder` is none.
+        OutputError: `folder` is a file, or named like one.
         OptionError: Two results would have the same name all the same.
     """
     if folder is not None and not os.path.isdir(folder):
-        raise OutputError(
-            "with several models the output is a folder, and this is none",
-            "Create it, or give an existing folder",
-            file=folder,
-        )
+        exists = os.path.lexists(folder)
+        if exists or _is_model(Path(folder)):
+            raise OutputError(
+                f"several models are written to a folder, and this {'is' if exists else 'names'} a"
+                " file",
+                "Name a folder (it is made where it is missing), or convert one model at a time",
+                file=folder,
+            )
     placed = [_placed(source, folder, verb) for source in sources]
     shared = _shared(placed)
     placed = [
@@ -144,92 +132,37 @@ def _shared(paths: Sequence[str]) -> list[str]:
     return [name for name, count in Counter(map(os.path.normcase, paths)).items() if count > 1]
 
 
-def run(
-    job: Job, sources: Sequence[str], targets: Sequence[str | None], jobs: int
-) -> Generator[tuple[int, Report | SnconvertError], None, None]:
-    """Runs `job` on each source, `jobs` at once, and yields each outcome as it comes.
+@contextlib.contextmanager
+def made(folder: str | None) -> Iterator[None]:
+    """Makes a folder for results; at the end of the block it goes again if none is in it.
 
-    Each job has a process of its own, so a failure stops none of the others. A pool of processes
-    would not do: its workers take what ends one of them for the failure of its job, and go on.
+    Args:
+        folder: The folder, which may be there; `None`: the results need none.
+
+    Raises:
+        OutputError: It cannot be made.
     """
-    if jobs <= 1:
-        for index, pair in enumerate(zip(sources, targets, strict=True)):
-            yield index, _attempt(job, *pair)
-        return
-    import multiprocessing
-    from multiprocessing.connection import wait
-
-    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
-    waiting = deque(enumerate(zip(sources, targets, strict=True)))
-    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    missing: list[str] = []
+    place = os.path.abspath(folder or "")
+    while folder is not None and not os.path.lexists(place):
+        missing.append(place)
+        place = os.path.dirname(place)
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                index, pair = waiting.popleft()
-                with signals.blocked():
-                    ours, theirs = context.Pipe(duplex=False)
-                    process = context.Process(target=_work, args=(theirs, job, *pair))
-                    process.start()
-                    running[ours] = index, process
-                    theirs.close()
-            for ready in wait(list(running)):
-                connection = cast("Connection", ready)
-                index, process = running[connection]
-                outcome = _outcome(connection, process, sources[index])
-                del running[connection]
-                yield index, outcome
+        if missing and folder is not None:
+            with writing(folder):
+                os.makedirs(folder, exist_ok=True)
+        yield
     finally:
-        for _, process in running.values():
-            process.terminate()
-        for connection, (_, process) in running.items():
-            connection.close()
-            process.join(_TIDYING)
-            process.kill()
-            process.join()
+        with contextlib.suppress(OSError):
+            for one in missing:
+                os.rmdir(one)
 
 
-def _outcome(connection: Connection, process: BaseProcess, source: str) -> Report | SnconvertError:
-    try:
-        outcome: Report | Exception = connection.recv()
-    except EOFError:
-        process.join()
-        number = -(process.exitcode or 0)
-        how = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
-        outcome = SourceError(
-            f"the process that worked on it died{how}", "Run it alone", file=source
-        )
-    connection.close()
-    process.join()
-    if isinstance(outcome, Exception) and not isinstance(outcome, SnconvertError):
-        raise outcome
-    return outcome
-
-
-def _work(results: Connection, job: Job, source: str, target: str | None) -> None:
-    """Does one job in its own process; the parent alone decides when it ends early."""
-    # No signal is ignored for a moment that counts: one that waits would be lost.
-    signal.signal(signal.SIGTERM, _leave)
-    for number in set(signals.SIGNALS) - {signal.SIGTERM}:
-        signal.signal(number, signal.SIG_IGN)
-    signals.unblock()
-    outcome: Report | Exception
-    try:
-        outcome = _attempt(job, source, target)
-    except Exception as error:  # noqa: BLE001 - a bug: it is raised again where it can be seen
-        error.add_note("".join(traceback.format_exception(error)))
-        outcome = error
-    with contextlib.suppress(BrokenPipeError):  # the parent was killed
-        results.send(outcome)
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    """Ends the process by an exception, so that what it has begun is cleaned up."""
-    signals.ignore()
-    sys.exit(128 + number)
-
-
-def _attempt(job: Job, source: str, target: str | None) -> Report | SnconvertError:
-    try:
-        return job(source, target)
-    except SnconvertError as error:
-        return error
+def size_of(model: str) -> int:
+    """Returns the bytes of a model's files, as far as they can be seen."""
+    with contextlib.suppress(OSError):
+        if not os.path.isdir(model):
+            return os.path.getsize(model)
+        paths = (os.path.join(place, name) for place, _, names in os.walk(model) for name in names)
+        return sum(map(os.path.getsize, paths))
+    return 0

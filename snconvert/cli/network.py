@@ -5,9 +5,9 @@ from __future__ import annotations
 import decimal
 import math
 from collections.abc import Iterator
-from typing import IO
 
-from snconvert.cli.columns import count_of, print_table
+from snconvert.cli.columns import Column, Line, count_of
+from snconvert.cli.printer import Printer
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, OutputBound, Stage
 from snconvert.errors import printable
@@ -16,40 +16,51 @@ _NONE = "none"
 _ONE = Magnitude.of(1.0)
 _ASTRONOMICAL = 6  # powers of ten: no perturbation of an input is worth such a bound
 _MARK = "*"
+_STAGES = (
+    Column("stage", least=10),
+    Column("class", least=10),
+    *(Column(name, numeric=True) for name in ("norm", "constant", "bound", "share")),
+    Column("path"),
+)
+_OUTPUTS = (Column("output", least=10), Column("as a function of", least=10), Column("bound"))
+_UNBOUNDED = (
+    Column("layer without a bound", least=10),
+    Column("class", least=10),
+    Column("why", wraps=True),
+)
 
 
-def print_bound(network: NetworkBound, stream: IO[str], *, verbose: bool = False) -> None:
+def print_bound(network: NetworkBound, printer: Printer, *, verbose: bool = False) -> None:
     """Prints the bound with its stages, outputs and what it means.
 
     Of one that bounds of layers were chosen for, only that, unless it is to be `verbose`.
 
     Args:
         network: The bound.
-        stream: Where to.
+        printer: Where to.
         verbose: Show the stages that change nothing, too.
     """
     if network.most is not None:
         chosen = f"Lipschitz bound of the network: {network.bound} (at most {network.most:g})"
-        print(chosen, file=stream)
+        printer.say(chosen)
         if not verbose:
             return
     shown = [stage for stage in network.stages if verbose or not _changes_nothing(stage)]
     if shown:
-        headings = ("stage", "class", "norm", "constant", "bound", "share", "path")
-        print_table(headings, [_stage(stage) for stage in shown], stream)
+        printer.table(_STAGES, [Line(_stage(stage)) for stage in shown], whole=verbose)
     hidden = len(network.stages) - len(shown)
     if hidden:
-        print(f"{count_of(hidden, 'stage')} with the constant 1 not shown (-v)", file=stream)
+        printer.say(f"{count_of(hidden, 'stage')} with the constant 1 not shown ({printer.more})")
     outputs = [row for output in network.outputs for row in _output(output)]
     if len(network.outputs) > 1 and network.bound is not None:
         outputs.append(("all together", "all inputs", str(network.bound)))
     if len(outputs) > 1:
-        print_table(("output", "as a function of", "bound"), outputs, stream)
+        printer.table(_OUTPUTS, [Line(row) for row in outputs], whole=verbose)
     if network.unbounded:
-        rows = [tuple(map(printable, layer)) for layer in network.unbounded]
-        print_table(("layer without a bound", "class", "why"), rows, stream)
+        lines = [Line([*map(printable, layer)]) for layer in network.unbounded]
+        printer.table(_UNBOUNDED, lines, whole=verbose)
     for line in sentences(network):
-        print(line, file=stream)
+        printer.say(line)
 
 
 def sentences(network: NetworkBound) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""The progress bar on a terminal: stage, layer, bytes and time left in one line.
+r"""The progress bar on a terminal: stage, layer, bytes and time left in one line.
 
 A thread draws it, so that it moves while the work waits: for a large kernel, the disk, an import.
-One line, as `\\r` is all that it takes to go back to its start, whatever became of the width.
+One line, as `\r` is all that it takes to go back to its start, whatever became of the width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from snconvert.cli.columns import size
 from snconvert.errors import printable
@@ -38,14 +38,14 @@ class View(NamedTuple):
 
     Attributes:
         head: The stage; or of several models how many are done.
-        share: How much of it is done, between 0 and 1; `None`: nobody knows.
+        share: How much of it is done, between 0 and 1.
         amount: The same in bytes, or in operations.
         time: How long it will take, or has taken so far.
         what: The layer or the model, for which there is room or not.
     """
 
     head: str
-    share: float | None
+    share: float
     amount: str
     time: str
     what: str
@@ -55,11 +55,11 @@ class ProgressBar:
     """A bar that costs a sleeping thread until the work takes time; a context manager.
 
     Args:
-        stream: The terminal; it is closed at the end.
+        stream: The terminal, which is closed at the end; `None`: nothing is shown.
         models: Name and bytes of each model, where there are several.
     """
 
-    def __init__(self, stream: IO[str], models: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(self, stream: TextIO | None, models: Sequence[tuple[str, int]] = ()) -> None:
         self._stream = stream
         self._models = models
         self._weights = [_SMALL + count for _, count in models]
@@ -67,21 +67,22 @@ class ProgressBar:
         self._done, self._weight_done = 0, 0
         self._model = 0
         self._progress: Progress | None = None
-        self._started = self._stage_started = time.monotonic()
+        self._started = self._stage_started = self._told = time.monotonic()
         self._drawn = False
         self._ticker = ticker.Ticker(self._draw, PATIENCE, _BEAT)
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(RuntimeError):  # no thread is to be had: no bar, then
-            self._ticker.start()
+        if self._stream is not None:
+            with contextlib.suppress(RuntimeError):  # no thread is to be had: no bar, then
+                self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ticker.stop()
-        with contextlib.suppress(OSError):
-            self._clear()
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        self._clear()
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
 
     def update(self, progress: Progress, model: int = 0) -> None:
         """Takes down how far the work is.
@@ -90,17 +91,19 @@ class ProgressBar:
             progress: That.
             model: The place of its model among several.
         """
-        before = self._progress
+        before, self._told = self._progress, time.monotonic()
         if before is None or (before.stage, self._model) != (progress.stage, model):
-            self._stage_started = time.monotonic()
+            self._stage_started = self._told
         self._progress, self._model = progress, model
         if progress.stage == "sigma" and progress.total:  # most of the time
             self._shares[model] = progress.done / progress.total
 
     def end(self, model: int) -> None:
-        """Takes down that one of several models is done."""
+        """Takes down that a model is done."""
+        if not self._models:
+            return
         self._shares.pop(model, None)
-        self._done += 1
+        self._done, self._told = self._done + 1, time.monotonic()
         self._weight_done += self._weights[model]
         if model == self._model:
             self._progress, self._model = None, min(model + 1, len(self._models) - 1)
@@ -109,56 +112,68 @@ class ProgressBar:
     def aside(self) -> Iterator[None]:
         """Takes the bar away for the block, in which something else is printed."""
         with ticker.still():
-            with contextlib.suppress(OSError):
-                self._clear()
+            self._clear()
             yield
 
     def view(self) -> View:
         """Returns what the bar shows now."""
-        now, progress, model = time.monotonic(), self._progress, self._model
+        progress, model = self._progress, self._model
         stage = _OPENING if progress is None else _STAGES.get(progress.stage, progress.stage)
         if self._models:
             weight = self._weight_done + sum(
                 self._weights[index] * share for index, share in list(self._shares.items())
             )
             share = weight / sum(self._weights)
-            left = _time(now - self._started, share)
+            left = self._time(self._started, share)
             name = printable(os.path.basename(self._models[model][0].rstrip(os.sep)))
             return View(f"{self._done} of {len(self._models)}", share, "", left, f"{stage} {name}")
         if progress is None or not progress.total:
-            return View(stage, None, "", _time(now - self._stage_started, 0.0), "")
+            return View(stage, 0.0, "", self._time(self._stage_started, 0.0), "")
         share = min(1.0, progress.done / progress.total)
-        left = _time(now - self._stage_started, share)
+        left = self._time(self._stage_started, share)
         return View(stage, share, _amount(progress), left, printable(progress.what))
 
+    def _time(self, started: float, share: float) -> str:
+        """Returns how much time is left by how long a part took; of no part, how long it took."""
+        passed = time.monotonic() - started
+        if not 0.0 < share < 1.0:
+            return f"{_clock(passed)} so far"
+        return f"{_clock(max(0.0, (self._told - started) / share - passed))} left"
+
     def _draw(self) -> None:
+        stream = self._stream
         try:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-            letters = "━─" if _can_show(self._stream, "━─…") else "#-"
-            colours = not os.environ.get("NO_COLOR")
-            line = drawn(self.view(), width or 80, letters, colours=colours)
-            self._stream.write(f"{_CLEAR}{line}")
-            self._stream.flush()
-            self._drawn = True
+            if stream is not None:
+                width = os.get_terminal_size(stream.fileno()).columns
+                letters = "━─" if can_show(stream, "━─…") else "#-"
+                colours = not os.environ.get("NO_COLOR")
+                line = drawn(self.view(), width or 80, letters, colours=colours)
+                stream.write(f"{_CLEAR}{line}")
+                stream.flush()
+                self._drawn = True
         except (OSError, ValueError):  # the terminal is gone
             self._ticker.stop()
 
     def _clear(self) -> None:
-        if self._drawn:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
+        if self._drawn and self._stream is not None:
             self._drawn = False
+            with contextlib.suppress(OSError):
+                self._stream.write(_CLEAR)
+                self._stream.flush()
 
 
 @contextlib.contextmanager
-def progress_bar(models: Sequence[tuple[str, int]] = ()) -> Iterator[ProgressBar | None]:
+def progress_bar(
+    models: Sequence[tuple[str, int]] = (), *, hidden: bool = False
+) -> Iterator[ProgressBar]:
     """Shows how far the work is, where stderr is a terminal on which a line can be taken back.
 
     Args:
         models: Name and bytes of each model, where there are several.
+        hidden: Whether nothing is to be shown.
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
+    if hidden or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield ProgressBar(None, models)
         return
     if os.name == "nt":  # older terminals of Windows know no control sequences by themselves
         importlib.import_module("colorama").just_fix_windows_console()
@@ -205,9 +220,9 @@ def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = Fa
     return f"{head}{bar}{cells['amount']}{cells['time']}{cells['what']}".rstrip()
 
 
-def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> str:
-    full, rest = letters
-    if share is None:  # something moves all the same
+def _bar(share: float, length: int, letters: str, *, colours: bool) -> str:
+    full, rest = letters[0], letters[1]
+    if not share:  # something moves all the same
         place = int(time.monotonic() / _BEAT) % (length - 1)
         before, solid, after = rest * place, full * 2, rest * (length - 2 - place)
     else:
@@ -218,14 +233,10 @@ def _bar(share: float | None, length: int, letters: str, *, colours: bool) -> st
     return f"{_DIM}{before}{_PLAIN}{_GREEN}{solid}{_PLAIN}{_DIM}{after}{_PLAIN}"
 
 
-def _time(seconds: float, share: float) -> str:
-    """Returns how much time is left by how long a part took; of no part, how long it took."""
-    known = 0.0 < share < 1.0
-    whole = round(seconds / share - seconds) if known else int(seconds)
-    minutes, rest = divmod(whole, 60)
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-    return f"{clock} left" if known else f"{clock} so far"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _amount(progress: Progress) -> str:
@@ -235,7 +246,8 @@ def _amount(progress: Progress) -> str:
     return f"{size(progress.done)}/{size(progress.total)}"
 
 
-def _can_show(stream: IO[str], letters: str) -> bool:
+def can_show(stream: TextIO, letters: str) -> bool:
+    """Whether the encoding of a stream has some letters."""
     try:
         letters.encode(stream.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):

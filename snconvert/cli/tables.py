@@ -1,14 +1,26 @@
-"""Reports as tables for people: with rich on a terminal, as plain columns where piped."""
+"""Reports as tables for people: fitted to a terminal, whole where piped."""
 
 from __future__ import annotations
 
-import decimal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from snconvert.cli.columns import RANGE, count_of, number, print_table, size
+from snconvert.cli.columns import (
+    ASCII,
+    GREEN,
+    Cell,
+    Column,
+    Line,
+    count_of,
+    number,
+    proved,
+    shape_of,
+    size,
+)
+from snconvert.cli.layer_lines import layer_table, reasons, short
 from snconvert.cli.network import print_bound
-from snconvert.cli.norms import LEGEND, bars_of, print_spectra, summary
+from snconvert.cli.norms import print_spectra, summary
+from snconvert.cli.printer import Printer, printer_for
 from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
@@ -19,21 +31,11 @@ from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
 
 if TYPE_CHECKING:
-    from snconvert.core.verdict import Verdict
+    from snconvert.core.verdict import Change, Verdict
 
-_AT_MOST = "<="
 _WIDE = 2.1e-6  # between the bounds of a proof: those of matrices are closer
-_COLUMNS: dict[str, Callable[[Sequence[LayerReport]], bool]] = {
-    "layer": bool,
-    "class": bool,
-    "kernel": bool,
-    "sigma": bool,
-    RANGE: lambda layers: any(layer.operator_range for layer in layers),
-    "after": bool,
-    "bound": lambda layers: any(layer.bound is not None for layer in layers),
-    "result": bool,
-}
-"""The headings of the table of layers in their order, and whether they are shown."""
+_RANGE = "operator norm before"
+_PIPED = ("layer", "class", "kernel", "sigma", _RANGE, "after", "bound", "result")
 _NORM_SENTENCES = {
     "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
@@ -46,37 +48,55 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 
     Args:
         report: What was done.
-        stream: Where to; a table with lines if it is a terminal, else plain columns.
-        verbose: List the layers without a kernel too.
+        stream: Where to; a table that fits if it is a terminal, else plain columns.
+        verbose: List the layers without a kernel too, whole names and the reason of each.
     """
+    show_report(report, printer_for(stream), verbose=verbose)
+
+
+def show_report(report: Report, printer: Printer, *, verbose: bool = False) -> None:
+    """Prints a report as `print_report` does, with a printer."""
     layers = report.layers if verbose or VERBS[report.verb].changes_layers else ()
-    shown = [layer for layer in layers if verbose or layer.reason != NO_KERNEL]
-    columns = [name for name, used in _COLUMNS.items() if used(shown)]
-    rows = [row for layer in shown for row in _rows(layer, report.verb)]
-    drawn = False
-    if rows:
-        cells = [[row.get(name, "") for name in columns] for row in rows]
-        looked = () if VERBS[report.verb].writes else shown
-        bars = [bar for layer in looked for bar in bars_of(layer, report)]
-        drawn = print_table(columns, cells, stream, bars)
-    hidden = len(layers) - len(shown)
-    if hidden:
-        print(f"{count_of(hidden, 'layer')} without a kernel not shown (-v)", file=stream)
-    if drawn:
-        print(LEGEND, file=stream)
-    if RANGE in columns:
-        print(_NORM_SENTENCES[norm_of(shown, report.norm)], file=stream)
-    if any(layer.certified for layer in shown):
-        print(
-            f"sigma is proved to be at most what stands behind {_AT_MOST}; so is after"
-            f"{_width(shown)}",
-            file=stream,
-        )
-    print_spectra(report, stream)
+    show_layers(report, layers, printer, verbose=verbose)
+    print_spectra(report, printer)
     if report.lipschitz is not None:
-        print_bound(report.lipschitz, stream, verbose=verbose)
+        print_bound(report.lipschitz, printer, verbose=verbose)
     for line in closing(report):
-        print(line, file=stream)
+        printer.say(line, as_is=True)
+
+
+def show_layers(
+    report: Report, layers: Sequence[LayerReport], printer: Printer, *, verbose: bool
+) -> None:
+    """Prints the table of layers and what its numbers are."""
+    shown = [layer for layer in layers if verbose or layer.reason != NO_KERNEL]
+    hidden = len(layers) - len(shown)
+    if printer.compact and not verbose and any(layer.sigma is not None for layer in shown):
+        # The rest stays as it is and was not measured: the reasons below say all of it.
+        shown = [layer for layer in shown if layer.sigma is not None or layer.status != "skipped"]
+    if printer.compact:
+        columns, lines = layer_table(report, shown, printer.marks, notes=verbose)
+    else:
+        columns, lines = _piped(report, shown)
+    legend = printer.table(columns, lines, whole=verbose) if lines else []
+    if printer.compact and not verbose:
+        legend += reasons(report, layers, printer.more)
+    if hidden:
+        legend.append(f"{count_of(hidden, 'layer')} without a kernel not shown ({printer.more})")
+    if any(layer.operator_range for layer in shown):
+        norm = norm_of(shown, report.norm)
+        legend.append(_NORM_SENTENCES[norm])
+        if printer.compact and norm == "matrix":
+            legend[-1] += (
+                f"; its operator norm is at most what stands behind {printer.marks.at_most}"
+            )
+    if any(layer.certified for layer in shown):
+        legend.append(
+            f"sigma is proved to be at most what stands behind {printer.marks.at_most}; so is after"
+            f"{_width(shown)}"
+        )
+    for line in legend:
+        printer.say(line)
 
 
 def closing(report: Report) -> list[str]:
@@ -93,6 +113,9 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
+    bounds = {layer.bound for layer in report.layers if layer.status != "spectral"} - {None}
+    if verb.converts and verb.writes and len(bounds) == 1:
+        clauses.append(f"mode {report.mode}, bound {number(bounds.pop())}")
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
@@ -116,44 +139,72 @@ def closing(report: Report) -> list[str]:
 
 def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
     """Prints the layers of another form, the differences, and a closing line."""
-    if verdict.changes:
-        rows = [
-            (
-                printable(change.path),
-                printable(change.class_name),
-                number(change.sigma),
-                number(change.sigma_after),
-                f"{change.what}: {printable(change.new_class)}",
-            )
-            for change in verdict.changes
-        ]
-        print_table(("layer", "class", "sigma", "after", "result"), rows, stream)
+    show_verdict(verdict, printer_for(stream))
+
+
+def show_verdict(verdict: Verdict, printer: Printer) -> None:
+    """Prints a verdict as `print_verdict` does, with a printer."""
+    forms = {change.what for change in verdict.changes}
+    columns = [
+        Column("layer", least=16),
+        Column("class", least=12),
+        Column("sigma", numeric=True),
+        Column("after", numeric=True),
+        Column("result", least=12),
+    ]
+    lines = [Line(_change(change, printer, one=len(forms) == 1)) for change in verdict.changes]
+    if lines:
+        printer.table(columns, lines)
     for difference in verdict.differences:
-        print(f"difference: {difference}", file=stream)
+        printer.say(f"difference: {difference}", as_is=True)
     before, after = printable(verdict.before), printable(verdict.after)
-    count = len(verdict.changes)
-    layers = f"{count_of(count, 'layer')} of another form"
+    layers = f"{count_of(len(verdict.changes), 'layer')} of another form"
     checked = f"{count_of(verdict.arrays, 'array')} compared"
     says = "is" if verdict else "is not"
-    forms = {change.what for change in verdict.changes}
     how = "converted" if "converted" in forms or not verdict else "unchanged"
     if forms and "converted" not in forms:
         how = "made plain"
-    print(
-        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)",
-        file=stream,
+    printer.say(
+        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)", as_is=True
     )
     if verdict.lipschitz is not None:
         bound, most = verdict.lipschitz
-        print(
-            f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})", file=stream
-        )
+        printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")
+
+
+def _change(change: Change, printer: Printer, *, one: bool) -> tuple[Cell, ...]:
+    """Returns the cells of a layer of another form; where room is scarce, with its class after.
+
+    Args:
+        change: The layer.
+        printer: What prints it.
+        one: Whether what became of it is the same for all layers, which the closing line says.
+    """
+    path, name, new = map(printable, (change.path, change.class_name, change.new_class))
+    numbers = number(change.sigma), number(change.sigma_after)
+    if printer.compact:
+        what = "" if one else change.what
+        return (path, (f"{printer.marks.arrow} {new}", GREEN), *numbers, what)
+    return (path, name, *numbers, f"{change.what}: {new}")
 
 
 def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
     """Prints the table of the layer kinds."""
-    rows = [(rule.kind, rule.class_name, rule.spectral_class, rule.title) for rule in rules]
-    print_table(("kind", "class", "becomes", "matrices (b, m, n)"), rows, stream)
+    printer = printer_for(stream)
+    columns = [
+        Column("kind"),
+        Column("class", least=12),
+        Column("becomes", least=12),
+        Column("matrices (b, m, n)", wraps=True),
+    ]
+    lines = [Line((x.kind, x.class_name, x.spectral_class, x.title)) for x in rules]
+    legend: list[str] = []
+    if printer.compact and all(x.spectral_class == f"Spectral{x.class_name}" for x in rules):
+        del columns[2]
+        lines = [Line((x.kind, x.class_name, x.title)) for x in rules]
+        legend = ["each becomes a class of that name behind Spectral: SpectralDense"]
+    for line in [*printer.table(columns, lines), *legend]:
+        printer.say(line)
 
 
 def rules_json() -> dict[str, Any]:
@@ -163,12 +214,26 @@ def rules_json() -> dict[str, Any]:
             "kind": rule.kind,
             "class": rule.class_name,
             "new_class": rule.spectral_class,
-            "kernels": [kernel.name for kernel in rule.kernels],
+            "kernels": [kernel.path for kernel in rule.kernels],
             "matrix": rule.title,
         }
         for rule in RULES.values()
     ]
     return {"schema": SCHEMA, "verb": "rules", "rules": rules}
+
+
+def _piped(report: Report, layers: Sequence[LayerReport]) -> tuple[list[Column], list[Line]]:
+    """Returns the table for other programs: whole names, and the reason in each line."""
+    rows = [row for layer in layers for row in _rows(layer, report.verb)]
+    columns = [
+        name
+        for name in _PIPED
+        if name not in {_RANGE, "bound"} or any(row.get(name) for row in rows)
+    ]
+    if len({row.get("bound", "") for row in rows} - {""}) == 1:  # which is said below
+        columns.remove("bound")
+    lines = [Line([row.get(name, "") for name in columns]) for row in rows]
+    return [Column(name) for name in columns], lines
 
 
 def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
@@ -181,50 +246,26 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),
-        "kernel": _shape(layer.kernel),
+        "kernel": shape_of(layer.kernel),
         "bound": number(layer.bound),
         "result": printable(result),
     }
     if len(layer.kernels) <= 1:
         return [first | _numbers(layer)]
     rows = [
-        {"kernel": f"{name} {_shape(kernel.shape)}", **_numbers(kernel)}
-        for name, kernel in zip(_short([x.name for x in layer.kernels]), layer.kernels, strict=True)
+        {"kernel": f"{name} {shape_of(kernel.shape)}", **_numbers(kernel)}
+        for name, kernel in zip(short([x.name for x in layer.kernels]), layer.kernels, strict=True)
     ]
     rows[0] = first | rows[0]
     return rows
 
 
-def _short(names: list[str]) -> list[str]:
-    """Returns paths without the parts that are the same in all.
-
-    Example:
-        >>> _short(["cell/kernel", "cell/recurrent_kernel"]), _short(["a/kernel", "b/kernel"])
-        (['kernel', 'recurrent_kernel'], ['a', 'b'])
-    """
-    parts = list(zip(*(name.split("/") for name in names), strict=False))
-    differ = [index for index, part in enumerate(parts) if len(set(part)) > 1]
-    return ["/".join(name.split("/")[index] for index in differ) for name in names]
-
-
 def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
     return {
-        "sigma": _proved(measured.certified) or number(measured.sigma),
-        RANGE: _range(measured.operator_range),
-        "after": _proved(measured.certified_after) or number(measured.sigma_after),
+        "sigma": proved(measured.certified, ASCII.at_most) or number(measured.sigma),
+        _RANGE: _range(measured.operator_range),
+        "after": proved(measured.certified_after, ASCII.at_most) or number(measured.sigma_after),
     }
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "" if shape is None else "x".join(map(str, shape))
-
-
-def _proved(bounds: tuple[float, float] | None) -> str:
-    """Returns an upper bound, rounded up."""
-    if bounds is None:
-        return ""
-    with decimal.localcontext(prec=7, rounding=decimal.ROUND_CEILING):
-        return f"{_AT_MOST} {+decimal.Decimal(bounds[1]):g}"
 
 
 def _width(layers: list[LayerReport]) -> str:

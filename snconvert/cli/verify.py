@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import Annotated
 
 import typer
 
 from snconvert.cli.options import Config, Import, Json, Quiet
-from snconvert.cli.runner import end, handled, progress_bar
+from snconvert.cli.runner import end, handled
 from snconvert.core.json_lines import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
@@ -26,12 +25,13 @@ def verify(
     """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
     from snconvert import api
     from snconvert.cli import tables
+    from snconvert.cli.progress import progress_bar
 
     signals.interrupt()
     with handled(before, after, verb="verify" if as_json else None):
-        with contextlib.nullcontext() if quiet else progress_bar() as progress:
+        with progress_bar(hidden=quiet) as bar:
             verdict = api.verify(
-                before, after, imports=imports or (), config=config, progress=progress
+                before, after, imports=imports or (), config=config, progress=bar.update
             )
         for warning in counted((*verdict.warnings, *verdict.notes)) if not quiet else ():
             about = "" if warning.startswith(f"{before}: ") else f"{printable(after)}: "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from snconvert.core.magnitude import Magnitude
+from snconvert.display import html_of, pretty, text_of
 
 
 class Stage(NamedTuple):
@@ -102,6 +103,22 @@ class NetworkBound(NamedTuple):
     notes: tuple[str, ...] = ()
     most: float | None = None
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return text_of(self)
+
+    def __repr__(self) -> str:
+        return f"<NetworkBound: {'none' if self.bound is None else self.bound}>"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        pretty(self, printer, cycle)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the bound in the shape of `--json`."""
+        return self.as_json()
 
     def as_json(self) -> dict[str, Any]:
         """Returns the bound as `--json` prints it.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from snconvert.core.graph import Graph
 from snconvert.core.json_lines import SCHEMA
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
+from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.errors import printable
 
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
@@ -50,7 +52,7 @@ class KernelReport(NamedTuple):
             "sigma_after": self.sigma_after,
             "residual": self.residual,
             **_known(proved=_listed(self.certified), proved_after=_listed(self.certified_after)),
-            **({} if self.spectrum is None else {"spectrum": self.spectrum._asdict()}),
+            **_known(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
         }
 
 
@@ -100,6 +102,17 @@ class LayerReport:
     bound: float | None = None
     missing_kind: str | None = None
     kernels: tuple[KernelReport, ...] = ()
+
+    __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
+
+    def __repr__(self) -> str:
+        became = f" -> {printable(self.new_class)}" if self.new_class else ""
+        where = f"{printable(self.path)} ({printable(self.class_name)}{became})"
+        return f"<LayerReport: {where}, {self.status}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the layer in the shape of `--json`."""
+        return self.as_json()
 
     def as_json(self) -> dict[str, Any]:
         """Returns the layer as `--json` prints it, with what is known of its bounds."""
@@ -164,6 +177,14 @@ class Report:
     source_sha256: str | None = None
     up_to_date: bool = False
 
+    __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
+
+    def __repr__(self) -> str:
+        became = f" -> {printable(self.output)}" if self.output else ""
+        count = f"{self.converted} of {len(self.layers)} layers"
+        how = "can change" if self.output is None else "changed"
+        return f"<Report: {self.verb} {printable(self.source)}{became}, {count} {how}>"
+
     @property
     def converted(self) -> int:
         """How many layers were converted (where nothing was written: would be, by `apply`)."""
@@ -174,6 +195,22 @@ class Report:
     def skipped(self) -> int:
         """How many layers stay as they are."""
         return sum(x.status == "skipped" or x.missing_kind is not None for x in self.layers)
+
+    @overload
+    def to_dict(self, orient: Literal["dict"] = "dict") -> dict[str, Any]: ...
+    @overload
+    def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
+    def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
+        """Returns the report in the shape of `--json`.
+
+        Args:
+            orient: `dict` for all of it; `records` for its layers, one row each, as pandas takes
+                them: `pandas.DataFrame(report.to_dict("records"))`.
+
+        Raises:
+            ValueError: It is another word.
+        """
+        return oriented(self.as_json(), orient, "layers")
 
     def as_json(self) -> dict[str, Any]:
         """Returns the report as `--json` prints it; `snconvert/schema.json` describes the shape."""
@@ -195,7 +232,7 @@ class Report:
             **({"dry_run": True} if dry_run else {}),
             **({"up_to_date": True} if self.up_to_date else {}),
             "layers": [layer.as_json() for layer in self.layers],
-            **({} if self.lipschitz is None else {"lipschitz": self.lipschitz.as_json()}),
+            **_known(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
         }
 
 

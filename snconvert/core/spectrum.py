@@ -6,7 +6,7 @@ Apart from how they are found, as the process that only asks for them does witho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SPECTRA = "spectra"
 """The stage of the work, as `Progress` names it."""
@@ -44,6 +44,10 @@ class Spectrum(NamedTuple):
     condition: float | None
     values: tuple[float, ...]
     total: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the spectrum as `--json` prints it."""
+        return {**self._asdict(), "values": list(self.values)}
 
 
 def seconds_for(shape: tuple[int, int, int]) -> float:

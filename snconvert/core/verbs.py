@@ -28,6 +28,8 @@ class Verb(NamedTuple):
         converts: Whether the verb makes layers normalised, or tells which ones can become so.
         scales: Whether kernels become what inference uses of them.
         divides: Whether kernels are divided by what the conversion has multiplied them by.
+        made: What has become of models, where that is not what has become of their layers.
+        already: What models are that have nothing to become.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Verb(NamedTuple):
     converts: bool = False
     scales: bool = False
     divides: bool = False
+    made: str | None = None
+    already: str = "already converted"
 
     @property
     def changes_layers(self) -> bool:
@@ -81,10 +85,24 @@ class Verb(NamedTuple):
 
 _ROWS = (
     Verb("apply", "-sn", "converted", _MEASURING, converts=True),
-    Verb("bake", "-baked", "baked", (*_MEASURING, "snconvert.jobs.effective"), scales=True),
-    Verb("remove", "-plain", "plain again", _MEASURING, divides=True),
-    Verb("upgrade", "-keras3", "as they were", ("snconvert.weights.editing",)),
-    Verb("inspect", None, None, _MEASURING, converts=True),
+    Verb(
+        "bake",
+        "-baked",
+        "baked",
+        (*_MEASURING, "snconvert.jobs.effective"),
+        scales=True,
+        already="already plain",
+    ),
+    Verb("remove", "-plain", "plain again", _MEASURING, divides=True, already="already plain"),
+    Verb(
+        "upgrade",
+        "-keras3",
+        "as they were",
+        ("snconvert.weights.editing",),
+        made="upgraded",
+        already="already of Keras 3",
+    ),
+    Verb("inspect", None, None, _MEASURING, converts=True, made="inspected"),
     Verb("verify", None, None, (*_MEASURING, "snconvert.jobs.effective", "snconvert.jobs.compare")),
 )
 VERBS = {verb.name: verb for verb in _ROWS}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from snconvert.core.json_lines import SCHEMA
 from snconvert.core.magnitude import Magnitude
+from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.errors import printable
 
 
 class Difference(NamedTuple):
@@ -70,8 +72,37 @@ class Verdict(NamedTuple):
     lipschitz: tuple[Magnitude, float] | None = None
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return text_of(self)
+
     def __bool__(self) -> bool:
         return not self.differences
+
+    def __repr__(self) -> str:
+        says = "is" if self else "is not"
+        counts = f"{len(self.changes)} changes, {len(self.differences)} differences"
+        return f"<Verdict: {printable(self.after)} {says} {printable(self.before)}, {counts}>"
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        pretty(self, printer, cycle)
+
+    @overload
+    def to_dict(self, orient: Literal["dict"] = "dict") -> dict[str, Any]: ...
+    @overload
+    def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
+    def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
+        """Returns the verdict in the shape of `verify --json`.
+
+        Args:
+            orient: `dict` for all of it; `records` for the layers of another form, one row each.
+
+        Raises:
+            ValueError: It is another word.
+        """
+        return oriented(self.as_json(), orient, "changes")
 
     def as_json(self) -> dict[str, Any]:
         """Returns the verdict as `verify --json` prints it; `source` is the model before."""

@@ -246,7 +246,7 @@ def _by_file(
         raise UnsupportedError(
             f"the code of {original_class(model).__name__} makes its layers, and would make them"
             f" without {wrapper} when the model is loaded",
-            "Use --target layer, or put the wrapper around them in that code",
+            "Choose target layer, or put the wrapper around them in that code",
         )
     with tempfile.TemporaryDirectory() as folder:
         source, output = (os.path.join(folder, f"{name}.keras") for name in ("before", "after"))

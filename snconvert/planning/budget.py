@@ -30,7 +30,7 @@ def check_budget(most: Any, target: str, every: Sequence[Settings]) -> None:
     if target != "layer":
         raise OptionError(
             f"the target {target} sets matrix norms, which bound no network with convolutions",
-            "Use --lipschitz with --target layer",
+            "Use lipschitz with target layer",
         )
     if any(each.norm != "operator" for each in every):
         raise OptionError(
@@ -39,14 +39,14 @@ def check_budget(most: Any, target: str, every: Sequence[Settings]) -> None:
         )
     if any(each.mode == "gain" for each in every):
         raise OptionError(
-            "mode gain has no bound that could be chosen", "Use --lipschitz with --mode hard or cap"
+            "mode gain has no bound that could be chosen", "Use lipschitz with mode hard or cap"
         )
     bounds = {each.bound for each in every}
     if bounds != {1.0} and len(bounds) == 1:
         raise OptionError(
             "lipschitz chooses the bounds, and those given are weights of layers against each"
             f" other: {every[0].bound:g} for all says nothing",
-            "Leave out --bound, or give single layers one of their own",
+            "Leave out bound, or give single layers one of their own",
         )
     if max(bounds) > _FARTHEST or min(bounds) < 1.0 / _FARTHEST:
         raise OptionError(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from snconvert.cli.network import print_bound, sentences
+from snconvert.cli.printer import printer_for
 from snconvert.cli.tables import closing, print_report
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, OutputBound, Stage, Unbounded
@@ -57,7 +58,7 @@ def network(**changes: Any) -> NetworkBound:
 
 def text_of(bound: NetworkBound, *, verbose: bool = False) -> str:
     stream = io.StringIO()
-    print_bound(bound, stream, verbose=verbose)
+    print_bound(bound, printer_for(stream), verbose=verbose)
     return stream.getvalue()
 
 
@@ -169,7 +170,7 @@ def test_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     huge = Stage(
         "block/with/a/rather/long/path/conv", "SeparableConv2D", (0,), HUGE, HUGE, HUGE, 0.5
     )
-    print_bound(network(stages=(*network().stages, huge)), stream)
+    print_bound(network(stages=(*network().stages, huge)), printer_for(stream))
     table = re.sub(r"\x1b\[\d*m", "", stream.getvalue()).partition("certified")[0].splitlines()
     assert max(map(len, table)) <= 80
     assert sum(line.split()[-4:-1] == [">1e308"] * 3 for line in table) == 1

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from snconvert.cli.norms import bars_of, print_spectra, summary
+from snconvert.cli.norms import bar_of, print_spectra, summary
+from snconvert.cli.printer import printer_for
 from snconvert.cli.tables import print_report
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.core.spectrum import Spectrum
@@ -122,8 +123,8 @@ def test_the_sentence() -> None:
 
 def test_a_kernel_has_a_bar_each() -> None:
     """As it has a row of its own."""
-    assert [bar and bar.value for bar in bars_of(LSTM, report())] == [4.0, 2.0]
-    assert bars_of(UNKNOWN, report()) == [None]
+    assert [bar_of(LSTM, kernel, report()).value for kernel in LSTM.kernels] == [4.0, 2.0]
+    assert bar_of(UNKNOWN, UNKNOWN, report()) is None
 
 
 def test_spectra_are_a_table() -> None:
@@ -136,11 +137,11 @@ def test_spectra_are_a_table() -> None:
     )
     looked = LayerReport("lstm", "LSTM", (3, 4), "skipped", kernels=kernels)
     stream = io.StringIO()
-    print_spectra(report(looked, PLAIN), stream)
+    print_spectra(report(looked, PLAIN), printer_for(stream))
     lines = [line.split() for line in stream.getvalue().splitlines()]
     assert lines[1] == ["lstm/kernel0", "3", "8", "0", "1.25", "1.5"]
     assert lines[2] == ["lstm/kernel1", "2", "4", "2", "2", "1.25", "1.9"]
     assert len(lines) == 4
     stream = io.StringIO()
-    print_spectra(report(PLAIN), stream)
+    print_spectra(report(PLAIN), printer_for(stream))
     assert not stream.getvalue()

@@ -64,6 +64,21 @@ def no_folder(folder: Folder) -> list[object]:
     return ["apply", MODELS / "a01_seq_plain.keras", "-o", folder / "missing" / "out"]
 
 
+def is_folder(folder: Folder) -> list[object]:
+    (folder / "out").mkdir()
+    return plain()(folder)
+
+
+def no_entry(folder: Folder) -> list[object]:
+    (folder / "shut").mkdir(mode=0o500)
+    return ["apply", MODELS / "a01_seq_plain.keras", "-o", folder / "shut" / "out"]
+
+
+def shut(folder: Folder) -> list[object]:
+    (folder / "shut.keras").touch(mode=0)
+    return ["apply", folder / "shut.keras", "-o", folder / "out"]
+
+
 def twice(folder: Folder) -> list[object]:
     api.apply_file(MODELS / "a01_seq_plain.keras", folder / "sn.keras", only="first")
     return ["apply", folder / "sn.keras", "-o", folder / "out", "--only", "first"]
@@ -100,7 +115,38 @@ MESSAGES = (
     Message(errors.OptionError, plain("--bound=-1"), "bound", "is", "-1", "above 0", code=2),
     Message(errors.OptionError, plain("--mode=soft"), "mode", "is", "'soft'", "hard, cap", code=2),
     Message(errors.OptionError, recipe("bound = -3"), "recipe.toml: bound", "is", "-3", "above 0"),
-    Message(errors.OptionError, recipe("fish = 1"), "recipe.toml: ", "entry", "'fish'", "Known"),
+    Message(
+        errors.UnknownOptionError,
+        recipe("bond = 1"),
+        "recipe.toml: ",
+        "entry",
+        "'bond'",
+        "Did you mean bound. Known are",
+    ),
+    Message(
+        errors.RecipeNotFoundError,
+        plain("--recipe", "no.toml"),
+        "no.toml: ",
+        "cannot be read",
+        "No such file",
+        "Check the path",
+    ),
+    Message(
+        errors.SourceNotFoundError,
+        lambda folder: ["apply", folder / "no.keras", "-o", folder / "out"],
+        "no.keras: ",
+        "there is no",
+        "such file",
+        "Check the path",
+    ),
+    Message(
+        errors.SourcePermissionError,
+        shut,
+        "shut.keras: ",
+        "cannot be read",
+        "Permission denied",
+        "Check the path",
+    ),
     Message(
         errors.SourceError,
         url,
@@ -222,8 +268,14 @@ MESSAGES = (
         "lora_rank 2",
         "do not name the layer",
     ),
-    Message(errors.OutputError, taken, "out: ", "exists", "already", "Use --force"),
-    Message(errors.OutputError, no_folder, "missing/out: ", "does not exist", "missing", "Create"),
+    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name the file in it"),
+    Message(errors.OutputExistsError, taken, "out: ", "exists", "already", "Use --force"),
+    Message(
+        errors.OutputFolderError, no_folder, "missing/out: ", "does not exist", "missing", "Create"
+    ),
+    Message(
+        errors.OutputPermissionError, no_entry, "shut/out: ", "cannot be written", "shut", "Choose"
+    ),
 )
 
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import snconvert
 from snconvert.cli import commands
-from snconvert.cli.tables import _proved, print_report
+from snconvert.cli.columns import proved
+from snconvert.cli.tables import print_report
 from snconvert.errors import KernelError, SelectionError
 from snconvert.linalg import stored_u
 
@@ -248,7 +249,7 @@ def test_proofs(source: Path, tmp_path: Path) -> None:
     assert all(a >= b for a, b in zip(shown, bounds, strict=True))
     assert shown == pytest.approx(bounds, rel=2e-6)
     assert "sigma is proved to be at most what stands behind <=; so is after" in stream.getvalue()
-    assert _proved((1.0, 1.00000001)) == "<= 1.000001"
+    assert proved((1.0, 1.00000001), "<=") == "<= 1.000001"
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])

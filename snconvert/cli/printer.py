@@ -1,0 +1,232 @@
+"""Where tables and sentences go: into a pipe, or onto a terminal, fitted to its width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Protocol
+
+from snconvert.cli.columns import (
+    ASCII,
+    GAP,
+    GREEN,
+    RED,
+    UNICODE,
+    Bar,
+    Cell,
+    Column,
+    Line,
+    Marks,
+    filled,
+    fitted,
+    shortened,
+    text_of,
+    width_of,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_NARROWEST, _WIDEST = 8, 30  # columns of a bar
+_LEAST = 8  # columns of names that may be longer
+IN_PYTHON = "to_dict() has all"
+"""How to see what a table in Python leaves out."""
+_BARS = "bars are solid up to the bound, and shaded above it"
+IN_RED = "in red: above its bound"
+"""What the style `RED` says."""
+
+
+class Printer(Protocol):
+    """What reports are printed with.
+
+    Attributes:
+        compact: Whether room is scarce: what holds for several rows is then said once, below them.
+        marks: The signs to use.
+        more: How to see what is left out.
+    """
+
+    compact: bool
+    marks: Marks
+    more: str
+
+    def say(self, sentence: str, *, as_is: bool = False) -> None:
+        """Prints a sentence.
+
+        Args:
+            sentence: What is said.
+            as_is: Break no line: it holds a path, which is to be copied.
+        """
+
+    def table(
+        self, columns: Sequence[Column], lines: Sequence[Line], *, whole: bool = False
+    ) -> list[str]:
+        """Prints a table.
+
+        Args:
+            columns: The columns.
+            lines: The rows.
+            whole: Shorten no name; one that is too long has a line of its own.
+
+        Returns:
+            Sentences to say below it: what its signs mean, and what there was no room for.
+        """
+
+
+def printer_for(stream: IO[str]) -> Printer:
+    """Returns what prints on a stream: a terminal, or a pipe."""
+    if not stream.isatty():
+        return Pipe(stream)
+    # rich costs a twentieth of a second, which a piped run need not pay.
+    from rich.console import Console
+
+    console = Console(file=stream)
+    return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
+
+
+def text_printer(stream: IO[str], width: int) -> Printer:
+    """Returns what prints a text of that width for any terminal, without colours."""
+    from rich.console import Console
+
+    return Terminal(Console(file=stream, width=width, color_system=None), ASCII, IN_PYTHON)
+
+
+class Pipe:
+    """Plain columns that keep every name whole, for other programs."""
+
+    compact = False
+    marks = ASCII
+    more = "-v"
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def say(self, sentence: str, *, as_is: bool = True) -> None:  # noqa: ARG002 - it always is
+        """Prints a sentence."""
+        print(sentence, file=self._stream)
+
+    def table(
+        self,
+        columns: Sequence[Column],
+        lines: Sequence[Line],
+        *,
+        whole: bool = False,  # noqa: ARG002 - names are whole in any case
+    ) -> list[str]:
+        """Prints columns."""
+        rows = [[column.heading.replace("\n", " ") for column in columns]]
+        rows += [[text_of(cell) for cell in line.cells] for line in lines]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.say((" " * GAP).join(cells).rstrip())
+        return []
+
+
+class Terminal:
+    """A table as wide as the terminal is, with names shortened where that is needed."""
+
+    compact = True
+
+    def __init__(self, console: Console, marks: Marks, more: str = "-v") -> None:
+        self.marks = marks
+        self.more = more
+        self._console = console
+
+    def say(self, sentence: str, *, as_is: bool = False) -> None:
+        """Prints a sentence."""
+        lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
+        self._console.out("\n".join(lines), highlight=False)
+
+    def table(
+        self, columns: Sequence[Column], lines: Sequence[Line], *, whole: bool = False
+    ) -> list[str]:
+        """Prints a table."""
+        from rich.text import Text
+
+        if whole:  # only the first column gives way, and its long names have lines of their own
+            columns = [column._replace(least=0, spare=False) for column in columns]
+            columns[0] = columns[0]._replace(least=_LEAST)
+        columns, lines = filled(columns, lines)
+        rows = [[text_of(cell) for cell in line.cells] for line in lines]
+        widths = fitted(columns, rows, self._console.width)
+        short = {
+            i: shortened((row[i] for row in rows), width, self.marks.dots)
+            for i, width in widths.items()
+            if columns[i].least and not whole
+        }
+        total = sum(widths.values()) + GAP * (len(widths) - 1)
+        room = min(_WIDEST, self._console.width - total - GAP)
+        bars = self._bars([line.bar for line in lines], room) if room >= _NARROWEST else {}
+        texts = [*_headings(columns, widths), Text(self.marks.rule * total, "dim")]
+        for place, (line, row) in enumerate(zip(lines, rows, strict=True)):
+            cells = list(line.cells)
+            for i, names in short.items():
+                cells[i] = names[row[i]], style_of(cells[i])
+            if whole and width_of(row[0]) > widths[0]:
+                texts.append(Text(row[0]))
+                cells[0] = ""
+            texts += _row(columns, widths, cells)
+            if place in bars:
+                texts[-1].append_text(bars[place])
+            texts[-1].rstrip()
+            if line.note:
+                texts.append(Text(f"    {line.note}", "dim"))
+        self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
+        coloured = self._console.color_system is not None and not self._console.no_color
+        if not coloured or not any_red(lines):
+            return [_BARS] if bars else []
+        return [_BARS, IN_RED] if bars else [IN_RED]
+
+    def _bars(self, bars: Sequence[Bar | None], width: int) -> dict[int, Text]:
+        """Returns the bars by the places of their rows; none where all are zero."""
+        from rich.text import Text
+
+        scale = max((bar.value for bar in bars if bar is not None), default=0.0)
+        drawn = {
+            place: bar.text(width, scale, plain=self.marks is ASCII)
+            for place, bar in enumerate(bars)
+            if bar is not None and scale
+        }
+        return {
+            place: Text.assemble("  ", (solid, GREEN), (shaded, RED))
+            for place, (solid, shaded) in drawn.items()
+        }
+
+
+def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[Text]:
+    """Yields the lines of the headings, which end at the same line."""
+    height = max(column.heading.count("\n") for column in columns) + 1
+    parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
+    for line in zip(*parts, strict=True):
+        yield from _row(columns, widths, [(part, "bold") for part in line])
+
+
+def _row(
+    columns: Sequence[Column], widths: Mapping[int, int], cells: Sequence[Cell]
+) -> Iterator[Text]:
+    """Yields the lines of a row: one, or several where the last text goes on."""
+    from rich.text import Text
+
+    last = max(widths)
+    texts = [text_of(cell) for cell in cells]
+    further: list[str] = []
+    if columns[last].wraps:
+        texts[last], *further = textwrap.wrap(texts[last], widths[last]) or [""]
+    line = Text()
+    for i, width in widths.items():
+        blanks = " " * (width - width_of(texts[i]))
+        padded = blanks + texts[i] if columns[i].numeric else texts[i] + blanks
+        line.append(padded if i == last else padded + " " * GAP, style_of(cells[i]))
+    yield line
+    start = sum(widths.values()) - widths[last] + GAP * (len(widths) - 1)
+    yield from (Text(" " * start + text) for text in further)
+
+
+def any_red(lines: Sequence[Line]) -> bool:
+    """Whether a cell has the style `RED`."""
+    return any(style_of(cell) == RED for line in lines for cell in line.cells)
+
+
+def style_of(cell: Cell) -> str:
+    """Returns the style of a cell."""
+    return "" if isinstance(cell, str) else cell[1]

@@ -1,0 +1,170 @@
+"""What is printed of each model when it is done: table, line or JSON, warnings and errors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from snconvert.cli.messages import Display, complain, print_json
+from snconvert.cli.progress import can_show
+from snconvert.cli.summary import Table, Totals, sentence
+from snconvert.core.json_lines import failure
+from snconvert.core.spectrum import SPECTRA
+from snconvert.core.verbs import VERBS
+from snconvert.errors import DoneError, SnconvertError, counted, printable
+
+if TYPE_CHECKING:
+    from snconvert.cli.progress import ProgressBar
+    from snconvert.core.report import Progress, Report
+
+
+class Results:
+    """Prints what becomes of models, of each when it is done, and keeps nothing but totals.
+
+    Args:
+        verb: The name of a row of `VERBS`.
+        sources: The models.
+        display: What is printed.
+        options: Those of the verb's function in `snconvert.api`.
+
+    Attributes:
+        failed: Whether any model has failed.
+    """
+
+    def __init__(
+        self, verb: str, sources: Sequence[str], display: Display, options: Mapping[str, Any]
+    ) -> None:
+        self._verb, self._sources = verb, sources
+        self._display, self._options = display, options
+        self.failed = False
+
+    def add(self, index: int, outcome: Report | SnconvertError) -> None:
+        """Prints what became of a model.
+
+        Args:
+            index: Its place among all.
+            outcome: Its report or the error.
+        """
+        if isinstance(outcome, SnconvertError):
+            self._fail(self._sources[index], outcome)
+            return
+        for warning in counted(outcome.warnings) if not self._display.quiet else ():
+            print(f"warning: {printable(outcome.source)}: {warning}", file=sys.stderr)
+        if self._display.as_json:
+            print_json(outcome.as_json())
+        elif not self._display.quiet:
+            self._print(outcome)
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Prints what is to be said of all models."""
+
+    def tell(self, bar: ProgressBar, index: int, progress: Progress) -> None:
+        """Shows how far a model is, and says before long work what it costs.
+
+        Args:
+            bar: Shows it.
+            index: The model's place among all.
+            progress: How far it is.
+        """
+        if (
+            progress.stage == SPECTRA
+            and progress.what
+            and not (progress.done or self._display.silent)
+        ):
+            with bar.aside():
+                print(self._about(index) + progress.what, file=sys.stderr)
+        bar.update(progress, index)
+
+    def _about(self, _index: int) -> str:
+        """Returns what a line about a model begins with."""
+        return ""
+
+    def _fail(self, source: str, error: SnconvertError) -> None:
+        self.failed = True
+        complain(error, failure(self._verb, source) if self._display.as_json else None)
+
+    def _print(self, report: Report) -> None:
+        from snconvert.cli import tables
+
+        tables.print_report(report, sys.stdout, verbose=self._display.verbose)
+        if "html" in self._options:
+            print(f"wrote {printable(self._options['html'])}")
+
+
+class SeveralResults(Results):
+    """Prints a line for each of several models, and a summary; tables where they are asked for.
+
+    Args:
+        verb: The name of a row of `VERBS`.
+        sources: The models.
+        display: What is printed.
+        options: Those of the verb's function in `snconvert.api`.
+        targets: Where each goes.
+        folder: The folder for all of them, where that was said.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        sources: Sequence[str],
+        display: Display,
+        options: Mapping[str, Any],
+        targets: Sequence[str | None],
+        folder: str | None = None,
+    ) -> None:
+        super().__init__(verb, sources, display, options)
+        self._already = VERBS[verb].already
+        self._totals = Totals(verb, folder)
+        self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
+        self._table: Table | None = None
+        if sys.stdout.isatty():
+            names = [target or source for source, target in zip(sources, targets, strict=True)]
+            colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+            self._table = Table.of(
+                verb,
+                names,
+                shutil.get_terminal_size().columns,
+                chosen=bool({"conv", "kinds"} & options.keys()),
+                unicode=can_show(sys.stdout, "→…"),
+                colours=colours,
+            )
+        self._headed = False
+
+    def end(self) -> None:
+        """Prints the totals."""
+        if not self._display.silent:
+            for line in self._totals.lines(len(self._sources)):
+                print(line)
+            sys.stdout.flush()
+
+    def _about(self, index: int) -> str:
+        return f"{printable(self._sources[index])}: "
+
+    def _fail(self, source: str, error: SnconvertError) -> None:
+        if not isinstance(error, DoneError):
+            self._totals.fail(source)
+            super()._fail(source, error)
+            return
+        self._totals.pass_over()
+        if self._display.as_json:
+            print(f"skipped: {error}", file=sys.stderr)
+        elif not self._display.quiet:
+            already = f"{printable(source)}: {self._already}"
+            self._say(already if self._table is None else self._table.note(source, self._already))
+
+    def _print(self, report: Report) -> None:
+        self._totals.add(report)
+        if self._as_tables:
+            super()._print(report)
+        else:
+            self._say(sentence(report) if self._table is None else self._table.line(report))
+
+    def _say(self, line: str) -> None:
+        if self._table is not None and not self._headed:
+            print(self._table.heading(dry_run="dry_run" in self._options))
+            self._headed = True
+        print(line)

@@ -1,0 +1,286 @@
+"""Several models in few words: a line for each as it is done, and the totals at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from snconvert.cli.columns import count_of, size
+from snconvert.cli.progress import shortened
+from snconvert.core.report import Report
+from snconvert.core.verbs import VERBS
+from snconvert.errors import printable
+from snconvert.planning.advice import option_for
+
+_LEAST_NAME = 12
+_COLUMNS = {"done": 9, "plain": 15, "sigma": 15, "size": 8, "time": 6}
+"""How wide the columns are behind the name; the last ones go first where there is no room."""
+_GAP = "  "
+_GREEN, _YELLOW, _DIM, _NORMAL = "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+_IN_SIGHT = 10  # lines below which a failure need not be named again
+_NAMED = 10
+
+
+def sentence(report: Report) -> str:
+    """Returns what was done to a model, as one line for a file or another program."""
+    verb, source = VERBS[report.verb], printable(report.source)
+    if report.up_to_date:
+        return f"{source}: {verb.already}, {printable(report.output)} is left as it is"
+    count = count_of(len(report.layers) if not verb.changes_layers else report.converted, "layer")
+    if not verb.writes:
+        clauses = [f"{count} {'converts' if report.converted == 1 else 'convert'}"]
+    elif report.output is None and verb.changes_layers:
+        clauses = [f"{count} to {'convert' if verb.converts else verb.name}"]
+    else:
+        clauses = [f"{count} {verb.done}"]
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    if already and verb.converts:
+        clauses.append(f"{already} already")
+    if plain := _plain(report):
+        clauses.append(f"{plain[0]} left plain ({plain[1]})")
+    parts = [", ".join(clauses)]
+    if sigma := _sigma(report, " to ", " -> "):
+        parts.append(f"sigma {sigma}")
+    took = f"{report.seconds:.2f} s"
+    if report.output is not None:
+        parts.append(f"wrote {printable(report.output)}")
+        took = f"{size(report.bytes)}; {took}"
+    elif verb.writes:
+        parts.append("nothing was written")
+    return f"{source}: {'; '.join(parts)} ({took})"
+
+
+class Table(NamedTuple):
+    """Lines of one table that come one by one, on a terminal.
+
+    Attributes:
+        verb: What is done to the models.
+        folder: Of all names, which are shown without it.
+        name: How wide the column of names is.
+        columns: The other columns, by their names, and how wide each is.
+        width: Of the terminal.
+        unicode: Whether the terminal can show other letters than those of ASCII.
+        colours: Whether there may be colours.
+    """
+
+    verb: str
+    folder: str
+    name: int
+    columns: dict[str, int]
+    width: int
+    unicode: bool = True
+    colours: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        verb: str,
+        names: Sequence[str],
+        width: int,
+        *,
+        chosen: bool = False,
+        unicode: bool = True,
+        colours: bool = False,
+    ) -> Table:
+        """Returns the table for models, as wide as there is room.
+
+        Args:
+            verb: As in the attributes.
+            names: The models, by where they are written to, if anywhere.
+            width: As in the attributes.
+            chosen: Whether it was said which kinds are converted: no other stays plain by mistake.
+            unicode: As in the attributes.
+            colours: As in the attributes.
+        """
+        columns = dict(_COLUMNS)
+        if not VERBS[verb].writes:
+            del columns["size"]
+        if chosen or not VERBS[verb].converts:
+            del columns["plain"]
+
+        def room() -> int:
+            return width - 1 - sum(columns.values()) - len(_GAP) * len(columns)
+
+        while columns and room() < _LEAST_NAME:
+            columns.popitem()
+        folder = os.path.dirname(names[0])
+        if any(os.path.dirname(name) != folder for name in names):
+            folder = ""
+        shown = [printable(name[len(folder) :].lstrip(os.sep)) for name in names]
+        longest = max(map(len, (*shown, "model")))
+        return cls(verb, folder, min(longest, room()), columns, width, unicode, colours)
+
+    def heading(self, *, dry_run: bool = False) -> str:
+        """Returns the first line.
+
+        Args:
+            dry_run: Whether nothing is written.
+        """
+        verb = VERBS[self.verb]
+        done = (None if dry_run else verb.done) if verb.changes_layers else "layers"
+        done = done or ("converts" if verb.converts else verb.name)
+        words = {"done": done, "plain": "stays plain", **{x: x for x in ("sigma", "size", "time")}}
+        cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
+        return self._coloured("dim", self._line("model", cells))
+
+    def line(self, report: Report) -> str:
+        """Returns the line of a model."""
+        verb = VERBS[self.verb]
+        name = report.source if report.output is None else report.output
+        if report.up_to_date:
+            return self.note(name, verb.already)
+        plain = _plain(report)
+        arrow = " → " if self.unicode else " -> "
+        words = {
+            "done": str(report.converted if verb.changes_layers else len(report.layers)),
+            "plain": "" if plain is None else self._left(report, *plain),
+            "sigma": _sigma(report, "..", arrow),
+            "size": size(report.bytes),
+            "time": f"{report.seconds:.1f} s",
+        }
+        cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
+        styles = {"done": "green" if report.converted else "", "plain": "yellow"}
+        return self._line(name, cells, styles)
+
+    def note(self, name: str, what: str) -> str:
+        """Returns the line of a model of which there is one thing to say."""
+        return self._coloured("dim", self._line(name, {"done": what}))
+
+    def _left(self, report: Report, kinds: str, option: str) -> str:
+        """Returns which kinds stay plain; how many layers only, where there is no room."""
+        text = f"{kinds}: {option}"
+        if len(text) <= self.columns.get("plain", 0):
+            return text
+        return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
+
+    def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
+        room = self.width - 1 - sum(map(len, cells.values())) - len(_GAP) * len(cells)
+        wide = min(self.name, max(_LEAST_NAME, room))
+        shown = name.removeprefix(self.folder).lstrip(os.sep) if self.folder else name
+        first = shortened(printable(shown), wide, "…" if self.unicode else "...").ljust(wide)
+        rest = [self._coloured((styles or {}).get(key, ""), cell) for key, cell in cells.items()]
+        return _GAP.join([first, *rest]).rstrip()
+
+    def _coloured(self, style: str, text: str) -> str:
+        codes = {"green": _GREEN, "yellow": _YELLOW, "dim": _DIM}
+        if not self.colours or style not in codes or not text.strip():
+            return text
+        return f"{codes[style]}{text}{_NORMAL}"
+
+
+class Totals:
+    """What became of several models.
+
+    Args:
+        verb: What was to be done to each.
+        folder: Where the results go, where that was said.
+    """
+
+    def __init__(self, verb: str, folder: str | None = None) -> None:
+        self._verb = VERBS[verb]
+        self._folder = "" if folder is None else f" to {printable(folder)}"
+        self._started = time.monotonic()
+        self._done = self._written = self._already = self._bytes = 0
+        self._lines_since = 0  # that failures are further up
+        self.failed: list[str] = []
+
+    def add(self, report: Report) -> None:
+        """Counts a model that is done."""
+        self._lines_since += 1
+        if report.up_to_date:
+            self._already += 1
+            return
+        self._done += 1
+        if report.output is not None:
+            self._written += 1
+            self._bytes += report.bytes
+
+    def pass_over(self) -> None:
+        """Counts a model that has nothing to become."""
+        self._lines_since += 1
+        self._already += 1
+
+    def fail(self, source: str) -> None:
+        """Counts a model that failed."""
+        if not self.failed:
+            self._lines_since = 0
+        self.failed.append(source)
+
+    def lines(self, models: int) -> list[str]:
+        """Returns the totals, and which models failed, where that stands far above.
+
+        Args:
+            models: How many there are.
+        """
+        left = models - self._done - self._already - len(self.failed)
+        verb, seconds = self._verb, time.monotonic() - self._started
+        done = verb.made or verb.done
+        if verb.writes and self._done and not self._written:
+            done = f"to {'convert' if verb.converts else verb.name}"
+        counts = [
+            (self._done, done),
+            (self._already, verb.already),
+            (len(self.failed), "failed"),
+            (left, "not done"),
+        ]
+        told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
+        written = (
+            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+        )
+        took = f"in {_duration(seconds)}"
+        lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]
+        if self.failed and self._lines_since > _IN_SIGHT:
+            named = ", ".join(map(printable, self.failed[:_NAMED]))
+            more = len(self.failed) - _NAMED
+            lines.append(f"failed: {named}{f' and {more} more' if more > 0 else ''}")
+        return lines
+
+
+def _duration(seconds: float) -> str:
+    """Returns a duration for people.
+
+    Example:
+        >>> _duration(3.14), _duration(14.4), _duration(200)
+        ('3.1 s', '14 s', '3 min 20 s')
+    """
+    if seconds < 10:  # noqa: PLR2004 -- a digit more
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes > 1 else f"{round(seconds)} s"
+
+
+def _plain(report: Report) -> tuple[str, str] | None:
+    """Returns which kinds stay plain that nobody chose, and the option that converts them, too."""
+    kinds = Counter(x.missing_kind for x in report.layers if x.missing_kind is not None)
+    if not kinds:
+        return None
+    option = option_for(kinds) if list(kinds) == ["conv"] else "--kinds all"
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()), option
+
+
+def _sigma(report: Report, to: str, arrow: str) -> str:
+    """Returns the norms of the layers that become others, before and after."""
+    if not VERBS[report.verb].changes_layers:
+        return ""
+    chosen = [x for x in report.layers if x.status in {"converted", "convertible"}]
+    if not VERBS[report.verb].writes:
+        return _range([layer.sigma for layer in report.layers], to)
+    chosen = [layer for layer in chosen if layer.missing_kind is None]
+    before = _range([layer.sigma for layer in chosen], to)
+    after = _range([layer.sigma_after for layer in chosen], to)
+    return f"{before}{arrow}{after}" if after else before
+
+
+def _range(numbers: Sequence[float | None], to: str) -> str:
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return ""
+    low, high = f"{min(known):.3g}", f"{max(known):.3g}"
+    return low if low == high else f"{low}{to}{high}"
+
+
+def _cell(name: str, text: str, width: int) -> str:
+    return text.ljust(width) if name in {"plain", "sigma"} else text.rjust(width)
