@@ -110,12 +110,7 @@ def output(*arguments: str) -> str:
         command = [sys.executable, "-m", "snconvert", *arguments]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         printed = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": path},
-            check=True,
-            capture_output=True,
-            text=True,
+            command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True, text=True
         ).stdout
     return f"```text\n{printed}```"
 

@@ -23,6 +23,7 @@ from snconvert.cli.norms import bar_of
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable
+from snconvert.wording import spoken
 
 _SAID_ELSEWHERE = (NO_KERNEL, "spectral already")
 _GROUPS, _CLASSES, _NAMED = 8, 5, 2
@@ -52,11 +53,17 @@ def layer_table(
         Line(
             [cells.get(name, "") for name in columns],
             bar if looks else None,
-            escaped(head.reason or "") if head and notes and head.reason != NO_KERNEL else "",
+            escaped(spoken(head.reason or ""))
+            if head and notes and head.reason != NO_KERNEL
+            else "",
         )
         for cells, bar, head in rows
     ]
     return list(columns.values()), lines
+
+
+def _note(layer: LayerReport) -> str:
+    return "" if layer.reason in {None, NO_KERNEL} else escaped(spoken(layer.reason or ""))
 
 
 def _columns(report: Report, *, after: bool) -> dict[str, Column]:

@@ -29,6 +29,7 @@ from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Change, Verdict
@@ -242,7 +243,8 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
-        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+        reason = spoken(layer.reason)
+        result = f"{result}: {reason}" if layer.new_class else reason
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),

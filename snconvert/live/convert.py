@@ -10,23 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, Unpack
 
-from snconvert.config.tree import in_two_owners
 from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
 from snconvert.files.budget import Chosen
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.kinds.table import RULES, table
+from snconvert.kinds.table import table
 from snconvert.live.by_file import choose_by_file, convert_by_file, with_bound
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import take_up
-from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.measure import facts_of, measure
 from snconvert.live.model import check_model, size_of
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
-from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.live.tree import layer_of, plan_for, shared_between, survey
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
@@ -289,29 +287,6 @@ def _report(
         output=None,
         bytes=size_of(model),
         seconds_sigma=prepared.measured.seconds,
-        warnings=_shared_between(model),
+        warnings=shared_between(model),
         lipschitz=None if chosen is None else chosen.network,
     )
-
-
-def _shared_between(model: Layer) -> tuple[str, ...]:
-    """Returns a warning if Keras would make two layers of one when it loads the model's file.
-
-    As for files (`snconvert.files.model.unshared`): a layer with weights that stands in two models
-    or wrappers, for the first time below another layer.
-    """
-    places = [
-        (node.path, node.first.path)
-        for node in survey(model, RULES).walk()
-        if node.first is not None
-        and node.parent is not None
-        and node.parent.first is None
-        and node.first.parent is not None
-        and node.first.parent.parent is not None
-        and holds_its_layers(layer_of(node.parent))
-        and holds_its_layers(layer_of(node.first.parent))
-        and layer_of(node).weights
-    ]
-    if not places:
-        return ()
-    return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)
