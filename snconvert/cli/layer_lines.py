@@ -53,9 +53,7 @@ def layer_table(
         Line(
             [cells.get(name, "") for name in columns],
             bar if looks else None,
-            escaped(spoken(head.reason or ""))
-            if head and notes and head.reason != NO_KERNEL
-            else "",
+            _note(head) if notes and head else "",
         )
         for cells, bar, head in rows
     ]
@@ -167,7 +165,7 @@ def reasons(report: Report, layers: Sequence[LayerReport], more: str) -> Iterato
             does = f" {'stays' if one else 'stay'} {left}: "
         elif status == "convertible" and group[0].missing_kind is not None:
             does = " converts " if one else " convert "  # with --conv
-        yield f"{_who(group)}{does}{escaped(reason)}"
+        yield f"{_who(group)}{does}{escaped(spoken(reason))}"
     if len(groups) > _GROUPS:
         yield f"{count_of(len(groups) - _GROUPS, 'more reason')} not shown ({more})"
 
