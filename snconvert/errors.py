@@ -12,7 +12,8 @@
     |   `-- WeightsError          the stored weights do not fit the configuration
     |-- KernelError               a kernel that was to be converted cannot be (NaN, no proof)
     |-- SelectionError            a pattern matches nothing, or nothing is left to convert; a
-    |                             ValueError
+    |   |                         ValueError
+    |   `-- NothingLeftError      as every layer is what it was to become; a DoneError, too
     |-- UnsupportedError          this version cannot do it
     `-- OutputError               the output cannot be written
         |-- OutputExistsError     the output is there and may not be replaced; a FileExistsError
@@ -166,6 +167,10 @@ class KernelError(SnconvertError):
 
 class SelectionError(SnconvertError, ValueError):
     """A pattern matches nothing, or nothing is left to convert."""
+
+
+class NothingLeftError(SelectionError, DoneError):
+    """Every selected layer is already what it was to become."""
 
 
 class UnsupportedError(SnconvertError):

@@ -17,14 +17,14 @@ from snconvert.cli.columns import (
     shape_of,
     size,
 )
-from snconvert.cli.layer_lines import layer_table, reasons, short
-from snconvert.cli.network import print_bound
-from snconvert.cli.norms import print_spectra, summary
-from snconvert.cli.printer import Printer, printer_for
+from snconvert.cli.printing.layer_lines import layer_table, reasons, short
+from snconvert.cli.printing.network import print_bound
+from snconvert.cli.printing.norms import print_spectra, summary
+from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
-from snconvert.errors import printable
+from snconvert.errors import escaped, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
@@ -127,12 +127,16 @@ def closing(report: Report) -> list[str]:
         outcome += " by default" if inspected else ""
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
+    if report.up_to_date:
+        done = "converted with the same options" if verb.converts else "upgraded"
+        outcome, clauses = f"already {done}; the result is left as it is", []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
         return lines if told is None else [*lines, told]
-    lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
+    wrote = "found" if report.up_to_date else "wrote"
+    lines = [says, f"{wrote} {printable(report.output)} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
@@ -157,7 +161,7 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
     if lines:
         printer.table(columns, lines)
     for difference in verdict.differences:
-        printer.say(f"difference: {difference}", as_is=True)
+        printer.say(f"difference: {escaped(str(difference))}", as_is=True)
     before, after = printable(verdict.before), printable(verdict.after)
     layers = f"{count_of(len(verdict.changes), 'layer')} of another form"
     checked = f"{count_of(verdict.arrays, 'array')} compared"

@@ -106,13 +106,8 @@ class LayerReport:
     __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
 
     def __repr__(self) -> str:
-        became = f" -> {printable(self.new_class)}" if self.new_class else ""
-        where = f"{printable(self.path)} ({printable(self.class_name)}{became})"
-        return f"<LayerReport: {where}, {self.status}>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the layer in the shape of `--json`."""
-        return self.as_json()
+        names = map(printable, filter(None, (self.class_name, self.new_class)))
+        return f"<LayerReport: {printable(self.path)} ({' -> '.join(names)}), {self.status}>"
 
     def as_json(self) -> dict[str, Any]:
         """Returns the layer as `--json` prints it, with what is known of its bounds."""
@@ -131,6 +126,8 @@ class LayerReport:
             **_known(proved_after=_listed(self.certified_after), bound=self.bound),
             "kernels": [kernel.as_json() for kernel in self.kernels],
         }
+
+    to_dict = as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +177,9 @@ class Report:
     __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
 
     def __repr__(self) -> str:
-        became = f" -> {printable(self.output)}" if self.output else ""
-        count = f"{self.converted} of {len(self.layers)} layers"
-        how = "can change" if self.output is None else "changed"
-        return f"<Report: {self.verb} {printable(self.source)}{became}, {count} {how}>"
+        paths = " -> ".join(map(printable, filter(None, (self.source, self.output))))
+        how = f"layers {'can change' if self.output is None else 'changed'}"
+        return f"<Report: {self.verb} {paths}, {self.converted} of {len(self.layers)} {how}>"
 
     @property
     def converted(self) -> int:
@@ -201,15 +197,7 @@ class Report:
     @overload
     def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
     def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
-        """Returns the report in the shape of `--json`.
-
-        Args:
-            orient: `dict` for all of it; `records` for its layers, one row each, as pandas takes
-                them: `pandas.DataFrame(report.to_dict("records"))`.
-
-        Raises:
-            ValueError: It is another word.
-        """
+        """Returns the shape of `--json`; with `records` its layers, as pandas takes them."""
         return oriented(self.as_json(), orient, "layers")
 
     def as_json(self) -> dict[str, Any]:

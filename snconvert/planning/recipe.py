@@ -6,9 +6,7 @@ its own for the layers that match, and where several match the later one wins.
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,9 +24,7 @@ from snconvert.planning.options import (
     unknown_option,
     with_options,
 )
-
-REGEX = "re:"
-"""What a pattern begins with that is a regular expression."""
+from snconvert.planning.patterns import expression, split
 
 _LISTS = ("kinds", "only", "exclude", "imports")
 _KEYS = (*FIELDS, *_LISTS, "target", "conv", "layer", "lipschitz", "certify", "config")
@@ -126,35 +122,14 @@ class Recipe:
         }
 
 
-def expression(pattern: str) -> re.Pattern[str]:
-    """Returns the regular expression of a pattern.
-
-    Globs match whole paths as in a shell, where `*` also crosses `/`; behind `re:` stands an
-    expression that is searched for.
-
-    Raises:
-        OptionError: It is no regular expression.
-
-    Example:
-        >>> bool(expression("encoder/*").match("encoder/block_1/dense"))
-        True
-    """
-    regex = pattern.startswith(REGEX)
-    try:
-        return re.compile(pattern.removeprefix(REGEX) if regex else fnmatch.translate(pattern))
-    except re.error as error:
-        raise OptionError(
-            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
-        ) from error
-
-
 @with_options(RecipeOptions)
 def recipe(file: str | os.PathLike[str] | None = None, **options: Unpack[RecipeOptions]) -> Recipe:
     """Returns the recipe that a TOML file and options make; options win over the file.
 
     Args:
         file: The TOML file, or `None`.
-        **options: `snconvert.planning.options.RecipeOptions`; `None` means not given.
+        **options: `snconvert.planning.options.RecipeOptions`; `None` means not given. In place of a
+            list may stand its items in one text, separated by commas.
 
     Raises:
         OptionError: The file cannot be read, or an option has no such name or value.
@@ -255,15 +230,13 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:
-    values = (value,) if isinstance(value, str) else value
+    values = split(value) if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(item, str) for item in values):
         raise OptionError(f"{name} is {value!r}", "Give a list of texts")
     return tuple(values)
 
 
 def _kinds(value: Any, *, conv: bool) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [item.strip() for item in value.split(",")]
     kinds = ("dense",) if value is None else _strings("kinds", value)
     if "all" in kinds:
         return KINDS

@@ -9,7 +9,8 @@ from snconvert.config.tree import CONTAINERS, Node
 from snconvert.core.settings import Settings
 from snconvert.errors import OptionError, SelectionError, printable, quoted
 from snconvert.planning.options import Selector
-from snconvert.planning.recipe import REGEX, Recipe, expression
+from snconvert.planning.patterns import REGEX, expression
+from snconvert.planning.recipe import Recipe
 
 _LISTED = 12
 

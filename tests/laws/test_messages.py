@@ -231,7 +231,7 @@ MESSAGES = (
         "snconvert inspect",
     ),
     Message(
-        errors.SelectionError,
+        errors.NothingLeftError,
         twice,
         "sn.keras: ",
         "nothing left to convert",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snconvert.cli.columns import Bar, Column, Line, count_of, number
-from snconvert.cli.printer import Printer
+from snconvert.cli.printing.printer import Printer
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.errors import printable
 

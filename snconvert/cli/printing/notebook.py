@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from snconvert.cli.columns import GREEN, RED, UNICODE, Cell, Column, Line, filled, text_of
-from snconvert.cli.printer import IN_PYTHON, IN_RED, any_red, style_of
+from snconvert.cli.printing.printer import IN_PYTHON, IN_RED, any_red, style_of
 from snconvert.wording import spoken
 
 _OPEN, _MOST = 40, 500

@@ -19,7 +19,7 @@ from snconvert.cli.columns import (
     shape_of,
     text_of,
 )
-from snconvert.cli.norms import bar_of
+from snconvert.cli.printing.norms import bar_of
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable

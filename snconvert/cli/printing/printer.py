@@ -19,10 +19,9 @@ from snconvert.cli.columns import (
     Marks,
     filled,
     fitted,
-    shortened,
     text_of,
-    width_of,
 )
+from snconvert.cli.printing.names import shortened, width_of
 from snconvert.wording import spoken
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def printer_for(stream: IO[str]) -> Printer:
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
 
-    console = Console(file=stream)
+    console = Console(file=stream, force_jupyter=False)
     return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
 
 
@@ -89,7 +88,9 @@ def text_printer(stream: IO[str], width: int) -> Printer:
     """Returns what prints a text of that width for any terminal, without colours."""
     from rich.console import Console
 
-    return Terminal(Console(file=stream, width=width, color_system=None), ASCII, IN_PYTHON)
+    return Terminal(
+        Console(file=stream, width=width, color_system=None, force_jupyter=False), ASCII, IN_PYTHON
+    )
 
 
 class Pipe:
@@ -173,6 +174,7 @@ class Terminal:
             texts[-1].rstrip()
             if line.note:
                 texts.append(Text(f"    {line.note}", "dim"))
+        texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
         if not coloured or not any_red(lines):
@@ -197,7 +199,7 @@ class Terminal:
 
 def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[Text]:
     """Yields the lines of the headings, which end at the same line."""
-    height = max(column.heading.count("\n") for column in columns) + 1
+    height = max(columns[i].heading.count("\n") for i in widths) + 1
     parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
     for line in zip(*parts, strict=True):
         yield from _row(columns, widths, [(part, "bold") for part in line])
