@@ -23,14 +23,13 @@ myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [
     ("py:.*", r"(?!snconvert\.).*"),  # pages of other projects are not asked
-    ("py:class", r"snconvert\..*\.(Convolution|Graph|Override)"),  # for the package's own use
+    ("py:class", r"snconvert\..*\.(Convolution|Graph|Override|Model|SettingsOptions)"),  # for the package's own use
 ]
 
 html_theme = "furo"
