@@ -228,7 +228,7 @@ def test_messages_of_troubleshooting() -> None:
 
 
 def test_every_error_is_in_troubleshooting() -> None:
-    """Each class of errors is on the page; those just below the base have a section with messages."""
+    """Each class of errors is there, and those just below the base have a section."""
     page = PAGES["docs/troubleshooting.md"]
     headings = [
         section.splitlines()[0]
