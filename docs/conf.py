@@ -27,9 +27,9 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
-nitpick_ignore_regex = [
-    ("py:.*", r"(?!snconvert\.).*"),  # pages of other projects are not asked
-    ("py:class", r"snconvert\..*\.(Convolution|Graph|Override|Model|SettingsOptions)"),  # for the package's own use
+nitpick_ignore_regex = [  # pages of other projects are not asked, and not all types are public
+    ("py:.*", r"(?!snconvert\.).*"),
+    ("py:class", r"snconvert\..*\.(Convolution|Graph|Model|Override|SettingsOptions)"),
 ]
 
 html_theme = "furo"
