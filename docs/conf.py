@@ -19,7 +19,6 @@ default_role = "code"  # docstrings mark code with one backtick
 smartquotes_action = "D"  # dashes, but no quotes: messages are looked for as they are printed
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

@@ -13,7 +13,6 @@ import typer
 from snconvert import errors
 from snconvert.cli.commands import app
 from snconvert.cli.help.examples import EXAMPLES, example_lines
-from snconvert.cli.help.screens import EXIT_CODES
 from snconvert.cli.help.topics import TOPICS
 from snconvert.cli.help.values import VALUES
 from snconvert.core.public_names import HOME
@@ -29,11 +28,11 @@ def fill(page: str) -> str:
 
 
 def commands() -> str:
-    """Returns a section for each command: usage, examples, arguments, options; then exit codes."""
+    """Returns a section for each command: usage, examples, arguments, options."""
     group: Any = typer.main.get_command(app)
-    parts = [part for name, each in group.commands.items() for part in _command(name, each)]
-    codes = ((f"`{code}`", _text(meaning)) for code, meaning in EXIT_CODES.items())
-    return "\n\n".join([*parts, "## Exit codes", _table(("code", "meaning"), codes)])
+    return "\n\n".join(
+        part for name, each in group.commands.items() for part in _command(name, each)
+    )
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
@@ -74,22 +73,24 @@ def _spelling(option: Any, context: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Returns a help text as Markdown, in which neither `*` nor `_` means anything."""
-    text = re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
-    return re.sub(r"(?<!\S)(--[a-z][\w-]*)", r"`\1`", text)
+    """Returns a help text as Markdown: options become code, and `*` and the like stay letters."""
+    parts = re.split(r"(`[^`]*`|(?<!\S)--[a-z][\w-]*)", cleandoc(text))
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = f"`{part.strip('`')}`"
+        else:
+            parts[number] = re.sub(r"([*_<>\[\]|\\])", r"\\\1", part)
+    return "".join(parts)
 
 
 def kinds() -> str:
     """Returns the table of the kinds of layers."""
-    rows = (
-        (f"`{rule.kind}`", f"`{rule.class_name}`", f"`{rule.spectral_class}`", _kernels(rule))
-        for rule in RULES.values()
-    )
-    return _table(("kind", "layer of Keras", "becomes", "kernels"), rows)
-
-
-def _kernels(rule: Any) -> str:
-    return ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
+    lines = ["| kind | layer of Keras | becomes | kernels |", "|---|---|---|---|"]
+    for rule in RULES.values():
+        cells = (rule.kind, rule.class_name, rule.spectral_class)
+        kernels = ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
+        lines.append(f"| {' | '.join(f'`{cell}`' for cell in cells)} | {kernels} |")
+    return "\n".join(lines)
 
 
 def layers() -> str:
@@ -114,12 +115,6 @@ def root(name: str) -> str:
     """Returns a page at the root of the checkout, its links seen from `docs/`."""
     text = (ROOT / name).read_text(encoding="utf-8")
     return re.sub(r"\]\((?!\w+:|#)", "](/../", text)
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(heads)]
-    lines += [["---"] * len(lines[0]), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 _PARTS: dict[str, Callable[..., str]] = {
