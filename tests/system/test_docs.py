@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -263,3 +264,16 @@ def test_the_release_is_the_same_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
     assert version == __version__
+
+
+def test_the_manual_is_of_this_program() -> None:
+    """`docs/snconvert.1` is what its script prints, and `groff` finds nothing wrong with it."""
+    page = ROOT / "docs/snconvert.1"
+    manual = runpy.run_path(str(ROOT / "docs/manual.py"))["manual"]()
+    renew = "python docs/manual.py > docs/snconvert.1"
+    assert page.read_text(encoding="utf-8") == manual, f"renew it: {renew}"
+    if groff := shutil.which("groff"):
+        checked = subprocess.run(
+            [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
+        )
+        assert checked.stderr == ""
