@@ -70,12 +70,13 @@ def test_what_a_reader_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0].split() == ["sigma", "sigma"]
     assert lines[1].split() == ["layer", "class", "kernel", "before", "after"]
     assert lines[3].split() == ["dense", "→", "SpectralDense", "3x4", "2", "1"]
-    assert lines[4:7] == [
+    assert lines[4:8] == [
+        "",
         "in red: above its bound",
         f"conv (Conv2D) stays plain: {PLAIN}",
         "1 layer without a kernel not shown (-v)",
     ]
-    assert "1 layer converted, 2 left as they were; mode hard, bound 1" in lines[7]
+    assert "1 layer converted, 2 left as they were; mode hard, bound 1" in lines[8]
     many = [left(f"c{i}") for i in range(12)] + [left(f"d{i}", class_name="Conv1D") for i in (1, 2)]
     text = bare(printed(monkeypatch, report(layer("dense"), *many)))
     assert f"12 Conv2D, 2 Conv1D stay plain: {PLAIN}" in text

@@ -325,7 +325,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "a kernel": (add_one("layers/spectral_dense/vars/0"), "stem"),
     "a bias": (add_one("layers/spectral_dense/vars/1"), "stem"),
     "the optimizer": (add_one("optimizer/vars/2"), "optimizer"),
-    "a variable less": (in_weights(lambda file: file.__delitem__("layers/spectral_dense/vars/1")), ""),
+    "a variable less": (
+        in_weights(lambda file: file.__delitem__("layers/spectral_dense/vars/1")),
+        "",
+    ),
     "a variable more": (
         in_weights(lambda file: file.create_dataset("layers/spectral_dense/vars/9", data=[1.0])),
         "",
