@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from snconvert.cli.messages import Display, complain, print_json
 from snconvert.cli.progress import marks_of
 from snconvert.cli.summary import Table, Totals, sentence
-from snconvert.core.json_lines import failure
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
+from snconvert.display import failure
 from snconvert.errors import DoneError, SnconvertError, counted, printable
 
 if TYPE_CHECKING:

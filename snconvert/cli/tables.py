@@ -21,14 +21,15 @@ from snconvert.cli.printing.layer_lines import layer_table, reasons, short
 from snconvert.cli.printing.network import print_bound
 from snconvert.cli.printing.norms import print_spectra, summary
 from snconvert.cli.printing.printer import Printer, printer_for
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
+from snconvert.display import SCHEMA
 from snconvert.errors import escaped, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Change, Verdict
@@ -127,15 +128,16 @@ def closing(report: Report) -> list[str]:
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
     if report.up_to_date:
-        done = "converted with the same options" if verb.converts else "upgraded"
-        outcome, clauses = f"already {done}; the result is left as it is", []
+        outcome = verb.already + (" with the same options" if verb.converts else "")
+        clauses = []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
         return lines if told is None else [*lines, told]
-    wrote = "found" if report.up_to_date else "wrote"
-    lines = [says, f"{wrote} {printable(report.output)} ({size(report.bytes)}; {duration})"]
+    output = printable(report.output)
+    wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
+    lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
@@ -246,7 +248,8 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
-        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+        reason = spoken(layer.reason)
+        result = f"{result}: {reason}" if layer.new_class else reason
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),

@@ -23,6 +23,7 @@ from snconvert.cli.printing.norms import bar_of
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable
+from snconvert.wording import spoken
 
 _SAID_ELSEWHERE = (NO_KERNEL, "spectral already")
 _GROUPS, _CLASSES, _NAMED = 8, 5, 2
@@ -52,11 +53,15 @@ def layer_table(
         Line(
             [cells.get(name, "") for name in columns],
             bar if looks else None,
-            escaped(head.reason or "") if head and notes and head.reason != NO_KERNEL else "",
+            _note(head) if notes and head else "",
         )
         for cells, bar, head in rows
     ]
     return list(columns.values()), lines
+
+
+def _note(layer: LayerReport) -> str:
+    return "" if layer.reason in {None, NO_KERNEL} else escaped(spoken(layer.reason or ""))
 
 
 def _columns(report: Report, *, after: bool) -> dict[str, Column]:
@@ -160,7 +165,7 @@ def reasons(report: Report, layers: Sequence[LayerReport], more: str) -> Iterato
             does = f" {'stays' if one else 'stay'} {left}: "
         elif status == "convertible" and group[0].missing_kind is not None:
             does = " converts " if one else " convert "  # with --conv
-        yield f"{_who(group)}{does}{escaped(reason)}"
+        yield f"{_who(group)}{does}{escaped(spoken(reason))}"
     if len(groups) > _GROUPS:
         yield f"{count_of(len(groups) - _GROUPS, 'more reason')} not shown ({more})"
 

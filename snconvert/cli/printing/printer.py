@@ -22,6 +22,7 @@ from snconvert.cli.columns import (
     text_of,
 )
 from snconvert.cli.printing.names import shortened, width_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +105,7 @@ class Pipe:
 
     def say(self, sentence: str, *, as_is: bool = True) -> None:  # noqa: ARG002 - it always is
         """Prints a sentence."""
-        print(sentence, file=self._stream)
+        print(spoken(sentence), file=self._stream)
 
     def table(
         self,
@@ -135,6 +136,7 @@ class Terminal:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:
         """Prints a sentence."""
+        sentence = spoken(sentence)
         lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
         self._console.out("\n".join(lines), highlight=False)
 
