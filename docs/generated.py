@@ -19,7 +19,6 @@ import typer
 from snconvert import errors
 from snconvert.cli.commands import app
 from snconvert.core.public_names import HOME
-from snconvert.formats.table import FORMATS
 from snconvert.kinds.table import RULES
 
 ROOT = Path(__file__).parent.parent
@@ -44,27 +43,29 @@ def _command(name: str, command: Any) -> Iterator[str]:
     context = command.make_context(name, [], resilient_parsing=True)
     yield f"## {name}"
     yield _text(command.help)
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield f"```text\n{name} {usage}\n```"
-    options = [option for option in command.params if not getattr(option, "hidden", False)]
-    for panel, members in groupby(options, lambda option: option.rich_help_panel):
+    yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```"
+    yield f"```{{program}} {name}\n```"
+    shown = [option for option in command.params if not getattr(option, "hidden", False)]
+    for panel, members in groupby(shown, lambda option: option.rich_help_panel):
         if panel:
             yield f"**{panel}**"
-        yield "\n\n".join(_option(option, context) for option in members)
+        for option in members:
+            yield f"```{{option}} {_spelling(option, context)}\n{_text(option.help or '')}\n```"
     if command.epilog:
         yield _text(command.epilog)
 
 
-def _option(option: Any, context: Any) -> str:
-    spelling = ", ".join(option.opts) if option.param_type_name == "option" else ""
-    metavar = option.make_metavar(context) if not getattr(option, "is_flag", False) else ""
-    body = _text(option.help or "").replace("\n", "\n  ")
-    return f"`{f'{spelling} {metavar}'.strip()}`\n: {body}"
+def _spelling(option: Any, context: Any) -> str:
+    value = "" if getattr(option, "is_flag", False) else option.make_metavar(context)
+    if option.param_type_name == "argument":
+        return str(value)
+    return ", ".join(f"{name} {value}".strip() for name in option.opts)
 
 
 def _text(text: str) -> str:
     """Returns a help text as Markdown, in which neither `*` nor `_` means anything."""
-    return re.sub(r"([*_<>\[\]|`\\])", r"\\\1", cleandoc(text.replace("\b", "")))
+    text = re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
+    return re.sub(r"(?<!\S)(--[a-z][\w-]*)", r"`\1`", text)
 
 
 def kinds() -> str:
@@ -78,11 +79,6 @@ def kinds() -> str:
 
 def _kernels(rule: Any) -> str:
     return ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
-
-
-def formats() -> str:
-    """Returns the list of formats."""
-    return ", ".join(f"`{name}`" for name in FORMATS)
 
 
 def layers() -> str:
@@ -110,7 +106,12 @@ def output(*arguments: str) -> str:
         command = [sys.executable, "-m", "snconvert", *arguments]
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         printed = subprocess.run(
-            command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, check=True, capture_output=True, text=True
+            command,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
     return f"```text\n{printed}```"
 
@@ -128,5 +129,5 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 _PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (commands, kinds, formats, layers, error_classes, output, root)
+    part.__name__: part for part in (commands, kinds, layers, error_classes, output, root)
 }

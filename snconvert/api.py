@@ -88,9 +88,14 @@ def apply_file(
         check: Check | None = None
         if verify:
             from snconvert.verification.files import check_result as check
-        report = convert_file(
-            path, destination, recipe, rules=rules, check=check, progress=progress
-        )
+        if destination is not None and destination.occupied and not (rules or recipe.select):
+            from snconvert.verification.earlier import applied_earlier
+
+            report = applied_earlier(path, destination, recipe, check=check, progress=progress)
+        else:
+            report = convert_file(
+                path, destination, recipe, rules=rules, check=check, progress=progress
+            )
     return write_page(page, with_warning(report), recipe.options())
 
 
@@ -241,7 +246,12 @@ def upgrade_file(
     from snconvert.files.upgrade import upgrade_file as upgrade
 
     destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
-    return with_warning(upgrade(os.fspath(source), destination, config=config, progress=progress))
+    path = os.fspath(source)
+    if destination is not None and destination.occupied:
+        from snconvert.verification.earlier import upgraded_earlier
+
+        return with_warning(upgraded_earlier(path, destination, config=config, progress=progress))
+    return with_warning(upgrade(path, destination, config=config, progress=progress))
 
 
 def verify(

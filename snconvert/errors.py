@@ -8,6 +8,7 @@
     |   `-- WeightsError   the stored weights do not fit the configuration
     |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow, no proof)
     |-- SelectionError     a pattern matches nothing, or nothing is left to convert
+    |   `-- NothingLeftError   as every layer is what it was to become; a DoneError, too
     |-- UnsupportedError   this version cannot do it
     `-- OutputError        the output cannot be written
 
@@ -103,6 +104,10 @@ class KernelError(SnconvertError):
 
 class SelectionError(SnconvertError):
     """A pattern matches nothing, or nothing is left to convert."""
+
+
+class NothingLeftError(SelectionError, DoneError):
+    """Every selected layer is already what it was to become."""
 
 
 class UnsupportedError(SnconvertError):

@@ -33,9 +33,15 @@ _FIXES = {
 }
 
 
-def exists(out: str) -> OutputError:
-    """Returns the error for an output that is there and may not be replaced."""
-    return OutputError("it exists already", "Use --force to replace it", file=out)
+def exists(out: str, but: str = "") -> OutputError:
+    """Returns the error for an output that is there and may not be replaced.
+
+    Args:
+        out: The output.
+        but: Why it is not the result of an earlier run that could be left, as a clause.
+    """
+    what = f"it exists already, {but}" if but else "it exists already"
+    return OutputError(what, "Use --force to replace it", file=out)
 
 
 @contextlib.contextmanager

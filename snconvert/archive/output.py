@@ -37,6 +37,11 @@ class Destination(NamedTuple):
         """Whether the result may take the place of something."""
         return self.force or self.in_place
 
+    @property
+    def occupied(self) -> bool:
+        """Whether something is there that the result may not replace."""
+        return not self.replaces and os.path.exists(self.path)
+
 
 def destination_of(
     verb: str,

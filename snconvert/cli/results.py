@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
-from snconvert.cli.progress import can_show
+from snconvert.cli.progress import marks_of
 from snconvert.cli.summary import Table, Totals, sentence
 from snconvert.core.json_lines import failure
 from snconvert.core.spectrum import SPECTRA
@@ -129,7 +129,7 @@ class SeveralResults(Results):
                 names,
                 shutil.get_terminal_size().columns,
                 chosen=bool({"conv", "kinds"} & options.keys()),
-                unicode=can_show(sys.stdout, "→…"),
+                marks=marks_of(sys.stdout),
                 colours=colours,
             )
         self._headed = False

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from snconvert.cli.columns import count_of, size
-from snconvert.cli.progress import shortened
+from snconvert.cli.columns import UNICODE, Marks, count_of, size
+from snconvert.cli.printing.names import shortened, width_of
+from snconvert.cli.progress import cut
 from snconvert.core.report import Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
@@ -58,20 +59,20 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
-        folder: Of all names, which are shown without it.
-        name: How wide the column of names is.
+        names: How each model is shown: without a folder that is the same for all.
+        widest: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
         width: Of the terminal.
-        unicode: Whether the terminal can show other letters than those of ASCII.
+        marks: The signs that the terminal knows.
         colours: Whether there may be colours.
     """
 
     verb: str
-    folder: str
-    name: int
+    names: dict[str, str]
+    widest: int
     columns: dict[str, int]
     width: int
-    unicode: bool = True
+    marks: Marks = UNICODE
     colours: bool = False
 
     @classmethod
@@ -82,7 +83,7 @@ class Table(NamedTuple):
         width: int,
         *,
         chosen: bool = False,
-        unicode: bool = True,
+        marks: Marks = UNICODE,
         colours: bool = False,
     ) -> Table:
         """Returns the table for models, as wide as there is room.
@@ -92,7 +93,7 @@ class Table(NamedTuple):
             names: The models, by where they are written to, if anywhere.
             width: As in the attributes.
             chosen: Whether it was said which kinds are converted: no other stays plain by mistake.
-            unicode: As in the attributes.
+            marks: As in the attributes.
             colours: As in the attributes.
         """
         columns = dict(_COLUMNS)
@@ -106,12 +107,12 @@ class Table(NamedTuple):
 
         while columns and room() < _LEAST_NAME:
             columns.popitem()
-        folder = os.path.dirname(names[0])
-        if any(os.path.dirname(name) != folder for name in names):
-            folder = ""
-        shown = [printable(name[len(folder) :].lstrip(os.sep)) for name in names]
-        longest = max(map(len, (*shown, "model")))
-        return cls(verb, folder, min(longest, room()), columns, width, unicode, colours)
+        folders = {_split(name)[0] for name in names}
+        whole = {name: printable(_split(name)[1] if len(folders) == 1 else name) for name in names}
+        widest = min(room(), max(map(width_of, ("model", *whole.values()))))
+        short = shortened(whole.values(), widest, marks.dots)
+        shown = {name: short[text] for name, text in whole.items()}
+        return cls(verb, shown, widest, columns, width, marks, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -133,11 +134,10 @@ class Table(NamedTuple):
         if report.up_to_date:
             return self.note(name, verb.already)
         plain = _plain(report)
-        arrow = " → " if self.unicode else " -> "
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
             "plain": "" if plain is None else self._left(report, *plain),
-            "sigma": _sigma(report, "..", arrow),
+            "sigma": _sigma(report, "..", f" {self.marks.arrow} "),
             "size": size(report.bytes),
             "time": f"{report.seconds:.1f} s",
         }
@@ -158,9 +158,15 @@ class Table(NamedTuple):
 
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
         room = self.width - 1 - sum(map(len, cells.values())) - len(_GAP) * len(cells)
-        wide = min(self.name, max(_LEAST_NAME, room))
-        shown = name.removeprefix(self.folder).lstrip(os.sep) if self.folder else name
-        first = shortened(printable(shown), wide, "…" if self.unicode else "...").ljust(wide)
+        if room < _LEAST_NAME:  # very long numbers
+            cells = {
+                key: cut(cell, self.columns.get(key, len(cell)), self.marks)
+                for key, cell in cells.items()
+            }
+            room = _LEAST_NAME
+        wide = min(self.widest, room)
+        shown = cut(self.names.get(name) or printable(name), wide, self.marks)
+        first = shown + " " * (wide - width_of(shown))
         rest = [self._coloured((styles or {}).get(key, ""), cell) for key, cell in cells.items()]
         return _GAP.join([first, *rest]).rstrip()
 
@@ -237,6 +243,11 @@ class Totals:
             more = len(self.failed) - _NAMED
             lines.append(f"failed: {named}{f' and {more} more' if more > 0 else ''}")
         return lines
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Returns the folder of a file or folder, and its name in that."""
+    return os.path.split(path.rstrip(os.sep))
 
 
 def _duration(seconds: float) -> str:

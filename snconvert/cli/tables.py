@@ -125,12 +125,16 @@ def closing(report: Report) -> list[str]:
         outcome += " by default" if inspected else ""
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
+    if report.up_to_date:
+        done = "converted with the same options" if verb.converts else "upgraded"
+        outcome, clauses = f"already {done}; the result is left as it is", []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
         return lines if told is None else [*lines, told]
-    lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
+    wrote = "found" if report.up_to_date else "wrote"
+    lines = [says, f"{wrote} {printable(report.output)} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines

@@ -11,7 +11,7 @@ from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
 from snconvert.core.triplet import Triplet
 from snconvert.core.verbs import VERBS
-from snconvert.errors import KernelError, SelectionError, located, printable
+from snconvert.errors import KernelError, NothingLeftError, SelectionError, located, printable
 from snconvert.files.normalised import NormalisedLayer, first_target
 from snconvert.files.targets import target_of
 from snconvert.kinds.table import RULES
@@ -174,9 +174,11 @@ def _chosen_layers(
         else:
             chosen[node] = layer
     if not chosen:
-        raise SelectionError(
+        left_out = any(node.spectral for node in nodes)
+        kind = SelectionError if left_out else NothingLeftError
+        raise kind(
             "nothing to undo: no spectral layer is selected"
-            if any(node.spectral for node in nodes)
+            if left_out
             else "nothing to undo: no layer here is spectral",
             "See snconvert.inspect for every layer, and only and exclude",
         )

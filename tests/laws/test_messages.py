@@ -199,7 +199,7 @@ MESSAGES = (
         "snconvert inspect",
     ),
     Message(
-        errors.SelectionError,
+        errors.NothingLeftError,
         twice,
         "sn.keras: ",
         "nothing left to convert",

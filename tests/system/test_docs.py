@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -16,10 +17,14 @@ import typer
 import warm
 from places import ROOT
 
+from snconvert import errors
 from snconvert.cli.commands import app
+from snconvert.core.public_names import HOME
 from snconvert.core.settings import MODES
 from snconvert.core.targets import TARGETS
 from snconvert.core.version import __version__
+from snconvert.errors import SnconvertError
+from snconvert.formats.table import FORMATS
 from snconvert.kinds.table import RULES
 
 PAGES = {
@@ -51,6 +56,10 @@ LINKS = sorted(
         if "://" not in target
     }
 )
+
+
+OF_OTHERS = r"No module named|unterminated subpattern at position|No space left on device"
+"""What Python and the system say in the messages that troubleshooting quotes."""
 
 
 def blocks(marker: str) -> list[str]:
@@ -110,12 +119,12 @@ def test_the_blocks_run(checkout: Path) -> None:
 
 
 def test_commands_and_values() -> None:
-    """Every command is in the README; every mode, target and kind of layer in it or in docs."""
+    """Every command is in the README; every mode, target, kind of layer and format in docs, too."""
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"snconvert {command.name or command.callback.__name__}" in README
     documented = {word for page in PAGES.values() for word in re.findall(r"\w+", page)}
-    assert documented >= {*MODES, *TARGETS, *RULES}
+    assert documented >= {*MODES, *TARGETS, *RULES, *FORMATS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -136,6 +145,72 @@ def test_a_link_leads_somewhere(page: str, target: str) -> None:
     path = os.path.normpath(os.path.join(os.path.dirname(page), name)) if name else page
     assert (ROOT / path).exists()
     assert not anchor or anchor in anchors(PAGES[path])
+
+
+def test_the_site_is_built(tmp_path: Path) -> None:
+    """Sphinx builds the site without a warning, with every command and public name in it."""
+    built = warm.run(
+        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(tmp_path)],
+        modules=warm.TENSORFLOW,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
+    for verb, command in typer.main.get_command(app).commands.items():
+        for option in command.params:
+            for name in option.opts if option.param_type_name == "option" else ():
+                assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
+    reference = "".join(
+        (tmp_path / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
+    )
+    documented = set(re.findall(r'id="snconvert\.([\w.]+)"', reference))
+    assert not {
+        name for name in {*HOME, "errors.OutputError"} - {"__version__"} if name not in documented
+    }
+
+
+def _texts() -> set[tuple[str, ...]]:
+    """Returns the texts in the package, each as its pieces between what is filled in."""
+    texts = set()
+    for path in (ROOT / "snconvert").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                pieces = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                pieces = re.split(r"\{[^}]*\}", node.value)
+            else:
+                continue
+            texts.add(tuple(str(piece) for piece in pieces if piece))
+    return {text for text in texts if sum(map(len, text)) > len("no layer")}
+
+
+def test_messages_of_troubleshooting() -> None:
+    """Those that the page quotes are the package's: but for values no three words are others."""
+    texts = _texts()
+    page = PAGES["docs/troubleshooting.md"]
+    quoted = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for message in (line for block in quoted for line in block.splitlines()):
+        rest = list(message)
+        for text in texts:
+            if all(piece in message for piece in text):
+                for found in re.finditer(".*?".join(f"({re.escape(x)})" for x in text), message):
+                    for group in range(1, len(text) + 1):
+                        start, end = found.span(group)
+                        rest[start:end] = "|" * (end - start)
+        left = re.sub(OF_OTHERS, "", "".join(rest))
+        assert not re.search(r"[a-z]+ [a-z]+ [a-z]+", left), (message, left)
+
+
+def test_every_error_is_in_troubleshooting() -> None:
+    """Each class of errors has a section with a message."""
+    sections = re.split(r"^## ", PAGES["docs/troubleshooting.md"], flags=re.MULTILINE)[1:]
+    classes = {each for each in vars(errors).values() if isinstance(each, type)}
+    names = {each.__name__ for each in classes if issubclass(each, SnconvertError)}
+    headings = {section.splitlines()[0] for section in sections if "```text\n" in section}
+    described = {name for heading in headings for name in re.findall(r"\((\w+)\)$", heading)}
+    assert described == names - {"SnconvertError"}
 
 
 def test_the_install_and_test_commands_are_one_line_each() -> None:

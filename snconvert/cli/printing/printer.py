@@ -79,7 +79,7 @@ def printer_for(stream: IO[str]) -> Printer:
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
 
-    console = Console(file=stream)
+    console = Console(file=stream, force_jupyter=False)
     return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
 
 
@@ -87,7 +87,9 @@ def text_printer(stream: IO[str], width: int) -> Printer:
     """Returns what prints a text of that width for any terminal, without colours."""
     from rich.console import Console
 
-    return Terminal(Console(file=stream, width=width, color_system=None), ASCII, IN_PYTHON)
+    return Terminal(
+        Console(file=stream, width=width, color_system=None, force_jupyter=False), ASCII, IN_PYTHON
+    )
 
 
 class Pipe:
