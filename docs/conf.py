@@ -16,7 +16,7 @@ release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 default_role = "code"  # docstrings mark code with one backtick
-smartquotes = False  # messages are looked for as they are printed
+smartquotes_action = "D"  # dashes, but no quotes: messages are looked for as they are printed
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]

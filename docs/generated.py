@@ -19,7 +19,6 @@ import typer
 from snconvert import errors
 from snconvert.cli.commands import app
 from snconvert.core.public_names import HOME
-from snconvert.formats.table import FORMATS
 from snconvert.kinds.table import RULES
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +64,8 @@ def _spelling(option: Any, context: Any) -> str:
 
 def _text(text: str) -> str:
     """Returns a help text as Markdown, in which neither `*` nor `_` means anything."""
-    return re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
+    text = re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
+    return re.sub(r"(?<!\S)(--[a-z][\w-]*)", r"`\1`", text)
 
 
 def kinds() -> str:
@@ -79,11 +79,6 @@ def kinds() -> str:
 
 def _kernels(rule: Any) -> str:
     return ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
-
-
-def formats() -> str:
-    """Returns the list of formats."""
-    return ", ".join(f"`{name}`" for name in FORMATS)
 
 
 def layers() -> str:
@@ -134,5 +129,5 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 _PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (commands, kinds, formats, layers, error_classes, output, root)
+    part.__name__: part for part in (commands, kinds, layers, error_classes, output, root)
 }

@@ -49,7 +49,7 @@ def attacked(
 ) -> tf.Tensor:
     """Returns points within the radii, (n, 1), at which the model is to err."""
     moved = points
-    for _ in range(STEPS):
+    for _ in tf.range(STEPS):
         with tf.GradientTape() as tape:
             tape.watch(moved)
             loss = keras.losses.sparse_categorical_crossentropy(labels, model(moved), True)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import light
 import pytest
+import quick_variables
 import turns
 import warm
 from hypothesis import settings
@@ -70,6 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """Has the garbage collector pass over what is here to stay, the libraries and the tests: to go
     through it takes half a second, each time."""
+    quick_variables.forget_names()
     gc.collect()
     gc.freeze()
 

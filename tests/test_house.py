@@ -25,7 +25,8 @@ ELSEWHERE = {
     "archive/test_members.py": "archive/member_bytes.py",
     "archive/test_output.py": "archive/zip_writer.py",
     "archive/test_source.py": "archive/file_source.py archive/folder_source.py",
-    "cli/test_commands.py": "cli/messages.py cli/options.py cli/runner.py cli/verify.py",
+    "cli/help/test_screens.py": "cli/options.py",
+    "cli/test_commands.py": "cli/messages.py cli/runner.py cli/verify.py",
     "cli/test_tables.py": "cli/printing/layer_lines.py cli/printing/printer.py",
     "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from snconvert.cli.options import Config, Import, Json, Quiet
+from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
 from snconvert.core.json_lines import json_line
 from snconvert.errors import counted, printable
@@ -15,8 +12,8 @@ from snconvert.sandbox import signals
 
 
 def verify(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
+    before: Before,
+    after: After,
     imports: Import = None,
     config: Config = None,
     as_json: Json = False,

@@ -6,9 +6,7 @@ its own for the layers that match, and where several match the later one wins.
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,12 +17,10 @@ from snconvert.core.targets import TARGETS, check_target
 from snconvert.errors import OptionError, located
 from snconvert.kinds.kernel_rule import KINDS
 from snconvert.planning.budget import check_budget
+from snconvert.planning.patterns import expression, split
 
 Selector = Callable[[str, str], bool]
 """A callable that gets a layer's path and class name and says whether to convert it."""
-
-REGEX = "re:"
-"""What a pattern begins with that is a regular expression."""
 
 _LISTS = ("kinds", "only", "exclude", "imports")
 _KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "lipschitz", "certify", "config"}
@@ -119,36 +115,14 @@ class Recipe:
         }
 
 
-def expression(pattern: str) -> re.Pattern[str]:
-    """Returns the regular expression of a pattern.
-
-    Globs match whole paths as in a shell, where `*` also crosses `/`; behind `re:` stands an
-    expression that is searched for.
-
-    Raises:
-        OptionError: It is no regular expression.
-
-    Example:
-        >>> bool(expression("encoder/*").match("encoder/block_1/dense"))
-        True
-    """
-    regex = pattern.startswith(REGEX)
-    try:
-        return re.compile(pattern.removeprefix(REGEX) if regex else fnmatch.translate(pattern))
-    except re.error as error:
-        raise OptionError(
-            f"the pattern {pattern!r} is no regular expression: {error}", "Correct the pattern"
-        ) from error
-
-
 def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe:
     """Returns the recipe that a TOML file and options make; options win over the file.
 
     Args:
         file: The TOML file, or `None`.
         **options: The fields of `Recipe` and `Settings`, and `conv=True` for the kind `conv`.
-            `None` means not given. `kinds` may be the string `all` or a comma-separated list;
-            `overrides` maps patterns to changes.
+            `None` means not given. In place of a list may stand its items in one text, separated
+            by commas; `kinds` may be `all`. `overrides` maps patterns to changes.
 
     Raises:
         OptionError: The file cannot be read, or an option has no such name or value.
@@ -269,15 +243,13 @@ def _settings_only(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:
-    values = (value,) if isinstance(value, str) else value
+    values = split(value) if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(item, str) for item in values):
         raise OptionError(f"{name} is {value!r}", "Give a list of texts")
     return tuple(values)
 
 
 def _kinds(value: Any, *, conv: bool) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [item.strip() for item in value.split(",")]
     kinds = ("dense",) if value is None else _strings("kinds", value)
     if "all" in kinds:
         return KINDS

@@ -8,7 +8,8 @@ from dataclasses import replace
 from snconvert.config.tree import CONTAINERS, Node
 from snconvert.core.settings import Settings
 from snconvert.errors import SelectionError, printable
-from snconvert.planning.recipe import REGEX, Recipe, expression
+from snconvert.planning.patterns import REGEX, expression
+from snconvert.planning.recipe import Recipe
 
 _LISTED = 12
 

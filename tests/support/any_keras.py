@@ -19,10 +19,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import quick_variables
 from kind_examples import EXAMPLES
 from places import ROOT
 
 import snconvert
+
+quick_variables.forget_names()
 
 FOLDER = Path(sys.argv[1])
 THOROUGH = "thorough" in sys.argv

@@ -37,6 +37,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
+import quick_variables
 from places import ROOT
 
 FILE_CARRIER = ("snconvert",)
@@ -258,6 +259,7 @@ def main() -> None:
     sys.path[0] = str(ROOT)
     for module in modules:
         import_file_carrier() if module == "snconvert" else importlib.import_module(module)
+    quick_variables.forget_names()
     gc.freeze()
     request = _serve(socket.socket(fileno=int(number)))
     if request is not None:

@@ -24,6 +24,7 @@ from snconvert.core.settings import MODES
 from snconvert.core.targets import TARGETS
 from snconvert.core.version import __version__
 from snconvert.errors import SnconvertError
+from snconvert.formats.table import FORMATS
 from snconvert.kinds.table import RULES
 
 PAGES = {
@@ -118,12 +119,12 @@ def test_the_blocks_run(checkout: Path) -> None:
 
 
 def test_commands_and_values() -> None:
-    """Every command is in the README; every mode, target and kind of layer in it or in docs."""
+    """Every command is in the README; every mode, target, kind of layer and format in docs, too."""
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"snconvert {command.name or command.callback.__name__}" in README
     documented = {word for page in PAGES.values() for word in re.findall(r"\w+", page)}
-    assert documented >= {*MODES, *TARGETS, *RULES}
+    assert documented >= {*MODES, *TARGETS, *RULES, *FORMATS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -157,10 +158,13 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
-    for command in app.registered_commands:
-        assert command.callback is not None
-        assert f"<h2>snconvert {command.name or command.callback.__name__}<" in commands
-    reference = (tmp_path / "api.html").read_text(encoding="utf-8")
+    for verb, command in typer.main.get_command(app).commands.items():
+        for option in command.params:
+            for name in option.opts if option.param_type_name == "option" else ():
+                assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
+    reference = "".join(
+        (tmp_path / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
+    )
     documented = set(re.findall(r'id="snconvert\.([\w.]+)"', reference))
     assert not {
         name for name in {*HOME, "errors.OutputError"} - {"__version__"} if name not in documented
