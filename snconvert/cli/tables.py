@@ -19,7 +19,7 @@ from snconvert.cli.columns import (
 )
 from snconvert.cli.printing.layer_lines import layer_table, reasons, short
 from snconvert.cli.printing.network import print_bound
-from snconvert.cli.printing.norms import print_spectra, summary
+from snconvert.cli.printing.norms import print_spectra, settings_of, summary
 from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
@@ -29,6 +29,7 @@ from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Change, Verdict
@@ -113,9 +114,8 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
-    bounds = {layer.bound for layer in report.layers if layer.status != "spectral"} - {None}
-    if verb.converts and verb.writes and len(bounds) == 1:
-        clauses.append(f"mode {report.mode}, bound {number(bounds.pop())}")
+    if verb.converts and verb.writes:
+        clauses += settings_of(report)
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
@@ -247,7 +247,8 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
-        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+        reason = spoken(layer.reason)
+        result = f"{result}: {reason}" if layer.new_class else reason
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),

@@ -23,6 +23,7 @@ from snconvert.cli.printing.norms import bar_of
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable
+from snconvert.wording import spoken
 
 _SAID_ELSEWHERE = (NO_KERNEL, "spectral already")
 _GROUPS, _CLASSES, _NAMED = 8, 5, 2
@@ -52,11 +53,15 @@ def layer_table(
         Line(
             [cells.get(name, "") for name in columns],
             bar if looks else None,
-            escaped(head.reason or "") if head and notes and head.reason != NO_KERNEL else "",
+            _note(head) if notes and head else "",
         )
         for cells, bar, head in rows
     ]
     return list(columns.values()), lines
+
+
+def _note(layer: LayerReport) -> str:
+    return "" if layer.reason in {None, NO_KERNEL} else escaped(spoken(layer.reason or ""))
 
 
 def _columns(report: Report, *, after: bool) -> dict[str, Column]:
@@ -110,7 +115,8 @@ def _numbers(
     spectral, bar = layer.status == "spectral", bar_of(layer, measured, report)
     # What stays as it is needs no second number, and what is only looked at has none yet.
     has_after = spectral or (layer.new_class is not None and VERBS[report.verb].writes)
-    late = measured.sigma_after is not None and Bar(measured.sigma_after, layer.bound).is_above
+    limit = layer.bound or (report.bound if bar is not None and bar.limit is not None else None)
+    late = measured.sigma_after is not None and Bar(measured.sigma_after, limit).is_above
     return {
         "sigma": (sigma, RED if bar is not None and bar.is_above and not spectral else ""),
         "range": _range(measured, marks),
@@ -160,7 +166,7 @@ def reasons(report: Report, layers: Sequence[LayerReport], more: str) -> Iterato
             does = f" {'stays' if one else 'stay'} {left}: "
         elif status == "convertible" and group[0].missing_kind is not None:
             does = " converts " if one else " convert "  # with --conv
-        yield f"{_who(group)}{does}{escaped(reason)}"
+        yield f"{_who(group)}{does}{escaped(spoken(reason))}"
     if len(groups) > _GROUPS:
         yield f"{count_of(len(groups) - _GROUPS, 'more reason')} not shown ({more})"
 

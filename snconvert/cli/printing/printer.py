@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
@@ -22,6 +23,7 @@ from snconvert.cli.columns import (
     text_of,
 )
 from snconvert.cli.printing.names import shortened, width_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,8 +75,8 @@ class Printer(Protocol):
 
 
 def printer_for(stream: IO[str]) -> Printer:
-    """Returns what prints on a stream: a terminal, or a pipe."""
-    if not stream.isatty():
+    """Returns what prints on a stream: a terminal, or a pipe, unless `FORCE_COLOR` is set."""
+    if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
         return Pipe(stream)
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
@@ -104,7 +106,7 @@ class Pipe:
 
     def say(self, sentence: str, *, as_is: bool = True) -> None:  # noqa: ARG002 - it always is
         """Prints a sentence."""
-        print(sentence, file=self._stream)
+        print(spoken(sentence), file=self._stream)
 
     def table(
         self,
@@ -135,6 +137,7 @@ class Terminal:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:
         """Prints a sentence."""
+        sentence = spoken(sentence)
         lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
         self._console.out("\n".join(lines), highlight=False)
 
