@@ -144,10 +144,8 @@ def check_writable(out: str) -> None:
     """Raises `OutputPermissionError` unless a file can be made in the folder of an output."""
     parent = os.path.dirname(out)
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputPermissionError(
-            f"the folder {printable(parent)!r} cannot be written",
-            "Choose a folder that you may write to",
-        )
+        what = f"the folder {printable(parent)!r} cannot be written"
+        raise OutputPermissionError(what, "Choose a folder that you may write to")
 
 
 class Output:
