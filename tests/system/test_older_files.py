@@ -107,7 +107,7 @@ def test_a_folder_with_models_of_keras_3(older: Path, snconvert: Any) -> None:
         (line,) = done.stdout.splitlines()
         assert json.loads(line)["source"] == str(older)
     assert snconvert("upgrade", older.parent, "--force", "-q").stderr == ""
-    named = snconvert("upgrade", older, older.with_name("other.keras"), "--force")
+    named = snconvert("upgrade", older.with_name("other.keras"))
     assert named.returncode == 1
     assert "error: " in named.stderr
 
