@@ -61,8 +61,10 @@ LINKS = sorted(
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-OF_OTHERS = r"No module named|unterminated subpattern at position|No space left on device"
-"""What Python and the system say in the messages that troubleshooting quotes."""
+OF_OTHERS = (
+    r"invalid value for|No module named|unterminated subpattern at position|No space left on device"
+)
+"""What Python, click and the system say in the messages that troubleshooting quotes."""
 
 
 def blocks(marker: str) -> list[str]:
