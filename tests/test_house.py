@@ -91,7 +91,7 @@ ELSEWHERE = {
     "system/test_docs.py": "core/targets.py core/version.py",
     "system/test_no_backend.py": "__main__.py api/files.py api/reading.py",
     "test_public_api.py": "core/public_names.py",
-    "test_render.py": "cli/printing/notebook.py display.py",
+    "test_render.py": "cli/printing/notebook.py",
     "verification/test_files.py": "core/graph.py core/network_bound.py core/report.py"
     " core/verdict.py jobs/compare.py"
     " verification/arrays.py verification/proofs.py verification/records.py live/verify.py",

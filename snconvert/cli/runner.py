@@ -12,8 +12,8 @@ import typer
 
 from snconvert import wording
 from snconvert.cli.messages import Display, complain, drop_output
-from snconvert.core.json_lines import failure
 from snconvert.core.verbs import VERBS
+from snconvert.display import failure
 from snconvert.errors import OptionError, SnconvertError
 from snconvert.sandbox import signals
 

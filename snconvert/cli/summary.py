@@ -59,7 +59,8 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
-        names: How each model is shown: without a folder that is the same for all.
+        title: The heading of the column of names.
+        names: How each model is shown: without the folder and the ending that all have.
         widest: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
         width: Of the terminal.
@@ -68,6 +69,7 @@ class Table(NamedTuple):
     """
 
     verb: str
+    title: str
     names: dict[str, str]
     widest: int
     columns: dict[str, int]
@@ -108,11 +110,16 @@ class Table(NamedTuple):
         while columns and room() < _LEAST_NAME:
             columns.popitem()
         folders = {_split(name)[0] for name in names}
-        whole = {name: printable(_split(name)[1] if len(folders) == 1 else name) for name in names}
-        widest = min(room(), max(map(width_of, ("model", *whole.values()))))
+        ending = _ending(names, VERBS[verb].suffix or "")
+        title = f"*{ending}" if ending else "model"
+        whole = {
+            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(ending))
+            for name in names
+        }
+        widest = min(room(), max(map(width_of, (title, *whole.values()))))
         short = shortened(whole.values(), widest, marks.dots)
         shown = {name: short[text] for name, text in whole.items()}
-        return cls(verb, shown, widest, columns, width, marks, colours)
+        return cls(verb, title, shown, widest, columns, width, marks, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -125,7 +132,7 @@ class Table(NamedTuple):
         done = done or ("converts" if verb.converts else verb.name)
         words = {"done": done, "plain": "stays plain", **{x: x for x in ("sigma", "size", "time")}}
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
-        return self._coloured("dim", self._line("model", cells))
+        return self._coloured("dim", self._line(self.title, cells))
 
     def line(self, report: Report) -> str:
         """Returns the line of a model."""
@@ -248,6 +255,22 @@ class Totals:
 def _split(path: str) -> tuple[str, str]:
     """Returns the folder of a file or folder, and its name in that."""
     return os.path.split(path.rstrip(os.sep))
+
+
+def _ending(names: Sequence[str], suffix: str) -> str:
+    """Returns what all names end with: the suffix of a result's name, or that of a file.
+
+    Example:
+        >>> _ending(["a/b-sn.keras", "c-sn.keras"], "-sn")
+        '-sn.keras'
+        >>> _ending(["b-sn.keras", "c.keras"], "-sn"), _ending(["b.keras", "c.h5"], "-sn")
+        ('.keras', '')
+    """
+    extension = os.path.splitext(_split(names[0])[1])[1]
+    for ending in (suffix + extension, extension):
+        if all(_split(name)[1].removesuffix(ending) not in ("", _split(name)[1]) for name in names):
+            return ending
+    return ""
 
 
 def _duration(seconds: float) -> str:

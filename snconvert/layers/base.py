@@ -64,7 +64,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     the same kernel and `u` and so compute the same next one.
 
     A class of one's own sets `rule`, and in its `call` multiplies the kernel, or what is linear in
-    it, by `kernel_scale`:
+    it, by `kernel_scale`::
 
         class SpectralMine(Spectral, Mine):
             rule = KernelRule(...)

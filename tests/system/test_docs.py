@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import typer
 import warm
 from places import ROOT
+from playwright.sync_api import sync_playwright
 
 from snconvert import errors
 from snconvert.cli.commands import app
@@ -58,6 +60,7 @@ LINKS = sorted(
 )
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OF_OTHERS = r"No module named|unterminated subpattern at position|No space left on device"
 """What Python and the system say in the messages that troubleshooting quotes."""
 
@@ -147,28 +150,50 @@ def test_a_link_leads_somewhere(page: str, target: str) -> None:
     assert not anchor or anchor in anchors(PAGES[path])
 
 
-def test_the_site_is_built(tmp_path: Path) -> None:
-    """Sphinx builds the site without a warning, with every command and public name in it."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
     built = warm.run(
-        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(tmp_path)],
+        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(folder)],
         modules=warm.TENSORFLOW,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert built.returncode == 0, built.stderr
-    commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
+    return folder
+
+
+def test_the_site_has_every_command_and_name(site: Path) -> None:
+    """Every command, option and public name is on the site."""
+    commands = (site / "commands.html").read_text(encoding="utf-8")
     for verb, command in typer.main.get_command(app).commands.items():
         for option in command.params:
             for name in option.opts if option.param_type_name == "option" else ():
                 assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
     reference = "".join(
-        (tmp_path / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
+        (site / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
     )
-    documented = set(re.findall(r'id="snconvert\.([\w.]+)"', reference))
-    assert not {
-        name for name in {*HOME, "errors.OutputError"} - {"__version__"} if name not in documented
-    }
+    documented = set(re.findall(r'id="snconvert\.(?:errors\.)?(\w+)"', reference))
+    assert documented >= {*HOME} - {"__version__"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_the_site_in_a_browser(site: Path) -> None:
+    """Pages with what is wide fit a phone; no network is needed; the search finds a message."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844}, offline=True)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index", "commands", "layers", "lipschitz-layers", "speed"):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.goto((site / "search.html").as_uri() + "?q=matches+no+layer")
+        page.locator("#search-results a", has_text="matches no layer").wait_for()
+        browser.close()
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 def _texts() -> set[tuple[str, ...]]:
@@ -200,17 +225,22 @@ def test_messages_of_troubleshooting() -> None:
                         start, end = found.span(group)
                         rest[start:end] = "|" * (end - start)
         left = re.sub(OF_OTHERS, "", "".join(rest))
-        assert not re.search(r"[a-z]+ [a-z]+ [a-z]+", left), (message, left)
+        assert not re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", left), (message, left)
 
 
 def test_every_error_is_in_troubleshooting() -> None:
-    """Each class of errors has a section with a message."""
-    sections = re.split(r"^## ", PAGES["docs/troubleshooting.md"], flags=re.MULTILINE)[1:]
-    classes = {each for each in vars(errors).values() if isinstance(each, type)}
-    names = {each.__name__ for each in classes if issubclass(each, SnconvertError)}
-    headings = {section.splitlines()[0] for section in sections if "```text\n" in section}
-    described = {name for heading in headings for name in re.findall(r"\((\w+)\)$", heading)}
-    assert described == names - {"SnconvertError"}
+    """Each class of errors is there, and those just below the base have a section."""
+    page = PAGES["docs/troubleshooting.md"]
+    headings = [
+        section.splitlines()[0]
+        for section in re.split(r"^## ", page, flags=re.MULTILINE)
+        if "```text\n" in section
+    ]
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, SnconvertError):
+            assert re.search(rf"\b{name}\b", page), name
+            if error.__base__ is SnconvertError:
+                assert any(heading.endswith(f"({name})") for heading in headings), name
 
 
 def test_the_install_and_test_commands_are_one_line_each() -> None:
@@ -234,3 +264,16 @@ def test_the_release_is_the_same_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
     assert version == __version__
+
+
+def test_the_manual_is_of_this_program() -> None:
+    """`docs/snconvert.1` is what its script prints, and `groff` finds nothing wrong with it."""
+    page = ROOT / "docs/snconvert.1"
+    manual = runpy.run_path(str(ROOT / "docs/manual.py"))["manual"]()
+    renew = "python docs/manual.py > docs/snconvert.1"
+    assert page.read_text(encoding="utf-8") == manual, f"renew it: {renew}"
+    if groff := shutil.which("groff"):
+        checked = subprocess.run(
+            [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
+        )
+        assert checked.stderr == ""
