@@ -85,7 +85,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_blocks_run(checkout: Path) -> None:
     """The first command, then every Python block, a session a page, do what the text says."""
-    (command,) = blocks("first run")
+    (block,) = blocks("first run")
+    command = block.partition("pip install . && ")[2]
     shell = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     first = subprocess.run(
         ["bash", "-c", command.replace("snconvert ", f"{sys.executable} -m snconvert ", 1)],
@@ -244,9 +245,10 @@ def test_every_error_is_in_troubleshooting() -> None:
 
 
 def test_the_install_and_test_commands_are_one_line_each() -> None:
-    """Install, run and test: one line each."""
-    for marker in ("install", "first run", "install the tests", "run the tests"):
+    """Install and run, install and test: one line each."""
+    for marker in ("first run", "tests"):
         (block,) = blocks(marker)
+        assert block.startswith("pip install ")
         assert block.count("\n") == 1
 
 
@@ -277,3 +279,23 @@ def test_the_manual_is_of_this_program() -> None:
             [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
         )
         assert checked.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_comparison_is_true() -> None:
+    """The tools that the tests have do what the page says of them, in these numbers."""
+    script = [sys.executable, ROOT / "benchmarks/compare_tools.py", "snconvert", "keras", "torch"]
+    printed = warm.run(script, capture_output=True, text=True, check=True).stdout
+    rows = PAGES["docs/comparison.md"].partition("|---|")[2].splitlines()
+    said = {cells[1].strip(): cells[2:5] for cells in (row.split("|") for row in rows[1:10])}
+    tools = re.split(r"^\S.*\n", printed, flags=re.MULTILINE)[1:]
+    for i, tool in enumerate(tools):
+        found = dict(re.findall(r"^  (\S.{13}) (.*)$", tool, re.MULTILINE))
+        found = {name.strip(): answer for name, answer in found.items()}
+        assert found["first predict"].endswith(said["First prediction"][i].strip())
+        for name, row in (("gradient", "Gradient"), ("second order", "Gradient penalty")):
+            off = float(found[name].split()[-1])
+            assert off == pytest.approx(float(said[row][i]), rel=0.1 if off > 0.01 else 1.0)
+        assert said["Raw kernel in training"][i].strip() in found["raw kernel"]
+        norms = re.findall(r"norm of the map ([\d.]+)", tool)
+        assert all(f"{float(norm):.2f}" in said["Convolution as a map"][i] for norm in norms)
