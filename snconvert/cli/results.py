@@ -125,7 +125,7 @@ class SeveralResults(Results):
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
             colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
             self._table = Table.of(
                 verb,

@@ -19,7 +19,7 @@ from snconvert.cli.columns import (
 )
 from snconvert.cli.printing.layer_lines import layer_table, reasons, short
 from snconvert.cli.printing.network import print_bound
-from snconvert.cli.printing.norms import print_spectra, summary
+from snconvert.cli.printing.norms import print_spectra, settings_of, summary
 from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
@@ -114,9 +114,8 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
-    bounds = {layer.bound for layer in report.layers if layer.status != "spectral"} - {None}
-    if verb.converts and verb.writes and len(bounds) == 1:
-        clauses.append(f"mode {report.mode}, bound {number(bounds.pop())}")
+    if verb.converts and verb.writes:
+        clauses += settings_of(report)
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:

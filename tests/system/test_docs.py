@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -263,3 +264,36 @@ def test_the_release_is_the_same_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
     assert version == __version__
+
+
+def test_the_manual_is_of_this_program() -> None:
+    """`docs/snconvert.1` is what its script prints, and `groff` finds nothing wrong with it."""
+    page = ROOT / "docs/snconvert.1"
+    manual = runpy.run_path(str(ROOT / "docs/manual.py"))["manual"]()
+    renew = "python docs/manual.py > docs/snconvert.1"
+    assert page.read_text(encoding="utf-8") == manual, f"renew it: {renew}"
+    if groff := shutil.which("groff"):
+        checked = subprocess.run(
+            [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
+        )
+        assert checked.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_comparison_is_true() -> None:
+    """The tools that the tests have do what the page says of them, in these numbers."""
+    script = [sys.executable, ROOT / "benchmarks/compare_tools.py", "snconvert", "keras", "torch"]
+    printed = warm.run(script, capture_output=True, text=True, check=True).stdout
+    rows = PAGES["docs/comparison.md"].partition("|---|")[2].splitlines()
+    said = {cells[1].strip(): cells[2:5] for cells in (row.split("|") for row in rows[1:10])}
+    tools = re.split(r"^\S.*\n", printed, flags=re.MULTILINE)[1:]
+    for i, tool in enumerate(tools):
+        found = dict(re.findall(r"^  (\S.{13}) (.*)$", tool, re.MULTILINE))
+        found = {name.strip(): answer for name, answer in found.items()}
+        assert found["first predict"].endswith(said["First prediction"][i].strip())
+        for name, row in (("gradient", "Gradient"), ("second order", "Gradient penalty")):
+            off = float(found[name].split()[-1])
+            assert off == pytest.approx(float(said[row][i]), rel=0.1 if off > 0.01 else 1.0)
+        assert said["Raw kernel in training"][i].strip() in found["raw kernel"]
+        norms = re.findall(r"norm of the map ([\d.]+)", tool)
+        assert all(f"{float(norm):.2f}" in said["Convolution as a map"][i] for norm in norms)

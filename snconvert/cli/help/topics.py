@@ -193,15 +193,16 @@ import of the same module.
     "json": Topic(
         "results for programs",
         """\
-With `--json` the results are on stdout, and nothing else is; errors and
-warnings stay on stderr. The names are those of the attributes of the reports
-in Python:
+With `--json` there is one object on stdout for each model, a line each, as
+soon as it is done, and nothing else; of a model that failed the object has an
+`error`. Warnings and errors stay on stderr, too:
 
     snconvert inspect model.keras --json
 
 `path` is the path of a layer, `sigma` the norm of its raw kernel and
 `sigma_after` that of the kernel it computes with, measured; `status` is
 `converted`, `convertible`, `spectral` or `skipped`, with a `reason`.
+`schema.json` in the package is a JSON Schema of every line.
 """,
     ),
     "colors": Topic(

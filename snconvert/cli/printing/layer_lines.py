@@ -115,7 +115,8 @@ def _numbers(
     spectral, bar = layer.status == "spectral", bar_of(layer, measured, report)
     # What stays as it is needs no second number, and what is only looked at has none yet.
     has_after = spectral or (layer.new_class is not None and VERBS[report.verb].writes)
-    late = measured.sigma_after is not None and Bar(measured.sigma_after, layer.bound).is_above
+    limit = layer.bound or (report.bound if bar is not None and bar.limit is not None else None)
+    late = measured.sigma_after is not None and Bar(measured.sigma_after, limit).is_above
     return {
         "sigma": (sigma, RED if bar is not None and bar.is_above and not spectral else ""),
         "range": _range(measured, marks),

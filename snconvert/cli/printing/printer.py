@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
@@ -74,8 +75,8 @@ class Printer(Protocol):
 
 
 def printer_for(stream: IO[str]) -> Printer:
-    """Returns what prints on a stream: a terminal, or a pipe."""
-    if not stream.isatty():
+    """Returns what prints on a stream: a terminal, or a pipe, unless `FORCE_COLOR` is set."""
+    if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
         return Pipe(stream)
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
