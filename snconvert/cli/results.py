@@ -117,7 +117,8 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
-        from snconvert.cli.summary import Table, Totals
+        from snconvert.cli.summary import Table
+        from snconvert.cli.totals import Totals
 
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
