@@ -173,7 +173,7 @@ def with_recorded(row: LayerReport, recorded: Mapping[str, Mapping[str, Any]]) -
     if row.status != "converted":
         return row
     entry = recorded[row.path]
-    names = ("sigma", "sigma_after", "residual", "bound")
+    names = ("sigma", "sigma_after", "residual", *(["bound"] if "bound" in entry else []))
     norms: dict[str, Any] = {name: _norm_in(entry.get(name)) for name in names}
     match entry.get("certified"):
         case [low, high]:

@@ -62,7 +62,7 @@ COMMANDS = [
     "inspect *.keras",
     "apply *.nothing",
     "apply moons.keras --only nothing",
-    "apply moons.keras --mode soft",
+    "inspect moons.keras --config net.json",
     "apply moons.keras --recipe absent.toml",
     "apply moons.keras -o absent/x.keras",
     "rules",
@@ -108,6 +108,7 @@ def printed(
     shutil.copy(MODELS / "k215_seq.h5", folder / "older.h5")
     (folder / "damaged.keras").write_bytes((folder / "tokens.keras").read_bytes()[:-100])
     (folder / "out").mkdir()
+    (folder / "net.json").write_text("{}")
     results = []
     for command in COMMANDS:
         done = snconvert(*command.split(), "--json", cwd=folder)
