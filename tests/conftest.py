@@ -47,10 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Has a run of all tests take a process for each core, unless `-n` says how many. Single files
-    start faster without."""
+    start faster without, and `--cov` has begun by now."""
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
-    if whole and option.numprocesses is None and not (option.usepdb or option.collectonly):
+    alone = option.usepdb or option.collectonly or getattr(option, "cov_source", None)
+    if whole and option.numprocesses is None and not alone:
         option.numprocesses = "auto"
         option.dist = "loadfile"
 
