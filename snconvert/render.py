@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Sequence
 
-from snconvert.cli.network import print_bound
-from snconvert.cli.notebook import Html
-from snconvert.cli.printer import Printer, text_printer
+from snconvert.cli.printing.network import print_bound
+from snconvert.cli.printing.notebook import Html
+from snconvert.cli.printing.printer import Printer, text_printer
 from snconvert.cli.tables import (
     closing,
     print_report,
@@ -21,6 +22,7 @@ from snconvert.cli.tables import (
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.report import LayerReport, Report
 from snconvert.core.verdict import Verdict
+from snconvert.errors import counted, escaped
 
 __all__ = ["closing", "html", "print_report", "print_rules", "print_verdict", "rules_json", "text"]
 
@@ -46,8 +48,10 @@ def html(result: Result) -> str:
 def _show(result: Result, printer: Printer) -> None:
     if isinstance(result, Report):
         show_report(result, printer)
+        _warn(result.warnings, printer)
     elif isinstance(result, Verdict):
         show_verdict(result, printer)
+        _warn((*result.warnings, *result.notes), printer)
     elif isinstance(result, NetworkBound):
         print_bound(result, printer)
     else:
@@ -56,3 +60,9 @@ def _show(result: Result, printer: Printer) -> None:
         shape = (mode, bound, result.norm, (result,), 0, 0.0)
         report = Report("", None, "layer", *shape, verb=verb)
         show_layers(report, report.layers, printer, verbose=True)
+
+
+def _warn(warnings: Sequence[str], printer: Printer) -> None:
+    """Says what the command line says on stderr."""
+    for warning in counted(warnings):
+        printer.say(f"warning: {escaped(warning)}", as_is=True)

@@ -44,6 +44,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="run the tests that do without keras")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Has a run of all tests take a process for each core, unless `-n` says how many. Single files
+    start faster without."""
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
+    if whole and option.numprocesses is None and not (option.usepdb or option.collectonly):
+        option.numprocesses = "auto"
+        option.dist = "loadfile"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         sys.meta_path.insert(0, light.NoKeras())

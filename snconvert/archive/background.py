@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ def start(thread: ThreadPoolExecutor, work: Callable[..., R], *args: Any) -> Fut
 
 
 _CHUNK = 1 << 20
+_OFTEN = 0.1  # seconds between two words on how far it is
 
 
 class Hashing:
@@ -45,15 +46,21 @@ class Hashing:
     def __init__(self, parts: Callable[[], Iterator[tuple[str, Extent]]]) -> None:
         self._parts = parts
         self._closed = Event()
+        self._done = 0
         self._thread = ThreadPoolExecutor(1)
         self._digest = start(self._thread, self._hash)
 
-    def result(self) -> str:
+    def result(self, tell: Callable[[int], None] | None = None) -> str:
         """Waits for the SHA-256 and returns it in hexadecimal.
+
+        Args:
+            tell: Called now and then with how many bytes are done.
 
         Raises:
             SourceError: The input cannot be read.
         """
+        while tell is not None and not wait([self._digest], _OFTEN).done:
+            tell(self._done)
         return self._digest.result()
 
     def close(self) -> None:
@@ -70,4 +77,5 @@ class Hashing:
                 data = buffer[: min(_CHUNK, part.size - offset)]
                 part.pread_into(data, offset)
                 digest.update(data)
+                self._done += len(data)
         return digest.hexdigest()

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -119,16 +119,19 @@ class Source(ABC):
         if self._hashing is None:
             self._hashing = Hashing(self.parts)
 
-    def sha256(self) -> str:
+    def sha256(self, tell: Callable[[int], None] | None = None) -> str:
         """Returns the SHA-256 of the input in hexadecimal.
 
         That is of the file, or of the folder's files joined in the order of their names.
+
+        Args:
+            tell: Called now and then with how many bytes are done.
 
         Raises:
             SourceError: The input cannot be read.
         """
         self.hash_ahead()
-        return "" if self._hashing is None else self._hashing.result()
+        return "" if self._hashing is None else self._hashing.result(tell)
 
     @abstractmethod
     def check_weights(self) -> None:

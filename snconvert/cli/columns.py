@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from snconvert.cli.printing.names import width_of
 
 _THOUSAND = 1000
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WRAPPED = 24  # columns that a text needs which goes on in the next line
-_CLOSE = 1e-3  # relatively
+CLOSE = 1e-3
+"""How far above its bound a norm counts as there, relatively: rounding of half precision, noise."""
 GAP = 2
 """Blanks between two columns."""
 
@@ -72,7 +75,7 @@ class Bar(NamedTuple):
     @property
     def is_above(self) -> bool:
         """Whether the number is above its limit by more than rounding of half precision, noise."""
-        return self.limit is not None and self.value > self.limit * (1 + _CLOSE)
+        return self.limit is not None and self.value > self.limit * (1 + CLOSE)
 
     def text(self, width: int, scale: float, *, plain: bool = False) -> tuple[str, str]:
         """Returns the part up to the limit and the part above it.
@@ -179,15 +182,6 @@ def count_of(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def width_of(text: str) -> int:
-    """Returns how many columns a text takes: letters of East Asia and emoji two each."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
     """Returns the places of the columns that are shown, and how wide each is.
 
@@ -221,53 +215,3 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int)
         if excess <= 0 or not spare:
             return widths
         shown.remove(spare[-1])
-
-
-def shortened(names: Iterable[str], width: int, dots: str = "…") -> dict[str, str]:
-    """Returns for each name one that is at most so wide, without its middle where it was wider.
-
-    Different names stay different: all are cut at the place that keeps most of them apart, and what
-    is the same then gets a number.
-
-    Example:
-        >>> shortened(["block_8/dense", "block_9/dense", "head"], 10)
-        {'head': 'head', 'block_8/dense': 'bl…8/dense', 'block_9/dense': 'bl…9/dense'}
-    """
-    different = dict.fromkeys(names)
-    short = {name: name for name in different if width_of(name) <= width}
-    long = [name for name in different if name not in short]
-    room = width - width_of(dots)
-    best: dict[str, str] = {}
-    most = 0
-    for head in sorted(range(0, room + 1, max(1, room // 8)), key=lambda x: abs(2 * x - room)):
-        trial = {name: _start(name, head) + dots + _end(name, room - head) for name in long}
-        apart = len({*trial.values(), *short})
-        if apart > most:
-            best, most = trial, apart
-        if apart == len(different):
-            break
-    taken, count = {*short}, 1
-    for name, cut in best.items():
-        short[name] = cut
-        while short[name] in taken:
-            count += 1
-            short[name] = _start(name, room - len(f"~{count}")) + dots + f"~{count}"
-        taken.add(short[name])
-    return short
-
-
-def _start(text: str, width: int) -> str:
-    """Returns as much of the start of a text as fits."""
-    if text.isascii():
-        return text[: max(0, width)]
-    taken = 0
-    for place, char in enumerate(text):
-        taken += width_of(char)
-        if taken > width:
-            return text[:place]
-    return text
-
-
-def _end(text: str, width: int) -> str:
-    """Returns as much of the end of a text as fits."""
-    return _start(text[::-1], width)[::-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Annotated, Any
 
 # What TensorFlow has to tell when it starts is no concern of who converts a file.
@@ -12,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
 
+from snconvert.cli import completion
+from snconvert.cli.help.command import show
+from snconvert.cli.help.screens import Command, Program
+from snconvert.cli.help.usage import UsageError, message
 from snconvert.cli.messages import Display, complain, drop_output
 from snconvert.cli.options import (
     Bound,
@@ -42,19 +45,22 @@ from snconvert.cli.options import (
     Spectrum,
     Target,
     Verbose,
-    WayBack,
+    Verify,
 )
 from snconvert.cli.runner import handled, run
 from snconvert.cli.verify import verify
-from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__
+from snconvert.display import json_line
 from snconvert.sandbox import signals
+
+CONVERT, LOOK, LEARN = "Convert, and back", "Look, and prove", "Learn more"
 
 app = typer.Typer(
     name="snconvert",
+    cls=Program,
     help="Rewrite the layers of a saved Keras model into spectrally normalised ones, weights and"
     " all.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -68,183 +74,140 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "-V", "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
-@app.command()
+@app.command(cls=Command, rich_help_panel=CONVERT)
 def apply(
     models: Models,
-    output: Output = None,
     conv: Conv = False,
     kinds: Kinds = None,
     only: Only = None,
     exclude: Exclude = None,
-    target: Target = None,
     mode: Mode = None,
     bound: Bound = None,
-    power_iterations: Iterations = None,
     norm: Norm = None,
-    recipe: RecipeFile = None,
-    imports: Import = None,
-    config: Config = None,
+    target: Target = None,
+    power_iterations: Iterations = None,
     lipschitz: Budget = None,
-    certify: Certify = False,
-    html: Html = None,
+    recipe_file: RecipeFile = None,
+    output: Output = None,
     dry_run: DryRun = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Prove the result first.")] = False,
     in_place: InPlace = False,
     force: Force = False,
+    html: Html = None,
+    verify: Verify = False,
+    certify: Certify = False,
+    imports: Import = None,
+    config: Config = None,
     jobs: Jobs = 1,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Convert: every selected layer becomes spectrally normalised, all weights are carried over."""
-    options = _set_only(
-        recipe_file=recipe,
-        conv=conv,
-        kinds=kinds,
-        only=only,
-        exclude=exclude,
-        target=target,
-        mode=mode,
-        bound=bound,
-        power_iterations=power_iterations,
-        norm=norm,
-        imports=imports,
-        config=config,
-        lipschitz=lipschitz,
-        certify=certify,
-        html=html,
-        dry_run=dry_run,
-        force=force,
-        in_place=in_place,
-        verify=verify,
-    )
-    run("apply", models, output, options, jobs, Display(as_json, quiet, verbose))
+    _run("apply", **locals())
 
 
-def _way_back(verb: str) -> Callable[..., None]:
-    """Returns the function of a verb that makes layers plain again; all have the same options."""
-
-    def undo(
-        models: Models,
-        output: WayBack = None,
-        only: Only = None,
-        exclude: Exclude = None,
-        imports: Import = None,
-        config: Config = None,
-        dry_run: DryRun = False,
-        in_place: InPlace = False,
-        force: Force = False,
-        jobs: Jobs = 1,
-        as_json: Json = False,
-        quiet: Quiet = False,
-        verbose: Verbose = False,
-    ) -> None:
-        options = _set_only(
-            only=only,
-            exclude=exclude,
-            imports=imports,
-            config=config,
-            dry_run=dry_run,
-            force=force,
-            in_place=in_place,
-        )
-        run(verb, models, output, options, jobs, Display(as_json, quiet, verbose))
-
-    return undo
+@app.command(cls=Command, rich_help_panel=CONVERT)
+def bake(
+    models: Models,
+    only: Only = None,
+    exclude: Exclude = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    in_place: InPlace = False,
+    force: Force = False,
+    imports: Import = None,
+    config: Config = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Fold the normalisation into plain Keras layers: same outputs, no overhead, for deployment."""
+    _run("bake", **locals())
 
 
-app.command(
-    "bake",
-    help="Fold the normalisation into plain Keras layers: same outputs, no overhead, loads"
-    " anywhere.\n\nThe result goes to MODEL with -baked before the suffix.",
-)(_way_back("bake"))
-app.command(
-    "remove",
-    help="Undo the conversion: plain Keras layers with the raw kernels, as they were.\n\n"
-    "The result goes to MODEL with -plain before the suffix.",
-)(_way_back("remove"))
+@app.command(cls=Command, rich_help_panel=CONVERT)
+def remove(
+    models: Models,
+    only: Only = None,
+    exclude: Exclude = None,
+    output: Output = None,
+    dry_run: DryRun = False,
+    in_place: InPlace = False,
+    force: Force = False,
+    imports: Import = None,
+    config: Config = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Undo the conversion: plain Keras layers with the raw kernels, as they were."""
+    _run("remove", **locals())
 
 
-@app.command()
+@app.command(cls=Command, rich_help_panel=CONVERT)
+def upgrade(
+    models: Models,
+    output: Output = None,
+    dry_run: DryRun = False,
+    force: Force = False,
+    config: Config = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write what an older Keras saved as a .keras file of Keras 3; nothing else changes."""
+    _run("upgrade", **locals())
+
+
+@app.command(cls=Command, rich_help_panel=LOOK)
 def inspect(
     models: Models,
     conv: Conv = False,
     kinds: Kinds = None,
     only: Only = None,
     exclude: Exclude = None,
-    target: Target = None,
     mode: Mode = None,
     bound: Bound = None,
     norm: Norm = None,
-    recipe: RecipeFile = None,
-    imports: Import = None,
-    config: Config = None,
-    certify: Certify = False,
-    html: Html = None,
-    no_sigma: NoSigma = False,
-    spectrum: Spectrum = False,
+    target: Target = None,
+    recipe_file: RecipeFile = None,
     lipschitz: Lipschitz = False,
     samples: Samples = None,
+    certify: Certify = False,
+    html: Html = None,
+    imports: Import = None,
+    config: Config = None,
     jobs: Jobs = 1,
+    spectrum: Spectrum = False,
+    no_sigma: NoSigma = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Show every layer: class, kernels, norms, and by which option it converts or why not."""
-    options = _set_only(
-        recipe_file=recipe,
-        conv=conv,
-        kinds=kinds,
-        only=only,
-        exclude=exclude,
-        target=target,
-        mode=mode,
-        bound=bound,
-        norm=norm,
-        imports=imports,
-        config=config,
-        certify=certify,
-        html=html,
-        spectrum=spectrum,
-        lipschitz=lipschitz,
-        samples=samples,
-    )
-    if no_sigma:
-        options["sigma"] = False
-    run("inspect", models, None, options, jobs, Display(as_json, quiet, verbose))
+    _run("inspect", **locals())
 
 
-@app.command()
-def upgrade(
-    models: Models,
-    output: WayBack = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    force: Force = False,
-    jobs: Jobs = 1,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Write what an older Keras saved as a .keras file of Keras 3; nothing else changes.
-
-    The result goes to MODEL with -keras3 before .keras.
-    """
-    options = _set_only(config=config, dry_run=dry_run, force=force)
-    run("upgrade", models, output, options, jobs, Display(as_json, quiet, verbose))
+app.command(cls=Command, rich_help_panel=LOOK)(verify)
 
 
-app.command()(verify)
-
-
-@app.command()
+@app.command(cls=Command, rich_help_panel=LOOK)
 def rules(as_json: Json = False) -> None:
     """List the layer kinds that this version knows."""
     from snconvert.cli import tables
@@ -257,28 +220,58 @@ def rules(as_json: Json = False) -> None:
             tables.print_rules(list(RULES.values()), sys.stdout)
 
 
-def _set_only(**options: Any) -> dict[str, Any]:
-    """Returns the options that are set."""
-    return {
+app.command("help", cls=Command, rich_help_panel=LEARN)(show)
+
+
+def _run(
+    verb: str,
+    *,
+    models: list[str],
+    jobs: int,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    output: str | None = None,
+    no_sigma: bool = False,
+    **options: Any,
+) -> None:
+    """Runs a verb with what its command was given, by the names of parameters."""
+    given = {
         name: value
         for name, value in options.items()
         if value is not None and value is not False and value != []
     }
+    if no_sigma:
+        given["sigma"] = False
+    run(verb, models, output, given, jobs, Display(as_json, quiet, verbose))
+
+
+def _choose_colors(arguments: list[str]) -> None:
+    """Heeds `--no-color` wherever it stands, before anything is printed: also wrong usage."""
+    if "--no-color" in arguments:
+        os.environ["NO_COLOR"] = "1"
+        os.environ.pop("FORCE_COLOR", None)
 
 
 def main() -> None:
     """Runs the command line."""
     signals.end_at_once()
+    _choose_colors(sys.argv)
+    completion.mend_words()
     try:
         try:
-            app()
+            code = app(prog_name=app.info.name, standalone_mode=False)
         finally:
             signals.ignore()
+    except UsageError as error:
+        complain(message(error))
+        code = 2
     except OSError as error:
         drop_output()
         reason = error.strerror or error
         complain(f"the system refused ({reason}). Check disk, memory and `ulimit -a`.")
-        sys.exit(1)
+        code = 1
     except signals.Interrupted as interruption:
         complain("interrupted. Outputs that are there are complete, the others are not there.")
-        sys.exit(128 + interruption.number)
+        code = 128 + interruption.number
+    sys.exit(code)

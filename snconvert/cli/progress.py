@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
-from snconvert.cli.columns import size
+from snconvert.cli.columns import ASCII, UNICODE, Marks, size
+from snconvert.cli.printing.names import shortened, width_of
 from snconvert.errors import printable
 from snconvert.sandbox import ticker
 
@@ -145,9 +146,8 @@ class ProgressBar:
         try:
             if stream is not None:
                 width = os.get_terminal_size(stream.fileno()).columns
-                letters = "━─" if can_show(stream, "━─…") else "#-"
                 colours = not os.environ.get("NO_COLOR")
-                line = drawn(self.view(), width or 80, letters, colours=colours)
+                line = drawn(self.view(), width or 80, marks_of(stream), colours=colours)
                 stream.write(f"{_CLEAR}{line}")
                 stream.flush()
                 self._drawn = True
@@ -183,7 +183,7 @@ def progress_bar(
         yield bar
 
 
-def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = False) -> str:
+def drawn(view: View, width: int, marks: Marks = UNICODE, *, colours: bool = False) -> str:
     """Returns the bar as a line that is narrower than its terminal.
 
     What matters least is left out where there is no room.
@@ -191,18 +191,17 @@ def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = Fa
     Args:
         view: What it shows.
         width: How many columns the terminal has.
-        letters: What the bar is made of, where it is done and where not.
+        marks: The signs that it knows.
         colours: Whether there may be colours.
 
     Example:
         >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 60)
         'writing    ━━━━━━━━━━──────────  1 kB/2 kB  0:01 left'
         >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 30)
-        'writing    ━━━───  0:01 left'
+        'writing    ━━━────  0:01 left'
     """
-    dots = "…" if letters[0] == "━" else "..."
     room = width - 1  # a letter in the last column may already begin the next line
-    head = shortened(view.head.ljust(9), room, dots)
+    head = cut(view.head.ljust(9), room, marks)
     room -= len(head)
     cells = {"time": "", "amount": "", "what": ""}
     for name in ("time", "amount"):
@@ -213,15 +212,22 @@ def drawn(view: View, width: int, letters: str = "━─", *, colours: bool = Fa
     length = min(_BAR, room - 2)
     bar = ""
     if length >= _LEAST_BAR:
-        bar = f"  {_bar(view.share, length, letters, colours=colours)}"
+        bar = f"  {_bar(view.share, length, marks, colours=colours)}"
         room -= length + 2
-    if view.what and room - 2 >= min(_LEAST_NAME, len(view.what)):
-        cells["what"] = f"  {shortened(view.what, room - 2, dots)}"
+    if view.what and room - 2 >= min(_LEAST_NAME, width_of(view.what)):
+        cells["what"] = f"  {cut(view.what, room - 2, marks)}"
     return f"{head}{bar}{cells['amount']}{cells['time']}{cells['what']}".rstrip()
 
 
-def _bar(share: float, length: int, letters: str, *, colours: bool) -> str:
-    full, rest = letters[0], letters[1]
+def cut(text: str, width: int, marks: Marks) -> str:
+    """Returns a text that is at most so wide, without its middle where it was wider."""
+    if width <= len(marks.dots) and width_of(text) > width:
+        return ""
+    return shortened([text], width, marks.dots)[text]
+
+
+def _bar(share: float, length: int, marks: Marks, *, colours: bool) -> str:
+    full, rest = ("#", "-") if marks is ASCII else ("━", "─")
     if not share:  # something moves all the same
         place = int(time.monotonic() / _BEAT) % (length - 1)
         before, solid, after = rest * place, full * 2, rest * (length - 2 - place)
@@ -246,18 +252,10 @@ def _amount(progress: Progress) -> str:
     return f"{size(progress.done)}/{size(progress.total)}"
 
 
-def can_show(stream: TextIO, letters: str) -> bool:
-    """Whether the encoding of a stream has some letters."""
+def marks_of(stream: TextIO) -> Marks:
+    """Returns the signs that the encoding of a stream has."""
     try:
-        letters.encode(stream.encoding or "ascii")
+        "━─→…".encode(stream.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
-        return False
-    return True
-
-
-def shortened(text: str, width: int, dots: str = "…") -> str:
-    """PLACEHOLDER until columns has one."""
-    if len(text) <= width:
-        return text
-    room = max(0, width - len(dots))
-    return (text[: room // 2] + dots + text[len(text) - (room - room // 2) :])[:width]
+        return ASCII
+    return UNICODE

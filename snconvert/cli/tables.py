@@ -17,18 +17,19 @@ from snconvert.cli.columns import (
     shape_of,
     size,
 )
-from snconvert.cli.layer_lines import layer_table, reasons, short
-from snconvert.cli.network import print_bound
-from snconvert.cli.norms import print_spectra, summary
-from snconvert.cli.printer import Printer, printer_for
-from snconvert.core.json_lines import SCHEMA
+from snconvert.cli.printing.layer_lines import layer_table, reasons, short
+from snconvert.cli.printing.network import print_bound
+from snconvert.cli.printing.norms import print_spectra, settings_of, summary
+from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
-from snconvert.errors import printable
+from snconvert.display import SCHEMA
+from snconvert.errors import escaped, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Change, Verdict
@@ -113,9 +114,8 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
-    bounds = {layer.bound for layer in report.layers if layer.status != "spectral"} - {None}
-    if verb.converts and verb.writes and len(bounds) == 1:
-        clauses.append(f"mode {report.mode}, bound {number(bounds.pop())}")
+    if verb.converts and verb.writes:
+        clauses += settings_of(report)
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
@@ -126,12 +126,17 @@ def closing(report: Report) -> list[str]:
         outcome += " by default" if inspected else ""
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
+    if report.up_to_date:
+        outcome = verb.already + (" with the same options" if verb.converts else "")
+        clauses = []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
         return lines if told is None else [*lines, told]
-    lines = [says, f"wrote {printable(report.output)} ({size(report.bytes)}; {duration})"]
+    output = printable(report.output)
+    wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
+    lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
@@ -156,7 +161,7 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
     if lines:
         printer.table(columns, lines)
     for difference in verdict.differences:
-        printer.say(f"difference: {difference}", as_is=True)
+        printer.say(f"difference: {escaped(str(difference))}", as_is=True)
     before, after = printable(verdict.before), printable(verdict.after)
     layers = f"{count_of(len(verdict.changes), 'layer')} of another form"
     checked = f"{count_of(verdict.arrays, 'array')} compared"
@@ -242,7 +247,8 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
-        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+        reason = spoken(layer.reason)
+        result = f"{result}: {reason}" if layer.new_class else reason
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from snconvert.cli.options import Config, Import, Json, Quiet
+from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
-from snconvert.core.json_lines import json_line
+from snconvert.display import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
 
 
 def verify(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False)],
+    before: Before,
+    after: After,
     imports: Import = None,
     config: Config = None,
     as_json: Json = False,

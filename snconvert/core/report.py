@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, overload
 
 from snconvert.core.graph import Graph
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
-from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
 
 NO_KERNEL = "no kernel"
@@ -51,8 +50,8 @@ class KernelReport(NamedTuple):
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,
             "residual": self.residual,
-            **_known(proved=_listed(self.certified), proved_after=_listed(self.certified_after)),
-            **_known(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
+            **present(proved=listed(self.certified), proved_after=listed(self.certified_after)),
+            **present(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
         }
 
 
@@ -106,31 +105,28 @@ class LayerReport:
     __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
 
     def __repr__(self) -> str:
-        became = f" -> {printable(self.new_class)}" if self.new_class else ""
-        where = f"{printable(self.path)} ({printable(self.class_name)}{became})"
-        return f"<LayerReport: {where}, {self.status}>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the layer in the shape of `--json`."""
-        return self.as_json()
+        names = map(printable, filter(None, (self.class_name, self.new_class)))
+        return f"<LayerReport: {printable(self.path)} ({' -> '.join(names)}), {self.status}>"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it, with what is known of its bounds."""
+        """Returns the layer as `--json` prints it."""
         return {
             "path": self.path,
             "class": self.class_name,
-            "kernel": _listed(self.kernel),
+            "kernel": listed(self.kernel),
             "status": self.status,
             "reason": self.reason,
             "new_class": self.new_class,
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,
             "residual": self.residual,
-            "operator_range": _listed(self.operator_range),
-            "proved": _listed(self.certified),
-            **_known(proved_after=_listed(self.certified_after), bound=self.bound),
+            "operator_range": listed(self.operator_range),
+            "proved": listed(self.certified),
+            **present(proved_after=listed(self.certified_after)),
             "kernels": [kernel.as_json() for kernel in self.kernels],
         }
+
+    to_dict = as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +176,9 @@ class Report:
     __str__, _repr_html_, _repr_pretty_ = text_of, html_of, pretty
 
     def __repr__(self) -> str:
-        became = f" -> {printable(self.output)}" if self.output else ""
-        count = f"{self.converted} of {len(self.layers)} layers"
-        how = "can change" if self.output is None else "changed"
-        return f"<Report: {self.verb} {printable(self.source)}{became}, {count} {how}>"
+        paths = " -> ".join(map(printable, filter(None, (self.source, self.output))))
+        how = f"layers {'can change' if self.output is None else 'changed'}"
+        return f"<Report: {self.verb} {paths}, {self.converted} of {len(self.layers)} {how}>"
 
     @property
     def converted(self) -> int:
@@ -201,15 +196,7 @@ class Report:
     @overload
     def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
     def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
-        """Returns the report in the shape of `--json`.
-
-        Args:
-            orient: `dict` for all of it; `records` for its layers, one row each, as pandas takes
-                them: `pandas.DataFrame(report.to_dict("records"))`.
-
-        Raises:
-            ValueError: It is another word.
-        """
+        """Returns the shape of `--json`; with `records` its layers, as pandas takes them."""
         return oriented(self.as_json(), orient, "layers")
 
     def as_json(self) -> dict[str, Any]:
@@ -231,17 +218,13 @@ class Report:
             "seconds": round(self.seconds, 3),
             **({"dry_run": True} if dry_run else {}),
             **({"up_to_date": True} if self.up_to_date else {}),
-            "layers": [layer.as_json() for layer in self.layers],
-            **_known(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
+            "layers": [
+                layer.as_json()
+                | ({} if layer.bound in {None, self.bound} else {"bound": layer.bound})
+                for layer in self.layers
+            ],
+            **present(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
         }
-
-
-def _listed(pair: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if pair is None else list(pair)
-
-
-def _known(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 class Progress(NamedTuple):

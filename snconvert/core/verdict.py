@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, overload
 
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.magnitude import Magnitude
-from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.display import SCHEMA, html_of, oriented, pretty, text_of
 from snconvert.errors import printable
 
 
@@ -94,14 +93,7 @@ class Verdict(NamedTuple):
     @overload
     def to_dict(self, orient: Literal["records"]) -> list[dict[str, Any]]: ...
     def to_dict(self, orient: str = "dict") -> dict[str, Any] | list[dict[str, Any]]:
-        """Returns the verdict in the shape of `verify --json`.
-
-        Args:
-            orient: `dict` for all of it; `records` for the layers of another form, one row each.
-
-        Raises:
-            ValueError: It is another word.
-        """
+        """Returns the shape of `verify --json`; with `records` its layers of another form."""
         return oriented(self.as_json(), orient, "changes")
 
     def as_json(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def convert_file(
 
                 scale, network = choose_bounds(model, plan, measured, recipe.lipschitz, tell)
                 plan, settings = plan.scaled(scale), settings.scaled(scale)
-            layers = _layer_reports(model, plan, measured, recipe, status)
+            layers = layer_reports(model, plan, measured, recipe, status)
             size = opened.size
             if begun is not None:
                 spellings = _spellings(plan)
@@ -164,7 +164,7 @@ def inspect_file(
         opened.check_weights()
         sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()
-        layers = _layer_reports(model, plan, measured, recipe, "convertible")
+        layers = layer_reports(model, plan, measured, recipe, "convertible")
         size = opened.size
     return report_of(
         "inspect",
@@ -209,9 +209,10 @@ def open_planned(
     )
 
 
-def _layer_reports(
+def layer_reports(
     model: Opened, plan: Plan, measured: Measured, recipe: Recipe, status: str
 ) -> tuple[LayerReport, ...]:
+    """Returns the rows of a model's layers, as `plan_rows` does."""
     own, inner = stored_shapes(model)
     with_matrices = {
         node

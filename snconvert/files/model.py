@@ -74,6 +74,8 @@ def open_source(
     path: str,
     output: Destination | None,
     config: str | os.PathLike[str] | None = None,
+    *,
+    occupied: bool = False,
 ) -> Iterator[tuple[Source, Worker]]:
     """Opens a source for a verb, with the guarded process, and checks where the result goes.
 
@@ -82,6 +84,7 @@ def open_source(
         path: The model's file or folder.
         output: Where the result goes; `None`: nowhere.
         config: The configuration of the model, where `path` holds weights only.
+        occupied: Whether the caller judges what is there already.
 
     Raises:
         SnconvertError: The source cannot be read, or the output cannot be written.
@@ -90,7 +93,7 @@ def open_source(
     worker = Worker(modules)
     with located(file=path), closing(worker), open_model(path, worker, config) as source, worker:
         if output is not None:
-            check_destination(source, output)
+            check_destination(source, output._replace(force=output.force or occupied))
         yield source, worker
 
 
@@ -104,7 +107,7 @@ def check_destination(source: Source, output: Destination) -> None:
     if in_place and row.older:
         raise OutputError(
             "the result is a model of Keras 3, which takes the place of no older file",
-            "Leave out --in-place (in_place in Python)",
+            "Leave out --in-place",
         )
     check_output(source.path, out, row.writer, force=force, in_place=in_place, older=row.older)
 

@@ -16,7 +16,7 @@ from snconvert.config.references import needs
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
 from snconvert.core.verbs import VERBS
-from snconvert.errors import SelectionError
+from snconvert.errors import NothingLeftError, SelectionError
 from snconvert.files.edits import write_model
 from snconvert.files.measure import measure, watched
 from snconvert.files.model import (
@@ -156,7 +156,8 @@ def _chosen_layers(model: Opened, recipe: Recipe, verb: str) -> Normalised:
             left[node] = _UNKNOWN.format("" if wrapper is None else f" in keras' {wrapper}")
     if not layers:
         reasons = sorted({reason for reason in left.values() if reason != _PLAIN})
-        raise SelectionError(
+        kind = SelectionError if reasons else NothingLeftError
+        raise kind(
             f"nothing to undo ({'; '.join(reasons)})"
             if reasons
             else "nothing to undo: no layer here is spectral",

@@ -7,12 +7,14 @@ import time
 from dataclasses import replace
 
 from snconvert.archive.output import Destination
+from snconvert.archive.source import Source
 from snconvert.config.references import needs
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.settings import Settings
 from snconvert.errors import DoneError, located
 from snconvert.files.edits import Edits, write_model
 from snconvert.files.model import (
+    Opened,
     begin_output,
     describe,
     is_older,
@@ -48,12 +50,7 @@ def upgrade_file(
     """
     started = time.perf_counter()
     with open_source("upgrade", source, output, config) as (opened, worker):
-        if not is_older(opened):
-            with located(file=source):
-                raise DoneError(
-                    "there is nothing to upgrade: this is a model of Keras 3 already",
-                    "Use it as it is",
-                )
+        refuse_today(opened)
         model, size = open_weights(describe(opened), RULES, worker), opened.size
         if output is not None:
             opened.hash_ahead()
@@ -62,19 +59,41 @@ def upgrade_file(
                 size = write_model(
                     model, Edits(), begun, metadata=lambda: model.metadata, progress=progress
                 )
-        layers = [
-            left_row(node, LayerFacts(node.title, shape=kernel_shape(model, node)), "as it was")
-            for node in model.root.walk()
-            if node.path
-        ]
+        return upgrade_report(model, started, None if output is None else output.path, size)
+
+
+def refuse_today(source: Source) -> None:
+    """Raises `DoneError` for a model that Keras 3 has saved."""
+    if not is_older(source):
+        with located(file=source.path):
+            raise DoneError(
+                "there is nothing to upgrade: this is a model of Keras 3 already",
+                "Use it as it is",
+            )
+
+
+def upgrade_report(model: Opened, started: float, output: str | None, size: int) -> Report:
+    """Returns the report of an older file that was written as a model of Keras 3.
+
+    Args:
+        model: The older file.
+        started: As for `report_of`.
+        output: Where the result is, if anywhere.
+        size: As `bytes` of `Report`.
+    """
+    layers = [
+        left_row(node, LayerFacts(node.title, shape=kernel_shape(model, node)), "as it was")
+        for node in model.root.walk()
+        if node.path
+    ]
     report = report_of(
         "upgrade",
         _NOTHING,
         [Settings()],
         layers,
         started,
-        source=source,
-        output=None if output is None else output.path,
+        source=model.source.path,
+        output=output,
         bytes=size,
         warnings=model.warnings,
         needs=needs(model.root.entry),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import Node
 from snconvert.core.settings import FIELDS, Settings
-from snconvert.errors import SelectionError, UnsupportedError, printable
+from snconvert.errors import NothingLeftError, SelectionError, UnsupportedError, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
 from snconvert.planning.advice import more_with, option_for
@@ -54,6 +54,7 @@ class Skip(NamedTuple):
         again: Whether it is another place of a layer that is listed before.
         kind: The kind that has to be selected for the layer to be converted, if that is all.
         bound: The bound of one that is converted already, unless its mode has none.
+        differs: Whether one that is converted already was to have other settings.
         whole: The node that stands for it, where that is a wrapper around it.
     """
 
@@ -65,6 +66,7 @@ class Skip(NamedTuple):
     again: bool = False
     kind: str | None = None
     bound: float | None = None
+    differs: bool = False
     whole: Node | None = None
 
     @property
@@ -150,12 +152,21 @@ def _outcome(
         row = SPECTRAL.get(node.spectral) if node.spectral else rule
         asked = row is None or row.kind in recipe.kinds
         # Who only looks, or leaves the layer out, has asked for no other settings.
+        other = ""
         if asked and not lenient and selection.why_excluded(node) is None:
-            reason += _other(options, already.target, selection.settings(node), recipe.target)
+            other = _other(options, already.target, selection.settings(node), recipe.target)
         bound = options.get("bound", 1.0)
         known = options.get("mode") != "gain" and isinstance(bound, int | float)
         shown = float(bound) if known else None
-        return Skip(node, reason, row, spectral=True, bound=shown, whole=already.whole)
+        return Skip(
+            node,
+            reason + other,
+            row,
+            spectral=True,
+            bound=shown,
+            differs=bool(other),
+            whole=already.whole,
+        )
     if rule is None:
         return Skip(node, _no_rule(node))
     excluded = selection.why_excluded(node)
@@ -190,13 +201,8 @@ def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str 
     return Plan(tuple(map(with_obstacle, plan.outcomes)))
 
 
-def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
-    """Returns the error for a plan without a step, which says why there is none and what to do.
-
-    Args:
-        plan: The plan.
-        python: Whether options are named as in Python, not as on the command line.
-    """
+def nothing_to_convert(plan: Plan) -> SelectionError:
+    """Returns the error for a plan without a step, which says why there is none and what to do."""
     skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
     done = [skip for skip in skips if skip.spectral and skip.node.first is None]
     left = [skip for skip in skips if not skip.spectral and (skip.rule or skip.node.opaque)]
@@ -205,10 +211,7 @@ def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
         what = "nothing left to convert"
         count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
         why = "; ".join(filter(None, [f"{count} ({_reasons(done)})", why]))
-        fixes.append(
-            f"{'snconvert.remove' if python else '`snconvert remove`'} undoes that, to convert in"
-            " another way"
-        )
+        fixes.append("`snconvert remove` undoes that, to convert in another way")
     elif left and all(skip.obstacle for skip in left):
         what = "nothing that can be converted"
         fixes.append("Convert the model before it is quantised or given adapters")
@@ -217,10 +220,9 @@ def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
     if ways:
         fixes.append(f"Other layers convert: {', '.join(ways)}")
-    see = "snconvert.inspect" if python else "`snconvert inspect`"
-    options = "kinds, only and exclude" if python else "--kinds, --only and --exclude"
-    fixes.append(f"See {see} for every layer, and {options}")
-    return SelectionError(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
+    fixes.append("See `snconvert inspect` for every layer, and --kinds, --only and --exclude")
+    kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
+    return kind(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
 
 
 def _reasons(skips: Sequence[Skip]) -> str:

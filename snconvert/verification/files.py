@@ -171,7 +171,7 @@ def _converted(
     classes = {x: (x.class_name, y.class_name) for x, y in changed.items()}
     kernels = {x: sides[0].kernels(x) for x in changed}
     for side in sides:
-        _compare_copies(side, findings, worker)
+        compare_copies(side, findings, worker)
     proved = prove_kernels(sides, changed, findings, worker, progress)
     recorded = Findings()  # added at last: what the file holds counts for more
     new = converted_of(sides, changed, proved)
@@ -225,7 +225,7 @@ def _pairs(before: Node, after: Node, findings: Findings) -> dict[Node, Node]:
     return pairs
 
 
-def _compare_copies(side: Side, findings: Findings, worker: Worker) -> None:
+def compare_copies(side: Side, findings: Findings, worker: Worker) -> None:
     """Adds to the findings which layers store variables that they should not, or other copies."""
     copies: list[tuple[Node, Copy]] = []
     for node, layer in side.normalised.layers.items():

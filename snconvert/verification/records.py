@@ -73,7 +73,7 @@ def check_records(
         converted: The layers of `after` that were not normalised before, by path.
         findings: Takes what is wrong.
     """
-    then, now = (_recorded(model, findings) for model in (before, after))
+    then, now = (recorded_layers(model, findings) for model in (before, after))
     for path, layer in now.items():
         if path in converted:
             for what in _wrong_numbers(layer, converted[path]):
@@ -118,7 +118,7 @@ def check_bound(
     findings.differ("metadata.json", what)
 
 
-def _recorded(model: Opened, findings: Findings) -> dict[str, dict[str, Any]]:
+def recorded_layers(model: Opened, findings: Findings) -> dict[str, dict[str, Any]]:
     """Returns the record of each layer by path, and adds to the findings what cannot be so."""
     layers: dict[str, dict[str, Any]] = {}
     nodes = {node.path: node for node in layers_of(model.root)}

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -171,7 +172,7 @@ def test_several(snconvert: Run, models: Path, tmp_path: Path) -> None:
     }
     again = snconvert("apply", str(tmp_path / "a*.keras"), "--dry-run")
     assert again.returncode == 0
-    assert again.stdout.count("nothing was written") == 2
+    assert again.stdout.count("nothing was written (") == 2
 
 
 def test_recipe_and_flags(snconvert: Run, model: Path, tmp_path: Path) -> None:
@@ -317,3 +318,19 @@ def test_names_from_files_are_escaped(snconvert: Run, tmp_path: Path, models: Pa
     assert result.returncode == 0
     assert "\x1b" not in result.stdout
     assert "\\n" in result.stdout
+
+
+COLOR = re.compile(r"\x1b\[[0-9;]*3[0-7]")
+
+
+def test_colors(model: Path, snconvert: Run) -> None:
+    """On a terminal there are colours, which --no-color takes out wherever it stands."""
+    for arguments in (["inspect", model], ["inspect", "--help"]):
+        assert COLOR.search(on_a_terminal(*arguments))
+        assert not COLOR.search(on_a_terminal(*arguments, "--no-color"))
+    forced = os.environ | {"FORCE_COLOR": "1"}
+    forced.pop("NO_COLOR", None)
+    assert COLOR.search(snconvert("inspect", model, env=forced).stdout)
+    for command in (["inspect", model, "--no-color"], ["inspect", model, "--json"]):
+        assert "\x1b" not in snconvert(*command, env=forced).stdout
+    assert "\x1b" not in snconvert("inspect", model, "--kinds", "x", env=forced).stderr

@@ -184,7 +184,9 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     """A number that no bounds reach is refused with the least that there is, what makes it, and
     what helps; nothing is written."""
     source = saved(cnn(), tmp_path / "a.keras")
-    with pytest.raises(UnsupportedError, match=r"conv2d.* \(Conv2D, .*Give more than .*\(--conv\)"):
+    with pytest.raises(
+        UnsupportedError, match=r"conv2d.* \(Conv2D, .*Give more than .*\(conv=True\)"
+    ):
         snconvert.apply_file(source, lipschitz=1e-31)
     inputs = keras.Input((4,))
     scaled = layers.BatchNormalization(name="scale")(inputs)
@@ -209,7 +211,7 @@ def test_no_bound(tmp_path: Path) -> None:
     hidden = layers.Dense(4)(inputs)
     model = keras.Model(inputs, layers.Multiply(name="gate")([hidden, inputs]))
     model.save(tmp_path / "a.keras")
-    with pytest.raises(UnsupportedError, match=r"gate \(Multiply\): .*leave out --lipschitz"):
+    with pytest.raises(UnsupportedError, match=r"gate \(Multiply\): .*leave out lipschitz"):
         snconvert.apply_file(tmp_path / "a.keras", lipschitz=1)
 
     class Own(keras.Model):

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hashlib
 import inspect
 import io
@@ -308,6 +309,11 @@ def _several() -> None:
     _clean()
 
 
+def _whole(result: Any) -> str:
+    """Returns all that a report or verdict holds: its own representation names a little."""
+    return repr(dataclasses.asdict(result) if dataclasses.is_dataclass(result) else tuple(result))
+
+
 def _functions() -> None:
     """The functions on files: their reports and their progress."""
     told: list[Any] = []
@@ -317,15 +323,15 @@ def _functions() -> None:
             told.clear()
             source = f"m/{model}.keras"
             report = snconvert.apply_file(source, "sn.keras", kinds="all", progress=told.append)
-            print(model, repr(report), report.as_json(), report.converted, report.skipped)
+            print(model, _whole(report), report.as_json(), report.converted, report.skipped)
             print(sorted({(p.stage, p.what, p.total) for p in told}))
-            print(repr(snconvert.inspect("sn.keras", certify=True)))
-            print(repr(snconvert.bake_file("sn.keras", dry_run=True)))
+            print(_whole(snconvert.inspect("sn.keras", certify=True)))
+            print(_whole(snconvert.bake_file("sn.keras", dry_run=True)))
             verdict = snconvert.verify(source, "sn.keras")
-            print(repr(verdict), bool(verdict), verdict.as_json())
+            print(_whole(verdict), bool(verdict), verdict.as_json())
             verdict = snconvert.verify("m/sequential.keras", "sn.keras")
-            print(repr(verdict), bool(verdict), [str(each) for each in verdict.differences])
-            print(repr(snconvert.remove_file("sn.keras", "plain.keras")))
+            print(_whole(verdict), bool(verdict), [str(each) for each in verdict.differences])
+            print(_whole(snconvert.remove_file("sn.keras", "plain.keras")))
             os.remove("sn.keras")
             os.remove("plain.keras")
         chosen = snconvert.apply_file(
@@ -773,7 +779,7 @@ def _printed(name: str, report: Any) -> None:
     from snconvert.render import print_report
 
     if report is not None:
-        record(f"{name} report", repr(report))
+        record(f"{name} report", _whole(report))
         stream = io.StringIO()
         print_report(report, stream, verbose=True)
         record(f"{name} printed", stream.getvalue())

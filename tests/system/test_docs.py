@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -15,11 +17,16 @@ import pytest
 import typer
 import warm
 from places import ROOT
+from playwright.sync_api import sync_playwright
 
+from snconvert import errors
 from snconvert.cli.commands import app
+from snconvert.core.public_names import HOME
 from snconvert.core.settings import MODES
 from snconvert.core.targets import TARGETS
 from snconvert.core.version import __version__
+from snconvert.errors import SnconvertError
+from snconvert.formats.table import FORMATS
 from snconvert.kinds.table import RULES
 
 PAGES = {
@@ -53,6 +60,13 @@ LINKS = sorted(
 )
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+OF_OTHERS = (
+    r"invalid value for|No module named|unterminated subpattern at position|No space left on device"
+)
+"""What Python, click and the system say in the messages that troubleshooting quotes."""
+
+
 def blocks(marker: str) -> list[str]:
     """Returns the fenced blocks of the README below `<!-- marker -->`."""
     return re.findall(rf"<!-- {marker} -->\n```\w+\n(.*?)```", README, re.DOTALL)
@@ -73,7 +87,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_blocks_run(checkout: Path) -> None:
     """The first command, then every Python block, a session a page, do what the text says."""
-    (command,) = blocks("first run")
+    (block,) = blocks("first run")
+    command = block.partition("pip install . && ")[2]
     shell = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     first = subprocess.run(
         ["bash", "-c", command.replace("snconvert ", f"{sys.executable} -m snconvert ", 1)],
@@ -110,12 +125,12 @@ def test_the_blocks_run(checkout: Path) -> None:
 
 
 def test_commands_and_values() -> None:
-    """Every command is in the README; every mode, target and kind of layer in it or in docs."""
+    """Every command is in the README; every mode, target, kind of layer and format in docs, too."""
     for command in app.registered_commands:
         assert command.callback is not None
         assert f"snconvert {command.name or command.callback.__name__}" in README
     documented = {word for page in PAGES.values() for word in re.findall(r"\w+", page)}
-    assert documented >= {*MODES, *TARGETS, *RULES}
+    assert documented >= {*MODES, *TARGETS, *RULES, *FORMATS}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -138,10 +153,104 @@ def test_a_link_leads_somewhere(page: str, target: str) -> None:
     assert not anchor or anchor in anchors(PAGES[path])
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
+    built = warm.run(
+        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(folder)],
+        modules=warm.TENSORFLOW,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_the_site_has_every_command_and_name(site: Path) -> None:
+    """Every command, option and public name is on the site."""
+    commands = (site / "commands.html").read_text(encoding="utf-8")
+    for verb, command in typer.main.get_command(app).commands.items():
+        for option in command.params:
+            for name in option.opts if option.param_type_name == "option" else ():
+                assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
+    reference = "".join(
+        (site / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
+    )
+    documented = set(re.findall(r'id="snconvert\.(?:errors\.)?(\w+)"', reference))
+    assert documented >= {*HOME} - {"__version__"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_the_site_in_a_browser(site: Path) -> None:
+    """Pages with what is wide fit a phone; no network is needed; the search finds a message."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844}, offline=True)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index", "commands", "layers", "lipschitz-layers", "speed"):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.goto((site / "search.html").as_uri() + "?q=matches+no+layer")
+        page.locator("#search-results a", has_text="matches no layer").wait_for()
+        browser.close()
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+
+
+def _texts() -> set[tuple[str, ...]]:
+    """Returns the texts in the package, each as its pieces between what is filled in."""
+    texts = set()
+    for path in (ROOT / "snconvert").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                pieces = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                pieces = re.split(r"\{[^}]*\}", node.value)
+            else:
+                continue
+            texts.add(tuple(str(piece) for piece in pieces if piece))
+    return {text for text in texts if sum(map(len, text)) > len("no layer")}
+
+
+def test_messages_of_troubleshooting() -> None:
+    """Those that the page quotes are the package's: but for values no three words are others."""
+    texts = _texts()
+    page = PAGES["docs/troubleshooting.md"]
+    quoted = re.findall(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for message in (line for block in quoted for line in block.splitlines()):
+        rest = list(message)
+        for text in texts:
+            if all(piece in message for piece in text):
+                for found in re.finditer(".*?".join(f"({re.escape(x)})" for x in text), message):
+                    for group in range(1, len(text) + 1):
+                        start, end = found.span(group)
+                        rest[start:end] = "|" * (end - start)
+        left = re.sub(OF_OTHERS, "", "".join(rest))
+        assert not re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", left), (message, left)
+
+
+def test_every_error_is_in_troubleshooting() -> None:
+    """Each class of errors is there, and those just below the base have a section."""
+    page = PAGES["docs/troubleshooting.md"]
+    headings = [
+        section.splitlines()[0]
+        for section in re.split(r"^## ", page, flags=re.MULTILINE)
+        if "```text\n" in section
+    ]
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, SnconvertError):
+            assert re.search(rf"\b{name}\b", page), name
+            if error.__base__ is SnconvertError:
+                assert any(heading.endswith(f"({name})") for heading in headings), name
+
+
 def test_the_install_and_test_commands_are_one_line_each() -> None:
-    """Install, run and test: one line each."""
-    for marker in ("install", "first run", "install the tests", "run the tests"):
+    """Install and run, install and test: one line each."""
+    for marker in ("first run", "tests"):
         (block,) = blocks(marker)
+        assert block.startswith("pip install ")
         assert block.count("\n") == 1
 
 
@@ -159,3 +268,36 @@ def test_the_release_is_the_same_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
     assert version == __version__
+
+
+def test_the_manual_is_of_this_program() -> None:
+    """`docs/snconvert.1` is what its script prints, and `groff` finds nothing wrong with it."""
+    page = ROOT / "docs/snconvert.1"
+    manual = runpy.run_path(str(ROOT / "docs/manual.py"))["manual"]()
+    renew = "python docs/manual.py > docs/snconvert.1"
+    assert page.read_text(encoding="utf-8") == manual, f"renew it: {renew}"
+    if groff := shutil.which("groff"):
+        checked = subprocess.run(
+            [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
+        )
+        assert checked.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_comparison_is_true() -> None:
+    """The tools that the tests have do what the page says of them, in these numbers."""
+    script = [sys.executable, ROOT / "benchmarks/compare_tools.py", "snconvert", "keras", "torch"]
+    printed = warm.run(script, capture_output=True, text=True, check=True).stdout
+    rows = PAGES["docs/comparison.md"].partition("|---|")[2].splitlines()
+    said = {cells[1].strip(): cells[2:5] for cells in (row.split("|") for row in rows[1:10])}
+    tools = re.split(r"^\S.*\n", printed, flags=re.MULTILINE)[1:]
+    for i, tool in enumerate(tools):
+        found = dict(re.findall(r"^  (\S.{13}) (.*)$", tool, re.MULTILINE))
+        found = {name.strip(): answer for name, answer in found.items()}
+        assert found["first predict"].endswith(said["First prediction"][i].strip())
+        for name, row in (("gradient", "Gradient"), ("second order", "Gradient penalty")):
+            off = float(found[name].split()[-1])
+            assert off == pytest.approx(float(said[row][i]), rel=0.1 if off > 0.01 else 1.0)
+        assert said["Raw kernel in training"][i].strip() in found["raw kernel"]
+        norms = re.findall(r"norm of the map ([\d.]+)", tool)
+        assert all(f"{float(norm):.2f}" in said["Convolution as a map"][i] for norm in norms)

@@ -63,8 +63,9 @@ for how in {FEW!r}:
     options = argparse.Namespace(**how, first=0, seed=6, jobs=1, keep={str(folder)!r})
     print(json.dumps(fuzz.work(0, options)))
 """
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 

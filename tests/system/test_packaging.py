@@ -49,7 +49,7 @@ def test_the_source_distribution_is_the_checkout(distributions: tuple[Path, Path
 
 
 def test_the_wheel_holds_the_package_only(distributions: tuple[Path, Path]) -> None:
-    """Nothing but the package, all of it, and its metadata with the licence."""
+    """Nothing but the package, all of it, the manual page, and metadata with the licence."""
     with zipfile.ZipFile(distributions[1]) as archive:
         names = set(archive.namelist())
     metadata = {name for name in names if ".dist-info/" in name}
@@ -58,7 +58,9 @@ def test_the_wheel_holds_the_package_only(distributions: tuple[Path, Path]) -> N
         for path in (ROOT / "snconvert").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    assert names - metadata == set(files)
+    manual = {name for name in names if name.endswith(".data/data/share/man/man1/snconvert.1")}
+    assert names - metadata - manual == set(files)
+    assert manual
     assert any(name.endswith("licenses/LICENSE") for name in metadata)
 
 

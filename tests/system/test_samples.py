@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tour_notebook
 import warm
 from places import SAMPLES
 
@@ -103,3 +104,20 @@ def test_transformer_gain(tmp_path: Path) -> None:
     assert float(outputs.split()[-1]) < 1e-4 * float(outputs.split()[2].rstrip(","))
     assert [line.split(":")[0] for line in (before, after)] == ["before", "after"]
     assert (tmp_path / "sigma.svg").read_text(encoding="utf-8").count("</svg>") == 1
+
+
+def test_tour(tmp_path: Path) -> None:
+    """The notebook runs, and what is stored in it is what it prints and draws, but for numbers; it
+    is small, and tells nothing of the machine on which it was run."""
+    kept = tour_notebook.stored()
+    assert tour_notebook.structure(tour_notebook.executed(tmp_path)) == tour_notebook.structure(
+        kept
+    )
+    outputs = [output for cell in kept.cells for output in cell.get("outputs", [])]
+    assert not [x for x in outputs if x.output_type == "error" or x.get("name") == "stderr"]
+    assert sum("image/png" in x.get("data", {}) for x in outputs) == 3
+    counts = [cell.execution_count for cell in kept.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    text = tour_notebook.TOUR.read_text(encoding="utf-8")
+    assert len(text) < 300_000
+    assert not re.search(r"/(?:home|root|tmp|usr|work|Users)\b", re.sub(r'"image/png".*', "", text))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from snconvert.cli.columns import Column, Line, count_of
-from snconvert.cli.printer import Printer
+from snconvert.cli.printing.printer import Printer
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, OutputBound, Stage
 from snconvert.errors import printable

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from snconvert.cli.norms import bar_of, print_spectra, summary
-from snconvert.cli.printer import printer_for
+from snconvert.cli.printing.norms import bar_of, print_spectra, summary
+from snconvert.cli.printing.printer import printer_for
 from snconvert.cli.tables import print_report
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.core.spectrum import Spectrum

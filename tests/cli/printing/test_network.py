@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from snconvert.cli.network import print_bound, sentences
-from snconvert.cli.printer import printer_for
+from snconvert.cli.printing.network import print_bound, sentences
+from snconvert.cli.printing.printer import printer_for
 from snconvert.cli.tables import closing, print_report
 from snconvert.core.magnitude import Magnitude
 from snconvert.core.network_bound import NetworkBound, OutputBound, Stage, Unbounded

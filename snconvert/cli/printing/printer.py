@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
@@ -19,10 +20,10 @@ from snconvert.cli.columns import (
     Marks,
     filled,
     fitted,
-    shortened,
     text_of,
-    width_of,
 )
+from snconvert.cli.printing.names import shortened, width_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,13 +75,13 @@ class Printer(Protocol):
 
 
 def printer_for(stream: IO[str]) -> Printer:
-    """Returns what prints on a stream: a terminal, or a pipe."""
-    if not stream.isatty():
+    """Returns what prints on a stream: a terminal, or a pipe, unless `FORCE_COLOR` is set."""
+    if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
         return Pipe(stream)
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
 
-    console = Console(file=stream)
+    console = Console(file=stream, force_jupyter=False)
     return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
 
 
@@ -88,7 +89,9 @@ def text_printer(stream: IO[str], width: int) -> Printer:
     """Returns what prints a text of that width for any terminal, without colours."""
     from rich.console import Console
 
-    return Terminal(Console(file=stream, width=width, color_system=None), ASCII, IN_PYTHON)
+    return Terminal(
+        Console(file=stream, width=width, color_system=None, force_jupyter=False), ASCII, IN_PYTHON
+    )
 
 
 class Pipe:
@@ -103,7 +106,7 @@ class Pipe:
 
     def say(self, sentence: str, *, as_is: bool = True) -> None:  # noqa: ARG002 - it always is
         """Prints a sentence."""
-        print(sentence, file=self._stream)
+        print(spoken(sentence), file=self._stream)
 
     def table(
         self,
@@ -134,6 +137,7 @@ class Terminal:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:
         """Prints a sentence."""
+        sentence = spoken(sentence)
         lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
         self._console.out("\n".join(lines), highlight=False)
 
@@ -171,6 +175,7 @@ class Terminal:
             texts[-1].rstrip()
             if line.note:
                 texts.append(Text(f"    {line.note}", "dim"))
+        texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
         if not coloured or not any_red(lines):
@@ -195,10 +200,12 @@ class Terminal:
 
 def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[Text]:
     """Yields the lines of the headings, which end at the same line."""
-    height = max(column.heading.count("\n") for column in columns) + 1
+    height = max(columns[i].heading.count("\n") for i in widths) + 1
     parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
     for line in zip(*parts, strict=True):
-        yield from _row(columns, widths, [(part, "bold") for part in line])
+        (text,) = _row(columns, widths, [(part, "bold") for part in line])
+        text.rstrip()
+        yield text
 
 
 def _row(

@@ -1,0 +1,1 @@
+"""What is printed of a result, and onto what: a terminal, a pipe, the page of a notebook."""
