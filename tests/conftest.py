@@ -81,9 +81,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Has the garbage collector pass over what is here to stay, the libraries and the tests: to go
-    through it takes half a second, each time."""
     quick_variables.forget_names()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def passed_over() -> None:
+    """Has the garbage collector pass over what is here to stay, the libraries, the tests and what
+    Keras keeps of earlier ones: to go through it takes half a second, each time."""
     gc.collect()
     gc.freeze()
 
