@@ -72,8 +72,8 @@ def spoken(text: str, *, of_file: bool = False) -> str:
     Example:
         >>> spoken("Use --force, or --kinds attention,recurrent and --import my_net")
         'Use force=True, or kinds=["attention", "recurrent"] and imports=["my_net"]'
-        >>> spoken("`snconvert remove` undoes that"), spoken("See `snconvert inspect`")
-        ('snconvert.remove(model) undoes that', 'See snconvert.inspect(model)')
+        >>> spoken("`snconvert remove` undoes that"), spoken("`snconvert rules` lists them")
+        ('snconvert.remove(model) undoes that', 'snconvert.RULES lists them')
     """
     if _spoken_flags or ("--" not in text and "`snconvert " not in text):
         return text
@@ -98,6 +98,8 @@ def _argument(match: re.Match[str]) -> str:
 def _call(verb: str, *, of_file: bool) -> str:
     if verb == "verify":
         return "snconvert.verify(before, after)"
+    if verb == "rules":
+        return "snconvert.RULES"
     if verb == "inspect":
         return f"snconvert.inspect({'path' if of_file else 'model'})"
     return f"snconvert.{verb}{'_file(path)' if of_file or verb == 'upgrade' else '(model)'}"

@@ -60,6 +60,7 @@ def messages() -> Iterator[tuple[str, str]]:
                 and isinstance(node.value, str)
                 and node not in explained
                 and name not in ASIDE
+                and not name.startswith("cli/help/")
                 and re.search(r"--[a-z]|`snconvert ", node.value)
             ):
                 yield f"{name}:{node.lineno}", node.value

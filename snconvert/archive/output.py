@@ -134,8 +134,7 @@ def check_output(
 
 def check_parent(out: str) -> None:
     """Raises `OutputFolderError` unless the folder of an output is there."""
-    parent = os.path.dirname(out)
-    if not os.path.isdir(parent):
+    if not os.path.isdir(parent := os.path.dirname(out)):
         what = f"the folder {printable(parent)!r} does not exist"
         raise OutputFolderError(what, "Create it first")
 

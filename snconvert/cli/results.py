@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
 from snconvert.cli.progress import marks_of
-from snconvert.cli.summary import Table, Totals, sentence
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
@@ -18,6 +17,7 @@ from snconvert.errors import DoneError, SnconvertError, counted, printable
 
 if TYPE_CHECKING:
     from snconvert.cli.progress import ProgressBar
+    from snconvert.cli.summary import Table
     from snconvert.core.report import Progress, Report
 
 
@@ -117,6 +117,9 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
+        from snconvert.cli.summary import Table
+        from snconvert.cli.totals import Totals
+
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
         self._totals = Totals(verb, folder)
@@ -160,6 +163,8 @@ class SeveralResults(Results):
             self._say(line or f"{printable(source)}: {already}")
 
     def _print(self, report: Report) -> None:
+        from snconvert.cli.summary import sentence
+
         self._totals.add(report)
         if self._as_tables:
             super()._print(report)

@@ -163,15 +163,14 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
     for difference in verdict.differences:
         printer.say(f"difference: {escaped(str(difference))}", as_is=True)
     before, after = printable(verdict.before), printable(verdict.after)
-    layers = f"{count_of(len(verdict.changes), 'layer')} of another form"
-    checked = f"{count_of(verdict.arrays, 'array')} compared"
     says = "is" if verdict else "is not"
-    how = "converted" if "converted" in forms or not verdict else "unchanged"
-    if forms and "converted" not in forms:
-        how = "made plain"
-    printer.say(
-        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)", as_is=True
-    )
+    how = "made plain" if forms and "converted" not in forms else "converted"
+    layers = f"{count_of(len(verdict.changes), 'layer')} {how}"
+    checked = f"{count_of(verdict.arrays, 'array')} compared ({verdict.seconds:.2f} s)"
+    if forms or not verdict:
+        printer.say(f"{after} {says} {before}, {how}: {layers}, {checked}", as_is=True)
+    else:
+        printer.say(f"{after} {says} {before}, unchanged: {checked}", as_is=True)
     if verdict.lipschitz is not None:
         bound, most = verdict.lipschitz
         printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")

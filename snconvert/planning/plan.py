@@ -222,7 +222,8 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
         fixes.append(f"Other layers convert: {', '.join(ways)}")
     fixes.append("See `snconvert inspect` for every layer, and --kinds, --only and --exclude")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
-    return kind(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
+    why = why or "no layer is of a kind that can be (`snconvert rules`)"
+    return kind(f"{what}: {why}", ". ".join(fixes))
 
 
 def _reasons(skips: Sequence[Skip]) -> str:

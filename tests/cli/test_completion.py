@@ -136,8 +136,9 @@ def test_words_of_bash(
     assert (os.environ["COMP_WORDS"], os.environ["COMP_CWORD"]) == mended
 
 
-def test_layers() -> None:
+def test_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with kernels are offered, with their class, and what they lie in."""
+    monkeypatch.setattr(completion, "PATIENCE", 60.0)  # the machine may be busy
     moons, functional = SAMPLES / "moons.keras", MODELS / "a03_func_counter.keras"
     stages = ["stem", "block_0", "block_1", "block_2", "logits"]
     assert completion.layers(place(moons), "") == [(name, "Dense") for name in stages]

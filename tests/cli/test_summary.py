@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from snconvert.cli.columns import ASCII
-from snconvert.cli.summary import Table, Totals, sentence
+from snconvert.cli.summary import Table, sentence
+from snconvert.cli.totals import Totals
 from snconvert.core.report import LayerReport, Report
 
 

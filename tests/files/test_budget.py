@@ -90,6 +90,12 @@ def saved(model: keras.Model, path: Path) -> Path:
     return path
 
 
+def jacobian(tape: tf.GradientTape, outputs: tf.Tensor, x: tf.Tensor) -> np.ndarray:
+    """The Jacobian of the few outputs, row by row, which is faster than to trace it."""
+    found = tape.jacobian(outputs, x, experimental_use_pfor=False).numpy()
+    return found.reshape(outputs.shape[1], -1)
+
+
 def largest_slope(model: keras.Model) -> float:
     """The largest norm of a Jacobian, in all inputs together, at points at random."""
     rng = np.random.default_rng(1)
@@ -99,7 +105,7 @@ def largest_slope(model: keras.Model) -> float:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(point)
             outputs = model(point if len(point) > 1 else point[0])
-        blocks = [tape.jacobian(outputs, x).numpy().reshape(outputs.shape[1], -1) for x in point]
+        blocks = [jacobian(tape, outputs, x) for x in point]
         norms.append(np.linalg.norm(np.concatenate(blocks, axis=1), 2))
     return float(max(norms))
 

@@ -227,7 +227,7 @@ MESSAGES = (
         case("cfg_no_dense.keras"),
         "cfg_no_dense.keras: ",
         "nothing to convert",
-        "no layer here has a rule",
+        "no layer is of a kind that can be",
         "snconvert inspect",
     ),
     Message(

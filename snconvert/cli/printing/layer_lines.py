@@ -85,7 +85,7 @@ def _rows(
 ) -> Iterator[tuple[dict[str, Cell], LayerReport | KernelReport | None, bool]]:
     """Yields a layer's cells, what they are the numbers of, and whether they are its first."""
     verb = VERBS[report.verb]
-    becomes = layer.new_class is not None and layer.missing_kind is None
+    becomes = _becomes(layer)
     name = printable(layer.new_class if becomes else layer.class_name)
     own = printable(layer.class_name)
     if becomes and verb.converts and verb.writes and layer.new_class == layer.class_name:
@@ -107,6 +107,11 @@ def _rows(
         yield cells | _numbers(kernel, layer, report, marks), kernel, False
 
 
+def _becomes(layer: LayerReport) -> bool:
+    """Whether a layer becomes one of another class, or one with a constraint."""
+    return layer.new_class is not None and layer.missing_kind is None
+
+
 def _numbers(
     measured: LayerReport | KernelReport, layer: LayerReport, report: Report, marks: Marks
 ) -> dict[str, Cell]:
@@ -114,7 +119,7 @@ def _numbers(
     after = proved(measured.certified_after, marks.at_most) or number(measured.sigma_after)
     spectral, bar = layer.status == "spectral", bar_of(layer, measured, report)
     # What stays as it is needs no second number, and what is only looked at has none yet.
-    has_after = spectral or (layer.new_class is not None and VERBS[report.verb].writes)
+    has_after = spectral or (_becomes(layer) and VERBS[report.verb].writes)
     limit = layer.bound or (report.bound if bar is not None and bar.limit is not None else None)
     late = measured.sigma_after is not None and Bar(measured.sigma_after, limit).is_above
     return {

@@ -203,7 +203,9 @@ def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[
     height = max(columns[i].heading.count("\n") for i in widths) + 1
     parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
     for line in zip(*parts, strict=True):
-        yield from _row(columns, widths, [(part, "bold") for part in line])
+        (text,) = _row(columns, widths, [(part, "bold") for part in line])
+        text.rstrip()
+        yield text
 
 
 def _row(
