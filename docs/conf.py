@@ -19,18 +19,16 @@ default_role = "code"  # docstrings mark code with one backtick
 smartquotes_action = "D"  # dashes, but no quotes: messages are looked for as they are printed
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["deflist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
-nitpick_ignore_regex = [
-    ("py:.*", r"(?!snconvert\.).*"),  # pages of other projects are not asked
-    ("py:class", r"snconvert\..*\.(Convolution|Graph|Override)"),  # for the package's own use
+nitpick_ignore_regex = [  # pages of other projects are not asked, and not all types are public
+    ("py:.*", r"(?!snconvert\.).*"),
+    ("py:class", r"snconvert\..*\.(Convolution|Graph|Model|Override|SettingsOptions)"),
 ]
 
 html_theme = "furo"

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from inspect import cleandoc
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +12,9 @@ import typer
 
 from snconvert import errors
 from snconvert.cli.commands import app
-from snconvert.cli.help.examples import EXAMPLES
+from snconvert.cli.help.examples import EXAMPLES, example_lines
 from snconvert.cli.help.topics import TOPICS
+from snconvert.cli.help.values import VALUES
 from snconvert.core.public_names import HOME
 from snconvert.kinds.table import RULES
 
@@ -33,33 +28,41 @@ def fill(page: str) -> str:
 
 
 def commands() -> str:
-    """Returns a section for each command: usage, arguments, options, examples."""
+    """Returns a section for each command: usage, examples, arguments, options."""
     group: Any = typer.main.get_command(app)
     return "\n\n".join(
-        "\n\n".join(_command(f"{group.name} {name}", command))
-        for name, command in group.commands.items()
+        part for name, each in group.commands.items() for part in _command(name, each)
     )
 
 
 def _command(name: str, command: Any) -> Iterator[str]:
-    context = command.make_context(name, [], resilient_parsing=True)
-    yield f"## {name}"
+    full = f"snconvert {name}"
+    context = command.make_context(full, [], resilient_parsing=True)
+    usage = f"{full} {' '.join(command.collect_usage_pieces(context))}"
+    examples = "\n".join(line.strip() for line in example_lines(EXAMPLES[name]))
+    yield f"## {full}"
     yield _text(command.help)
-    yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```"
-    yield f"```{{program}} {name}\n```"
-    shown = [option for option in command.params if not getattr(option, "hidden", False)]
-    for panel, members in groupby(shown, lambda option: option.rich_help_panel):
+    yield f"```text\n{usage}\n```"
+    yield f"```bash\n{examples}\n```"
+    yield f"```{{program}} {full}\n```"
+    panels: dict[str | None, list[Any]] = {}
+    for option in command.params:
+        panels.setdefault(option.rich_help_panel, []).append(option)
+    for panel, options in panels.items():
         if panel:
             yield f"**{panel}**"
-        for option in members:
-            yield f"```{{option}} {_spelling(option, context)}\n{_text(option.help or '')}\n```"
-    examples = "\n".join(f"{line}  # {about}" for line, about in EXAMPLES[command.name])
-    yield f"```sh\n{examples}\n```"
+        for option in options:
+            text = _text(option.help or "")
+            for value in VALUES.get(option.name, ()):
+                text = text.replace(f"\n\n{value}: ", f"\n- `{value}`: ")
+            yield f"```{{option}} {_spelling(option, context)}\n{text}\n```"
 
 
 def topics() -> str:
     """Returns a section for each topic of `snconvert help`."""
-    return "\n".join(f"## {name}: {topic.title}\n\n{topic.text}" for name, topic in TOPICS.items())
+    return "\n\n".join(
+        f"## {name}\n\n*{_text(it.title)}*\n\n{it.text}" for name, it in TOPICS.items()
+    )
 
 
 def _spelling(option: Any, context: Any) -> str:
@@ -70,22 +73,24 @@ def _spelling(option: Any, context: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Returns a help text as Markdown, in which neither `*` nor `_` means anything."""
-    text = re.sub(r"([*_<>\[\]|\\])", r"\\\1", cleandoc(text.replace("\b", "")))
-    return re.sub(r"(?<!\S)(--[a-z][\w-]*)", r"`\1`", text)
+    """Returns a help text as Markdown: options become code, and `*` and the like stay letters."""
+    parts = re.split(r"(`[^`]*`|(?<!\S)--[a-z][\w-]*)", cleandoc(text))
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = f"`{part.strip('`')}`"
+        else:
+            parts[number] = re.sub(r"([*_<>\[\]|\\])", r"\\\1", part)
+    return "".join(parts)
 
 
 def kinds() -> str:
     """Returns the table of the kinds of layers."""
-    rows = (
-        (f"`{rule.kind}`", f"`{rule.class_name}`", f"`{rule.spectral_class}`", _kernels(rule))
-        for rule in RULES.values()
-    )
-    return _table(("kind", "layer of Keras", "becomes", "kernels"), rows)
-
-
-def _kernels(rule: Any) -> str:
-    return ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
+    lines = ["| kind | layer of Keras | becomes | kernels |", "|---|---|---|---|"]
+    for rule in RULES.values():
+        cells = (rule.kind, rule.class_name, rule.spectral_class)
+        kernels = ", ".join(f"`{kernel.name}`" for kernel in rule.kernels)
+        lines.append(f"| {' | '.join(f'`{cell}`' for cell in cells)} | {kernels} |")
+    return "\n".join(lines)
 
 
 def layers() -> str:
@@ -106,35 +111,12 @@ def _documented(directive: str, names: Iterable[str]) -> str:
     return f"```{{eval-rst}}\n{lines}\n```"
 
 
-def output(*arguments: str) -> str:
-    """Returns what a command prints in a copy of the samples' folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "samples", Path(folder) / "samples")
-        command = [sys.executable, "-m", "snconvert", *arguments]
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        printed = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": path},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    return f"```text\n{printed}```"
-
-
 def root(name: str) -> str:
     """Returns a page at the root of the checkout, its links seen from `docs/`."""
     text = (ROOT / name).read_text(encoding="utf-8")
     return re.sub(r"\]\((?!\w+:|#)", "](/../", text)
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(heads)]
-    lines += [["---"] * len(lines[0]), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 _PARTS: dict[str, Callable[..., str]] = {
-    part.__name__: part for part in (commands, topics, kinds, layers, error_classes, output, root)
+    part.__name__: part for part in (commands, topics, kinds, layers, error_classes, root)
 }

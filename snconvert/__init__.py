@@ -96,7 +96,7 @@ def _all() -> list[str]:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted([*_HOME, *_FACES])
 
 
 _install()

@@ -1,9 +1,18 @@
-"""How results show themselves: as text, and in notebooks as HTML."""
+"""How results show themselves: as text, in notebooks as HTML, and as the lines of `--json`.
+
+A line of JSON is an object as `snconvert/schema.json` describes it, for any parser: UTF-8 that is
+ASCII, without NaN, infinity or half of a character.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from importlib import import_module
 from typing import Any
+
+SCHEMA = 2
+"""The version of the shape; it rises when something goes, or means something else."""
 
 
 def text_of(result: object) -> str:
@@ -34,6 +43,46 @@ def oriented(
     if orient not in {"dict", "records"}:
         raise ValueError(f"orient is {orient!r}: choose 'dict' or 'records'")
     return whole if orient == "dict" else list(whole[rows])
+
+
+def json_line(shape: Any) -> str:
+    r"""Returns an object as one line of JSON.
+
+    Bytes of a file name that are no UTF-8 are written as Python escapes them, as in errors. What is
+    no finite number is null.
+
+    Example:
+        >>> print(json_line({"source": "a\n.keras", "sigma": float("inf")}))
+        {"source": "a\n.keras", "sigma": null}
+    """
+    return json.dumps(_plain(shape), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def failure(verb: str, source: str) -> dict[str, Any]:
+    """Returns what is printed of a model that failed, but for its `error`."""
+    return {"schema": SCHEMA, "verb": verb, "source": source}
+
+
+def listed(items: tuple[Any, ...] | None) -> list[Any] | None:
+    """Returns a tuple as JSON has it."""
+    return None if items is None else list(items)
+
+
+def present(**members: Any) -> dict[str, Any]:
+    """Returns the members of an object that are not `None`."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _render() -> Any:

@@ -1,27 +1,41 @@
 """The errors that users see, and where they happened.
 
     SnconvertError
-    |-- OptionError        an option has a value that cannot work
-    |-- SourceError        the input is missing, of another kind, or damaged
-    |   |-- DoneError      the input is already what it was to become
-    |   |-- UnsafeError    the input holds a reference that no model needs
-    |   `-- WeightsError   the stored weights do not fit the configuration
-    |-- KernelError        a kernel that was to be converted cannot be (NaN, overflow, no proof)
-    |-- SelectionError     a pattern matches nothing, or nothing is left to convert
-    |   `-- NothingLeftError   as every layer is what it was to become; a DoneError, too
-    |-- UnsupportedError   this version cannot do it
-    `-- OutputError        the output cannot be written
+    |-- OptionError               an option has a value that cannot work; a ValueError
+    |   |-- UnknownOptionError    there is no such option; a TypeError, too
+    |   `-- RecipeNotFoundError   the file of options is not there; a FileNotFoundError, too
+    |-- SourceError               the input is of another kind, or damaged
+    |   |-- SourceNotFoundError   the input is not there; a FileNotFoundError
+    |   |-- SourcePermissionError the input may not be read; a PermissionError
+    |   |-- DoneError             the input is already what it was to become
+    |   |-- UnsafeError           the input holds a reference that no model needs
+    |   `-- WeightsError          the stored weights do not fit the configuration
+    |-- KernelError               a kernel that was to be converted cannot be (NaN, no proof)
+    |-- SelectionError            a pattern matches nothing, or nothing is left to convert; a
+    |   |                         ValueError
+    |   `-- NothingLeftError      as every layer is what it was to become; a DoneError, too
+    |-- UnsupportedError          this version cannot do it
+    `-- OutputError               the output cannot be written
+        |-- OutputExistsError     the output is there and may not be replaced; a FileExistsError
+        |-- OutputFolderError     the output's folder is not there; a FileNotFoundError
+        `-- OutputPermissionError the output may not be written there; a PermissionError
 
 Every message reads `{file}: {layer path} ({class}): {what}. {how to fix}.`; the parts stay on the
 object. Code deep down raises with `what` and `fix` only; `located` adds *where* on the way up.
+Both name options as the command line does; `str` says them in Python's words there.
 """
 
 from __future__ import annotations
 
 import codecs
+import errno
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import ClassVar
+
+from snconvert.wording import spoken
 
 _LONGEST_NAME = 200
 # Looked up now: the guarded process may open no file, such as the codec's, to report an error.
@@ -67,7 +81,12 @@ class SnconvertError(Exception):
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
         # Names in the sentences should be `printable` by then; what was missed is escaped here.
-        sentences = [escaped(sentence) for sentence in (self.what, self.fix) if sentence]
+        of_file = self.file is not None
+        sentences = [
+            escaped(spoken(sentence, of_file=of_file))
+            for sentence in (self.what, self.fix)
+            if sentence
+        ]
         return where + " ".join(
             sentence if sentence.endswith("...") else f"{sentence.rstrip('.')}."
             for sentence in sentences
@@ -78,12 +97,56 @@ class SnconvertError(Exception):
         return (type(self), (self.what, self.fix), self.__dict__)
 
 
-class OptionError(SnconvertError):
+class _SystemFields:
+    """The fields of errors that are an `OSError`, too."""
+
+    file: str | None
+    _number: ClassVar[int]
+
+    @property
+    def errno(self) -> int:
+        """The number of the system's error."""
+        return self._number
+
+    @property
+    def strerror(self) -> str:
+        """What the system calls it."""
+        return os.strerror(self._number)
+
+    @property
+    def filename(self) -> str | None:
+        """The file that it is about."""
+        return self.file
+
+
+class OptionError(SnconvertError, ValueError):
     """An option has a value that cannot work."""
+
+
+class UnknownOptionError(OptionError, TypeError):
+    """There is no such option."""
+
+
+class RecipeNotFoundError(_SystemFields, OptionError, FileNotFoundError):  # type: ignore[misc] # as all of them: properties for what `OSError` keeps in fields
+    """The file of options is not there."""
+
+    _number = errno.ENOENT
 
 
 class SourceError(SnconvertError):
     """The input is missing, of another kind, or damaged."""
+
+
+class SourceNotFoundError(_SystemFields, SourceError, FileNotFoundError):  # type: ignore[misc]
+    """The input is not there."""
+
+    _number = errno.ENOENT
+
+
+class SourcePermissionError(_SystemFields, SourceError, PermissionError):  # type: ignore[misc]
+    """The input may not be read."""
+
+    _number = errno.EACCES
 
 
 class DoneError(SourceError):
@@ -102,7 +165,7 @@ class KernelError(SnconvertError):
     """A kernel that was to be converted cannot be."""
 
 
-class SelectionError(SnconvertError):
+class SelectionError(SnconvertError, ValueError):
     """A pattern matches nothing, or nothing is left to convert."""
 
 
@@ -116,6 +179,24 @@ class UnsupportedError(SnconvertError):
 
 class OutputError(SnconvertError):
     """The output cannot be written."""
+
+
+class OutputExistsError(_SystemFields, OutputError, FileExistsError):  # type: ignore[misc]
+    """The output is there and may not be replaced."""
+
+    _number = errno.EEXIST
+
+
+class OutputFolderError(_SystemFields, OutputError, FileNotFoundError):  # type: ignore[misc]
+    """The folder of the output is not there."""
+
+    _number = errno.ENOENT
+
+
+class OutputPermissionError(_SystemFields, OutputError, PermissionError):  # type: ignore[misc]
+    """The output may not be written there."""
+
+    _number = errno.EACCES
 
 
 def printable(text: object) -> str:

@@ -44,6 +44,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="run the tests that do without keras")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Has a run of all tests take a process for each core, unless `-n` says how many. Single files
+    start faster without, and `--cov` has begun by now."""
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
+    alone = option.usepdb or option.collectonly or getattr(option, "cov_source", None)
+    if whole and option.numprocesses is None and not alone:
+        option.numprocesses = "auto"
+        option.dist = "loadfile"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         sys.meta_path.insert(0, light.NoKeras())
@@ -69,9 +81,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Has the garbage collector pass over what is here to stay, the libraries and the tests: to go
-    through it takes half a second, each time."""
     quick_variables.forget_names()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def passed_over() -> None:
+    """Has the garbage collector pass over what is here to stay, the libraries, the tests and what
+    Keras keeps of earlier ones: to go through it takes half a second, each time."""
     gc.collect()
     gc.freeze()
 

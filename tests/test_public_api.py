@@ -86,6 +86,15 @@ def test_every_name_is_there(name: str) -> None:
         assert inspect.getdoc(value)
 
 
+def test_only_public_names_are_listed() -> None:
+    """`dir` and completion show what users are to use, whatever has been imported."""
+    import_module("snconvert.files.convert")
+    faces = {"activations", "constraints", "layers", "recipe", "render", "rules"}
+    assert set(dir(snconvert)) == set(HOME) | faces
+    for name in ("Any", "TYPE_CHECKING", "import_module", "annotations", "files", "core"):
+        assert name not in dir(snconvert)
+
+
 @pytest.mark.keras
 def test_a_star_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """All names, but for a layer that the installed Keras lacks."""

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 
 from snconvert.core.system import POSIX, Descriptor, flags, flush, is_running, lock
-from snconvert.errors import OutputError
+from snconvert.errors import OutputError, OutputExistsError, OutputPermissionError, SnconvertError
 
 _TRIES = 20
 _LONGEST_NAME = 255
@@ -41,7 +41,7 @@ def exists(out: str, but: str = "") -> OutputError:
         but: Why it is not the result of an earlier run that could be left, as a clause.
     """
     what = f"it exists already, {but}" if but else "it exists already"
-    return OutputError(what, "Use --force to replace it", file=out)
+    return OutputExistsError(what, "Use --force to replace it", file=out)
 
 
 @contextlib.contextmanager
@@ -49,9 +49,12 @@ def writing(out: str) -> Iterator[None]:
     """Turns an `OSError` into an `OutputError` that says what to do."""
     try:
         yield
+    except SnconvertError:  # some are an `OSError`, too
+        raise
     except OSError as error:
         fix = _FIXES.get(error.errno or 0, "Check the disk and try again")
-        raise OutputError(
+        kind = OutputPermissionError if isinstance(error, PermissionError) else OutputError
+        raise kind(
             f"the output cannot be written ({error.strerror or error})", fix, file=out
         ) from error
 

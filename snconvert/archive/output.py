@@ -13,7 +13,14 @@ from snconvert.archive.copying import Copying, Progress
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source, refuse_url
 from snconvert.archive.zip_writer import Writer
 from snconvert.core.verbs import VERBS, StrPath
-from snconvert.errors import OptionError, OutputError, located, printable
+from snconvert.errors import (
+    OptionError,
+    OutputError,
+    OutputFolderError,
+    OutputPermissionError,
+    located,
+    printable,
+)
 from snconvert.weights.overlay import Overlay
 
 Check = Callable[[str], None]
@@ -103,9 +110,7 @@ def check_output(
     source, shown = os.fspath(source_path), os.fspath(out)
     with located(file=shown), writing(shown):
         real = _real(shown)
-        parent = os.path.dirname(real)
-        if not os.path.isdir(parent):
-            raise OutputError(f"the folder {printable(parent)!r} does not exist", "Create it first")
+        check_parent(real)
         with contextlib.suppress(FileNotFoundError):
             os.lstat(real)  # says what is wrong with the name itself, if anything is
         same = os.path.exists(real) and os.path.exists(source) and os.path.samefile(source, real)
@@ -123,12 +128,23 @@ def check_output(
                 raise OutputError("the output is no regular file", "Choose another output")
             if not (force or in_place):
                 raise exists(shown)
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise OutputError(
-                f"the folder {printable(parent)!r} cannot be written",
-                "Choose a folder that you may write to",
-            )
+        check_writable(real)
     return real
+
+
+def check_parent(out: str) -> None:
+    """Raises `OutputFolderError` unless the folder of an output is there."""
+    if not os.path.isdir(parent := os.path.dirname(out)):
+        what = f"the folder {printable(parent)!r} does not exist"
+        raise OutputFolderError(what, "Create it first")
+
+
+def check_writable(out: str) -> None:
+    """Raises `OutputPermissionError` unless a file can be made in the folder of an output."""
+    parent = os.path.dirname(out)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        what = f"the folder {printable(parent)!r} cannot be written"
+        raise OutputPermissionError(what, "Choose a folder that you may write to")
 
 
 class Output:

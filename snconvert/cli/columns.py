@@ -11,7 +11,8 @@ from snconvert.cli.printing.names import width_of
 _THOUSAND = 1000
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WRAPPED = 24  # columns that a text needs which goes on in the next line
-_CLOSE = 1e-3  # relatively
+CLOSE = 1e-3
+"""How far above its bound a norm counts as there, relatively: rounding of half precision, noise."""
 GAP = 2
 """Blanks between two columns."""
 
@@ -74,7 +75,7 @@ class Bar(NamedTuple):
     @property
     def is_above(self) -> bool:
         """Whether the number is above its limit by more than rounding of half precision, noise."""
-        return self.limit is not None and self.value > self.limit * (1 + _CLOSE)
+        return self.limit is not None and self.value > self.limit * (1 + CLOSE)
 
     def text(self, width: int, scale: float, *, plain: bool = False) -> tuple[str, str]:
         """Returns the part up to the limit and the part above it.

@@ -49,8 +49,8 @@ from snconvert.cli.options import (
 )
 from snconvert.cli.runner import handled, run
 from snconvert.cli.verify import verify
-from snconvert.core.json_lines import json_line
 from snconvert.core.version import __version__
+from snconvert.display import json_line
 from snconvert.sandbox import signals
 
 CONVERT, LOOK, LEARN = "Convert, and back", "Look, and prove", "Learn more"

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from snconvert.core.json_lines import json_line
+from snconvert.display import json_line
 from snconvert.errors import SnconvertError
 
 

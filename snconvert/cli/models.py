@@ -33,8 +33,8 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
     """Returns the model files and folders that the arguments mean.
 
     A folder that is an unzipped model stands for itself, any other for the `.keras` and HDF5 files
-    in it, but for weights alone; results of an earlier run (`x-sn.keras` beside `x.keras`) are left
-    out, unless one only looks.
+    in it, but for weights alone. Results of an earlier run (`x-sn.keras` beside `x.keras`) are left
+    out, unless one only looks: among names, too, as it is the shell that mostly writes those.
 
     Raises:
         SourceError: A glob or a folder holds no model.
@@ -47,7 +47,7 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
             matches = sorted(glob.glob(model, recursive=True))
             if not matches:
                 raise SourceError("the pattern matches no file", "Check it", file=model)
-            sources += _without_results(matches, verb)
+            sources += matches
         else:
             inside = sorted(str(path) for path in Path(model).iterdir() if _is_model(path))
             if not inside:
@@ -56,8 +56,8 @@ def expand(models: Sequence[str], verb: str = "apply") -> list[str]:
                     "Give a model file, or the folder that model.save(..., zipped=False) wrote",
                     file=model,
                 )
-            sources += _without_results(inside, verb)
-    return list(dict.fromkeys(sources))
+            sources += inside
+    return _without_results(list(dict.fromkeys(sources)), verb)
 
 
 def _is_model(path: Path) -> bool:

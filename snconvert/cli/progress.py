@@ -198,7 +198,7 @@ def drawn(view: View, width: int, marks: Marks = UNICODE, *, colours: bool = Fal
         >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 60)
         'writing    ━━━━━━━━━━──────────  1 kB/2 kB  0:01 left'
         >>> drawn(View("writing", 0.5, "1 kB/2 kB", "0:01 left", ""), 30)
-        'writing    ━━━───  0:01 left'
+        'writing    ━━━────  0:01 left'
     """
     room = width - 1  # a letter in the last column may already begin the next line
     head = cut(view.head.ljust(9), room, marks)

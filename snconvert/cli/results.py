@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
 from snconvert.cli.progress import marks_of
-from snconvert.cli.summary import Table, Totals, sentence
-from snconvert.core.json_lines import failure
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
+from snconvert.display import failure
 from snconvert.errors import DoneError, SnconvertError, counted, printable
 
 if TYPE_CHECKING:
     from snconvert.cli.progress import ProgressBar
+    from snconvert.cli.summary import Table
     from snconvert.core.report import Progress, Report
 
 
@@ -49,7 +49,7 @@ class Results:
             outcome: Its report or the error.
         """
         if isinstance(outcome, SnconvertError):
-            self._fail(self._sources[index], outcome)
+            self._fail(index, outcome)
             return
         for warning in counted(outcome.warnings) if not self._display.quiet else ():
             print(f"warning: {printable(outcome.source)}: {warning}", file=sys.stderr)
@@ -83,8 +83,9 @@ class Results:
         """Returns what a line about a model begins with."""
         return ""
 
-    def _fail(self, source: str, error: SnconvertError) -> None:
+    def _fail(self, index: int, error: SnconvertError) -> None:
         self.failed = True
+        source = self._sources[index]
         complain(error, failure(self._verb, source) if self._display.as_json else None)
 
     def _print(self, report: Report) -> None:
@@ -116,17 +117,20 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
+        from snconvert.cli.summary import Table
+        from snconvert.cli.totals import Totals
+
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
         self._totals = Totals(verb, folder)
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
+        self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None
         if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
-            names = [target or source for source, target in zip(sources, targets, strict=True)]
             colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
             self._table = Table.of(
                 verb,
-                names,
+                self._names,
                 shutil.get_terminal_size().columns,
                 chosen=bool({"conv", "kinds"} & options.keys()),
                 marks=marks_of(sys.stdout),
@@ -144,19 +148,23 @@ class SeveralResults(Results):
     def _about(self, index: int) -> str:
         return f"{printable(self._sources[index])}: "
 
-    def _fail(self, source: str, error: SnconvertError) -> None:
+    def _fail(self, index: int, error: SnconvertError) -> None:
+        source, already = self._sources[index], self._already
         if not isinstance(error, DoneError):
             self._totals.fail(source)
-            super()._fail(source, error)
+            super()._fail(index, error)
             return
         self._totals.pass_over()
         if self._display.as_json:
             print(f"skipped: {error}", file=sys.stderr)
         elif not self._display.quiet:
-            already = f"{printable(source)}: {self._already}"
-            self._say(already if self._table is None else self._table.note(source, self._already))
+            table = self._table
+            line = table and table.note(self._names[index], already)
+            self._say(line or f"{printable(source)}: {already}")
 
     def _print(self, report: Report) -> None:
+        from snconvert.cli.summary import sentence
+
         self._totals.add(report)
         if self._as_tables:
             super()._print(report)

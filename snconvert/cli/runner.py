@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from snconvert import wording
 from snconvert.cli.messages import Display, complain, drop_output
-from snconvert.core.json_lines import failure
 from snconvert.core.verbs import VERBS
+from snconvert.display import failure
 from snconvert.errors import OptionError, SnconvertError
 from snconvert.sandbox import signals
 
@@ -118,20 +119,21 @@ def handled(*models: str, verb: str | None = None) -> Iterator[None]:
         *models: The files that options must go with.
         verb: The verb whose errors are printed as JSON, too, if they are of a file.
     """
-    try:
-        yield
-        sys.stdout.flush()
-    except SnconvertError as error:
-        source = models[0] if models else error.file
-        complain(error, failure(verb, source) if verb and source is not None else None)
-        end(2 if _is_usage(error, models) else 1)
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough.
-        drop_output()
-        end(1)
-    except MemoryError:
-        complain("out of memory. Free some and try again.")
-        end(1)
+    with wording.flags():
+        try:
+            yield
+            sys.stdout.flush()
+        except SnconvertError as error:
+            source = models[0] if models else error.file
+            complain(error, failure(verb, source) if verb and source is not None else None)
+            end(2 if _is_usage(error, models) else 1)
+        except BrokenPipeError:
+            # The reader of our output (`| head`) has seen enough.
+            drop_output()
+            end(1)
+        except MemoryError:
+            complain("out of memory. Free some and try again.")
+            end(1)
 
 
 def end(code: int) -> NoReturn:

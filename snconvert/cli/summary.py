@@ -1,9 +1,8 @@
-"""Several models in few words: a line for each as it is done, and the totals at the end."""
+"""A model in few words: the line of each of several, as it is done."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,8 +20,6 @@ _COLUMNS = {"done": 9, "plain": 15, "sigma": 15, "size": 8, "time": 6}
 """How wide the columns are behind the name; the last ones go first where there is no room."""
 _GAP = "  "
 _GREEN, _YELLOW, _DIM, _NORMAL = "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
-_IN_SIGHT = 10  # lines below which a failure need not be named again
-_NAMED = 10
 
 
 def sentence(report: Report) -> str:
@@ -59,7 +56,8 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
-        names: How each model is shown: without a folder that is the same for all.
+        title: The heading of the column of names.
+        names: How each model is shown: without the folder and the ending that all have.
         widest: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
         width: Of the terminal.
@@ -68,6 +66,7 @@ class Table(NamedTuple):
     """
 
     verb: str
+    title: str
     names: dict[str, str]
     widest: int
     columns: dict[str, int]
@@ -108,11 +107,16 @@ class Table(NamedTuple):
         while columns and room() < _LEAST_NAME:
             columns.popitem()
         folders = {_split(name)[0] for name in names}
-        whole = {name: printable(_split(name)[1] if len(folders) == 1 else name) for name in names}
-        widest = min(room(), max(map(width_of, ("model", *whole.values()))))
+        ending = _ending(names, VERBS[verb].suffix or "")
+        title = f"*{ending}" if ending else "model"
+        whole = {
+            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(ending))
+            for name in names
+        }
+        widest = min(room(), max(map(width_of, (title, *whole.values()))))
         short = shortened(whole.values(), widest, marks.dots)
         shown = {name: short[text] for name, text in whole.items()}
-        return cls(verb, shown, widest, columns, width, marks, colours)
+        return cls(verb, title, shown, widest, columns, width, marks, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -125,7 +129,7 @@ class Table(NamedTuple):
         done = done or ("converts" if verb.converts else verb.name)
         words = {"done": done, "plain": "stays plain", **{x: x for x in ("sigma", "size", "time")}}
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
-        return self._coloured("dim", self._line("model", cells))
+        return self._coloured("dim", self._line(self.title, cells))
 
     def line(self, report: Report) -> str:
         """Returns the line of a model."""
@@ -177,90 +181,25 @@ class Table(NamedTuple):
         return f"{codes[style]}{text}{_NORMAL}"
 
 
-class Totals:
-    """What became of several models.
-
-    Args:
-        verb: What was to be done to each.
-        folder: Where the results go, where that was said.
-    """
-
-    def __init__(self, verb: str, folder: str | None = None) -> None:
-        self._verb = VERBS[verb]
-        self._folder = "" if folder is None else f" to {printable(folder)}"
-        self._started = time.monotonic()
-        self._done = self._written = self._already = self._bytes = 0
-        self._lines_since = 0  # that failures are further up
-        self.failed: list[str] = []
-
-    def add(self, report: Report) -> None:
-        """Counts a model that is done."""
-        self._lines_since += 1
-        if report.up_to_date:
-            self._already += 1
-            return
-        self._done += 1
-        if report.output is not None:
-            self._written += 1
-            self._bytes += report.bytes
-
-    def pass_over(self) -> None:
-        """Counts a model that has nothing to become."""
-        self._lines_since += 1
-        self._already += 1
-
-    def fail(self, source: str) -> None:
-        """Counts a model that failed."""
-        if not self.failed:
-            self._lines_since = 0
-        self.failed.append(source)
-
-    def lines(self, models: int) -> list[str]:
-        """Returns the totals, and which models failed, where that stands far above.
-
-        Args:
-            models: How many there are.
-        """
-        left = models - self._done - self._already - len(self.failed)
-        verb, seconds = self._verb, time.monotonic() - self._started
-        done = verb.made or verb.done
-        if verb.writes and self._done and not self._written:
-            done = f"to {'convert' if verb.converts else verb.name}"
-        counts = [
-            (self._done, done),
-            (self._already, verb.already),
-            (len(self.failed), "failed"),
-            (left, "not done"),
-        ]
-        told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
-        written = (
-            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
-        )
-        took = f"in {_duration(seconds)}"
-        lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]
-        if self.failed and self._lines_since > _IN_SIGHT:
-            named = ", ".join(map(printable, self.failed[:_NAMED]))
-            more = len(self.failed) - _NAMED
-            lines.append(f"failed: {named}{f' and {more} more' if more > 0 else ''}")
-        return lines
-
-
 def _split(path: str) -> tuple[str, str]:
     """Returns the folder of a file or folder, and its name in that."""
     return os.path.split(path.rstrip(os.sep))
 
 
-def _duration(seconds: float) -> str:
-    """Returns a duration for people.
+def _ending(names: Sequence[str], suffix: str) -> str:
+    """Returns what all names end with: the suffix of a result's name, or that of a file.
 
     Example:
-        >>> _duration(3.14), _duration(14.4), _duration(200)
-        ('3.1 s', '14 s', '3 min 20 s')
+        >>> _ending(["a/b-sn.keras", "c-sn.keras"], "-sn")
+        '-sn.keras'
+        >>> _ending(["b-sn.keras", "c.keras"], "-sn"), _ending(["b.keras", "c.h5"], "-sn")
+        ('.keras', '')
     """
-    if seconds < 10:  # noqa: PLR2004 -- a digit more
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes > 1 else f"{round(seconds)} s"
+    extension = os.path.splitext(_split(names[0])[1])[1]
+    for ending in (suffix + extension, extension):
+        if all(_split(name)[1].removesuffix(ending) not in ("", _split(name)[1]) for name in names):
+            return ending
+    return ""
 
 
 def _plain(report: Report) -> tuple[str, str] | None:

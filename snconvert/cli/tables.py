@@ -19,16 +19,17 @@ from snconvert.cli.columns import (
 )
 from snconvert.cli.printing.layer_lines import layer_table, reasons, short
 from snconvert.cli.printing.network import print_bound
-from snconvert.cli.printing.norms import print_spectra, summary
+from snconvert.cli.printing.norms import print_spectra, settings_of, summary
 from snconvert.cli.printing.printer import Printer, printer_for
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
+from snconvert.display import SCHEMA
 from snconvert.errors import escaped, printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from snconvert.core.verdict import Change, Verdict
@@ -113,9 +114,8 @@ def closing(report: Report) -> list[str]:
         clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
     if already and verb.converts and verb.writes:
         clauses[-1] += " (`snconvert remove` first to change that)"
-    bounds = {layer.bound for layer in report.layers if layer.status != "spectral"} - {None}
-    if verb.converts and verb.writes and len(bounds) == 1:
-        clauses.append(f"mode {report.mode}, bound {number(bounds.pop())}")
+    if verb.converts and verb.writes:
+        clauses += settings_of(report)
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
@@ -127,15 +127,16 @@ def closing(report: Report) -> list[str]:
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
     if report.up_to_date:
-        done = "converted with the same options" if verb.converts else "upgraded"
-        outcome, clauses = f"already {done}; the result is left as it is", []
+        outcome = verb.already + (" with the same options" if verb.converts else "")
+        clauses = []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
         lines = [f"{says}; nothing was written ({duration})"]
         told = None if verb.writes else summary(report)
         return lines if told is None else [*lines, told]
-    wrote = "found" if report.up_to_date else "wrote"
-    lines = [says, f"{wrote} {printable(report.output)} ({size(report.bytes)}; {duration})"]
+    output = printable(report.output)
+    wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
+    lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
@@ -162,15 +163,14 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
     for difference in verdict.differences:
         printer.say(f"difference: {escaped(str(difference))}", as_is=True)
     before, after = printable(verdict.before), printable(verdict.after)
-    layers = f"{count_of(len(verdict.changes), 'layer')} of another form"
-    checked = f"{count_of(verdict.arrays, 'array')} compared"
     says = "is" if verdict else "is not"
-    how = "converted" if "converted" in forms or not verdict else "unchanged"
-    if forms and "converted" not in forms:
-        how = "made plain"
-    printer.say(
-        f"{after} {says} {before}, {how}: {layers}, {checked} ({verdict.seconds:.2f} s)", as_is=True
-    )
+    how = "made plain" if forms and "converted" not in forms else "converted"
+    layers = f"{count_of(len(verdict.changes), 'layer')} {how}"
+    checked = f"{count_of(verdict.arrays, 'array')} compared ({verdict.seconds:.2f} s)"
+    if forms or not verdict:
+        printer.say(f"{after} {says} {before}, {how}: {layers}, {checked}", as_is=True)
+    else:
+        printer.say(f"{after} {says} {before}, unchanged: {checked}", as_is=True)
     if verdict.lipschitz is not None:
         bound, most = verdict.lipschitz
         printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")
@@ -246,7 +246,8 @@ def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
     if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
         result = f"{result}, constrained"
     if layer.reason:
-        result = f"{result}: {layer.reason}" if layer.new_class else layer.reason
+        reason = spoken(layer.reason)
+        result = f"{result}: {reason}" if layer.new_class else reason
     first = {
         "layer": printable(layer.path),
         "class": printable(layer.class_name),

@@ -6,7 +6,7 @@ import sys
 
 from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
-from snconvert.core.json_lines import json_line
+from snconvert.display import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
 

@@ -91,7 +91,7 @@ def weights_only(groups: Collection[str], *, listed: bool) -> SourceError:
     return SourceError(
         f"these are weights only ({writer}): the configuration of the model that they belong to is"
         " not in the file",
-        "Give it beside them with --config FILE.json (config= in Python): what `model.to_json()`"
+        "Give it beside them with --config FILE.json: what `model.to_json()`"
         " returns, or the config.json out of a .keras file",
     )
 
@@ -120,7 +120,7 @@ def _text(head: bytes) -> SourceError:
         if b'"class_name"' in head:
             return SourceError(
                 "this is a model's configuration (JSON) without weights, not a .keras archive",
-                "Give the file of the weights, and this one with --config (config= in Python)",
+                "Give the file of the weights, and this one with --config",
             )
         return SourceError("this is a JSON file, not a zip archive", _NEEDED)
     return SourceError("this is not a zip archive, which every .keras file is", _NEEDED)

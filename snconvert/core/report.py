@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, overload
 
 from snconvert.core.graph import Graph
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
-from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
 
 NO_KERNEL = "no kernel"
@@ -51,8 +50,8 @@ class KernelReport(NamedTuple):
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,
             "residual": self.residual,
-            **_known(proved=_listed(self.certified), proved_after=_listed(self.certified_after)),
-            **_known(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
+            **present(proved=listed(self.certified), proved_after=listed(self.certified_after)),
+            **present(spectrum=None if self.spectrum is None else self.spectrum.as_json()),
         }
 
 
@@ -110,20 +109,20 @@ class LayerReport:
         return f"<LayerReport: {printable(self.path)} ({' -> '.join(names)}), {self.status}>"
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the layer as `--json` prints it, with what is known of its bounds."""
+        """Returns the layer as `--json` prints it."""
         return {
             "path": self.path,
             "class": self.class_name,
-            "kernel": _listed(self.kernel),
+            "kernel": listed(self.kernel),
             "status": self.status,
             "reason": self.reason,
             "new_class": self.new_class,
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,
             "residual": self.residual,
-            "operator_range": _listed(self.operator_range),
-            "proved": _listed(self.certified),
-            **_known(proved_after=_listed(self.certified_after), bound=self.bound),
+            "operator_range": listed(self.operator_range),
+            "proved": listed(self.certified),
+            **present(proved_after=listed(self.certified_after)),
             "kernels": [kernel.as_json() for kernel in self.kernels],
         }
 
@@ -219,17 +218,13 @@ class Report:
             "seconds": round(self.seconds, 3),
             **({"dry_run": True} if dry_run else {}),
             **({"up_to_date": True} if self.up_to_date else {}),
-            "layers": [layer.as_json() for layer in self.layers],
-            **_known(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
+            "layers": [
+                layer.as_json()
+                | ({} if layer.bound in {None, self.bound} else {"bound": layer.bound})
+                for layer in self.layers
+            ],
+            **present(lipschitz=None if self.lipschitz is None else self.lipschitz.as_json()),
         }
-
-
-def _listed(pair: tuple[Any, ...] | None) -> list[Any] | None:
-    return None if pair is None else list(pair)
-
-
-def _known(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
 
 
 class Progress(NamedTuple):

@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from snconvert.errors import OptionError
 
-MODES = ("hard", "cap", "gain")
-NORMS = ("matrix", "operator")
+Mode = Literal["hard", "cap", "gain"]
+Norm = Literal["matrix", "operator"]
+MODES: tuple[str, ...] = get_args(Mode)
+NORMS: tuple[str, ...] = get_args(Norm)
 
 
 @dataclass(frozen=True, slots=True)

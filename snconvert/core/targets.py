@@ -7,10 +7,12 @@ What a target does stands in its module below `snconvert.files.targets` and, for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from snconvert.core.settings import MODES, NORMS, Settings
 from snconvert.errors import OptionError
+
+Target = Literal["layer", "keras", "constraint"]
 
 
 class Limits(NamedTuple):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, overload
 
-from snconvert.core.json_lines import SCHEMA
 from snconvert.core.magnitude import Magnitude
-from snconvert.display import html_of, oriented, pretty, text_of
+from snconvert.display import SCHEMA, html_of, oriented, pretty, text_of
 from snconvert.errors import printable
 
 

@@ -95,7 +95,7 @@ def _unbounded(network: NetworkBound | None) -> UnsupportedError:
     why = [f"{printable(x.path)} ({printable(x.class_name)}): {x.reason}" for x in layers]
     return UnsupportedError(
         f"the network has no Lipschitz bound, whatever the bounds of its layers are: {_few(why)}",
-        "Build it without these layers, or leave out --lipschitz (lipschitz in Python)",
+        "Build it without these layers, or leave out --lipschitz",
     )
 
 

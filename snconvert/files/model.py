@@ -107,7 +107,7 @@ def check_destination(source: Source, output: Destination) -> None:
     if in_place and row.older:
         raise OutputError(
             "the result is a model of Keras 3, which takes the place of no older file",
-            "Leave out --in-place (in_place in Python)",
+            "Leave out --in-place",
         )
     check_output(source.path, out, row.writer, force=force, in_place=in_place, older=row.older)
 

@@ -14,7 +14,13 @@ from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file, refuse_url
 from snconvert.core import foreign
 from snconvert.core.settings import check_config
-from snconvert.errors import SourceError, located
+from snconvert.errors import (
+    SnconvertError,
+    SourceError,
+    SourceNotFoundError,
+    SourcePermissionError,
+    located,
+)
 from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import HDF5_MODEL
@@ -79,6 +85,8 @@ def open_model(
             except BaseException:
                 source.close()
                 raise
+        except SnconvertError:  # some are an `OSError` or a `ValueError`, too
+            raise
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
     return source
@@ -86,9 +94,10 @@ def open_model(
 
 def _unreadable(error: OSError | ValueError) -> SourceError:
     if isinstance(error, FileNotFoundError):
-        return SourceError("there is no such file", "Check the path")
+        return SourceNotFoundError("there is no such file", "Check the path")
     reason = getattr(error, "strerror", None) or error  # ValueError: a NUL in the path
-    return SourceError(f"the file cannot be read ({reason})", "Check the path")
+    kind = SourcePermissionError if isinstance(error, PermissionError) else SourceError
+    return kind(f"the file cannot be read ({reason})", "Check the path")
 
 
 def _read_beside(path: str) -> tuple[str, bytes]:
@@ -102,6 +111,8 @@ def _read_beside(path: str) -> tuple[str, bytes]:
                         "Give what `model.to_json()` returns, or the config.json of a .keras file",
                     )
                 return path, file.head(file.size)
+        except SnconvertError:
+            raise
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
 

@@ -28,7 +28,7 @@ def given_twice() -> OptionError:
     """Returns the error for a configuration beside a model that has one of its own."""
     return OptionError(
         "the model has a configuration of its own, and another one is given beside it",
-        "Leave out --config (config= in Python), which is for files of weights only",
+        "Leave out --config, which is for files of weights only",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
@@ -16,7 +16,8 @@ Config = Mapping[str, Any]
 
 _HIGHEST_RANK = 32  # of a dataset in HDF5
 
-KINDS = ("dense", "conv", "attention", "recurrent", "embedding")
+Kind = Literal["dense", "conv", "attention", "recurrent", "embedding"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """The families that `--kinds` names."""
 
 

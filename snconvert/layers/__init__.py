@@ -1,4 +1,32 @@
-"""The spectrally normalised Keras layers; importing them imports keras and registers them."""
+"""The spectrally normalised Keras layers, for models that are built by hand.
+
+`SpectralDense`, `SpectralConv2D` and the others take the arguments of `keras.layers.Dense`,
+`keras.layers.Conv2D` and so on, and four of their own: `mode`, `bound`, `power_iterations` and
+`norm`. They are instances of the Keras class, stand wherever it can, and run on every backend. A
+training step finds the kernel's largest singular value sigma, by power iteration from the stored
+vector `u`, and computes with the kernel divided by it. `snconvert.bake(model)` makes them plain.
+
+Importing this package imports keras and registers the layers: a file that holds them is loaded
+with `import snconvert` and `keras.saving.load_model`.
+
+Example:
+    The critic of a GAN, whose kernels have the norm 1:
+
+    >>> import keras, numpy as np, snconvert
+    >>> critic = keras.Sequential([
+    ...     keras.Input((28, 28, 1)),
+    ...     snconvert.SpectralConv2D(16, 3, strides=2, activation="leaky_relu"),
+    ...     keras.layers.Flatten(),
+    ...     snconvert.SpectralDense(1),
+    ... ])
+    >>> tuple(critic(np.ones((2, 28, 28, 1), "float32")).shape)
+    (2, 1)
+    >>> kernel = keras.ops.convert_to_numpy(critic.layers[-1].effective_kernel())
+    >>> round(float(np.linalg.norm(kernel, 2)), 3)
+    1.0
+    >>> [type(layer).__name__ for layer in snconvert.bake(critic).layers]
+    ['Conv2D', 'Flatten', 'Dense']
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from snconvert.compat.calls import is_loading, without_autocast
 from snconvert.compat.optimizer_choices import tie
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
-from snconvert.core.settings import FIELDS
+from snconvert.core.settings import FIELDS, Mode
+from snconvert.core.settings import Norm as NormName
 from snconvert.errors import located
 from snconvert.kinds.kernel_rule import Config, Kernel, KernelRule
 from snconvert.layers.config_view import Attributes
@@ -25,6 +26,7 @@ from snconvert.layers.errors import (
     check_rounds,
     check_stored,
     refuse_adapters,
+    suggestions,
     unsupported,
 )
 from snconvert.layers.initial_u import random_u, warm_u
@@ -62,7 +64,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     the same kernel and `u` and so compute the same next one.
 
     A class of one's own sets `rule`, and in its `call` multiplies the kernel, or what is linear in
-    it, by `kernel_scale`:
+    it, by `kernel_scale`::
 
         class SpectralMine(Spectral, Mine):
             rule = KernelRule(...)
@@ -88,18 +90,25 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
     def __init__(
         self,
         *args: Any,
-        mode: str = "hard",
+        mode: Mode = "hard",
         bound: float = 1.0,
         power_iterations: int = 1,
-        norm: str = "matrix",
+        norm: NormName = "matrix",
         **kwargs: Any,
     ) -> None:
         values = dict(zip(FIELDS, (mode, bound, power_iterations, norm), strict=True))
         options = check_options(type(self), kwargs.get("name"), values)
         # Around Keras, as the Keras layer's own `__init__` may make and even build what needs them.
         self.__dict__.update({name: getattr(options, name) for name in FIELDS})
-        super().__init__(*args, **kwargs)
+        with suggestions(type(self), kwargs):
+            super().__init__(*args, **kwargs)
         refuse_adapters(self)
+
+    def __repr__(self) -> str:
+        """Returns what Keras shows of a layer, and how it is normalised."""
+        bound = "" if self.mode == "gain" else f", bound={self.bound:g}"
+        norm = "" if self.norm == "matrix" else f", norm={self.norm}"
+        return f"{super().__repr__()[:-1]}, mode={self.mode}{bound}{norm}>"
 
     def build(self, input_shape: Any) -> None:
         """Creates the variables of the Keras layer, then `gamma` and `u`."""

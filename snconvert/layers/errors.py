@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import keras
 
 from snconvert.compat.layers import own_variables
-from snconvert.core.settings import Settings
+from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import OptionError, UnsupportedError, WeightsError
 
 _BAKE = "Bake the layer first (`snconvert bake`), which gives a plain layer that can do it"
@@ -20,7 +22,7 @@ EXACT_TRACED = (
 """The error of an exact `converge` in a traced function: what is wrong, and how to fix it."""
 
 
-class LayerOptionError(OptionError, ValueError):
+class LayerOptionError(OptionError):
     """A constructor argument has a value that cannot work; Keras users catch `ValueError`."""
 
 
@@ -73,6 +75,32 @@ def check_options(layer: type, name: Any, options: Mapping[str, Any]) -> Setting
         raise LayerOptionError(
             error.what, error.fix, path=path, class_name=layer.__name__
         ) from error
+
+
+@contextmanager
+def suggestions(layer: type, arguments: Iterable[str]) -> Iterator[None]:
+    """Turns Keras' error for an unknown argument into one that says which option was meant.
+
+    Args:
+        layer: The class of the layer.
+        arguments: The names of the arguments that Keras is given.
+
+    Raises:
+        LayerOptionError: One of them is nearly the name of an option of spectral layers.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for name in arguments:
+            guesses = get_close_matches(name, FIELDS, 1) if repr(name) in str(error) else []
+            for guess in guesses:
+                raise LayerOptionError(
+                    f"there is no argument {name!r}",
+                    f"Did you mean {guess}? Beside Keras' own there are {', '.join(FIELDS)}",
+                    path=layer.__name__,
+                    class_name=layer.__name__,
+                ) from error
+        raise
 
 
 def check_rounds(rounds: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import keras
 
 from snconvert.layers.base import Spectral
+from snconvert.layers.composite import plain_class
 
 Class = TypeVar("Class", bound=type[Any])
 
@@ -31,6 +32,8 @@ Reference:
     Miyato et al. 2018, arXiv:1802.05957, eq. 8 and 12. `cap`: Gouk et al. 2018, arXiv:1804.04368.
     `gain`: Zhai et al. 2023, arXiv:2303.06296.
 """
+_REFUSED = ("lora_", "quantization_", "gptq_")
+"""How the names of the arguments begin that only a plain layer can have."""
 _MAP = ", or `operator` for the norm of the convolution as a map"
 _SAME = " or `operator`, which is the same here"
 
@@ -45,10 +48,31 @@ def register(cls: Class) -> Class:
             in common stands in the docstring of its first base.
     """
     cls.__module__ = "snconvert.layers"
+    cls.__signature__ = _Signature(cls)
     if cls.__doc__ is not None:  # `python -OO` leaves them out
         cls.__doc__ = _docstring(cls)
     registered: Class = keras.saving.register_keras_serializable("snconvert")(cls)
     return registered
+
+
+class _Signature:
+    """What `inspect.signature` returns of a layer: Keras' arguments, then the options.
+
+    A subclass may have a constructor of its own, and a layer itself is called, not constructed.
+    """
+
+    def __init__(self, cls: type[Any]) -> None:
+        self._cls = cls
+
+    def __get__(self, layer: Any, owner: type[Any]) -> inspect.Signature:
+        own: Any = vars(Spectral)["__init__"]
+        if layer is not None or owner.__init__ is not own:
+            raise AttributeError("__signature__")
+        keras_own: Any = plain_class(self._cls)
+        _, *plain, rest = inspect.signature(keras_own.__init__).parameters.values()
+        _, _, *options, _ = inspect.signature(own, eval_str=True).parameters.values()
+        shown = [one for one in plain if not one.name.startswith(_REFUSED)]
+        return inspect.Signature([*shown, *options, rest])
 
 
 def _docstring(cls: type[Any]) -> str:

@@ -171,7 +171,7 @@ def choose_by_file(model: Layer, recipe: Recipe, rules: Iterable[KernelRule]) ->
     if unsaved is not None:
         raise UnsupportedError(
             f"{unsaved.reason}, so that no bound is known",
-            "Build it with the functional API and registered functions, or leave out lipschitz",
+            "Build it with the functional API and registered functions, or leave out --lipschitz",
             path=unsaved.path,
             class_name=unsaved.class_name,
         )
@@ -240,7 +240,7 @@ def _by_file(
     if in_place:
         raise UnsupportedError(
             f"{wrapper} is another object than the layer inside, so a model cannot change in place",
-            "Leave out in_place",
+            "Leave out --in-place",
         )
     if not holds_its_layers(model):
         raise UnsupportedError(

@@ -8,42 +8,49 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar, Unpack
 
-from snconvert.config.tree import in_two_owners
 from snconvert.core.report import LayerReport, Report
 from snconvert.errors import SnconvertWarning, printable
 from snconvert.files.budget import Chosen
 from snconvert.files.targets import TARGETS
 from snconvert.kinds.kernel_rule import KernelRule
-from snconvert.kinds.table import RULES, table
+from snconvert.kinds.table import table
 from snconvert.live.by_file import choose_by_file, convert_by_file, with_bound
 from snconvert.live.internals.copying import Copies
 from snconvert.live.internals.fitting import take_up
-from snconvert.live.internals.saved_owners import holds_its_layers
 from snconvert.live.internals.walk import Layer, scope_of
 from snconvert.live.measure import facts_of, measure
 from snconvert.live.model import check_model, size_of
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
-from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.live.tree import layer_of, plan_for, shared_between, survey
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.layer_rows import LayerFacts, no_spectrum, plan_rows, report_of
 from snconvert.planning.measured import Measured, without_failed
+from snconvert.planning.options import (
+    ConversionOptions,
+    InspectionOptions,
+    check_names,
+    with_options,
+)
 from snconvert.planning.plan import Plan, Skip, Step, nothing_to_convert, with_obstacles
 from snconvert.planning.recipe import Recipe, recipe
+from snconvert.wording import spoken
 
 StrPath = str | os.PathLike[str]
+Model = TypeVar("Model")
 
 
+@with_options(ConversionOptions)
 def apply(
-    model: Layer,
+    model: Model,
     *,
     in_place: bool = False,
     rules: Iterable[KernelRule] = (),
     recipe_file: StrPath | None = None,
-    **options: Any,
-) -> Layer:
+    **options: Unpack[ConversionOptions],
+) -> Model:
     """Converts the layers of a live model, whatever its topology.
 
     Names, identity of the layers in graphs, lists and attributes, `isinstance`, losses, metrics and
@@ -55,9 +62,7 @@ def apply(
             with what comes back.
         rules: Layer kinds of your own, beside `snconvert.rules.RULES`.
         recipe_file: A TOML file with options; those given here win over it.
-        **options: `target`, `mode`, `bound`, `power_iterations`, `norm`, `kinds`, `conv`, `only`,
-            `exclude`, `select`, `overrides`, `lipschitz`, `certify`, as in
-            `snconvert.recipe.recipe`.
+        **options: `snconvert.planning.options.ConversionOptions`; `None` means not given.
 
     Returns:
         The converted model.
@@ -70,8 +75,11 @@ def apply(
         SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
             `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
     """
+    check_names(apply, options)
     chosen = recipe(recipe_file, **options)
-    result, report = convert(model, chosen, rules=rules, in_place=in_place)
+    layer: Layer = model
+    result: Model
+    result, report = convert(layer, chosen, rules=rules, in_place=in_place)
     messages = list(report.warnings)
     missing = [row.missing_kind for row in report.layers if row.missing_kind is not None]
     if missing and not chosen.kinds_chosen:
@@ -84,16 +92,18 @@ def apply(
             " without this warning."
         )
     for message in messages:
-        warnings.warn(f"{printable(model.name)}: {message}", SnconvertWarning, stacklevel=2)
+        text = f"{printable(layer.name)}: {spoken(message)}"
+        warnings.warn(text, SnconvertWarning, stacklevel=2)
     return result
 
 
+@with_options(ConversionOptions)
 def plan(
     model: Layer,
     *,
     rules: Iterable[KernelRule] = (),
     recipe_file: StrPath | None = None,
-    **options: Any,
+    **options: Unpack[ConversionOptions],
 ) -> Report:
     """Reports what `apply` with the same options would do, and does not do it.
 
@@ -101,7 +111,7 @@ def plan(
         model: A live model.
         rules: As for `apply`.
         recipe_file: As for `apply`.
-        **options: As for `apply`.
+        **options: `snconvert.planning.options.ConversionOptions`; `None` means not given.
 
     Returns:
         The report; `as_json()` has the shape of `--json`, `snconvert.render` prints it.
@@ -109,27 +119,32 @@ def plan(
     Raises:
         SnconvertError: `apply` would raise it.
     """
+    check_names(plan, options)
     return plan_of(model, recipe(recipe_file, **options), rules)
 
 
+@with_options(InspectionOptions)
 def inspect(
     model: Layer,
     *,
     rules: Iterable[KernelRule] = (),
     recipe_file: StrPath | None = None,
-    **options: Any,
+    **options: Unpack[InspectionOptions],
 ) -> Report:
     """Reports every layer of a live model: kernel, sigma, convertible or why not.
+
+    Without `kinds` and `conv` all kinds are looked at, and each layer says which option converts
+    it.
 
     Args:
         model: A live model.
         rules: As for `apply`.
         recipe_file: As for `apply`.
-        **options: Those of `Inspection`, and as for `apply`. Without `kinds` and `conv` all kinds
-            are looked at, and each layer says which option converts it.
+        **options: `snconvert.planning.options.InspectionOptions`; `None` means not given.
     """
-    asked, options = Inspection.taken_from(options)
-    return plan_of(model, recipe(recipe_file, **options), rules, asked)
+    check_names(inspect, options)
+    asked, rest = Inspection.taken_from(options)
+    return plan_of(model, recipe(recipe_file, **rest), rules, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +234,7 @@ def _prepare(
     target = IN_MEMORY[recipe.target]
     plan = with_obstacles(plan, lambda x, rule: target.obstacle(x.node, rule))
     if not lenient and not plan.steps:
-        raise nothing_to_convert(plan, python=True)
+        raise nothing_to_convert(plan)
     if not lenient:
         target.check_model(model)
     measured = measure(
@@ -272,29 +287,6 @@ def _report(
         output=None,
         bytes=size_of(model),
         seconds_sigma=prepared.measured.seconds,
-        warnings=_shared_between(model),
+        warnings=shared_between(model),
         lipschitz=None if chosen is None else chosen.network,
     )
-
-
-def _shared_between(model: Layer) -> tuple[str, ...]:
-    """Returns a warning if Keras would make two layers of one when it loads the model's file.
-
-    As for files (`snconvert.files.model.unshared`): a layer with weights that stands in two models
-    or wrappers, for the first time below another layer.
-    """
-    places = [
-        (node.path, node.first.path)
-        for node in survey(model, RULES).walk()
-        if node.first is not None
-        and node.parent is not None
-        and node.parent.first is None
-        and node.first.parent is not None
-        and node.first.parent.parent is not None
-        and holds_its_layers(layer_of(node.parent))
-        and holds_its_layers(layer_of(node.first.parent))
-        and layer_of(node).weights
-    ]
-    if not places:
-        return ()
-    return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)

@@ -131,8 +131,8 @@ def _refusal(contents: _Contents, error: Exception) -> SourceError:
     if contents.findings:
         finding = contents.findings[0]
         way = (
-            "use snconvert.apply on it; without --import it is converted and the layer carried"
-            " over, not run"
+            "use snconvert.apply on it; without --import the file is converted and the layer"
+            " carried over, not run"
         )
         return SourceError(
             f"Keras does not load it in its safe mode: {finding.what}",

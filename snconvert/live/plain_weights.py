@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from snconvert.errors import SelectionError, WeightsError, located
+from snconvert.errors import SelectionError, SourceNotFoundError, WeightsError, located
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.live.internals.class_swap import set_state, without_state
@@ -77,6 +77,8 @@ def _triplets(layer: Layer) -> Any:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise SourceNotFoundError("there is no such file", "Check the path") from error
     except (ValueError, KeyError, OSError, IndexError, UserWarning) as error:
         lines = str(error).strip().splitlines()
         raise WeightsError(

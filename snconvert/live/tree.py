@@ -14,9 +14,10 @@ from typing import Any
 import keras
 
 from snconvert.compat.saving import exported_name
-from snconvert.config.tree import CONTAINERS, Node
+from snconvert.config.tree import CONTAINERS, Node, in_two_owners
 from snconvert.files.targets import already
 from snconvert.kinds.kernel_rule import KernelRule
+from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
 from snconvert.layers.composite import Composite
 from snconvert.live.internals.saved_owners import holds_its_layers, original_class
@@ -181,3 +182,26 @@ def _has_rule(node: LiveNode, rules: Mapping[str, KernelRule]) -> bool:
         if below is not node and (below.spectral or (below.builtin or name) in rules):
             return True
     return False
+
+
+def shared_between(model: Layer) -> tuple[str, ...]:
+    """Returns a warning if Keras would make two layers of one when it loads the model's file.
+
+    As for files (`snconvert.files.model.unshared`): a layer with weights that stands in two models
+    or wrappers, for the first time below another layer.
+    """
+    places = [
+        (node.path, node.first.path)
+        for node in survey(model, RULES).walk()
+        if node.first is not None
+        and node.parent is not None
+        and node.parent.first is None
+        and node.first.parent is not None
+        and node.first.parent.parent is not None
+        and holds_its_layers(layer_of(node.parent))
+        and holds_its_layers(layer_of(node.first.parent))
+        and layer_of(node).weights
+    ]
+    if not places:
+        return ()
+    return (in_two_owners(*places[0], len({first for _, first in places}) - 1),)

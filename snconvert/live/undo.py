@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, Unpack
 
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, Report
@@ -32,11 +32,15 @@ from snconvert.planning.layer_rows import (
     plain_row,
     report_of,
 )
-from snconvert.planning.recipe import Recipe, undo_recipe
+from snconvert.planning.options import LayerOptions, check_names, with_options
+from snconvert.planning.recipe import Recipe, recipe
 from snconvert.planning.selection import Selection
 
+Model = TypeVar("Model")
 
-def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
+
+@with_options(LayerOptions)
+def bake(model: Model, *, in_place: bool = False, **options: Unpack[LayerOptions]) -> Model:
     """Turns the spectral layers of a live model into plain ones that compute the same.
 
     Every kernel becomes `s(sigma) * W` as inference uses it, so no output changes; nothing of this
@@ -45,7 +49,7 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Args:
         model: A converted `keras.Model`, or one built with the layers of `snconvert.layers`.
         in_place: Change `model` itself; otherwise it is left untouched.
-        **options: `only`, `exclude`, `select`, as for `apply`.
+        **options: `snconvert.planning.options.LayerOptions`.
 
     Returns:
         The plain model.
@@ -53,10 +57,13 @@ def bake(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("bake", model, undo_recipe("bake", **options), in_place=in_place)[0]
+    check_names(bake, options)
+    plain: Model = undo("bake", model, recipe(**options), in_place=in_place)[0]
+    return plain
 
 
-def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
+@with_options(LayerOptions)
+def remove(model: Model, *, in_place: bool = False, **options: Unpack[LayerOptions]) -> Model:
     """Turns the spectral layers of a live model into plain ones with the raw kernels.
 
     It undoes `apply`: the result has the weights that the model had before, bit for bit, or what
@@ -65,7 +72,7 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Args:
         model: As for `bake`.
         in_place: As for `bake`.
-        **options: As for `bake`.
+        **options: `snconvert.planning.options.LayerOptions`.
 
     Returns:
         The plain model.
@@ -73,7 +80,9 @@ def remove(model: Layer, *, in_place: bool = False, **options: Any) -> Layer:
     Raises:
         SnconvertError: It cannot be done; nothing was changed.
     """
-    return undo("remove", model, undo_recipe("remove", **options), in_place=in_place)[0]
+    check_names(remove, options)
+    plain: Model = undo("remove", model, recipe(**options), in_place=in_place)[0]
+    return plain
 
 
 def undo(
@@ -180,7 +189,7 @@ def _chosen_layers(
             "nothing to undo: no spectral layer is selected"
             if left_out
             else "nothing to undo: no layer here is spectral",
-            "See snconvert.inspect for every layer, and only and exclude",
+            "See `snconvert inspect` for every layer, and --only and --exclude",
         )
     return chosen, left
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snconvert.archive.atomic import new_file, writing
+from snconvert.archive.output import check_parent, check_writable
 from snconvert.core.report import Report
 from snconvert.errors import OptionError, OutputError, UnsupportedError, located, printable
 
@@ -51,10 +52,21 @@ def check_page(page: Any, *models: str | os.PathLike[str] | None) -> str | None:
     return shown
 
 
+def page_among(
+    options: Mapping[str, Any], *models: str | os.PathLike[str] | None
+) -> tuple[str | None, dict[str, Any]]:
+    """Returns the checked path of the page that options ask for with `html`, and the others.
+
+    Args:
+        options: The options.
+        *models: As for `check_page`, which raises what is wrong.
+    """
+    rest = {name: value for name, value in options.items() if name != "html"}
+    return check_page(options.get("html"), *models), rest
+
+
 def _check_place(real: str, models: Sequence[str | os.PathLike[str] | None]) -> None:
-    folder = os.path.dirname(real)
-    if not os.path.isdir(folder):
-        raise OutputError(f"the folder {printable(folder)!r} does not exist", "Create it first")
+    check_parent(real)
     for model in models:
         if model is None:
             continue
@@ -66,11 +78,7 @@ def _check_place(real: str, models: Sequence[str | os.PathLike[str] | None]) -> 
             )
     if os.path.lexists(real) and not stat.S_ISREG(os.lstat(real).st_mode):
         raise OutputError("it is there already, and no file", "Choose another name for the page")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"the folder {printable(folder)!r} cannot be written",
-            "Choose a folder that you may write to",
-        )
+    check_writable(real)
 
 
 def write_page(page: str | None, report: Report, options: Mapping[str, Any]) -> Report:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from snconvert.core.report import Report
 from snconvert.errors import printable
 from snconvert.kinds.kernel_rule import KINDS
+from snconvert.wording import spoken
 
 
 def option_for(kinds: Iterable[str]) -> str:
@@ -64,12 +65,15 @@ def keras_opens(output: str) -> bool:
 
 
 def with_warning(report: Report) -> Report:
-    """Returns a report that warns where Keras will not open the result under its name."""
-    output = report.output
-    if output is None or keras_opens(output):
-        return report
-    rule = "a folder may not" if os.path.isdir(output) else "a file must"
-    warning = (
-        f"Keras will not open {printable(output)!r}: the name of {rule} end in .keras. Rename it."
-    )
-    return replace(report, warnings=(*report.warnings, warning))
+    """Returns a report that warns where Keras will not open the result under its name.
+
+    Its warnings name options as its reader does, by flags or as in Python.
+    """
+    output, warnings = report.output, [spoken(text, of_file=True) for text in report.warnings]
+    if output is not None and not keras_opens(output):
+        rule = "a folder may not" if os.path.isdir(output) else "a file must"
+        name = printable(output)
+        warnings.append(
+            f"Keras will not open {name!r}: the name of {rule} end in .keras. Rename it."
+        )
+    return replace(report, warnings=tuple(warnings))

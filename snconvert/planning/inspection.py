@@ -47,8 +47,9 @@ class Inspection:
             OptionError: One of them has no such value.
         """
         own = {field.name for field in fields(cls)}
-        asked = {name: value for name, value in options.items() if name in own}
-        rest = {name: value for name, value in options.items() if name not in own}
+        given = {name: value for name, value in options.items() if value is not None}
+        asked = {name: value for name, value in given.items() if name in own}
+        rest = {name: value for name, value in given.items() if name not in own}
         if asked.get("sigma") is False and (asked.get("spectrum") or rest.get("certify")):
             raise OptionError(
                 "no sigma is to be found, but what is asked for begins with it",

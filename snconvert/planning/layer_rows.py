@@ -106,7 +106,7 @@ def _step_row(
         with_option(missing, reason),
         facts.new_class,
         norm=facts.norm,
-        bound=None if settings.mode == "gain" else settings.bound,
+        bound=None if recipe.lipschitz is None else settings.bound,
         missing_kind=missing,
         **_numbers(kernels, triplets, lambda _, triplet: settings.sigma_after(triplet.sigma)),
     )

@@ -201,13 +201,8 @@ def with_obstacles(plan: Plan, why_not: Callable[[Step | Skip, KernelRule], str 
     return Plan(tuple(map(with_obstacle, plan.outcomes)))
 
 
-def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
-    """Returns the error for a plan without a step, which says why there is none and what to do.
-
-    Args:
-        plan: The plan.
-        python: Whether options are named as in Python, not as on the command line.
-    """
+def nothing_to_convert(plan: Plan) -> SelectionError:
+    """Returns the error for a plan without a step, which says why there is none and what to do."""
     skips = [outcome for outcome in plan.outcomes if isinstance(outcome, Skip)]
     done = [skip for skip in skips if skip.spectral and skip.node.first is None]
     left = [skip for skip in skips if not skip.spectral and (skip.rule or skip.node.opaque)]
@@ -216,10 +211,7 @@ def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
         what = "nothing left to convert"
         count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
         why = "; ".join(filter(None, [f"{count} ({_reasons(done)})", why]))
-        fixes.append(
-            f"{'snconvert.remove' if python else '`snconvert remove`'} undoes that, to convert in"
-            " another way"
-        )
+        fixes.append("`snconvert remove` undoes that, to convert in another way")
     elif left and all(skip.obstacle for skip in left):
         what = "nothing that can be converted"
         fixes.append("Convert the model before it is quantised or given adapters")
@@ -228,11 +220,10 @@ def nothing_to_convert(plan: Plan, *, python: bool = False) -> SelectionError:
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
     if ways:
         fixes.append(f"Other layers convert: {', '.join(ways)}")
-    see = "snconvert.inspect" if python else "`snconvert inspect`"
-    options = "kinds, only and exclude" if python else "--kinds, --only and --exclude"
-    fixes.append(f"See {see} for every layer, and {options}")
+    fixes.append("See `snconvert inspect` for every layer, and --kinds, --only and --exclude")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
-    return kind(f"{what}: {why or 'no layer here has a rule'}", ". ".join(fixes))
+    why = why or "no layer is of a kind that can be (`snconvert rules`)"
+    return kind(f"{what}: {why}", ". ".join(fixes))
 
 
 def _reasons(skips: Sequence[Skip]) -> str:

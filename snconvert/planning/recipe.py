@@ -7,24 +7,27 @@ its own for the layers that match, and where several match the later one wins.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from snconvert.core.settings import FIELDS, Settings, check_config, choice
 from snconvert.core.targets import TARGETS, check_target
-from snconvert.errors import OptionError, located
+from snconvert.errors import OptionError, RecipeNotFoundError, located
 from snconvert.kinds.kernel_rule import KINDS
 from snconvert.planning.budget import check_budget
+from snconvert.planning.options import (
+    RecipeOptions,
+    Selector,
+    check_names,
+    unknown_option,
+    with_options,
+)
 from snconvert.planning.patterns import expression, split
 
-Selector = Callable[[str, str], bool]
-"""A callable that gets a layer's path and class name and says whether to convert it."""
-
 _LISTS = ("kinds", "only", "exclude", "imports")
-_KEYS = {*FIELDS, *_LISTS, "target", "conv", "layer", "lipschitz", "certify", "config"}
-_UNDO = ("only", "exclude", "select", "imports", "config")
+_KEYS = (*FIELDS, *_LISTS, "target", "conv", "layer", "lipschitz", "certify", "config")
 
 
 class Override(NamedTuple):
@@ -77,6 +80,10 @@ class Recipe:
     def __post_init__(self) -> None:
         choice("target", self.target, tuple(TARGETS))
         check_config(self.config)
+        if self.select is not None and not callable(self.select):
+            raise OptionError(
+                f"select is {self.select!r}", "Give a function (path: str, class_name: str) -> bool"
+            )
         if type(self.certify) is not bool:
             raise OptionError(f"certify is {self.certify!r}", "Give true or false")
         for kind in self.kinds:
@@ -115,14 +122,14 @@ class Recipe:
         }
 
 
-def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe:
+@with_options(RecipeOptions)
+def recipe(file: str | os.PathLike[str] | None = None, **options: Unpack[RecipeOptions]) -> Recipe:
     """Returns the recipe that a TOML file and options make; options win over the file.
 
     Args:
         file: The TOML file, or `None`.
-        **options: The fields of `Recipe` and `Settings`, and `conv=True` for the kind `conv`.
-            `None` means not given. In place of a list may stand its items in one text, separated
-            by commas; `kinds` may be `all`. `overrides` maps patterns to changes.
+        **options: `snconvert.planning.options.RecipeOptions`; `None` means not given. In place of a
+            list may stand its items in one text, separated by commas.
 
     Raises:
         OptionError: The file cannot be read, or an option has no such name or value.
@@ -131,36 +138,17 @@ def recipe(file: str | os.PathLike[str] | None = None, **options: Any) -> Recipe
         >>> recipe(conv=True, mode="cap").kinds
         ('dense', 'conv')
     """
-    options = {key: value for key, value in options.items() if value is not None}
+    check_names(recipe, options)
+    given = {key: value for key, value in options.items() if value is not None}
     if file is None:
-        return _recipe_of({}, options)
+        return _recipe_of({}, given)
     table = _read(Path(file))
     try:
-        return _recipe_of(table, options)
+        return _recipe_of(table, given)
     except OptionError:
         with located(file=str(file)):
             _recipe_of(table, {})  # what is wrong in the file is said of the file
         raise
-
-
-def undo_recipe(verb: str, **options: Any) -> Recipe:
-    """Returns the recipe of a way back, which has options for the choice of layers only.
-
-    Args:
-        verb: The way back, for the message.
-        **options: `only`, `exclude`, `select`, `imports` and `config`, as for
-            `snconvert.recipe.recipe`.
-
-    Raises:
-        OptionError: There is another one among them.
-    """
-    useless = sorted(options.keys() - set(_UNDO))
-    if useless:
-        raise OptionError(
-            f"{verb} has no option {useless[0]!r}",
-            f"It has {', '.join(_UNDO[:-1])} and {_UNDO[-1]}",
-        )
-    return recipe(None, **options)
 
 
 def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
@@ -174,7 +162,7 @@ def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
     ]
     overrides += [
         Override(match, _settings_only(changes))
-        for match, changes in dict(options.pop("overrides", {})).items()
+        for match, changes in _mapping("overrides", options.pop("overrides", {})).items()
     ]
     merged = {**table, **options}
     conv = merged.pop("conv", False)
@@ -186,9 +174,6 @@ def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
         merged.setdefault("norm", "operator")
     settings = Settings(**{name: merged.pop(name) for name in FIELDS if name in merged})
     lists = {name: _strings(name, merged.pop(name)) for name in _LISTS if name in merged}
-    unknown = sorted(merged.keys() - {"target", "select", "lipschitz", "certify", "config"})
-    if unknown:
-        raise OptionError(f"there is no option {unknown[0]!r}", "See snconvert.recipe.Recipe")
     fields: dict[str, Any] = {**lists, **merged, "kinds_chosen": chosen}
     return Recipe(settings=settings, kinds=kinds, overrides=tuple(overrides), **fields)
 
@@ -200,18 +185,17 @@ def _read(path: Path) -> dict[str, Any]:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise OptionError(
+            kind = RecipeNotFoundError if isinstance(error, FileNotFoundError) else OptionError
+            raise kind(
                 f"the recipe cannot be read: {error.strerror}", "Check the path of --recipe"
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise OptionError(f"the recipe is no TOML: {error}", "Correct it there") from error
         table = {_field(key): value for key, value in table.items()}
-        unknown = sorted(table.keys() - _KEYS)
+        unknown = sorted(table.keys() - set(_KEYS))
         if unknown:
-            raise OptionError(
-                f"the recipe has an unknown entry {unknown[0]!r}",
-                f"Known are {', '.join(sorted(_KEYS - {'imports'} | {'import'}))}",
-            )
+            known = ["import" if key == "imports" else key for key in _KEYS]
+            raise unknown_option("the recipe has an unknown entry", unknown[0], sorted(known))
         layers = table.get("layer", [])
         if not isinstance(layers, list) or not all(isinstance(entry, dict) for entry in layers):
             raise OptionError("`layer` is no list of tables", "Write each as [[layer]]")
@@ -232,14 +216,17 @@ def _override(entry: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return match, _settings_only(changes)
 
 
-def _settings_only(changes: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(changes) - set(FIELDS))
+def _settings_only(changes: Any) -> dict[str, Any]:
+    unknown = sorted(_mapping("an override", changes).keys() - set(FIELDS))
     if unknown:
-        raise OptionError(
-            f"an override has an unknown entry {unknown[0]!r}",
-            f"Known are {', '.join(FIELDS)}",
-        )
-    return dict(changes)
+        raise unknown_option("an override has an unknown entry", unknown[0], FIELDS)
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise OptionError(f"{name} is {value!r}", "Give a dictionary with names as keys")
+    return value
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from snconvert.core.report import LayerReport
@@ -165,3 +166,23 @@ def _without(entry: Any, gone: Container[str]) -> Any:
 
 def _is_factor(value: Any) -> bool:
     return type(value) in {int, float} and math.isfinite(value) and value > 0
+
+
+def with_recorded(row: LayerReport, recorded: Mapping[str, Mapping[str, Any]]) -> LayerReport:
+    """Returns the row of a layer with the norms that a record has of it."""
+    if row.status != "converted":
+        return row
+    entry = recorded[row.path]
+    names = ("sigma", "sigma_after", "residual", *(["bound"] if "bound" in entry else []))
+    norms: dict[str, Any] = {name: _norm_in(entry.get(name)) for name in names}
+    match entry.get("certified"):
+        case [low, high]:
+            proved = _norm_in(low), _norm_in(high)
+            norms["certified"] = None if None in proved else proved
+    return replace(row, **norms)
+
+
+def _norm_in(value: Any) -> float | None:
+    """Returns a number of a record, if it can be a norm."""
+    known = type(value) in {int, float} and math.isfinite(value) and value >= 0
+    return value if known else None

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from snconvert.config.tree import CONTAINERS, Node
 from snconvert.core.settings import Settings
-from snconvert.errors import SelectionError, printable
+from snconvert.errors import OptionError, SelectionError, printable, quoted
+from snconvert.planning.options import Selector
 from snconvert.planning.patterns import REGEX, expression
 from snconvert.planning.recipe import Recipe
 
@@ -68,7 +69,7 @@ class Selection:
                 return f"excluded by {pattern!r}"
         if recipe.only and not any(self._matches(pattern, node) for pattern in recipe.only):
             return "not matched by --only"
-        if recipe.select is not None and not recipe.select(node.path, node.class_name):
+        if recipe.select is not None and not _selected(recipe.select, node):
             return "not selected"
         return None
 
@@ -79,6 +80,17 @@ class Selection:
             if self._matches(override.match, node):
                 settings = replace(settings, **override.changes)
         return settings
+
+
+def _selected(select: Selector, node: Node) -> bool:
+    try:
+        return bool(select(node.path, node.class_name))
+    except Exception as error:
+        call = f"{printable(node.path)!r}, {printable(node.class_name)!r}"
+        raise OptionError(
+            f"select({call}) raised {type(error).__name__}: {quoted(error)}",
+            "Give a function (path: str, class_name: str) -> bool",
+        ) from error
 
 
 def _matcher(pattern: str) -> Callable[[str], bool]:

@@ -9,7 +9,6 @@ they are: to find sigma anew is most of what a conversion costs, and `verify` do
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -23,7 +22,7 @@ from snconvert.archive.source import Source
 from snconvert.config import strict_json
 from snconvert.config.references import needs
 from snconvert.config.tree import Node
-from snconvert.core.report import LayerReport, OnProgress, Progress, Report, begin_stage, within
+from snconvert.core.report import OnProgress, Progress, Report, begin_stage, within
 from snconvert.core.verbs import Way
 from snconvert.errors import SnconvertError, located, printable
 from snconvert.files.convert import Check, layer_reports, open_planned
@@ -46,6 +45,7 @@ from snconvert.planning.layer_rows import report_of
 from snconvert.planning.measured import Measured
 from snconvert.planning.plan import nothing_to_convert
 from snconvert.planning.recipe import Recipe
+from snconvert.planning.record import with_recorded
 from snconvert.verification.arrays import Renamed, compare_arrays, compare_assets
 from snconvert.verification.files import compare_copies
 from snconvert.verification.findings import Findings, compare_configs
@@ -96,7 +96,7 @@ def applied_earlier(
         "apply",
         recipe.target,
         [replace(recipe.settings, bound=bounds[0]) if bounds else recipe.settings],
-        [_with_recorded(row, recorded) for row in rows],
+        [with_recorded(row, recorded) for row in rows],
         started,
         source=source,
         output=out,
@@ -288,23 +288,3 @@ def _compare_metadata(before: Opened, after: Opened, findings: Findings) -> None
     for name in sorted(old.keys() | new.keys()):
         if name != "snconvert" and (name not in old or name not in new or old[name] != new[name]):
             findings.differ("metadata.json", f"{printable(name)} is another")
-
-
-def _with_recorded(row: LayerReport, recorded: Mapping[str, Mapping[str, Any]]) -> LayerReport:
-    """Returns the row of a layer with the norms that a record has of it."""
-    if row.status != "converted":
-        return row
-    entry = recorded[row.path]
-    names = ("sigma", "sigma_after", "residual", "bound")
-    norms: dict[str, Any] = {name: _norm_in(entry.get(name)) for name in names}
-    match entry.get("certified"):
-        case [low, high]:
-            proved = _norm_in(low), _norm_in(high)
-            norms["certified"] = None if None in proved else proved
-    return replace(row, **norms)
-
-
-def _norm_in(value: Any) -> float | None:
-    """Returns a number of a record, if it can be a norm."""
-    known = type(value) in {int, float} and math.isfinite(value) and value >= 0
-    return value if known else None

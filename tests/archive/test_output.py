@@ -371,7 +371,7 @@ def test_outputs_that_cannot_be_are_refused_before_any_work(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for out, word in {
-        tmp_path / "there": "exists already.*--force",
+        tmp_path / "there": "exists already.*force=True",
         tmp_path / "none" / "x": "does not exist",
         tmp_path / "there" / "x": "does not exist",
         tmp_path / "folder": "is a folder",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 from rich.cells import cell_len
 from terminals import Terminal, bare, layer, on_terminal, report, several
 
+from snconvert import wording
 from snconvert.cli.tables import print_report, print_rules, print_verdict
 from snconvert.core.report import NO_KERNEL, LayerReport, Report
 from snconvert.core.verdict import Change, Difference, Verdict
@@ -18,6 +20,13 @@ from snconvert.kinds.table import RULES
 
 PLAIN = "kind conv is not selected (--conv)"
 HOSTILE = "a\x1b[31m[red]<script>\n層🙂" + "x" * 300
+
+
+@pytest.fixture(autouse=True)
+def _flags() -> Iterator[None]:
+    """Says what the command line says; `tests/test_wording.py` has what Python says."""
+    with wording.flags():
+        yield
 
 
 def printed(patch: pytest.MonkeyPatch, shown: Report, *, verbose: bool = False, **how: str) -> str:

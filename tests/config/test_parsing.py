@@ -164,7 +164,7 @@ def test_a_patched_model_goes_by_the_users_class() -> None:
         "config": {"name": "net", "object": own, "layers": []},
     }
     assert parse(model(entry)).children[0].title == "my>Net"
-    with pytest.raises(SourceError, match=r"^my>Net is a subclassed model.*--import my_net,"):
+    with pytest.raises(SourceError, match=r'^my>Net is a subclassed model.*imports=\["my_net"\],'):
         model_root(parse(entry))
 
 

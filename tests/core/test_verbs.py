@@ -40,7 +40,7 @@ def test_a_verb_is_a_function(verb: Verb) -> None:
     """The API has the verb, and the names of the package have the function."""
     function = getattr(api, verb.function, None)
     assert inspect.getdoc(function) if callable(function) else False, (
-        f"add to snconvert/api.py, with a docstring: def {verb.function}(source, ...):"
+        f"add to snconvert/api/, with a docstring: def {verb.function}(source, ...):"
     )
 
 

@@ -437,7 +437,7 @@ def test_a_layer_beside_the_graph(tmp_path: Path) -> None:
     beside.extra = keras.layers.Dense(4)
     beside.extra.build((None, 3))
     beside.save(tmp_path / "in.keras")
-    with pytest.raises(WeightsError, match=r"'extra'.*beside its graph.*--import keras"):
+    with pytest.raises(WeightsError, match=r"'extra'.*beside its graph.*imports=\[.keras.\]"):
         snconvert.apply_file(tmp_path / "in.keras", tmp_path / "out.keras")
     report = snconvert.apply_file(
         tmp_path / "in.keras", tmp_path / "out.keras", imports=["keras"], mode="gain"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import inspect
 import io
 import os
+import pickle
 import re
 import subprocess
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import pytest
 from places import CASES, MODELS
 
 from snconvert import api, errors
+from snconvert.formats import table
 
 Folder = Path
 
@@ -64,6 +68,11 @@ def no_folder(folder: Folder) -> list[object]:
     return ["apply", MODELS / "a01_seq_plain.keras", "-o", folder / "missing" / "out"]
 
 
+def is_folder(folder: Folder) -> list[object]:
+    (folder / "out").mkdir()
+    return plain()(folder)
+
+
 def twice(folder: Folder) -> list[object]:
     api.apply_file(MODELS / "a01_seq_plain.keras", folder / "sn.keras", only="first")
     return ["apply", folder / "sn.keras", "-o", folder / "out", "--only", "first"]
@@ -100,7 +109,30 @@ MESSAGES = (
     Message(errors.OptionError, plain("--bound=-1"), "bound", "is", "-1", "above 0", code=2),
     Message(errors.OptionError, plain("--mode=soft"), "mode", "is", "'soft'", "hard, cap", code=2),
     Message(errors.OptionError, recipe("bound = -3"), "recipe.toml: bound", "is", "-3", "above 0"),
-    Message(errors.OptionError, recipe("fish = 1"), "recipe.toml: ", "entry", "'fish'", "Known"),
+    Message(
+        errors.UnknownOptionError,
+        recipe("bond = 1"),
+        "recipe.toml: ",
+        "entry",
+        "'bond'",
+        "Did you mean bound",
+    ),
+    Message(
+        errors.RecipeNotFoundError,
+        plain("--recipe", "no.toml"),
+        "no.toml: ",
+        "cannot be read",
+        "No such file",
+        "Check the path",
+    ),
+    Message(
+        errors.SourceNotFoundError,
+        lambda folder: ["apply", folder / "no.keras", "-o", folder / "out"],
+        "no.keras: ",
+        "there is no",
+        "such file",
+        "Check the path",
+    ),
     Message(
         errors.SourceError,
         url,
@@ -195,7 +227,7 @@ MESSAGES = (
         case("cfg_no_dense.keras"),
         "cfg_no_dense.keras: ",
         "nothing to convert",
-        "no layer here has a rule",
+        "no layer is of a kind that can be",
         "snconvert inspect",
     ),
     Message(
@@ -222,8 +254,11 @@ MESSAGES = (
         "lora_rank 2",
         "do not name the layer",
     ),
-    Message(errors.OutputError, taken, "out: ", "exists", "already", "Use --force"),
-    Message(errors.OutputError, no_folder, "missing/out: ", "does not exist", "missing", "Create"),
+    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name the file in it"),
+    Message(errors.OutputExistsError, taken, "out: ", "exists", "already", "Use --force"),
+    Message(
+        errors.OutputFolderError, no_folder, "missing/out: ", "does not exist", "missing", "Create"
+    ),
 )
 
 
@@ -252,8 +287,41 @@ def provoke(arguments: list[object]) -> None:
 
 
 def test_every_class_has_its_message() -> None:
-    """A new class of error needs a way to it here."""
-    assert {message.kind for message in MESSAGES} == kinds()
+    """A new class of error needs a way to it here; `root` has all permissions."""
+    forbidden = {errors.SourcePermissionError, errors.OutputPermissionError}
+    assert {message.kind for message in MESSAGES} == kinds() - forbidden
+
+
+def test_what_is_forbidden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that may not be read, and a folder that may not be written, are a `PermissionError`
+    that knows the file."""
+    model, out = MODELS / "a01_seq_plain.keras", str(tmp_path / "out.keras")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(PermissionError, match="cannot be written") as caught:
+            api.apply_file(model, out)
+    assert (type(caught.value), caught.value.filename) == (errors.OutputPermissionError, out)
+    assert caught.value.errno == errno.EACCES
+
+    def refuse(path: object, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(table, "FileSource", refuse)
+    with pytest.raises(PermissionError, match="cannot be read \\(Permission denied") as caught:
+        api.inspect(model)
+    assert type(caught.value) is errors.SourcePermissionError
+    assert caught.value.filename == str(model)
+
+
+@pytest.mark.parametrize("kind", sorted(kinds(), key=lambda kind: kind.__name__))
+def test_an_error_crosses_to_another_process(kind: type[errors.SnconvertError]) -> None:
+    """All that an error knows survives pickling; of those of the system the file's name, too."""
+    error = kind("what", "how", file="model.keras", path="head", class_name="Dense")
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 -- our own
+    assert (type(copy), str(copy), vars(copy)) == (kind, str(error), vars(error))
+    if isinstance(error, OSError):
+        assert (copy.errno, copy.filename) == (error.errno, "model.keras")
+        assert os.strerror(error.errno or 0) == copy.strerror
 
 
 def ident(message: Message) -> str:
@@ -294,7 +362,7 @@ def test_a_cut_sentence_shows_that_it_is_cut() -> None:
 
 def test_the_tree_is_drawn() -> None:
     """The drawing at the top of the module shows the classes that there are."""
-    drawn = set(re.findall(r"\w+Error\b", str(errors.__doc__))) - {"SnconvertError"}
+    drawn = set(re.findall(r"\w+Error\b", str(errors.__doc__))) - {"SnconvertError", *dir(builtins)}
     assert drawn == {kind.__name__ for kind in kinds()}
 
 

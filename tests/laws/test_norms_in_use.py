@@ -384,8 +384,8 @@ def test_what_is_converted_in_part(source: Path, tmp_path: Path) -> None:
             "nothing left to convert: 1 layer is converted already (dense: spectral already);"
         ) in str(error.value)
         assert (
-            "undoes that, to convert in another way. Other layers convert: 4 with --conv, 2 with"
-            " --kinds attention,recurrent, all 6 with --kinds all. See"
+            "undoes that, to convert in another way. Other layers convert: 4 with conv=True, 2 with"
+            ' kinds=["attention", "recurrent"], all 6 with kinds="all". See'
         ) in str(error.value)
     arguments = ["apply", str(tmp_path / "part.keras"), "--kinds", "all"]
     run = CliRunner().invoke(commands.app, arguments)

@@ -44,6 +44,7 @@ TARGETS: dict[str, dict[str, Any]] = {
 }
 TARGETED = {
     "dense": MODELS["dense"],
+    "convolution": stack(("Conv2D", 4, 3, 2, "same"), shape=(6, 5, 2)),
     "convolutions": stack(
         ("Conv2D", 4, 3, 2, "same"),
         ("DepthwiseConv2D", 2),
@@ -114,7 +115,7 @@ def alike(found: list[list[np.ndarray]]) -> None:
     ("name", "target"),
     [
         pytest.param(name, target, marks=[] if name == quick else pytest.mark.slow)
-        for target, quick in zip(TARGETS, ("convolutions", "dense", "dense"), strict=True)
+        for target, quick in zip(TARGETS, ("convolution", "dense", "dense"), strict=True)
         for name in TARGETED
     ],
 )

@@ -264,9 +264,7 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, view = np.random.default_rng(0).normal(size=(50, 50)), MatrixView.of((50, 50))
     found = leading_triplet(kernel, view)
     monkeypatch.setattr(certificate, "gram", full)
-    with pytest.raises(
-        KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out --certify"
-    ):
+    with pytest.raises(KernelError, match=r"the proof of sigma takes 2e-05 GB.*Leave out certify"):
         proved_bounds(kernel, view, found)
 
 

@@ -28,13 +28,14 @@ def test_of_a_linear_model() -> None:
     assert lower_bound(model, 2) <= np.linalg.norm(both, 2) * (1 + 1e-5)
 
 
-def test_more_samples_find_more() -> None:
+def test_more_samples_find_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search goes on from the best point."""
+    monkeypatch.setattr("snconvert.live.lower_bound._LAST_ROUNDS", 20)
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [keras.Input((8,)), L.Dense(32, "relu"), L.Dense(32, "relu"), L.Dense(2)]
     )
-    few, many = lower_bound(model, 2), lower_bound(model, 128)
+    few, many = lower_bound(model, 2), lower_bound(model, 64)
     assert few is not None
     assert many is not None
     product = norm(model.layers[0]) * norm(model.layers[1]) * norm(model.layers[2])

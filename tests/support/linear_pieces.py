@@ -23,7 +23,7 @@ def random_relu_network(seed: int) -> keras.Model:
     """Returns a network of two to four inputs: a chain, one with skips, or one of convolutions."""
     rng = np.random.default_rng(seed)
     keras.utils.set_random_seed(seed)
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     kind = ("chain", "skip", "chain", "convolution")[seed % 4]
     if kind == "convolution":
         inputs = keras.Input((4, 1))

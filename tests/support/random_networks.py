@@ -368,7 +368,7 @@ def random_network(seed: int) -> Network:
     for attempt in itertools.count():
         rng = np.random.default_rng([seed, attempt])
         keras.utils.set_random_seed(seed)
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)
         network = _network(rng, unknown=seed % 7 == 3)
         try:
             for point in points(network, 1):

@@ -26,6 +26,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -255,6 +256,8 @@ def import_file_carrier() -> None:
 
 def main() -> None:
     """Imports the libraries and serves; in a fork, does what it was forked for."""
+    # It may have been started while its caller's signals waited; those of the forks do not.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     number, *modules = sys.argv[1:]
     sys.path[0] = str(ROOT)
     for module in modules:

@@ -32,11 +32,8 @@ SCENARIOS = (
     "folder-new",
     "folder-force",
 )
-QUICK = {
-    "kill": ("archive-inplace", "folder-force"),
-    "EIO": ("archive-force", "folder-new"),
-}
-"""The scenarios that every fault is tried with every time."""
+QUICK = {"kill": "archive-inplace", "EIO": "folder-force"}
+"""The scenario that a fault is tried with every time."""
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and change users")
 
@@ -60,7 +57,7 @@ def inject(name: str, mode: str, root: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("mode", "name"),
     [
-        pytest.param(mode, name, marks=[] if name in QUICK[mode] else pytest.mark.slow)
+        pytest.param(mode, name, marks=[] if name == QUICK[mode] else pytest.mark.slow)
         for mode in QUICK
         for name in SCENARIOS
     ],
@@ -416,4 +413,4 @@ def test_closed_streams(models: Path, tmp_path: Path) -> None:
     again = subprocess.run([*script, "--force"], check=False)
     assert again.returncode == 0
     assert os.listdir(tmp_path) == ["out.keras"]
-    assert subprocess.run(script, check=False).returncode == 1
+    assert subprocess.run([*script, "--bound", "2"], check=False).returncode == 1

@@ -17,6 +17,7 @@ import pytest
 import typer
 import warm
 from places import ROOT
+from playwright.sync_api import sync_playwright
 
 from snconvert import errors
 from snconvert.cli.commands import app
@@ -59,8 +60,11 @@ LINKS = sorted(
 )
 
 
-OF_OTHERS = r"No module named|unterminated subpattern at position|No space left on device"
-"""What Python and the system say in the messages that troubleshooting quotes."""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+OF_OTHERS = (
+    r"invalid value for|No module named|unterminated subpattern at position|No space left on device"
+)
+"""What Python, click and the system say in the messages that troubleshooting quotes."""
 
 
 def blocks(marker: str) -> list[str]:
@@ -83,7 +87,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_the_blocks_run(checkout: Path) -> None:
     """The first command, then every Python block, a session a page, do what the text says."""
-    (command,) = blocks("first run")
+    (block,) = blocks("first run")
+    command = block.partition("pip install . && ")[2]
     shell = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     first = subprocess.run(
         ["bash", "-c", command.replace("snconvert ", f"{sys.executable} -m snconvert ", 1)],
@@ -148,28 +153,50 @@ def test_a_link_leads_somewhere(page: str, target: str) -> None:
     assert not anchor or anchor in anchors(PAGES[path])
 
 
-def test_the_site_is_built(tmp_path: Path) -> None:
-    """Sphinx builds the site without a warning, with every command and public name in it."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built without a warning."""
+    folder = tmp_path_factory.mktemp("site")
     built = warm.run(
-        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(tmp_path)],
+        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "docs", str(folder)],
         modules=warm.TENSORFLOW,
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert built.returncode == 0, built.stderr
-    commands = (tmp_path / "commands.html").read_text(encoding="utf-8")
+    return folder
+
+
+def test_the_site_has_every_command_and_name(site: Path) -> None:
+    """Every command, option and public name is on the site."""
+    commands = (site / "commands.html").read_text(encoding="utf-8")
     for verb, command in typer.main.get_command(app).commands.items():
         for option in command.params:
             for name in option.opts if option.param_type_name == "option" else ():
                 assert f'id="cmdoption-snconvert-{verb}-{name.lstrip("-")}"' in commands
     reference = "".join(
-        (tmp_path / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
+        (site / page).read_text(encoding="utf-8") for page in ("api.html", "layers.html")
     )
-    documented = set(re.findall(r'id="snconvert\.([\w.]+)"', reference))
-    assert not {
-        name for name in {*HOME, "errors.OutputError"} - {"__version__"} if name not in documented
-    }
+    documented = set(re.findall(r'id="snconvert\.(?:errors\.)?(\w+)"', reference))
+    assert documented >= {*HOME} - {"__version__"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+def test_the_site_in_a_browser(site: Path) -> None:
+    """Pages with what is wide fit a phone; no network is needed; the search finds a message."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844}, offline=True)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for name in ("index", "commands", "layers", "lipschitz-layers", "speed"):
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        page.goto((site / "search.html").as_uri() + "?q=matches+no+layer")
+        page.locator("#search-results a", has_text="matches no layer").wait_for()
+        browser.close()
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 def _texts() -> set[tuple[str, ...]]:
@@ -201,23 +228,29 @@ def test_messages_of_troubleshooting() -> None:
                         start, end = found.span(group)
                         rest[start:end] = "|" * (end - start)
         left = re.sub(OF_OTHERS, "", "".join(rest))
-        assert not re.search(r"[a-z]+ [a-z]+ [a-z]+", left), (message, left)
+        assert not re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", left), (message, left)
 
 
 def test_every_error_is_in_troubleshooting() -> None:
-    """Each class of errors has a section with a message."""
-    sections = re.split(r"^## ", PAGES["docs/troubleshooting.md"], flags=re.MULTILINE)[1:]
-    classes = {each for each in vars(errors).values() if isinstance(each, type)}
-    names = {each.__name__ for each in classes if issubclass(each, SnconvertError)}
-    headings = {section.splitlines()[0] for section in sections if "```text\n" in section}
-    described = {name for heading in headings for name in re.findall(r"\((\w+)\)$", heading)}
-    assert described == names - {"SnconvertError"}
+    """Each class of errors is there, and those just below the base have a section."""
+    page = PAGES["docs/troubleshooting.md"]
+    headings = [
+        section.splitlines()[0]
+        for section in re.split(r"^## ", page, flags=re.MULTILINE)
+        if "```text\n" in section
+    ]
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, SnconvertError):
+            assert re.search(rf"\b{name}\b", page), name
+            if error.__base__ is SnconvertError:
+                assert any(heading.endswith(f"({name})") for heading in headings), name
 
 
 def test_the_install_and_test_commands_are_one_line_each() -> None:
-    """Install, run and test: one line each."""
-    for marker in ("install", "first run", "install the tests", "run the tests"):
+    """Install and run, install and test: one line each."""
+    for marker in ("first run", "tests"):
         (block,) = blocks(marker)
+        assert block.startswith("pip install ")
         assert block.count("\n") == 1
 
 
@@ -248,3 +281,23 @@ def test_the_manual_is_of_this_program() -> None:
             [groff, "-man", "-ww", "-z", page], capture_output=True, text=True, check=False
         )
         assert checked.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_comparison_is_true() -> None:
+    """The tools that the tests have do what the page says of them, in these numbers."""
+    script = [sys.executable, ROOT / "benchmarks/compare_tools.py", "snconvert", "keras", "torch"]
+    printed = warm.run(script, capture_output=True, text=True, check=True).stdout
+    rows = PAGES["docs/comparison.md"].partition("|---|")[2].splitlines()
+    said = {cells[1].strip(): cells[2:5] for cells in (row.split("|") for row in rows[1:10])}
+    tools = re.split(r"^\S.*\n", printed, flags=re.MULTILINE)[1:]
+    for i, tool in enumerate(tools):
+        found = dict(re.findall(r"^  (\S.{13}) (.*)$", tool, re.MULTILINE))
+        found = {name.strip(): answer for name, answer in found.items()}
+        assert found["first predict"].endswith(said["First prediction"][i].strip())
+        for name, row in (("gradient", "Gradient"), ("second order", "Gradient penalty")):
+            off = float(found[name].split()[-1])
+            assert off == pytest.approx(float(said[row][i]), rel=0.1 if off > 0.01 else 1.0)
+        assert said["Raw kernel in training"][i].strip() in found["raw kernel"]
+        norms = re.findall(r"norm of the map ([\d.]+)", tool)
+        assert all(f"{float(norm):.2f}" in said["Convolution as a map"][i] for norm in norms)

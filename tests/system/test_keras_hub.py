@@ -108,7 +108,7 @@ def test_files(tmp_path: Path) -> None:
     """A backbone's file names the flag that opens it, and with that flag it is converted."""
     model = vit()
     model.save(tmp_path / "plain.keras")
-    with pytest.raises(snconvert.SnconvertError, match="--import"):
+    with pytest.raises(snconvert.SnconvertError, match="imports="):
         snconvert.apply_file(tmp_path / "plain.keras")
     snconvert.apply_file(
         tmp_path / "plain.keras",

@@ -46,6 +46,10 @@ def test_upgrade(older: Path, snconvert: Any) -> None:
     assert done.stdout.splitlines()[0] == f"{older}: 3 layers as they were"
     assert done.stdout.splitlines()[1].startswith(f"wrote {older.with_name('net-keras3.keras')} (")
     again = snconvert("upgrade", older)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[0] == f"{older}: already of Keras 3"
+    older.with_name("net-keras3.keras").write_text("mine")
+    again = snconvert("upgrade", older)
     assert (again.returncode, again.stdout) == (1, "")
     assert "it exists already" in again.stderr
     verbose = snconvert("upgrade", older, "--force", "-v")
@@ -103,7 +107,7 @@ def test_a_folder_with_models_of_keras_3(older: Path, snconvert: Any) -> None:
         (line,) = done.stdout.splitlines()
         assert json.loads(line)["source"] == str(older)
     assert snconvert("upgrade", older.parent, "--force", "-q").stderr == ""
-    named = snconvert("upgrade", older, older.with_name("other.keras"), "--force")
+    named = snconvert("upgrade", older.with_name("other.keras"))
     assert named.returncode == 1
     assert "error: " in named.stderr
 

@@ -23,6 +23,7 @@ from snconvert.cli.printing.norms import bar_of
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable
+from snconvert.wording import spoken
 
 _SAID_ELSEWHERE = (NO_KERNEL, "spectral already")
 _GROUPS, _CLASSES, _NAMED = 8, 5, 2
@@ -52,11 +53,15 @@ def layer_table(
         Line(
             [cells.get(name, "") for name in columns],
             bar if looks else None,
-            escaped(head.reason or "") if head and notes and head.reason != NO_KERNEL else "",
+            _note(head) if notes and head else "",
         )
         for cells, bar, head in rows
     ]
     return list(columns.values()), lines
+
+
+def _note(layer: LayerReport) -> str:
+    return "" if layer.reason in {None, NO_KERNEL} else escaped(spoken(layer.reason or ""))
 
 
 def _columns(report: Report, *, after: bool) -> dict[str, Column]:
@@ -80,7 +85,7 @@ def _rows(
 ) -> Iterator[tuple[dict[str, Cell], LayerReport | KernelReport | None, bool]]:
     """Yields a layer's cells, what they are the numbers of, and whether they are its first."""
     verb = VERBS[report.verb]
-    becomes = layer.new_class is not None and layer.missing_kind is None
+    becomes = _becomes(layer)
     name = printable(layer.new_class if becomes else layer.class_name)
     own = printable(layer.class_name)
     if becomes and verb.converts and verb.writes and layer.new_class == layer.class_name:
@@ -102,6 +107,11 @@ def _rows(
         yield cells | _numbers(kernel, layer, report, marks), kernel, False
 
 
+def _becomes(layer: LayerReport) -> bool:
+    """Whether a layer becomes one of another class, or one with a constraint."""
+    return layer.new_class is not None and layer.missing_kind is None
+
+
 def _numbers(
     measured: LayerReport | KernelReport, layer: LayerReport, report: Report, marks: Marks
 ) -> dict[str, Cell]:
@@ -109,8 +119,9 @@ def _numbers(
     after = proved(measured.certified_after, marks.at_most) or number(measured.sigma_after)
     spectral, bar = layer.status == "spectral", bar_of(layer, measured, report)
     # What stays as it is needs no second number, and what is only looked at has none yet.
-    has_after = spectral or (layer.new_class is not None and VERBS[report.verb].writes)
-    late = measured.sigma_after is not None and Bar(measured.sigma_after, layer.bound).is_above
+    has_after = spectral or (_becomes(layer) and VERBS[report.verb].writes)
+    limit = layer.bound or (report.bound if bar is not None and bar.limit is not None else None)
+    late = measured.sigma_after is not None and Bar(measured.sigma_after, limit).is_above
     return {
         "sigma": (sigma, RED if bar is not None and bar.is_above and not spectral else ""),
         "range": _range(measured, marks),
@@ -160,7 +171,7 @@ def reasons(report: Report, layers: Sequence[LayerReport], more: str) -> Iterato
             does = f" {'stays' if one else 'stay'} {left}: "
         elif status == "convertible" and group[0].missing_kind is not None:
             does = " converts " if one else " convert "  # with --conv
-        yield f"{_who(group)}{does}{escaped(reason)}"
+        yield f"{_who(group)}{does}{escaped(spoken(reason))}"
     if len(groups) > _GROUPS:
         yield f"{count_of(len(groups) - _GROUPS, 'more reason')} not shown ({more})"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from snconvert.cli.columns import Bar, Column, Line, count_of, number
+import math
+
+from snconvert.cli.columns import CLOSE, Bar, Column, Line, count_of, number
 from snconvert.cli.printing.printer import Printer
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.errors import printable
@@ -46,6 +48,28 @@ def bar_of(layer: LayerReport, row: LayerReport | KernelReport, report: Report) 
     if layer.status != "spectral" and report.mode == "gain":
         limit = None  # which a trainable factor has none of
     return None if norm is None else Bar(norm, limit)
+
+
+def settings_of(report: Report) -> list[str]:
+    """Returns how the layers of a report become normalised, if that is the same for all of them."""
+    layers = [
+        x
+        for x in report.layers
+        if x.status in {"convertible", "converted"} and x.missing_kind is None
+    ]
+    if report.mode == "gain":
+        return ["mode gain"] if layers else []
+    bounds = {x.bound for x in layers if x.bound is not None} or {report.bound}
+    if not layers or report.mode == "mixed" or len(bounds) > 1:
+        return []
+    (bound,) = bounds
+    for layer in layers:
+        sigma, after = layer.sigma, layer.sigma_after
+        if sigma and after is not None:
+            set_to = min(sigma, bound) if report.mode == "cap" else bound
+            if not math.isclose(after, set_to, rel_tol=CLOSE):  # an override has another bound
+                return []
+    return [f"mode {report.mode}, bound {number(bound)}"]
 
 
 def print_spectra(report: Report, printer: Printer) -> None:

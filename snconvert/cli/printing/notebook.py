@@ -7,6 +7,7 @@ from html import escape
 
 from snconvert.cli.columns import GREEN, RED, UNICODE, Cell, Column, Line, filled, text_of
 from snconvert.cli.printing.printer import IN_PYTHON, IN_RED, any_red, style_of
+from snconvert.wording import spoken
 
 _OPEN, _MOST = 40, 500
 _TABLE = "color:inherit;font-size:inherit;font-variant-numeric:tabular-nums;margin:0.4em 0"
@@ -33,7 +34,7 @@ class Html:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:  # noqa: ARG002 - the page breaks
         """Adds a sentence."""
-        self._parts.append(f"<div>{escape(sentence)}</div>")
+        self._parts.append(f"<div>{escape(spoken(sentence))}</div>")
 
     def table(
         self,

@@ -23,6 +23,7 @@ from snconvert.cli.columns import (
     text_of,
 )
 from snconvert.cli.printing.names import shortened, width_of
+from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,7 +106,7 @@ class Pipe:
 
     def say(self, sentence: str, *, as_is: bool = True) -> None:  # noqa: ARG002 - it always is
         """Prints a sentence."""
-        print(sentence, file=self._stream)
+        print(spoken(sentence), file=self._stream)
 
     def table(
         self,
@@ -136,6 +137,7 @@ class Terminal:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:
         """Prints a sentence."""
+        sentence = spoken(sentence)
         lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
         self._console.out("\n".join(lines), highlight=False)
 
@@ -201,7 +203,9 @@ def _headings(columns: Sequence[Column], widths: Mapping[int, int]) -> Iterator[
     height = max(columns[i].heading.count("\n") for i in widths) + 1
     parts = [["", "", *column.heading.split("\n")][-height:] for column in columns]
     for line in zip(*parts, strict=True):
-        yield from _row(columns, widths, [(part, "bold") for part in line])
+        (text,) = _row(columns, widths, [(part, "bold") for part in line])
+        text.rstrip()
+        yield text
 
 
 def _row(

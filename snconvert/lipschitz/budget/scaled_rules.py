@@ -150,7 +150,7 @@ class ScaledRules:
         state = State(kernel.u, None, Settings(norm=kernel.settings.norm))
         found = self.own.arrays.kernel(stored._replace(state=state, sigma_map=kernel.sigma_map))
         if isinstance(found, str):
-            raise KernelError(found, "Leave the layer out (--exclude, exclude)", path=layer)
+            raise KernelError(found, "Leave the layer out with --exclude", path=layer)
         return found.factor
 
     def _paths(self, does: Does) -> tuple[str, ...]:

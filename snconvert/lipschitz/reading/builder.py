@@ -59,7 +59,7 @@ class Builder:
         if self._count > MOST:
             raise UnsupportedError(
                 f"there are more than {MOST} calls of layers once nested models are opened",
-                "Leave out --lipschitz (lipschitz in Python)",
+                "Leave out --lipschitz",
             )
 
     def add(

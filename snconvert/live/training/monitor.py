@@ -14,6 +14,7 @@ import numpy as np
 from snconvert.compat.callbacks import call_first
 from snconvert.core.convolution_map import Convolution
 from snconvert.core.matrix_view import MatrixView
+from snconvert.core.settings import Norm
 from snconvert.errors import KernelError, OptionError, SelectionError
 from snconvert.files.targets import norm_of, whole_of
 from snconvert.kinds.kernel_rule import Kernel
@@ -26,8 +27,9 @@ from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import numbers_of
 from snconvert.live.targets import normalisation_of
 from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.planning.options import Kinds, Selector
 from snconvert.planning.plan import Skip, Step
-from snconvert.planning.recipe import Recipe, Selector, recipe
+from snconvert.planning.recipe import Recipe, recipe
 from snconvert.planning.selection import Selection
 
 
@@ -82,20 +84,21 @@ class SigmaMonitor(keras.callbacks.Callback):  # type: ignore[misc] # keras has 
         every: int = 1,
         *,
         exact: bool = False,
-        kinds: str | Sequence[str] | None = None,
+        kinds: Kinds | None = None,
         conv: bool = False,
-        only: Sequence[str] = (),
-        exclude: Sequence[str] = (),
+        only: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         select: Selector | None = None,
-        norm: str = "matrix",
+        norm: Norm = "matrix",
     ) -> None:
         super().__init__()
         if type(every) is not int or every < 1:
             raise OptionError(f"every is {every!r}", "Give a whole number of epochs, from 1 on")
         if type(exact) is not bool:
             raise OptionError(f"exact is {exact!r}", "Give true or false")
-        options = {"kinds": kinds, "conv": conv, "only": only, "exclude": exclude}
-        chosen = recipe(None, **options, select=select, norm=norm)
+        chosen = recipe(
+            kinds=kinds, conv=conv, only=only, exclude=exclude, select=select, norm=norm
+        )
         self._every, self._exact, self._recipe = every, exact, chosen.looking_at_all()
         self._watched: _Watched | None = None
         self._values: dict[str, float] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
 import keras
@@ -26,9 +26,11 @@ from snconvert.live.internals.optimizer_state import averages
 from snconvert.live.internals.walk import Layer
 from snconvert.live.model import check_model
 from snconvert.live.tree import layer_of, plan_for, survey
+from snconvert.planning.options import ProjectionOptions, check_names, with_options
 from snconvert.planning.recipe import Recipe, recipe
 
 
+@with_options(ProjectionOptions)
 class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # keras has no types
     """Keeps the largest singular values of kernels at a bound while `fit` trains the model.
 
@@ -40,7 +42,7 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
     projected as well.
 
     Args:
-        **options: As for `project`.
+        **options: `snconvert.planning.options.ProjectionOptions`; `None` means not given.
 
     Example:
         >>> import numpy as np
@@ -55,9 +57,10 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
         Gouk et al. 2018, arXiv:1804.04368, algorithm 2.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[ProjectionOptions]) -> None:
         super().__init__()
-        self._recipe = _checked(options)
+        check_names(SpectralProjection, options)
+        self._recipe = _checked(recipe(**options))
         self._projection: Projection | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -79,8 +82,9 @@ class SpectralProjection(keras.callbacks.Callback):  # type: ignore[misc] # kera
             Projection(self.model, self._recipe)()
 
 
+@with_options(ProjectionOptions)
 @without_autograph
-def project(model: Layer, **options: Any) -> None:
+def project(model: Layer, **options: Unpack[ProjectionOptions]) -> None:
     """Scales the kernels of a model to a bound; to be called after each optimizer step.
 
     As `SpectralProjection` does, for training loops of one's own. The first call finds the kernels
@@ -89,8 +93,7 @@ def project(model: Layer, **options: Any) -> None:
 
     Args:
         model: A `keras.Model` that is built, or any layer that holds layers.
-        **options: `mode` (`hard` or `cap`), `bound`, `power_iterations`, `kinds`, `conv`, `only`,
-            `exclude`, `select` and `overrides`, as for `snconvert.apply`.
+        **options: `snconvert.planning.options.ProjectionOptions`; `None` means not given.
 
     Raises:
         SnconvertError: An option cannot work, or no kernel is selected.
@@ -102,7 +105,8 @@ def project(model: Layer, **options: Any) -> None:
         >>> round(float(np.linalg.norm(model.get_weights()[0], 2)), 2)
         1.0
     """
-    chosen = _checked(options)
+    check_names(project, options)
+    chosen = _checked(recipe(**options))
     check_model(model, "project")
     take_up(model)
     projections = _PROJECTIONS.setdefault(model, [])
@@ -148,11 +152,7 @@ def projections_of(model: Layer) -> list[Projection]:
     return [projection for _, projection in _PROJECTIONS.get(model, ())]
 
 
-def _checked(options: dict[str, Any]) -> Recipe:
-    useless = sorted(options.keys() & {"target", "certify", "imports"})
-    if useless:
-        raise OptionError(f"a projection has no option {useless[0]!r}", "Leave it out")
-    chosen = recipe(None, **options)
+def _checked(chosen: Recipe) -> Recipe:
     settings = chosen.all_settings()
     if any(one.mode == "gain" for one in settings):
         raise OptionError("a projection has no gamma for mode gain", "Choose hard or cap")
@@ -178,8 +178,8 @@ def _kernels(model: Layer, chosen: Recipe) -> _Kernels:
     if not selected:
         raise SelectionError(
             f"no kernel of {model.name} is selected that is built and trainable",
-            "Build the model first; see snconvert.inspect for every layer, and kinds, only and"
-            " exclude",
+            "Build the model first; see `snconvert inspect` for every layer, and --kinds, --only"
+            " and --exclude",
         )
     return selected
 

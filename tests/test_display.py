@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snconvert.core.json_lines import json_line
+from snconvert.display import json_line
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=8)  # halves of characters, too
 SHAPES: Any = st.recursive(

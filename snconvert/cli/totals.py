@@ -1,0 +1,94 @@
+"""What became of several models, in all."""
+
+from __future__ import annotations
+
+import time
+
+from snconvert.cli.columns import size
+from snconvert.core.report import Report
+from snconvert.core.verbs import VERBS
+from snconvert.errors import printable
+
+_IN_SIGHT = 10  # lines below which a failure need not be named again
+_NAMED = 10
+
+
+class Totals:
+    """What became of several models.
+
+    Args:
+        verb: What was to be done to each.
+        folder: Where the results go, where that was said.
+    """
+
+    def __init__(self, verb: str, folder: str | None = None) -> None:
+        self._verb = VERBS[verb]
+        self._folder = "" if folder is None else f" to {printable(folder)}"
+        self._started = time.monotonic()
+        self._done = self._written = self._already = self._bytes = 0
+        self._lines_since = 0  # that failures are further up
+        self.failed: list[str] = []
+
+    def add(self, report: Report) -> None:
+        """Counts a model that is done."""
+        self._lines_since += 1
+        if report.up_to_date:
+            self._already += 1
+            return
+        self._done += 1
+        if report.output is not None:
+            self._written += 1
+            self._bytes += report.bytes
+
+    def pass_over(self) -> None:
+        """Counts a model that has nothing to become."""
+        self._lines_since += 1
+        self._already += 1
+
+    def fail(self, source: str) -> None:
+        """Counts a model that failed."""
+        if not self.failed:
+            self._lines_since = 0
+        self.failed.append(source)
+
+    def lines(self, models: int) -> list[str]:
+        """Returns the totals, and which models failed, where that stands far above.
+
+        Args:
+            models: How many there are.
+        """
+        left = models - self._done - self._already - len(self.failed)
+        verb, seconds = self._verb, time.monotonic() - self._started
+        done = verb.made or verb.done
+        if verb.writes and self._done and not self._written:
+            done = f"to {'convert' if verb.converts else verb.name}"
+        counts = [
+            (self._done, done),
+            (self._already, verb.already),
+            (len(self.failed), "failed"),
+            (left, "not done"),
+        ]
+        told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
+        written = (
+            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+        )
+        took = f"in {_duration(seconds)}"
+        lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]
+        if self.failed and self._lines_since > _IN_SIGHT:
+            named = ", ".join(map(printable, self.failed[:_NAMED]))
+            more = len(self.failed) - _NAMED
+            lines.append(f"failed: {named}{f' and {more} more' if more > 0 else ''}")
+        return lines
+
+
+def _duration(seconds: float) -> str:
+    """Returns a duration for people.
+
+    Example:
+        >>> _duration(3.14), _duration(14.4), _duration(200)
+        ('3.1 s', '14 s', '3 min 20 s')
+    """
+    if seconds < 10:  # noqa: PLR2004 -- a digit more
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes > 1 else f"{round(seconds)} s"
