@@ -23,7 +23,7 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m[red]\n層🙂&amp;\"'" + "x" * 300
 DENSE = Magnitude.of(2.0)
 REPORT = report(
     layer("dense"),
-    layer("conv", "skipped", class_name="Conv2D", reason="kind conv is not selected (--conv)"),
+    layer("conv", "skipped", class_name="Conv2D", reason="kind conv is not selected (conv=True)"),
     layer("flatten", "skipped", class_name="Flatten", kernel=None, reason=NO_KERNEL),
     warnings=("its u is old",),
 )
@@ -99,7 +99,7 @@ def test_what_the_text_says(monkeypatch: pytest.MonkeyPatch) -> None:
     wider tables."""
     text = str(REPORT)
     assert "-> SpectralDense" in text
-    assert "conv (Conv2D) stays plain: kind conv is not selected (--conv)" in text
+    assert "conv (Conv2D) stays plain: kind conv is not selected (conv=True)" in text
     assert "1 layer without a kernel not shown (to_dict() has all)" in text
     assert "warning: its u is old" in text
     assert "stays plain" in Reader(REPORT._repr_html_()).text

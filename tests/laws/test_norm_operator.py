@@ -149,6 +149,7 @@ def test_command_line(plain, tmp_path):
         "sigma_after",
         "residual",
         "operator_range",
+        "proved",
         "kernels",
     ]
     assert all(list(layer) == expected for layer in told["layers"])

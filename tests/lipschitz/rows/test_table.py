@@ -349,13 +349,15 @@ def in_float64() -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-with in_float64():
-    BOUNDED = dict(
-        case
-        for cases in (linear_cases, shape_cases, affine_cases, other_cases, operation_cases)
-        for case in cases()
-    )
-    UNBOUNDED = dict(unbounded_cases())
+def all_cases(*kinds: Callable[[], Iterator[tuple[str, Case]]]) -> dict[str, Case]:
+    """New layers for each model: Keras gives names that no other layer has since the last
+    `clear_session`, and other tests may call that."""
+    with in_float64():
+        return dict(case for cases in kinds for case in cases())
+
+
+FINITE = (linear_cases, shape_cases, affine_cases, other_cases, operation_cases)
+BOUNDED, UNBOUNDED = all_cases(*FINITE), all_cases(unbounded_cases)
 
 
 class Judged(NamedTuple):
@@ -387,12 +389,12 @@ def judged(cases: dict[str, Case], folder: Path) -> Judged:
 
 @pytest.fixture(scope="module")
 def bounded(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    return judged(BOUNDED, tmp_path_factory.mktemp("bounded"))
+    return judged(all_cases(*FINITE), tmp_path_factory.mktemp("bounded"))
 
 
 @pytest.fixture(scope="module")
 def unbounded(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    return judged(UNBOUNDED, tmp_path_factory.mktemp("unbounded"))
+    return judged(all_cases(unbounded_cases), tmp_path_factory.mktemp("unbounded"))
 
 
 @pytest.mark.parametrize("name", BOUNDED)
