@@ -183,8 +183,9 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        help="The file to write, or the folder for those of several MODELs. Default: beside MODEL,"
-        f" with {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} before the suffix.",
+        help="The file to write, or the folder for those of several MODELs, which is made. Default:"
+        f" beside MODEL. With {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} before the suffix,"
+        " but where a file is named.",
         rich_help_panel=WRITTEN,
     ),
 ]
