@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
@@ -42,6 +43,13 @@ _NORM_SENTENCES = {
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
     "mixed": "sigma is the norm that each layer is normalised by",
 }
+
+
+_BY_TRAINING = re.compile(
+    r"numbers differ|^optimizer/|: compile_config\.|is there after only|more differences$"
+)
+"""What differs where a model was trained, and a newer Keras has saved it, perhaps."""
+_MOST = 10
 
 
 def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> None:
@@ -160,8 +168,12 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
     lines = [Line(_change(change, printer, one=len(forms) == 1)) for change in verdict.changes]
     if lines:
         printer.table(columns, lines)
-    for difference in verdict.differences:
-        printer.say(f"difference: {escaped(str(difference))}", as_is=True)
+    found = [str(difference) for difference in verdict.differences]
+    trained = bool(found) and all(map(_BY_TRAINING.search, found))
+    for difference in found[: _MOST if trained else None]:
+        printer.say(f"difference: {escaped(difference)}", as_is=True)
+    if trained and len(found) > _MOST:
+        printer.say(f"and {len(found) - _MOST} more of this kind (--json lists them)")
     before, after = printable(verdict.before), printable(verdict.after)
     says = "is" if verdict else "is not"
     how = "made plain" if forms and "converted" not in forms else "converted"
@@ -171,6 +183,11 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
         printer.say(f"{after} {says} {before}, {how}: {layers}, {checked}", as_is=True)
     else:
         printer.say(f"{after} {says} {before}, unchanged: {checked}", as_is=True)
+    if trained:
+        printer.say(
+            "its weights are others, as after training; verify proves a conversion, and nothing"
+            " more. `snconvert inspect` shows what the norms are now"
+        )
     if verdict.lipschitz is not None:
         bound, most = verdict.lipschitz
         printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")

@@ -58,7 +58,7 @@ def verify_through_keras(
         path = os.fspath(candidate) if isinstance(candidate, str | os.PathLike) else None
         with located(file=path):
             model, warnings = (candidate, []) if path is None else load(path, beside)
-        names.append(path or place)
+        names.append(path or f"the {'first' if place == 'before' else 'second'} model")
         models.append(model)
         # What is said without a file is said of the second.
         warned += warnings if place == "after" else [f"{names[0]}: {text}" for text in warnings]
@@ -71,7 +71,7 @@ def verify_models(
     before: Layer,
     after: Layer,
     *,
-    names: tuple[str, str] = ("before", "after"),
+    names: tuple[str, str] = ("the first model", "the second model"),
     warnings: Iterable[str] = (),
     trained: bool = True,
 ) -> Verdict:

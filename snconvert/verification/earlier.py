@@ -252,7 +252,7 @@ def _check(
         compare_arrays(*arrays, factors, findings, progress)
         compare_assets(*arrays, findings)
     if findings.differences:
-        raise _OtherError(f"but it was changed since: {findings.differences[0]}")
+        raise _OtherError(f"but it is not what is made now: {findings.differences[0]}")
     return recorded
 
 

@@ -40,6 +40,7 @@ from snconvert.verification.findings import Findings, compare_configs, converted
 from snconvert.verification.forms import PLAIN, drop_defaults, form_of
 from snconvert.verification.proofs import (
     Side,
+    add_proofs,
     converted_of,
     factors_of,
     new_gammas,
@@ -190,12 +191,15 @@ def _converted(
     compare_configs(before.root, after.root, findings)
     explained = compare_arrays(renamed[0], renamed[1], factors, findings, progress, way)
     compare_assets(renamed[0], renamed[1], findings)
+    for x in changed:
+        add_proofs(x.path, kernels[x], proved, explained, findings)
     findings.differences += recorded.differences
     findings.lipschitz = recorded.lipschitz
     for x in changed:
         explaining = [explained.get(kernel.path) for kernel in kernels[x]]
         known = [proved[kernel.path] for kernel in kernels[x] if kernel.path in proved]
-        findings.changes.append(_change(x.path, *classes[x], explaining, known, sigmas[x]))
+        change = _change(x.path, *classes[x], explaining, known, sigmas[x])
+        findings.changes.append(change._replace(sigma_after=None) if None in explaining else change)
     return findings, after, restored
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -58,12 +58,12 @@ def prove_kernels(
     worker: Worker,
     progress: OnProgress,
 ) -> dict[str, Proved]:
-    """Finds sigma anew of kernels that were normalised, and adds to the findings what is wrong.
+    """Finds sigma anew of kernels that were normalised; `add_proofs` says what is wrong with them.
 
     Args:
         sides: The models before and after.
         changed: The layers that have another form after, by the layer before.
-        findings: Takes what is wrong.
+        findings: Takes what keeps a kernel from being proved.
         worker: The guarded process.
         progress: Called with how far the search is.
 
@@ -105,12 +105,34 @@ def prove_kernels(
         weights = before.model.source.weights, after.model.source.weights
         name = "snconvert.jobs.compare:prove"
         results = worker.call(name, *weights, proofs, seconds=None, progress=tell)
-    for proof, result in zip(proofs, results, strict=True):
-        for what in result.wrong:
-            findings.differ(proof.layer, what)
-        for note in result.notes:
-            findings.note(proof.layer, note)
     return {proof.kernel: result for proof, result in zip(proofs, results, strict=True)}
+
+
+def add_proofs(
+    path: str,
+    kernels: Sequence[StoredKernel],
+    proved: Mapping[str, Proved],
+    same: Container[str],
+    findings: Findings,
+) -> None:
+    """Adds to the findings what is wrong with the normalisation of a layer's kernels.
+
+    Of a kernel that has other numbers after, as training gives it, its `u` after says nothing: that
+    it differs is told already.
+
+    Args:
+        path: The layer's path.
+        kernels: Its kernels before.
+        proved: As `prove_kernels` returns them.
+        same: The kernels whose numbers after are explained.
+        findings: Takes what is wrong.
+    """
+    for kernel in kernels:
+        if kernel.path in proved and kernel.path in same:
+            for what in proved[kernel.path].wrong:
+                findings.differ(path, what)
+            for note in proved[kernel.path].notes:
+                findings.note(path, note)
 
 
 def converted_of(

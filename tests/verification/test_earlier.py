@@ -206,7 +206,9 @@ def test_weights_with_their_configuration(tmp_path: Path) -> None:
         "activation"
     ] = "tanh"
     beside.write_text(json.dumps(config))
-    with pytest.raises(OutputError, match=r"it exists already, but it was changed since: .*tanh"):
+    with pytest.raises(
+        OutputError, match=r"it exists already, but it is not what is made now: .*tanh"
+    ):
         package.apply_file(source, out, config=beside)
 
 
@@ -260,7 +262,7 @@ def test_what_only_python_knows(tmp_path: Path) -> None:
         package.apply_file(source, out, force=True, **how)
         refused(source, out, **how)
     package.apply_file(source, out, force=True, select=lambda path, _: path == "stem")
-    refused(source, out, "changed since")
+    refused(source, out, "it is not what is made now")
 
 
 def test_another_source(tmp_path: Path) -> None:
@@ -291,12 +293,18 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "",
     ),
     "of another command": (in_record(lambda record: record.update(command="upgrade")), ""),
-    "without its layers": (in_record(lambda record: record.pop("layers")), "changed"),
-    "layers that are no table": (in_record(lambda record: record.update(layers=[1])), "changed"),
-    "without one layer": (in_record(lambda record: record["layers"].pop("stem")), "changed"),
+    "without its layers": (in_record(lambda record: record.pop("layers")), "not what is made now"),
+    "layers that are no table": (
+        in_record(lambda record: record.update(layers=[1])),
+        "not what is made now",
+    ),
+    "without one layer": (
+        in_record(lambda record: record["layers"].pop("stem")),
+        "not what is made now",
+    ),
     "of a layer more": (
         in_record(lambda record: record["layers"].update(x=record["layers"]["stem"])),
-        "changed",
+        "not what is made now",
     ),
     "without the source": (in_record(lambda record: record.pop("source_sha256")), "other bytes"),
     "of another source": (
@@ -358,7 +366,7 @@ def test_targets_that_multiply(target: str, shape: tuple[int, ...], tmp_path: Pa
         found[0][0] += 1
 
     edited(out, in_weights(change))
-    refused(source, out, "changed since", target=target)
+    refused(source, out, "it is not what is made now", target=target)
 
 
 def test_a_truncated_result(tmp_path: Path) -> None:

@@ -278,7 +278,11 @@ def test_after_training(tmp_path: Path) -> None:
     model = keras.saving.load_model(patched)
     model.fit(np.ones((8, 5)), np.ones((8, 3)), verbose=0)
     model.save(trained)
-    assert not snconvert.verify(source, trained)
+    verdict = snconvert.verify(source, trained)
+    assert not verdict
+    assert not any("norm" in x.what or "its u" in x.what for x in verdict.differences)
+    assert all(change.sigma_after is None for change in verdict.changes)
+    assert "as after training" in str(verdict)
     snconvert.bake_file(trained, baked)
     verdict = snconvert.verify(trained, baked)
     assert verdict, verdict.differences
