@@ -15,6 +15,7 @@ from snconvert.errors import printable
 _NONE = "none"
 _ONE = Magnitude.of(1.0)
 _ASTRONOMICAL = 6  # powers of ten: no perturbation of an input is worth such a bound
+_ALL = 0.995  # a share that is printed as 1
 _MARK = "*"
 _STAGES = (
     Column("stage", least=10),
@@ -75,8 +76,12 @@ def sentences(network: NetworkBound) -> Iterator[str]:
             yield f"certified all the same: the bound of {_list(bounded)}"
     else:
         yield (
-            "certified: at inference no change of the inputs of length d changes the outputs by"
-            f" more than {_in_words(network.bound)} d ({network.method}; {network.seconds:.2f} s)"
+            f"Lipschitz bound of the network: {_in_words(network.bound)}, certified"
+            f" ({network.method}; {network.seconds:.2f} s)"
+        )
+        yield (
+            "at inference, inputs that move by a distance d move the outputs by at most"
+            f" {_in_words(network.bound)} d"
         )
         if network.bound.log10 > _ASTRONOMICAL:
             yield (
@@ -84,8 +89,9 @@ def sentences(network: NetworkBound) -> Iterator[str]:
                 " inputs at once, and no fault of the model"
             )
         if network.product is not None:
-            yield f"by the layers' own norms alone it would be {_in_words(network.product)}"
-        if any(stage.dominates for stage in network.stages):
+            chains = " (chains of layers are bounded as one)" if "multip" in network.method else ""
+            yield f"the product of the layers' norms is {_in_words(network.product)}{chains}"
+        if any(stage.dominates for stage in network.stages) and _branches(network):
             yield (
                 f"the path marked {_MARK} makes most of it; a share of 0.40 says: with a constant"
                 " smaller by 1 %, the bound falls by 0.4 %"
@@ -103,6 +109,11 @@ def sentences(network: NetworkBound) -> Iterator[str]:
     if network.starts:
         yield f"inputs are discrete: the bound begins behind {_list(list(network.starts))}"
     yield from network.notes
+
+
+def _branches(network: NetworkBound) -> bool:
+    """Whether there are stages that not all of the bound goes through."""
+    return any(stage.share is not None and stage.share < _ALL for stage in network.stages)
 
 
 def _stage(stage: Stage) -> tuple[str, ...]:

@@ -89,9 +89,9 @@ def test_stages_outputs_and_what_it_means() -> None:
     assert ["class", "all", "inputs,", "before", "its", "activation", "60.75"] in lines
     assert ["box", "all", "inputs", "4"] in lines
     assert ["all", "together", "all", "inputs", "30.42"] in lines
-    assert "at inference no change of the inputs of length d changes the outputs" in text
-    assert "by more than 30.42 d (graph + folding; 0.00 s)" in text
-    assert "by the layers' own norms alone it would be 48.25" in text
+    assert "at inference, inputs that move by a distance d move the outputs" in text
+    assert "30.42, certified (graph + folding; 0.00 s)" in text
+    assert "the product of the layers' norms is 48.25" in text
     assert "a share of 0.40 says: with a constant smaller by 1 %, the bound falls by 0.4 %" in text
     assert "constants are those after folding" in text
     assert "folding" not in text_of(network(method="graph"))
@@ -120,7 +120,7 @@ def test_the_rest_is_told_where_there_is_something() -> None:
 def test_astronomical_bounds(bound: Magnitude, says: str) -> None:
     """A bound that is worth nothing is told as it is, and that this is no fault of the model."""
     text = text_of(network(bound=bound, product=HUGE))
-    assert f"more than {says}" in text
+    assert f"at most {says}" in text
     assert "astronomical" in text
     assert "no fault of the model" in text
     assert "normalisation" not in text
@@ -183,7 +183,7 @@ def test_the_closing_lines_say_it() -> None:
     assert closing(report(without))[-1] == "Lipschitz bound of the network: none"
     stream = io.StringIO()
     print_report(report(network()), stream)
-    assert "of length d changes the outputs by more than 30.42 d" in stream.getvalue()
+    assert "a distance d move the outputs by at most 30.42 d" in stream.getvalue()
 
 
 def test_the_json_is_strict() -> None:
