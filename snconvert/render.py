@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from snconvert.cli.printing.network import print_bound
 from snconvert.cli.printing.notebook import Html
 from snconvert.cli.printing.printer import Printer, text_printer
+from snconvert.cli.printing.verdict import print_verdict, show_verdict
 from snconvert.cli.tables import (
     closing,
     print_report,
     print_rules,
-    print_verdict,
     rules_json,
     show_layers,
     show_report,
-    show_verdict,
 )
 from snconvert.core.network_bound import NetworkBound
 from snconvert.core.report import LayerReport, Report

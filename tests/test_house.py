@@ -28,7 +28,8 @@ ELSEWHERE = {
     "cli/help/test_screens.py": "cli/options.py",
     "cli/test_commands.py": "cli/messages.py cli/runner.py cli/verify.py",
     "cli/test_summary.py": "cli/totals.py",
-    "cli/test_tables.py": "cli/printing/layer_lines.py cli/printing/printer.py",
+    "cli/test_tables.py": "cli/printing/layer_lines.py cli/printing/printer.py"
+    " cli/printing/verdict.py",
     "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"
     " config/references.py",

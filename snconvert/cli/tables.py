@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.cli.columns import (
     ASCII,
-    GREEN,
-    Cell,
     Column,
     Line,
     count_of,
@@ -25,7 +22,7 @@ from snconvert.cli.printing.printer import Printer, printer_for
 from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA
-from snconvert.errors import escaped, printable
+from snconvert.errors import printable
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
@@ -33,7 +30,7 @@ from snconvert.planning.layer_rows import norm_of
 from snconvert.wording import spoken
 
 if TYPE_CHECKING:
-    from snconvert.core.verdict import Change, Verdict
+    pass
 
 _WIDE = 2.1e-6  # between the bounds of a proof: those of matrices are closer
 _RANGE = "operator norm before"
@@ -43,13 +40,6 @@ _NORM_SENTENCES = {
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
     "mixed": "sigma is the norm that each layer is normalised by",
 }
-
-
-_BY_TRAINING = re.compile(
-    r"numbers differ|^optimizer/|: compile_config\.|is there after only|more differences$"
-)
-"""What differs where a model was trained, and a newer Keras has saved it, perhaps."""
-_MOST = 10
 
 
 def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> None:
@@ -148,65 +138,6 @@ def closing(report: Report) -> list[str]:
     if report.needs and report.loads and keras_opens(report.output):
         lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
     return lines
-
-
-def print_verdict(verdict: Verdict, stream: IO[str]) -> None:
-    """Prints the layers of another form, the differences, and a closing line."""
-    show_verdict(verdict, printer_for(stream))
-
-
-def show_verdict(verdict: Verdict, printer: Printer) -> None:
-    """Prints a verdict as `print_verdict` does, with a printer."""
-    forms = {change.what for change in verdict.changes}
-    columns = [
-        Column("layer", least=16),
-        Column("class", least=12),
-        Column("sigma", numeric=True),
-        Column("after", numeric=True),
-        Column("result", least=12),
-    ]
-    lines = [Line(_change(change, printer, one=len(forms) == 1)) for change in verdict.changes]
-    if lines:
-        printer.table(columns, lines)
-    found = [str(difference) for difference in verdict.differences]
-    trained = bool(found) and all(map(_BY_TRAINING.search, found))
-    for difference in found[: _MOST if trained else None]:
-        printer.say(f"difference: {escaped(difference)}", as_is=True)
-    if trained and len(found) > _MOST:
-        printer.say(f"and {len(found) - _MOST} more of this kind (--json lists them)")
-    before, after = printable(verdict.before), printable(verdict.after)
-    says = "is" if verdict else "is not"
-    how = "made plain" if forms and "converted" not in forms else "converted"
-    layers = f"{count_of(len(verdict.changes), 'layer')} {how}"
-    checked = f"{count_of(verdict.arrays, 'array')} compared ({verdict.seconds:.2f} s)"
-    if forms or not verdict:
-        printer.say(f"{after} {says} {before}, {how}: {layers}, {checked}", as_is=True)
-    else:
-        printer.say(f"{after} {says} {before}, unchanged: {checked}", as_is=True)
-    if trained:
-        printer.say(
-            "its weights are others, as after training; verify proves a conversion, and nothing"
-            " more. `snconvert inspect` shows what the norms are now"
-        )
-    if verdict.lipschitz is not None:
-        bound, most = verdict.lipschitz
-        printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")
-
-
-def _change(change: Change, printer: Printer, *, one: bool) -> tuple[Cell, ...]:
-    """Returns the cells of a layer of another form; where room is scarce, with its class after.
-
-    Args:
-        change: The layer.
-        printer: What prints it.
-        one: Whether what became of it is the same for all layers, which the closing line says.
-    """
-    path, name, new = map(printable, (change.path, change.class_name, change.new_class))
-    numbers = number(change.sigma), number(change.sigma_after)
-    if printer.compact:
-        what = "" if one else change.what
-        return (path, (f"{printer.marks.arrow} {new}", GREEN), *numbers, what)
-    return (path, name, *numbers, f"{change.what}: {new}")
 
 
 def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:

@@ -21,7 +21,7 @@ def verify(
 ) -> None:
     """Prove that AFTER is BEFORE, converted, baked or made plain again; exit code 3: it is not."""
     from snconvert import api
-    from snconvert.cli import tables
+    from snconvert.cli.printing.verdict import print_verdict
     from snconvert.cli.progress import progress_bar
 
     signals.interrupt()
@@ -36,6 +36,6 @@ def verify(
         if as_json:
             print(json_line(verdict.as_json()))
         elif not quiet:
-            tables.print_verdict(verdict, sys.stdout)
+            print_verdict(verdict, sys.stdout)
     if not verdict:
         end(3)

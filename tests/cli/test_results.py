@@ -65,7 +65,7 @@ def test_lines_and_totals(snconvert: Run, folder: Path) -> None:
     shapes = [json.loads(line) for line in told.stdout.splitlines()]
     assert ["error" in shape for shape in shapes] == [False, False, True]
     tables = snconvert("inspect", folder, "--lipschitz").stdout
-    assert tables.count("Lipschitz bound of the network: ") == 2
+    assert tables.count("; Lipschitz bound of the network: ") == 2
     assert snconvert("inspect", folder, "-v").stdout.count("layer  ") >= 2
 
 

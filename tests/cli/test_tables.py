@@ -13,7 +13,8 @@ from rich.cells import cell_len
 from terminals import Terminal, bare, layer, on_terminal, report, several
 
 from snconvert import wording
-from snconvert.cli.tables import print_report, print_rules, print_verdict
+from snconvert.cli.printing.verdict import print_verdict
+from snconvert.cli.tables import print_report, print_rules
 from snconvert.core.report import NO_KERNEL, LayerReport, Report
 from snconvert.core.verdict import Change, Difference, Verdict
 from snconvert.kinds.table import RULES

@@ -416,7 +416,7 @@ def test_the_command_line(pair: tuple[Path, Path], snconvert: Any) -> None:
     before, after = pair
     run = snconvert("verify", before, after)
     assert (run.returncode, run.stderr) == (0, "")
-    assert f"{after} is {before}, converted: 1 layer converted" in run.stdout
+    assert f"{after} is {before}, converted: 1 layer" in run.stdout
     assert f"{before} is {after}, made plain: 1 layer" in snconvert("verify", after, before).stdout
     assert (
         f"{before} is {before}, unchanged: 22 arrays" in snconvert("verify", before, before).stdout
