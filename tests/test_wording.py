@@ -137,7 +137,7 @@ def test_commands(verb: str) -> None:
 def test_an_error_says_it_in_its_reader_s_words() -> None:
     """The command line prints flags, before and after which Python has its own words."""
     error = nothing_to_convert(Plan(()))
-    python = "See snconvert.inspect(model) for every layer, and kinds, only and exclude."
+    python = "(snconvert.RULES). See snconvert.inspect(model) for every layer."
     assert str(error).endswith(python)
     run = CliRunner().invoke(app, ["apply", str(MODELS / "a01_seq_plain.keras"), "--exclude", "*"])
     assert run.exit_code == 1

@@ -220,7 +220,8 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
     if ways:
         fixes.append(f"Other layers convert: {', '.join(ways)}")
-    fixes.append("See `snconvert inspect` for every layer, and --kinds, --only and --exclude")
+    choice = ", and --kinds, --only and --exclude" if why else ""
+    fixes.append(f"See `snconvert inspect` for every layer{choice}")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
     why = why or "no layer is of a kind that can be (`snconvert rules`)"
     return kind(f"{what}: {why}", ". ".join(fixes))
@@ -250,5 +251,5 @@ def _no_rule(node: Node) -> str:
     if node.own_entry is not node.entry:
         return "opaque: a custom class with converted layers, which --import shows"
     if node.opaque:
-        return "opaque: a custom class, carried over untouched"
+        return "opaque: a custom class, carried over untouched (--import MODULE opens it)"
     return f"no rule for {node.class_name}"

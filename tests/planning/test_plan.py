@@ -73,7 +73,7 @@ def test_every_skip_has_a_reason() -> None:
         "encoder/bn": "no rule for ReLU",
         "head": "excluded by 'head'",
         "done": "spectral already",
-        "mine": "opaque: a custom class, carried over untouched",
+        "mine": "opaque: a custom class, carried over untouched (--import MODULE opens it)",
     }
 
 
