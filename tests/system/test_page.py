@@ -388,5 +388,6 @@ def test_the_page_of_a_command(
     assert names(page) == layers
     assert page.locator("#graph a").count() == len(layers)
     page.locator("#graph a", has_text="block_1").click()
+    shows(page, "block_1")
     assert "SpectralDense" in page.inner_text("#details")
     assert "Option mode" not in page.inner_text("header")
