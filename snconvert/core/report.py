@@ -232,7 +232,8 @@ class Progress(NamedTuple):
 
     Attributes:
         stage: `sigma`, `spectra`, `lipschitz`, `writing`, `hashing`, `checking`, `flushing`, or of
-            `verify` `comparing`. Before the first of them the file is read.
+            `verify` `comparing`; where Python code opens the file, `importing` and `keras`, which
+            say no more. Before the first of them the file is read.
         what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
             they take.
         done: Bytes of the stage that are done; of `lipschitz` operations.
