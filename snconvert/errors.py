@@ -13,7 +13,8 @@
     |-- KernelError               a kernel that was to be converted cannot be (NaN, no proof)
     |-- SelectionError            a pattern matches nothing, or nothing is left to convert; a
     |   |                         ValueError
-    |   `-- NothingLeftError      as every layer is what it was to become; a DoneError, too
+    |   |-- NothingLeftError      as every layer is what it was to become; a DoneError, too
+    |   `-- NothingToConvertError as no layer is of a kind that can be
     |-- UnsupportedError          this version cannot do it
     `-- OutputError               the output cannot be written
         |-- OutputExistsError     the output is there and may not be replaced; a FileExistsError
@@ -171,6 +172,10 @@ class SelectionError(SnconvertError, ValueError):
 
 class NothingLeftError(SelectionError, DoneError):
     """Every selected layer is already what it was to become."""
+
+
+class NothingToConvertError(SelectionError):
+    """No layer is of a kind that can be converted."""
 
 
 class UnsupportedError(SnconvertError):

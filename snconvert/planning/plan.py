@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.tree import Node
 from snconvert.core.settings import FIELDS, Settings
-from snconvert.errors import NothingLeftError, SelectionError, UnsupportedError, printable
+from snconvert.errors import (
+    NothingLeftError,
+    NothingToConvertError,
+    SelectionError,
+    UnsupportedError,
+    printable,
+)
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
 from snconvert.planning.advice import more_with, option_for
@@ -223,7 +229,8 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
     choice = ", and --kinds, --only and --exclude" if why else ""
     fixes.append(f"See `snconvert inspect` for every layer{choice}")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
-    why = why or "no layer is of a kind that can be (`snconvert rules`)"
+    if not why:
+        kind, why = NothingToConvertError, "no layer is of a kind that can be (`snconvert rules`)"
     return kind(f"{what}: {why}", ". ".join(fixes))
 
 

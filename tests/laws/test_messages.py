@@ -223,7 +223,7 @@ MESSAGES = (
         "first, dense|dense, first",
     ),
     Message(
-        errors.SelectionError,
+        errors.NothingToConvertError,
         case("cfg_no_dense.keras"),
         "cfg_no_dense.keras: ",
         "nothing to convert",
