@@ -111,7 +111,7 @@ def make_plan(
 ) -> Plan:
     """Returns the plan for a model.
 
-    Layers that are quantised or have LoRA adapters are skipped with the reason; the recipe may not
+    Layers that are quantized or have LoRA adapters are skipped with the reason; the recipe may not
     name one by its very path.
 
     Args:
@@ -123,7 +123,7 @@ def make_plan(
 
     Raises:
         SelectionError: A pattern matches no layer.
-        UnsupportedError: A layer that is quantised or has LoRA adapters is named.
+        UnsupportedError: A layer that is quantized or has LoRA adapters is named.
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
@@ -220,7 +220,7 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
         fixes.append("`snconvert remove` undoes that, to convert in another way")
     elif left and all(skip.obstacle for skip in left):
         what = "nothing that can be converted"
-        fixes.append("Convert the model before it is quantised or given adapters")
+        fixes.append("Convert the model before it is quantized or given adapters")
     else:
         what = "nothing to convert"
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)

@@ -244,7 +244,7 @@ MESSAGES = (
         "int8.keras: ",
         "nothing that can be converted",
         r"dense: quantized layers \(int8\)",
-        "before it is quantised",
+        "before it is quantized",
     ),
     Message(
         errors.UnsupportedError,

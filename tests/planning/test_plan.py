@@ -141,7 +141,7 @@ def mapped(default: Any, *others: Any) -> dict[str, Any]:
         ({"quantization_config": {"class_name": "Int4"}}, "quantized"),
     ],
 )
-def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
+def test_quantized_and_lora_layers(config: dict[str, Any], says: str) -> None:
     """A layer that cannot be normalised is skipped with the reason; who gives its very path, and
     does not only look, is told that it cannot be."""
     root = tree(layer("head", **config))
