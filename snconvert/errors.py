@@ -34,7 +34,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from snconvert.wording import spoken
 
@@ -81,17 +81,26 @@ class SnconvertError(Exception):
         if self.path is not None:
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
-        # Names in the sentences should be `printable` by then; what was missed is escaped here.
-        of_file = self.file is not None
-        sentences = [
-            escaped(spoken(sentence, of_file=of_file))
-            for sentence in (self.what, self.fix)
-            if sentence
-        ]
         return where + " ".join(
             sentence if sentence.endswith("...") else f"{sentence.rstrip('.')}."
-            for sentence in sentences
+            for sentence in map(self._said, (self.what, self.fix))
+            if sentence
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the message and its parts as `--json` prints them."""
+        return {
+            "error": str(self),
+            "file": self.file,
+            "layer": self.path,
+            "class": self.class_name,
+            "what": self._said(self.what),
+            "fix": self._said(self.fix) or None,
+        }
+
+    def _said(self, sentence: str) -> str:
+        # Names in the sentences should be `printable` by then; what was missed is escaped here.
+        return escaped(spoken(sentence, of_file=self.file is not None))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the pipe from the guarded process; keyword fields travel as state.
