@@ -135,8 +135,10 @@ def closing(report: Report) -> list[str]:
     output = printable(report.output)
     wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
     lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
-    if report.needs and report.loads and keras_opens(report.output):
-        lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
+    if (report.needs or report.holds_code) and report.loads and keras_opens(report.output):
+        needed = f"{', '.join(report.needs)} and " if report.needs else ""
+        how = "(..., safe_mode=False), if you trust its code" if report.holds_code else ""
+        lines.append(f"load it with {needed}keras.saving.load_model{how}")
     return lines
 
 

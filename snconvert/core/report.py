@@ -146,7 +146,8 @@ class Report:
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove`, `upgrade` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
-        loads: Whether Keras loads it as it is; else a warning says why not.
+        loads: Whether Keras then loads it; else a warning says why not.
+        holds_code: Whether it does so with `safe_mode=False` only, as the output holds code.
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
         source_sha256: Of the input, in hexadecimal, where it was computed.
@@ -168,6 +169,7 @@ class Report:
     verb: str = "apply"
     needs: tuple[str, ...] = ()
     loads: bool = True
+    holds_code: bool = False
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
     source_sha256: str | None = None
