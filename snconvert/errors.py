@@ -31,6 +31,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ from typing import Any, ClassVar
 from snconvert.wording import spoken
 
 _LONGEST_NAME = 200
+_PATTERN = re.compile(r"[\w./]*\w", re.ASCII)  # as a pattern, and in a shell, nothing but a name
 # Looked up now: the guarded process may open no file, such as the codec's, to report an error.
 _escape = codecs.getencoder("unicode_escape")
 
@@ -284,4 +286,6 @@ def located(
             error.file = file
         if error.path is None:
             error.path, error.class_name = path, class_name
+            if path is not None and error.fix.endswith("--exclude") and _PATTERN.fullmatch(path):
+                error.fix += f" {path}"
         raise

@@ -138,7 +138,6 @@ class SeveralResults(Results):
                 verb,
                 self._names,
                 shutil.get_terminal_size().columns,
-                chosen=bool({"conv", "kinds"} & options.keys()),
                 marks=marks_of(sys.stdout),
                 colours=colours,
             )

@@ -117,7 +117,8 @@ def closing(report: Report) -> list[str]:
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
-        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as they were"
+        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as"
+        outcome += " it was" if report.skipped == 1 else " they were"
     elif verb.converts:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
         outcome = f"{count_of(count, 'layer')} {'converts' if count == 1 else 'convert'}"

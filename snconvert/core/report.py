@@ -13,6 +13,8 @@ from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
 
+OPAQUE = "opaque: "
+"""How the reason of a layer of the user's own class begins, which only Python code can open."""
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from snconvert.config.dtype_policies import unsupported
+from snconvert.config.references import foreign
 from snconvert.config.tree import Node
+from snconvert.core.report import OPAQUE
 from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import (
     NothingLeftError,
@@ -22,6 +25,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.planning.selection import Selection, is_leaf
 
 _REASONS = 4
+_MODULE = re.compile(r"[a-zA-Z]\w{0,60}(\.\w{1,60}){0,5}", re.ASCII)  # a name that is safe to print
 
 
 class Step(NamedTuple):
@@ -255,8 +259,10 @@ def _other(options: Mapping[str, Any], target: str, wanted: Settings, wanted_tar
 
 
 def _no_rule(node: Node) -> str:
+    if not node.opaque:
+        return f"no rule for {node.class_name}"
+    _, module = foreign(node.own_entry) or ("", None)
+    named = "MODULE" if module is None or not _MODULE.fullmatch(module) else module
     if node.own_entry is not node.entry:
-        return "opaque: a custom class with converted layers, which --import shows"
-    if node.opaque:
-        return "opaque: a custom class, carried over untouched (--import MODULE opens it)"
-    return f"no rule for {node.class_name}"
+        return f"{OPAQUE}a custom class with converted layers (--import {named} shows them)"
+    return f"{OPAQUE}a custom class, carried over untouched (--import {named} opens it)"

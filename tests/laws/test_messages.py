@@ -205,7 +205,9 @@ MESSAGES = (
         "Keras 3",
         "Use it as it is",
     ),
-    Message(errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude"),
+    Message(
+        errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude d0"
+    ),
     Message(
         errors.KernelError,
         case("w_huge.keras"),
