@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from snconvert.archive.output import Destination, destination_of
+from snconvert.api.destination import destination_of
+from snconvert.archive.output import Destination
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath
 from snconvert.errors import OptionError
@@ -52,8 +53,8 @@ def apply_file(
     Args:
         source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, an `.h5`
             file of a whole model, or with `config` an HDF5 file of weights only.
-        output: Where the result goes; by default `source` with `-sn` before the suffix, which is
-            `.keras` for HDF5 files.
+        output: Where the result goes, or a folder for it; by default `source` with `-sn` before the
+            suffix, which is `.keras` for HDF5 files.
         recipe_file: A TOML file with options; those given here win over it.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.

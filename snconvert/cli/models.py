@@ -95,12 +95,15 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
         OptionError: Two results would have the same name all the same.
     """
     if folder is not None and not os.path.isdir(folder):
-        exists = os.path.lexists(folder)
-        if exists or _is_model(Path(folder)):
+        place = folder.rstrip(os.sep)
+        exists, slash = os.path.lexists(place), folder.endswith(os.sep)
+        if exists or (_is_model(Path(folder)) and not slash):
+            who = "several models are written to" if len(sources) > 1 else "the slash means"
             raise OutputError(
-                f"several models are written to a folder, and this {'is' if exists else 'names'} a"
-                " file",
-                "Name a folder (it is made where it is missing), or convert one model at a time",
+                f"{who} a folder, and this {'is' if exists else 'names'} a file",
+                "Name a folder (it is made where it is missing), or convert one model at a time"
+                if len(sources) > 1
+                else "Leave out the slash, or name a folder",
                 file=folder,
             )
     placed = [_placed(source, folder, verb) for source in sources]
