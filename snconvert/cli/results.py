@@ -91,9 +91,21 @@ class Results:
         return ""
 
     def _fail(self, index: int, error: SnconvertError) -> None:
-        self.failed = True
         source = self._sources[index]
+        if isinstance(error, DoneError) and self._options.get("in_place"):  # by an earlier run
+            if self._display.as_json:
+                self._skip(index, error)
+            elif not self._display.quiet:
+                already = VERBS[self._verb].already
+                print(f"{printable(source)}: {already}, it is left as it is")
+            return
+        self.failed = True
         complain(error, failure(self._verb, source) if self._display.as_json else None)
+
+    def _skip(self, index: int, why: SnconvertError) -> None:
+        """Prints of a model as JSON that it is passed over."""
+        said = why.as_json()["what"]
+        print_json(failure(self._verb, self._sources[index]) | {"skipped": said})
 
     def _print(self, report: Report) -> None:
         from snconvert.cli import tables
@@ -127,7 +139,6 @@ class SeveralResults(Results):
         from snconvert.cli.summary import Table
 
         super().__init__(verb, sources, display, options)
-        self._already = VERBS[verb].already
         self._totals = Totals(verb, folder)
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
@@ -165,7 +176,7 @@ class SeveralResults(Results):
     def _fail(self, index: int, error: SnconvertError) -> None:
         source = self._sources[index]
         if isinstance(error, DoneError):
-            why = self._already
+            why = VERBS[self._verb].already
             self._totals.pass_over()
         elif isinstance(error, NothingToConvertError):
             why = NOTHING
@@ -175,7 +186,7 @@ class SeveralResults(Results):
             super()._fail(index, error)
             return
         if self._display.as_json:
-            print(f"skipped: {error}", file=sys.stderr)
+            self._skip(index, error)
         elif not self._display.quiet:
             table = self._table
             line = table and table.note(self._names[index], why)

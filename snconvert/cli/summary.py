@@ -27,7 +27,7 @@ def sentence(report: Report) -> str:
     """Returns what was done to a model, as one line for a file or another program."""
     verb, source = VERBS[report.verb], printable(report.source)
     if report.up_to_date:
-        return f"{source}: {verb.already}, {printable(report.output)} is left as it is"
+        return f"{source}: {verb.earlier}, {printable(report.output)} is left as it is"
     count = count_of(len(report.layers) if not verb.changes_layers else report.converted, "layer")
     if not verb.writes:
         clauses = [f"{count} {'converts' if report.converted == 1 else 'convert'}"]
@@ -136,7 +136,7 @@ class Table(NamedTuple):
         verb = VERBS[self.verb]
         name = report.source if report.output is None else report.output
         if report.up_to_date:
-            return self.note(name, verb.already)
+            return self.note(name, verb.earlier)
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
             "plain": self._stays(report),

@@ -126,7 +126,7 @@ def closing(report: Report) -> list[str]:
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
     if report.up_to_date:
-        outcome = verb.already + (" with the same options" if verb.converts else "")
+        outcome = verb.earlier + (" with the same options" if verb.converts else "")
         clauses = []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
