@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
+from snconvert.cli.printing.printer import folded
 from snconvert.cli.progress import marks_of
 from snconvert.cli.totals import NOTHING, Totals
 from snconvert.core.spectrum import SPECTRA
@@ -164,7 +165,7 @@ class SeveralResults(Results):
         """Prints the totals."""
         if not self._display.silent:
             for line in self._totals.lines(len(self._sources)):
-                print(line)
+                print("\n".join([line] if self._table is None else folded(line, self._table.width)))
             sys.stdout.flush()
         if self._totals.in_vain:
             self.failed = True
@@ -189,19 +190,17 @@ class SeveralResults(Results):
             self._skip(index, error)
         elif not self._display.quiet:
             table = self._table
-            line = table and table.note(self._names[index], why)
-            self._say(line or f"{printable(source)}: {why}")
+            print(table.note(self._names[index], why) if table else f"{printable(source)}: {why}")
 
     def _print(self, report: Report) -> None:
         from snconvert.cli.summary import sentence
 
         if self._as_tables:
             super()._print(report)
+        elif self._table is None:
+            print(sentence(report))
         else:
-            self._say(sentence(report) if self._table is None else self._table.line(report))
-
-    def _say(self, line: str) -> None:
-        if self._table is not None and not self._headed:
-            print(self._table.heading(dry_run="dry_run" in self._options))
-            self._headed = True
-        print(line)
+            if not (self._headed or report.up_to_date):
+                print(self._table.heading(dry_run="dry_run" in self._options))
+                self._headed = True
+            print(self._table.line(report))

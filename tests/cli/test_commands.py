@@ -199,7 +199,8 @@ def test_rules(snconvert: Run) -> None:
     text = snconvert("rules").stdout
     listed = [row["class"] for row in json.loads(snconvert("rules", "--json").stdout)["rules"]]
     assert listed == list(RULES)
-    assert all(rule.spectral_class in text for rule in RULES.values())
+    assert all(rule.class_name in text for rule in RULES.values())
+    assert "a class of that name behind Spectral" in text
 
 
 def test_version_and_help(snconvert: Run) -> None:

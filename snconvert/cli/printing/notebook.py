@@ -22,7 +22,6 @@ class Html:
     Of long tables the first rows are seen, more can be unfolded, and what is beyond is counted.
     """
 
-    compact = True
     marks = UNICODE
     more = IN_PYTHON
 
