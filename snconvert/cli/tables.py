@@ -73,12 +73,7 @@ def show_layers(
     if hidden:
         legend.append(f"{count_of(hidden, 'layer')} without a kernel not shown ({printer.more})")
     if any(layer.operator_range for layer in shown):
-        norm = norm_of(shown, report.norm)
-        legend.append(_NORM_SENTENCES[norm])
-        if norm == "matrix":
-            legend[-1] += (
-                f"; its operator norm is at most what stands behind {printer.marks.at_most}"
-            )
+        legend.append(_NORM_SENTENCES[norm_of(shown, report.norm)])
     if any(layer.certified for layer in shown):
         legend.append(
             f"sigma is proved to be at most what stands behind {printer.marks.at_most}; so is after"

@@ -48,6 +48,9 @@ def layer_table(
     numbers = [(cells, text_of(cells.get("after", ""))) for cells, *_ in rows]
     after = any(text and text != text_of(cells["sigma"]) for cells, text in numbers)
     columns = _columns(report, after=after)
+    if any(text_of(cells.get("range", "")).startswith(marks.at_most) for cells, *_ in rows):
+        note = f"the operator norm is at most what stands behind {marks.at_most}"
+        columns["range"] = columns["range"]._replace(note=note)
     if not after:  # there is none, or it is what sigma is in every row
         del columns["after"]
     if len({layer.bound for layer in layers} - {None}) == 1:  # which is said below

@@ -80,12 +80,17 @@ def folded(sentence: str, width: int) -> list[str]:
         >>> folded("a b.keras: 2 layers; wrote c.keras (2 MB; 3 s)", 21)
         ['a b.keras: 2 layers;', 'wrote c.keras', '(2 MB; 3 s)']
     """
+    return _packed(re.split(r"(?<=[;,:]) | (?=\()", sentence), width, " ")
+
+
+def _packed(parts: Sequence[str], width: int, between: str = "") -> list[str]:
+    """Returns lines, each of as many parts as there is room for, of one at least."""
     lines: list[str] = []
-    for clause in re.split(r"(?<=[;,:]) | (?=\()", sentence):
-        if lines and width_of(lines[-1]) + 1 + width_of(clause) <= width:
-            lines[-1] += f" {clause}"
+    for part in parts:
+        if lines and width_of(lines[-1] + between + part) <= width:
+            lines[-1] += between + part
         else:
-            lines.append(clause)
+            lines.append(part)
     return lines
 
 
@@ -142,7 +147,7 @@ class Pipe:
             self.say((" " * GAP).join(cells).rstrip())
             if note:
                 self.say(f"    {note}")
-        return []
+        return [column.note for column in columns if column.note]
 
 
 class Terminal:
@@ -191,7 +196,7 @@ class Terminal:
             for i, names in short.items():
                 cells[i] = names[row[i]], style_of(cells[i])
             if whole and width_of(row[0]) > widths[0]:
-                texts.append(Text(row[0]))
+                texts += map(Text, _packed(re.split("(?<=/)", row[0]), self._console.width))
                 cells[0] = ""
             texts += _row(columns, widths, cells)
             if place in bars:
@@ -202,9 +207,9 @@ class Terminal:
         texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
-        if not coloured or not any_red(lines):
-            return [_BARS] if bars else []
-        return [_BARS, IN_RED] if bars else [IN_RED]
+        red = coloured and any_red(lines)
+        notes = [columns[i].note for i in widths if columns[i].note]
+        return [*([_BARS] if bars else []), *([IN_RED] if red else []), *notes]
 
     def _bars(self, bars: Sequence[Bar | None], width: int) -> dict[int, Text]:
         """Returns the bars by the places of their rows; none where all are zero."""
