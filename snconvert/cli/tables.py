@@ -94,9 +94,9 @@ def closing(report: Report) -> list[str]:
     clauses = more_with(missing, count)
     already = sum(layer.status == "spectral" for layer in report.layers)
     if already:
-        clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
+        clauses.append(f"{already} {'is' if already == 1 else 'are'} normalised already")
     if already and verb.converts and verb.writes:
-        clauses[-1] += " (`snconvert remove` first to change that)"
+        clauses[-1] += " (`snconvert remove` or `snconvert bake` first to change that)"
     if verb.converts and verb.writes:
         clauses += settings_of(report)
     if not verb.changes_layers:
