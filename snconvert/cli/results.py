@@ -124,11 +124,11 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
-        from snconvert.cli.summary import Table
+        from snconvert.cli.summary import Table, ending
 
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
-        self._totals = Totals(verb, folder)
+        self._totals = Totals(verb, folder, ending([*filter(None, targets)], verb))
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None

@@ -74,6 +74,14 @@ def apply(
     Warns:
         SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
             `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
+
+    Example:
+        >>> import keras, snconvert
+        >>> layers = [keras.layers.Dense(3, name="hidden"), keras.layers.Dense(1, name="head")]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> critic = snconvert.apply(model, mode="cap", bound=2.0, exclude="head")
+        >>> [type(layer).__name__ for layer in critic.layers]
+        ['SpectralDense', 'Dense']
     """
     check_names(apply, options)
     chosen = recipe(recipe_file, **options)

@@ -108,11 +108,11 @@ def test_lines_stand_below_each_other() -> None:
         table.line(report([*CONVERTED[:1], CUSTOM], output="out/b-sn.keras")),
         table.note("out/c-sn.keras", "already converted"),
     ] == [
-        "*-sn.keras  converted  stays plain      sigma                size    time",
-        "net                 2  53 conv: --conv  0.5..3.14 → 1      1.2 MB   1.2 s",
-        "b                   1                   3.14 → 1           1.2 MB   1.2 s",
-        "b                   1  1 opaque         3.14 → 1           1.2 MB   1.2 s",
-        "c           already converted",
+        "model  converted  stays plain      sigma                size    time",
+        "net            2  53 conv: --conv  0.5..3.14 → 1      1.2 MB   1.2 s",
+        "b              1                   3.14 → 1           1.2 MB   1.2 s",
+        "b              1  1 opaque         3.14 → 1           1.2 MB   1.2 s",
+        "c      already converted",
     ]
     assert "to convert" not in table.heading()
     assert Table.of("apply", ["a"], 80).heading(dry_run=True).split()[1] == "converts"
@@ -150,6 +150,7 @@ def test_colours() -> None:
 
 def test_totals() -> None:
     """What became of all models; a word for what there was none of is left out."""
+    assert Totals("apply", "out", "-sn.keras").place == " to out as *-sn.keras"
     totals = Totals("apply", "out")
     assert totals.lines(0) == ["0 converted; nothing was written in 0.0 s"]
     for _ in range(3):
