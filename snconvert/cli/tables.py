@@ -180,15 +180,14 @@ def rules_json() -> dict[str, Any]:
 def _piped(report: Report, layers: Sequence[LayerReport]) -> tuple[list[Column], list[Line]]:
     """Returns the table for other programs: whole names, and the reason in each line."""
     rows = [row for layer in layers for row in _rows(layer, report.verb)]
-    columns = [
-        name
-        for name in _PIPED
-        if name not in {_RANGE, "bound"} or any(row.get(name) for row in rows)
-    ]
+    looks = not VERBS[report.verb].writes
+    given = {_RANGE, "bound", *(["after"] if looks else [])}  # columns that are not always there
+    columns = [name for name in _PIPED if name not in given or any(row.get(name) for row in rows)]
     if len({row.get("bound", "") for row in rows} - {""}) == 1:  # which is said below
         columns.remove("bound")
     lines = [Line([row.get(name, "") for name in columns]) for row in rows]
-    return [Column(name) for name in columns], lines
+    headings = {"after": "in use", _RANGE: "operator norm"} if looks else {}
+    return [Column(headings.get(name, name)) for name in columns], lines
 
 
 def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:

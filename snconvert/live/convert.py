@@ -77,11 +77,9 @@ def apply(
 
     Example:
         >>> import keras, snconvert
-        >>> layers = [keras.layers.Dense(3, name="hidden"), keras.layers.Dense(1, name="head")]
-        >>> model = keras.Sequential([keras.Input((4,)), *layers])
-        >>> critic = snconvert.apply(model, mode="cap", bound=2.0, exclude="head")
-        >>> [type(layer).__name__ for layer in critic.layers]
-        ['SpectralDense', 'Dense']
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> snconvert.apply(model, mode="cap", bound=2.0).layers[0].bound
+        2.0
     """
     check_names(apply, options)
     chosen = recipe(recipe_file, **options)
@@ -220,7 +218,7 @@ def plan_of(
     recipe = recipe if asked is None else replace(recipe, lipschitz=None)
     prepared = _prepare(model, recipe, rules, asked)
     prepared = _with_bounds(prepared, model, recipe, rules)
-    reports = _layer_reports(recipe, prepared, "convertible")
+    reports = _layer_reports(recipe, prepared, "convertible", looks=asked is not None)
     if asked is None:
         return _report("apply", model, recipe, reports, prepared, started)
     report = _report("inspect", model, recipe, reports, prepared, started)
@@ -266,14 +264,16 @@ def _with_bounds(
     return _Prepared(prepared.plan.scaled(chosen.scale), prepared.measured, chosen)
 
 
-def _layer_reports(recipe: Recipe, prepared: _Prepared, status: str) -> tuple[LayerReport, ...]:
+def _layer_reports(
+    recipe: Recipe, prepared: _Prepared, status: str, *, looks: bool = False
+) -> tuple[LayerReport, ...]:
     class_after = TARGETS[recipe.target].new_class
 
     def facts(outcome: Step | Skip) -> LayerFacts:
         new = class_after(outcome.node, outcome.rule) if isinstance(outcome, Step) else None
         return facts_of(outcome, recipe.settings.norm, new)
 
-    return plan_rows(prepared.plan, prepared.measured, recipe, status, facts)
+    return plan_rows(prepared.plan, prepared.measured, recipe, status, facts, looks=looks)
 
 
 def _report(
