@@ -10,10 +10,11 @@ from typing import NamedTuple
 from snconvert.cli.columns import UNICODE, Marks, count_of, size
 from snconvert.cli.printing.names import shortened, width_of
 from snconvert.cli.progress import cut
-from snconvert.core.report import Report
+from snconvert.core.report import OPAQUE, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
 from snconvert.planning.advice import option_for
+from snconvert.planning.measured import NOT_FINITE
 
 _LEAST_NAME = 12
 _COLUMNS = {"done": 9, "plain": 15, "sigma": 15, "size": 8, "time": 6}
@@ -39,6 +40,7 @@ def sentence(report: Report) -> str:
         clauses.append(f"{already} already")
     if plain := _plain(report):
         clauses.append(f"{plain[0]} left plain ({plain[1]})")
+    clauses += _left(report)
     parts = [", ".join(clauses)]
     if sigma := _sigma(report, " to ", " -> "):
         parts.append(f"sigma {sigma}")
@@ -81,7 +83,6 @@ class Table(NamedTuple):
         names: Sequence[str],
         width: int,
         *,
-        chosen: bool = False,
         marks: Marks = UNICODE,
         colours: bool = False,
     ) -> Table:
@@ -91,14 +92,13 @@ class Table(NamedTuple):
             verb: As in the attributes.
             names: The models, by where they are written to, if anywhere.
             width: As in the attributes.
-            chosen: Whether it was said which kinds are converted: no other stays plain by mistake.
             marks: As in the attributes.
             colours: As in the attributes.
         """
         columns = dict(_COLUMNS)
         if not VERBS[verb].writes:
             del columns["size"]
-        if chosen or not VERBS[verb].converts:
+        if not VERBS[verb].converts:
             del columns["plain"]
 
         def room() -> int:
@@ -137,10 +137,9 @@ class Table(NamedTuple):
         name = report.source if report.output is None else report.output
         if report.up_to_date:
             return self.note(name, verb.already)
-        plain = _plain(report)
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
-            "plain": "" if plain is None else self._left(report, *plain),
+            "plain": self._stays(report),
             "sigma": _sigma(report, "..", f" {self.marks.arrow} "),
             "size": size(report.bytes),
             "time": f"{report.seconds:.1f} s",
@@ -153,11 +152,15 @@ class Table(NamedTuple):
         """Returns the line of a model of which there is one thing to say."""
         return self._coloured("dim", self._line(name, {"done": what}))
 
-    def _left(self, report: Report, kinds: str, option: str) -> str:
+    def _stays(self, report: Report) -> str:
         """Returns which kinds stay plain; how many layers only, where there is no room."""
-        text = f"{kinds}: {option}"
-        if len(text) <= self.columns.get("plain", 0):
-            return text
+        plain, left = _plain(report), ", ".join(_left(report))
+        if plain is None:
+            return cut(left, self.columns.get("plain", 0), self.marks)
+        kinds, option = plain
+        for text in (f"{kinds}: {option}, {left}".removesuffix(", "), f"{kinds}: {option}"):
+            if len(text) <= self.columns.get("plain", 0):
+                return text
         return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
 
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
@@ -209,6 +212,15 @@ def _plain(report: Report) -> tuple[str, str] | None:
         return None
     option = option_for(kinds) if list(kinds) == ["conv"] else "--kinds all"
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items()), option
+
+
+def _left(report: Report) -> list[str]:
+    """Returns how many layers cannot be converted as they are, by why."""
+    reasons = [layer.reason or "" for layer in report.layers]
+    opaque = sum(reason.startswith(OPAQUE) for reason in reasons)
+    broken = sum(reason.endswith(NOT_FINITE) for reason in reasons)
+    counts = [(opaque, "opaque"), (broken, "not finite")]
+    return [f"{count} {what}" for count, what in counts if count]
 
 
 def _sigma(report: Report, to: str, arrow: str) -> str:

@@ -117,7 +117,8 @@ def closing(report: Report) -> list[str]:
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
-        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as they were"
+        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as"
+        outcome += " it was" if report.skipped == 1 else " they were"
     elif verb.converts:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
         outcome = f"{count_of(count, 'layer')} {'converts' if count == 1 else 'convert'}"
@@ -135,8 +136,10 @@ def closing(report: Report) -> list[str]:
     output = printable(report.output)
     wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
     lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
-    if report.needs and report.loads and keras_opens(report.output):
-        lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
+    if (report.needs or report.holds_code) and report.loads and keras_opens(report.output):
+        needed = f"{', '.join(report.needs)} and " if report.needs else ""
+        how = "(..., safe_mode=False), if you trust its code" if report.holds_code else ""
+        lines.append(f"load it with {needed}keras.saving.load_model{how}")
     return lines
 
 

@@ -13,6 +13,8 @@ from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
 
+OPAQUE = "opaque: "
+"""How the reason of a layer of the user's own class begins, which only Python code can open."""
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 
@@ -146,7 +148,8 @@ class Report:
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove`, `upgrade` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
-        loads: Whether Keras loads it as it is; else a warning says why not.
+        loads: Whether Keras then loads it; else a warning says why not.
+        holds_code: Whether it does so with `safe_mode=False` only, as the output holds code.
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
         source_sha256: Of the input, in hexadecimal, where it was computed.
@@ -168,6 +171,7 @@ class Report:
     verb: str = "apply"
     needs: tuple[str, ...] = ()
     loads: bool = True
+    holds_code: bool = False
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
     source_sha256: str | None = None
@@ -232,7 +236,8 @@ class Progress(NamedTuple):
 
     Attributes:
         stage: `sigma`, `spectra`, `lipschitz`, `writing`, `hashing`, `checking`, `flushing`, or of
-            `verify` `comparing`. Before the first of them the file is read.
+            `verify` `comparing`; where Python code opens the file, `importing` and `keras`, which
+            say no more. Before the first of them the file is read.
         what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
             they take.
         done: Bytes of the stage that are done; of `lipschitz` operations.

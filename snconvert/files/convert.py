@@ -9,7 +9,6 @@ from typing import Any
 
 from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
-from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report, begin_stage, within
 from snconvert.files.edits import Edits, with_shared, write_model
@@ -18,9 +17,9 @@ from snconvert.files.model import (
     Opened,
     begin_output,
     describe,
-    keras_loads,
     kernel_shape,
     kernels_of,
+    loading_facts,
     open_source,
     open_weights,
 )
@@ -116,8 +115,7 @@ def convert_file(
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
-        needs=needs(model.root.entry),
-        loads=keras_loads(model),
+        **loading_facts(model),
         lipschitz=network,
         graph=graph,
         source_sha256=sha256,

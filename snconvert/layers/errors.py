@@ -116,7 +116,7 @@ def check_rounds(rounds: Any) -> None:
 
 
 def refuse_adapters(layer: keras.layers.Layer) -> None:
-    """Makes sure that a layer has neither LoRA nor a quantised dtype.
+    """Makes sure that a layer has neither LoRA nor a quantized dtype.
 
     Raises:
         LayerUnsupportedError: The layer has.
@@ -124,7 +124,7 @@ def refuse_adapters(layer: keras.layers.Layer) -> None:
     if getattr(layer, "lora_rank", None):
         raise unsupported(layer, "`lora_rank` needs a plain kernel, but this one is normalised")
     if getattr(layer, "quantization_config", None) is not None or layer.quantization_mode:
-        raise unsupported(layer, "quantisation needs a plain kernel, but this one is normalised")
+        raise unsupported(layer, "quantization needs a plain kernel, but this one is normalised")
 
 
 def unsupported(layer: keras.layers.Layer, what: str) -> LayerUnsupportedError:

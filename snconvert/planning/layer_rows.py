@@ -117,7 +117,7 @@ def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured) -> LayerReport:
     values = _numbers(facts.kernels, triplets, _norm_in_use)
     if triplets and values["sigma_after"] is None:
         reason = f"{reason}; {UNUSABLE}"
-    if skip.spectral and measured.fails(skip.node):
+    if measured.fails(skip.node) and reason != NOT_FINITE:
         reason = f"{reason}; {NOT_FINITE}"
     return LayerReport(
         skip.path,

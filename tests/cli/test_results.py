@@ -16,7 +16,7 @@ import handmade
 import pseudo_terminal
 import pytest
 import warm
-from places import MODELS
+from places import CASES, MODELS
 
 from snconvert.cli.messages import Display
 from snconvert.cli.results import SeveralResults
@@ -87,6 +87,29 @@ def test_what_is_converted_already(snconvert: Run, folder: Path) -> None:
     alone = snconvert("apply", folder / f"{DENSE}.keras")
     assert alone.returncode == 1
     assert "nothing left to convert" in alone.stderr
+
+
+def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
+    """A model without a kernel is told in its line, and is no failure; all of them together are."""
+    bare = str(folder / "bare.keras")
+    shutil.copy(CASES / "cfg_no_dense.keras", bare)
+    (folder / "bad.keras").unlink()
+    done = snconvert("apply", folder, "-o", folder / "out", "--jobs", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, totals = done.stdout.splitlines()
+    assert f"{bare}: nothing to convert" in lines
+    assert totals.startswith("2 converted, 1 with nothing to convert; 58.")
+    told = snconvert("apply", folder, "-o", folder / "json", "--json")
+    assert told.returncode == 0
+    assert told.stdout.count("\n") == 2
+    assert told.stderr.startswith(f"skipped: {bare}: nothing to convert: no layer is of a kind")
+    other = shutil.copy(bare, folder / "other.keras")
+    both = snconvert("apply", bare, other)
+    assert both.returncode == 1
+    assert both.stderr.startswith("error: nothing to convert in any of the models. ")
+    left = snconvert("apply", folder / f"{DENSE}.keras", bare, "--kinds", "conv")
+    assert left.returncode == 1  # an option may be wrong
+    assert left.stderr.count("\n") == 1
 
 
 def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) -> None:
