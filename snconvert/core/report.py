@@ -12,6 +12,7 @@ from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
+from snconvert.wording import spoken
 
 OPAQUE = "opaque: "
 """How the reason of a layer of the user's own class begins, which only Python code can open."""
@@ -118,7 +119,7 @@ class LayerReport:
             "class": self.class_name,
             "kernel": listed(self.kernel),
             "status": self.status,
-            "reason": self.reason,
+            "reason": None if self.reason is None else spoken(self.reason),
             "new_class": self.new_class,
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,

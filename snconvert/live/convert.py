@@ -210,7 +210,7 @@ def plan_of(
             convert, as they are, and look at all kinds unless the recipe says which.
     """
     started = time.perf_counter()
-    check_model(model, "apply")
+    check_model(model, "plan" if asked is None else "inspect")
     take_up(model)
     if TARGETS[recipe.target].WRAPPER is not None:
         report = convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
