@@ -137,10 +137,10 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
-        from snconvert.cli.summary import Table
+        from snconvert.cli.summary import Table, ending
 
         super().__init__(verb, sources, display, options)
-        self._totals = Totals(verb, folder)
+        self._totals = Totals(verb, folder, ending([*filter(None, targets)], verb))
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None
@@ -167,7 +167,7 @@ class SeveralResults(Results):
             for line in self._totals.lines(len(self._sources)):
                 print("\n".join([line] if self._table is None else folded(line, self._table.width)))
             sys.stdout.flush()
-        if self._totals.in_vain:
+        if self._totals.in_vain(len(self._sources)):
             self.failed = True
             complain(f"{NOTHING} in any of the models. See `snconvert inspect` for every layer.")
 

@@ -18,6 +18,7 @@ from snconvert.planning.advice import option_for
 from snconvert.planning.measured import NOT_FINITE
 
 _LEAST_NAME = 12
+_TITLE = "model"
 _COLUMNS = {"done": 9, "sigma": 15, "size": 8, "time": 6}
 """How wide the columns are behind the name; the last ones go first where there is no room."""
 _GAP = "  "
@@ -60,7 +61,6 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
-        title: The heading of the column of names.
         names: How each model is shown: without the folder and the ending that all have.
         widest: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
@@ -70,7 +70,6 @@ class Table(NamedTuple):
     """
 
     verb: str
-    title: str
     names: dict[str, str]
     widest: int
     columns: dict[str, int]
@@ -107,16 +106,15 @@ class Table(NamedTuple):
         while columns and room() < _LEAST_NAME:
             columns.popitem()
         folders = {_split(name)[0] for name in names}
-        ending = _ending(names, VERBS[verb].suffix or "")
-        title = f"*{ending}" if ending else "model"
+        common = ending(names, verb)
         whole = {
-            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(ending))
+            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(common))
             for name in names
         }
-        widest = min(room(), max(map(width_of, (title, *whole.values()))))
+        widest = min(room(), max(map(width_of, (_TITLE, *whole.values()))))
         short = shortened(whole.values(), widest, marks.dots)
         shown = {name: short[text] for name, text in whole.items()}
-        return cls(verb, title, shown, widest, columns, width, marks, colours)
+        return cls(verb, shown, widest, columns, width, marks, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -129,7 +127,7 @@ class Table(NamedTuple):
         done = done or ("converts" if verb.converts else verb.name)
         words = {"done": done, **{x: x for x in ("sigma", "size", "time")}}
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
-        return self._coloured("dim", self._line(self.title, cells))
+        return self._coloured("dim", self._line(_TITLE, cells))
 
     def line(self, report: Report) -> str:
         """Returns the line of a model, and behind or below it which layers are not converted."""
@@ -183,19 +181,21 @@ def _split(path: str) -> tuple[str, str]:
     return os.path.split(path.rstrip(os.sep))
 
 
-def _ending(names: Sequence[str], suffix: str) -> str:
+def ending(names: Sequence[str], verb: str) -> str:
     """Returns what all names end with: the suffix of a result's name, or that of a file.
 
     Example:
-        >>> _ending(["a/b-sn.keras", "c-sn.keras"], "-sn")
+        >>> ending(["a/b-sn.keras", "c-sn.keras"], "apply")
         '-sn.keras'
-        >>> _ending(["b-sn.keras", "c.keras"], "-sn"), _ending(["b.keras", "c.h5"], "-sn")
+        >>> ending(["b-sn.keras", "c.keras"], "apply"), ending(["b.keras", "c.h5"], "inspect")
         ('.keras', '')
     """
+    if not names:
+        return ""
     extension = os.path.splitext(_split(names[0])[1])[1]
-    for ending in (suffix + extension, extension):
-        if all(_split(name)[1].removesuffix(ending) not in ("", _split(name)[1]) for name in names):
-            return ending
+    for text in ((VERBS[verb].suffix or "") + extension, extension):
+        if all(_split(name)[1].removesuffix(text) not in ("", _split(name)[1]) for name in names):
+            return text
     return ""
 
 

@@ -24,11 +24,17 @@ class Totals:
     Args:
         verb: What was to be done to each.
         folder: Where the results go, where that was said.
+        ending: What the names of all results end with.
+
+    Attributes:
+        place: Where the results go, and as what.
+        failed: The models that failed.
     """
 
-    def __init__(self, verb: str, folder: str | None = None) -> None:
+    def __init__(self, verb: str, folder: str | None = None, ending: str = "") -> None:
         self._verb = VERBS[verb]
-        self._folder = "" if folder is None else f" to {printable(folder)}"
+        self.place = "" if folder is None else f" to {printable(folder)}"
+        self.place += f" as *{printable(ending)}" if ending else ""
         self._started = time.monotonic()
         self._done = self._written = self._nothing = self._bytes = 0
         self._already: Counter[str] = Counter()  # by what they are
@@ -56,10 +62,9 @@ class Totals:
         self._lines_since += 1
         self._nothing += 1
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether no model had anything to convert, and none failed."""
-        return self._nothing > 0 and not (self._done or self._already or self.failed)
+    def in_vain(self, models: int) -> bool:
+        """Whether none of so many models has a layer that can be converted."""
+        return 0 < self._nothing == models
 
     def fail(self, source: str) -> None:
         """Counts a model that failed."""
@@ -87,7 +92,7 @@ class Totals:
         ]
         told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
         written = (
-            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+            f"{size(self._bytes)} written{self.place}" if self._written else "nothing was written"
         )
         took = f"in {_duration(seconds)}"
         lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]

@@ -12,6 +12,7 @@ from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
+from snconvert.wording import spoken
 
 OPAQUE = "opaque: "
 """How the reason of a layer of the user's own class begins, which only Python code can open."""
@@ -71,8 +72,9 @@ class LayerReport:
         new_class: Its class after, where it changes.
         sigma: The largest singular value of the raw kernel, which the input stores.
         sigma_after: That of the kernel that the layer computes with, measured with the `u` that it
-            stores: in the output, if there is one; of a `convertible` layer what it would be. Up to
-            rounding to half precision, where the layer computes in that.
+            stores: in the output, if there is one; of a dry run what it would be; of an inspection
+            `None`, where the layer is not converted. Up to rounding to half precision, where the
+            layer computes in that.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma` of that `u`; before a conversion,
             of the one that it stores.
         certified: The least and the greatest that sigma was proved to be, if that was asked for.
@@ -117,7 +119,7 @@ class LayerReport:
             "class": self.class_name,
             "kernel": listed(self.kernel),
             "status": self.status,
-            "reason": self.reason,
+            "reason": None if self.reason is None else spoken(self.reason),
             "new_class": self.new_class,
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,

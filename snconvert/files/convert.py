@@ -162,7 +162,7 @@ def inspect_file(
         opened.check_weights()
         sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()
-        layers = layer_reports(model, plan, measured, recipe, "convertible")
+        layers = layer_reports(model, plan, measured, recipe, "convertible", looks=True)
         size = opened.size
     return report_of(
         "inspect",
@@ -208,7 +208,13 @@ def open_planned(
 
 
 def layer_reports(
-    model: Opened, plan: Plan, measured: Measured, recipe: Recipe, status: str
+    model: Opened,
+    plan: Plan,
+    measured: Measured,
+    recipe: Recipe,
+    status: str,
+    *,
+    looks: bool = False,
 ) -> tuple[LayerReport, ...]:
     """Returns the rows of a model's layers, as `plan_rows` does."""
     own, inner = stored_shapes(model)
@@ -231,7 +237,7 @@ def layer_reports(
             bare=not node.opaque and (node.first or node) not in with_matrices,
         )
 
-    return plan_rows(plan, measured, recipe, status, facts_of)
+    return plan_rows(plan, measured, recipe, status, facts_of, looks=looks)
 
 
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:

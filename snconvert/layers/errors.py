@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import keras
@@ -86,13 +87,14 @@ def suggestions(layer: type, arguments: Iterable[str]) -> Iterator[None]:
         arguments: The names of the arguments that Keras is given.
 
     Raises:
-        LayerOptionError: One of them is nearly the name of an option of spectral layers.
+        LayerOptionError: One of them is nearly the name of an argument.
     """
     try:
         yield
     except ValueError as error:
         for name in arguments:
-            guesses = get_close_matches(name, FIELDS, 1) if repr(name) in str(error) else []
+            known = [*signature(layer).parameters, "name", "dtype", "trainable"]
+            guesses = get_close_matches(name, known, 1) if repr(name) in str(error) else []
             for guess in guesses:
                 raise LayerOptionError(
                     f"there is no argument {name!r}",

@@ -57,7 +57,9 @@ def test_lines_and_totals(snconvert: Run, folder: Path) -> None:
         f"models/{CONV}.keras",
     ]
     assert "2 conv left plain (--conv); sigma 1.49 to 1.75 -> 1; wrote out" in sorted(lines)[1]
-    assert re.fullmatch(r"2 converted, 1 failed; 58.\d kB written to out in \d\.\d s", totals)
+    assert re.fullmatch(
+        r"2 converted, 1 failed; 58.\d kB written to out as \*-sn.keras in \d\.\d s", totals
+    )
     assert sorted(os.listdir(folder.parent / "out")) == [f"{x}-sn.keras" for x in (DENSE, CONV)]
     quiet = snconvert("inspect", folder, "-q")
     assert (quiet.stdout, quiet.stderr.count("\n")) == ("", 1)
@@ -153,7 +155,7 @@ def test_an_interrupted_run_says_what_is_done(folder: Path, jobs: int, number: i
     assert all(name.endswith("-sn.keras") for name in written)
     failed = errors.count("error: ") - 1
     left = 7 - done - failed
-    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out in .* s"
+    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out as .* s"
     assert re.fullmatch(told, totals)
     assert errors.splitlines()[-1].startswith("error: interrupted.")
 
@@ -168,7 +170,7 @@ def test_lines_on_a_terminal(folder: Path) -> None:
     lines = pseudo_terminal.screen(text)
     assert not any(map(BAR.match, lines))
     heading, *rows, totals, last = lines
-    assert heading.split() == ["*-sn.keras", "converted", "stays", "plain", "sigma", "size", "time"]
+    assert heading.split() == ["model", "converted", "stays", "plain", "sigma", "size", "time"]
     done = (DENSE, CONV, *(f"large{index}" for index in range(4)))
     assert sorted(row.split()[0] for row in rows if row.startswith(done)) == [*done]
     error = [row for row in rows if not row.startswith(done)]

@@ -108,11 +108,11 @@ def test_lines_stand_below_each_other() -> None:
         table.line(report([*CONVERTED[:1], CUSTOM], output="out/b-sn.keras")),
         table.note("out/c-sn.keras", "already converted"),
     ] == [
-        "*-sn.keras  converted  sigma                size    time",
-        "net                 2  0.5..3.14 → 1      1.2 MB   1.2 s  53 conv plain: --conv",
-        "b                   1  3.14 → 1           1.2 MB   1.2 s",
-        "b                   1  3.14 → 1           1.2 MB   1.2 s  1 opaque",
-        "c           already converted",
+        "model  converted  sigma                size    time",
+        "net            2  0.5..3.14 → 1      1.2 MB   1.2 s  53 conv plain: --conv",
+        "b              1  3.14 → 1           1.2 MB   1.2 s",
+        "b              1  3.14 → 1           1.2 MB   1.2 s  1 opaque",
+        "c      already converted",
     ]
     assert "to convert" not in table.heading()
     assert Table.of("apply", ["a"], 80).heading(dry_run=True).split()[1] == "converts"
@@ -165,6 +165,7 @@ def test_colours() -> None:
 
 def test_totals() -> None:
     """What became of all models; a word for what there was none of is left out."""
+    assert Totals("apply", "out", "-sn.keras").place == " to out as *-sn.keras"
     totals = Totals("apply", "out")
     assert totals.lines(0) == ["0 converted; nothing was written in 0.0 s"]
     for _ in range(3):
@@ -182,6 +183,17 @@ def test_totals() -> None:
     for index in range(20):
         totals.fail(f"c{index}")
     assert totals.lines(38)[1].endswith("c7 and 12 more")
+
+
+def test_models_with_nothing_to_convert() -> None:
+    """They are counted by themselves; where there is no other, all was in vain."""
+    totals = Totals("apply")
+    assert not totals.in_vain(0)
+    totals.leave()
+    assert (totals.in_vain(1), totals.in_vain(2)) == (True, False)
+    totals.add(report())
+    told = "1 converted, 1 with nothing to convert; 1.2 MB written in 0.0 s"
+    assert (totals.lines(2), totals.in_vain(2)) == ([told], False)
 
 
 def test_the_words_of_each_verb() -> None:

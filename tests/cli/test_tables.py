@@ -233,6 +233,26 @@ def test_names_in_sentences_are_whole_or_shortened(monkeypatch: pytest.MonkeyPat
     assert all(cell_len(bare(line)) <= 80 for line in verbose.splitlines())
 
 
+def test_a_pipe_says_what_is_in_use() -> None:
+    """An inspection has a second norm of layers that are normalised, and a column where one is."""
+    plain = layer("a", "convertible", sigma_after=None, bound=None)
+
+    def printed_of(*layers: LayerReport) -> list[str]:
+        stream = io.StringIO()
+        print_report(report(*layers, verb="inspect", output=None), stream)
+        return stream.getvalue().splitlines()
+
+    assert printed_of(plain)[:2] == [
+        "layer  class             kernel  sigma",
+        "a      -> SpectralDense  3x4         2",
+    ]
+    assert printed_of(plain, layer("b", "spectral", new_class=None))[:3] == [
+        "layer  class             kernel  sigma raw  sigma in use",
+        "a      -> SpectralDense  3x4             2",
+        "b      Dense             3x4             2             1",
+    ]
+
+
 def test_hostile_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Escapes, markup, newlines and wide letters of a file change nothing but their own cell."""
     shown = report(
