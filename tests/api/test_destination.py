@@ -59,7 +59,8 @@ def test_one_model_goes_into_a_folder(snconvert: Run, moons: Path) -> None:
 def test_a_slash_behind_a_file(snconvert: Run, moons: Path) -> None:
     """Is an error that says so; a name like that of a file is no obstacle behind a slash."""
     refused = snconvert("apply", moons, "-o", f"{moons}/")
-    assert "the slash means a folder, and this is a file. Leave out the slash" in refused.stderr
+    assert refused.returncode == 2
+    assert f"means a folder, and '{moons}' is a file. Leave out the slash" in refused.stderr
     made = snconvert("apply", "moons.keras", "-o", "new.keras/", cwd=moons.parent)
     assert made.returncode == 0, made.stderr
     assert (moons.parent / "new.keras" / "moons-sn.keras").is_file()

@@ -131,6 +131,7 @@ def test_errors(snconvert: Run, model: Path, arguments: list[str], says: str) ->
         ["convert", "m.keras"],
         ["inspect", "m.keras", "--samples", "3"],
         ["inspect", "m.keras", "--lipschitz", "--samples", "0"],
+        ["inspect", "--lipschitz", "3", "m.keras"],
     ],
 )
 def test_wrong_usage(snconvert: Run, arguments: list[str]) -> None:

@@ -99,13 +99,18 @@ class Program(TyperGroup):
 
 @contextlib.contextmanager
 def _plain_where_piped(command: TyperCommand | TyperGroup) -> Iterator[None]:
-    mode = command.rich_markup_mode
+    """Has help be without boxes in pipes, and as `NO_COLOR` says: neither bold nor dim."""
     if not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
-        command.rich_markup_mode = None
-    try:
+        mode, command.rich_markup_mode = command.rich_markup_mode, None
         yield
-    finally:
         command.rich_markup_mode = mode
+        return
+    from typer import rich_utils
+
+    system = rich_utils.COLOR_SYSTEM
+    rich_utils.COLOR_SYSTEM = None if os.environ.get("NO_COLOR") else system
+    yield
+    rich_utils.COLOR_SYSTEM = system
 
 
 def _no_color(panel: str | None) -> TyperOption:

@@ -101,7 +101,10 @@ def printer_for(stream: IO[str]) -> Printer:
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
 
-    console = Console(file=stream, force_jupyter=False)
+    if os.environ.get("NO_COLOR"):  # neither bold nor dim, which rich sends all the same
+        console = Console(file=stream, color_system=None, force_jupyter=False)
+    else:
+        console = Console(file=stream, force_jupyter=False)
     return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
 
 

@@ -65,8 +65,13 @@ def test_boxes_are_for_terminals(
 ) -> None:
     """Or where colours are asked for."""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert "│" in help_of(capsys, "apply")
-    assert "│" in help_of(capsys)
+    for arguments in ([], ["apply"]):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert "│" in help_of(capsys, *arguments)
+        monkeypatch.setenv("NO_COLOR", "1")
+        plain = help_of(capsys, *arguments)
+        assert "│" in plain
+        assert "\x1b" not in plain
 
 
 def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
