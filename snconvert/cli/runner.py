@@ -60,7 +60,7 @@ def run(
                 "Leave out --html, or give it with one model at a time",
             )
         sources = meant.expand(models, verb) if several else models
-        targets: list[str | None] = [output] * len(sources)
+        targets: list[str | None] = [None if several else output] * len(sources)
         folder: str | None = None
         row = VERBS[verb]
         placed = row.writes and not (options.get("in_place") or options.get("dry_run"))

@@ -116,6 +116,15 @@ def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
     assert left.stderr.count("\n") == 1
 
 
+def test_a_dry_run_names_its_models(folder: Path) -> None:
+    """Also where a folder is named for the results: by their names in the folder of the models."""
+    (folder / "bad.keras").unlink()
+    command = ["-m", "snconvert", "apply", "models", "-o", "out", "--dry-run"]
+    _, text = pseudo_terminal.run(*command, cwd=folder.parent)
+    lines = pseudo_terminal.screen(text)
+    assert [line.split()[0] for line in lines[:3]] == ["model", DENSE, CONV]
+
+
 def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) -> None:
     """Neither where every model fails, nor in a dry run; and a file is none."""
     out = folder.parent / "new" / "out"
