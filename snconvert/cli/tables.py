@@ -66,7 +66,8 @@ def show_layers(
     if not verbose and any(layer.sigma is not None for layer in shown):
         # The rest stays as it is and was not measured: the reasons below say all of it.
         shown = [layer for layer in shown if layer.sigma is not None or layer.status != "skipped"]
-    columns, lines = layer_table(report, shown, printer.marks, notes=verbose)
+    notes = verbose and VERBS[report.verb].changes_layers
+    columns, lines = layer_table(report, shown, printer.marks, notes=notes)
     legend = printer.table(columns, lines, whole=verbose) if lines else []
     if not verbose:
         legend += reasons(report, layers, printer.more)
