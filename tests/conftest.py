@@ -47,7 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Has a run of all tests take a process for each core, unless `-n` says how many. Single files
-    start faster without, and `--cov` has begun by now."""
+    start faster without, and `--cov` has begun by now. The processes themselves read no `-n`."""
+    if hasattr(config, "workerinput"):
+        return
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
     alone = option.usepdb or option.collectonly or getattr(option, "cov_source", None)

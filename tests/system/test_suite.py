@@ -1,0 +1,15 @@
+"""How the suite itself starts: `python -m pytest` takes a process for each core, and no more."""
+
+import subprocess
+import sys
+
+from places import ROOT
+
+
+def test_workers_start_no_workers() -> None:
+    command = [sys.executable, "-m", "pytest", "--fast", "-o", "testpaths=tests/core", "-rN"]
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed in " in done.stdout
