@@ -12,7 +12,7 @@ out what is far from any change; the commands in the page show both. What the pa
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib.metadata
 import os
 import platform
@@ -100,7 +100,7 @@ def preamble() -> str:
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"no {name}")
     changed = " with changes" if git("status", "--porcelain", "-uno") else ""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         f"# What `python {' '.join(['benchmarks/all.py', *sys.argv[1:]])}` measured\n\n"
         f"Commit {git('rev-parse', '--short=12', 'HEAD')}{changed}, {now:%Y-%m-%d %H:%M} UTC,"

@@ -97,8 +97,6 @@ def worker(tree: Path, asked: list[Any]) -> Iterator[Callable[[], float]]:
     )
 
     def order(line: str = "") -> float:
-        assert process.stdin is not None
-        assert process.stdout is not None
         print(line, file=process.stdin, flush=True)
         answer = process.stdout.readline()
         if not answer:
@@ -153,7 +151,7 @@ def main() -> int:
     parser.add_argument("new", metavar="NEW")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="; ".join([*COMMANDS, *STEPS]))
     parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     verdicts: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
         old, new = (extract(getattr(options, s), Path(place, s)) for s in SIDES[:2])
