@@ -123,7 +123,7 @@ def measured(part: Part, *, quick: bool) -> tuple[str, bool]:
         text=True,
         check=False,
     )
-    said = done.stdout.strip()
+    said = done.stdout.strip("\n")
     if said and not said.startswith("|"):
         said = f"```text\n{said}\n```"
     if done.returncode:
@@ -132,7 +132,7 @@ def measured(part: Part, *, quick: bool) -> tuple[str, bool]:
     shown = " ".join(f'"{word}"' if " " in word else word for word in command)
     minutes = (time.monotonic() - started) / 60
     head = f"`python benchmarks/{shown}`, {minutes:.1f} minutes, {before:.2f} cores busy before:"
-    return f"## {part.title}\n\n{head}\n\n{said.strip()}\n", not done.returncode
+    return f"## {part.title}\n\n{head}\n\n{said}\n", not done.returncode
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from rounds import head, ratios, row, shown, steps_in_turns
 import snconvert
 from snconvert.layers.constraint import SpectralNorm
 
-ROUNDS = 30
+ROUNDS = 15
 
 
 class BySVD(keras.constraints.Constraint):
