@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
@@ -221,3 +222,17 @@ def test_reports_are_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
     results.add(0, report)
     assert sys.getrefcount(report) == before
     assert capsys.readouterr().out.startswith("m: 0 layers to convert; nothing was written (0.00")
+
+
+def test_a_rerun_has_no_headings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is done, there are no columns: headings come with the first line of numbers."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = Report("m", "m-sn.keras", "layer", "hard", 1.0, "matrix", (), 0, 0.0)
+    results = SeveralResults("apply", ["m", "n"], Display(False, False), {}, ["m-sn.keras", "n"])
+    results.add(0, replace(done, up_to_date=True))
+    assert capsys.readouterr().out.split() == ["m-sn.keras", "already", "converted"]
+    results.add(1, replace(done, output="n"))
+    assert capsys.readouterr().out.startswith("model ")
