@@ -21,9 +21,10 @@ import numpy as np
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.one_thread import PAIRS
 
-# Of the residual: 1e-6, with room for rounding. A singular value is within half of it of sigma, and
-# within about its square where the spectrum has a gap.
-_TOLERANCE = 8e-7
+# Of the residual: what is enough, as rounding in float32 ends its fall at 1.5e-8; what is enough if
+# its square over the gap to the next eigenvalue, about the error of the largest, is; and that.
+# Near a multiple of 1 the residual of any vector is small, and tells nothing but with the gap.
+_LIMITS = (3e-8, 8e-7, 1e-8)
 _LEAST = 8  # rounds: a start almost orthogonal to the leading vector needs them
 _MOST = 1000  # rounds: what is not found by then is told by its residual
 _BASIS = 1 << 24  # bytes of Lanczos vectors
@@ -52,7 +53,7 @@ def leading_vector(
         progress: Called with the number of rounds so far.
         precision: How exact the eigenvalue is to be, relatively, where the vector need not be
             better than that takes: by its residual squared over the gap to the next one. `None`:
-            the residual itself is to be as small as float32 makes sense of.
+            the residual itself is to be 1e-6 as well, so that the vector can be stored.
         memory: Bytes that the Lanczos vectors may take, with at least 8 of them.
 
     Returns:
@@ -60,6 +61,7 @@ def leading_vector(
     """
     # Two dimensions stay free, so that there is always something left for the next block.
     longest = min(_LONGEST, max(_SHORTEST[precision is None], memory // (4 * size)), size - 2) & ~1
+    least, most, exact = _LIMITS if precision is None else (precision, 1.0, precision)
     basis = np.empty((longest, size), np.float32)
     projected = np.zeros((longest, longest))
     seed = _seed_of(np.asarray(apply(start(0, size, 2)), np.float32))
@@ -77,18 +79,15 @@ def leading_vector(
         if full or rounds >= check or rounds == _MOST:
             theta, top = top_pair(projected[None, :used, :used])
             residual = float(np.linalg.norm(outside @ top[0, last])) / max(float(theta[0]), 1e-300)
-            error, enough = residual, _TOLERANCE
-            if precision is not None:
+            enough = most
+            if residual <= most:
                 second = float(np.linalg.eigvalsh(projected[:used, :used])[-2])
-                error *= min(
-                    1.0, residual / max(1.0 - second / max(float(theta[0]), 1e-300), 1e-300)
-                )
-                enough = precision
-            done = error <= enough and rounds >= _LEAST
-            if done or rounds == _MOST:
+                gap = 1.0 - second / max(float(theta[0]), 1e-300)
+                enough = max(least, min(most, math.sqrt(exact * max(gap, 0.0))))
+            if (residual <= enough and rounds >= _LEAST) or rounds == _MOST:
                 break
-            check = rounds + _wait(error, enough, before, rounds - checked)
-            before, checked = error, rounds
+            check = rounds + _wait(residual, enough, before, rounds - checked)
+            before, checked = residual, rounds
             if progress is not None:
                 progress(rounds)
         if full:
@@ -122,10 +121,10 @@ def _seed_of(images: Array) -> int:
     return zlib.crc32(scaled[0]) << 32 | zlib.crc32(scaled[1])
 
 
-def _wait(error: float, enough: float, before: float, rounds: int) -> int:
-    """Returns after how many rounds to look again, from how far the error fell in the last."""
-    fall = math.log(before / error) / rounds if 0 < error < before else 0.1
-    return max(2, min(12, int(0.8 * math.log(max(error, enough) / enough) / fall)))
+def _wait(residual: float, enough: float, before: float, rounds: int) -> int:
+    """Returns after how many rounds to look again, from how far the residual fell in the last."""
+    fall = math.log(before / residual) / rounds if 0 < residual < before else 0.1
+    return max(2, min(12, int(0.8 * math.log(max(residual, enough) / enough) / fall)))
 
 
 def top_pair(gram: Array) -> tuple[Array, Array]:
