@@ -24,7 +24,7 @@ from snconvert.linalg.one_thread import PAIRS
 # Of the residual: what is enough, as rounding in float32 ends its fall at 1.5e-8; what is enough if
 # its square over the gap to the next eigenvalue, about the error of the largest, is; and that.
 # Near a multiple of 1 the residual of any vector is small, and tells nothing but with the gap.
-_LIMITS = (3e-8, 8e-7, 1e-8)
+_LIMITS = (3e-8, 8e-7, 1e-9)
 _LEAST = 8  # rounds: a start almost orthogonal to the leading vector needs them
 _MOST = 1000  # rounds: what is not found by then is told by its residual
 _BASIS = 1 << 24  # bytes of Lanczos vectors
