@@ -199,10 +199,10 @@ soon as it is done, and nothing else; of a model that failed the object has an
 
     snconvert inspect model.keras --json
 
-`path` is the path of a layer, `sigma` the norm of its raw kernel and
-`sigma_after` that of the kernel it computes with, measured, or what it would
-be where `status` is `convertible`. The other states are `converted`,
-`spectral` (it was before) and `skipped`, with a `reason`.
+`path` is the path of a layer, `sigma` the norm of its raw kernel, and
+`sigma_after` that of the kernel it computes with, measured (with `--dry-run`
+what it would be); null where `inspect` finds a layer that is not converted.
+`status` is `convertible`, `converted`, `spectral` (before) or `skipped`.
 `schema.json` in the package is a JSON Schema of every line.
 """,
     ),
