@@ -155,7 +155,7 @@ class SeveralResults(Results):
             for line in self._totals.lines(len(self._sources)):
                 print(line)
             sys.stdout.flush()
-        if self._totals.in_vain:
+        if self._totals.in_vain(len(self._sources)):
             self.failed = True
             complain(f"{NOTHING} in any of the models. See `snconvert inspect` for every layer.")
 

@@ -90,8 +90,9 @@ def show_layers(
                 f"; its operator norm is at most what stands behind {printer.marks.at_most}"
             )
     if any(layer.certified for layer in shown):
+        too = "; so is after" if any(x.certified_after for x in shown) else ""
         legend.append(
-            f"sigma is proved to be at most what stands behind {printer.marks.at_most}; so is after"
+            f"sigma is proved to be at most what stands behind {printer.marks.at_most}{too}"
             f"{_width(shown)}"
         )
     for line in legend:

@@ -60,10 +60,9 @@ class Totals:
         self._lines_since += 1
         self._nothing += 1
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether no model had anything to convert, and none failed."""
-        return self._nothing > 0 and not (self._done or self._already or self.failed)
+    def in_vain(self, models: int) -> bool:
+        """Whether none of so many models has a layer that can be converted."""
+        return 0 < self._nothing == models
 
     def fail(self, source: str) -> None:
         """Counts a model that failed."""

@@ -170,6 +170,17 @@ def test_totals() -> None:
     assert totals.lines(38)[1].endswith("c7 and 12 more")
 
 
+def test_models_with_nothing_to_convert() -> None:
+    """They are counted by themselves; where there is no other, all was in vain."""
+    totals = Totals("apply")
+    assert not totals.in_vain(0)
+    totals.leave()
+    assert (totals.in_vain(1), totals.in_vain(2)) == (True, False)
+    totals.add(report())
+    told = "1 converted, 1 with nothing to convert; 1.2 MB written in 0.0 s"
+    assert (totals.lines(2), totals.in_vain(2)) == ([told], False)
+
+
 def test_the_words_of_each_verb() -> None:
     """A dry run writes nothing, and who only looks does not say so."""
     dry, looked, made = Totals("apply"), Totals("inspect"), Totals("upgrade")
