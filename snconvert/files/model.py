@@ -39,12 +39,14 @@ class Described:
         metadata: The parsed `metadata.json`.
         root: The model.
         warnings: What the user should know.
+        holds_code: Whether a layer runs code of its own; no conversion adds or removes any.
     """
 
     source: Source
     metadata: Any
     root: Node
     warnings: tuple[str, ...]
+    holds_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     if not (opaque and root.opaque):
         root = model_root(root)
     newer = newer_than_tried(metadata)
-    return Described(source, metadata, root, (*source.warnings, *newer, *warnings_of(findings)))
+    warnings = (*source.warnings, *newer, *warnings_of(findings))
+    return Described(source, metadata, root, warnings, bool(findings))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:
@@ -183,7 +186,7 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     )
     paths = group_paths(root)
     inventory = take_inventory(root, paths, contents, rules)
-    own = source, model.metadata, root, model.warnings
+    own = source, model.metadata, root, model.warnings, model.holds_code
     opened = Opened(*own, paths, contents, inventory, worker)
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
@@ -193,7 +196,7 @@ def loading_facts(model: Opened) -> dict[str, Any]:
     return {
         "needs": needs(model.root.entry),
         "loads": not list(unshared(model)),
-        "holds_code": bool(vet(model.root.entry)),
+        "holds_code": model.holds_code,
     }
 
 

@@ -18,8 +18,6 @@ from snconvert.errors import OptionError, SourceError, located
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import is_hdf5, read_hdf5
 from snconvert.formats.translation import Older, fill_in
-from snconvert.legacy import groups, hdf5
-from snconvert.legacy.relocation import Relocation
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 
@@ -37,6 +35,9 @@ def _is_both(source: FileSource) -> bool:
 
 
 def _read(source: FileSource, worker: Worker) -> None:
+    from snconvert.legacy import groups, hdf5  # noqa: PLC0415 - as in `translation`
+    from snconvert.legacy.relocation import Relocation  # noqa: PLC0415 - as in `translation`
+
     contents, attributes = read_hdf5(source, worker)
     listed = attributes.layers is not None
     if attributes.model_config is not None:
