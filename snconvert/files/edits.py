@@ -73,7 +73,7 @@ def write_model(
     source = model.source
     tell = cumulative(progress, "writing", source.weights.size)
     overlay = model.worker.call(
-        "snconvert.weights.editing:edit",
+        "snconvert.weights.shards:edit",
         source.weights,
         edits.moves,
         edits.additions,

@@ -178,7 +178,7 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     """
     source, root = model.source, model.root
     contents = worker.call(
-        "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
+        "snconvert.weights.shards:scan", source.weights, seconds=deadline(source)
     )
     paths = group_paths(root)
     inventory = take_inventory(root, paths, contents, rules)

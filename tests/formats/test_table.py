@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 from places import DATA, ROOT
+from shards import spread
 
 import snconvert
 from snconvert.errors import OptionError, OutputError, SourceError
@@ -30,12 +31,19 @@ def keras2_folder(folder):
     return folder / "in"
 
 
+def sharded(folder):
+    """Spreads the weights of an unzipped archive over two files, as `max_shard_size` does."""
+    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
+    return spread(folder / "in")
+
+
 EXAMPLES = {
     "hdf5_model": lambda folder: shutil.copy(MODELS / "k215_seq.h5", folder / "in.h5"),
     "keras2_archive": lambda folder: shutil.copy(MODELS / "k2.13.1_seq.keras", folder / "in.keras"),
     "keras2_folder": keras2_folder,
     "keras3_archive": lambda folder: shutil.copy(MODELS / "a18_assets.keras", folder / "in.keras"),
     "keras3_folder": lambda folder: shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in"),
+    "sharded": sharded,
     "weights_and_config": weights_and_config,
 }
 """The name of each format -> a function that makes a model of it in a folder, and returns its path.
@@ -85,7 +93,7 @@ def test_a_result_is_a_model_of_keras_3(name, model, beside, tmp_path):
     report = snconvert.apply_file(model, out, verify=True, **beside)
     assert report.converted
     with open_model(out) as result:
-        assert result.format in {"keras3_archive", "keras3_folder"}
+        assert result.format in {"keras3_archive", "keras3_folder", "sharded"}
         assert FORMATS[result.format].writer is FORMATS[name].writer
     assert snconvert.verify(model, out, **beside)
 
