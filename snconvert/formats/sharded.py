@@ -52,9 +52,9 @@ def _read_config(source: FolderSource) -> None:
         if CONFIG in source.names:
             raise given_twice()
         path, text = source.beside
+        read_texts(source)
         with located(file=path):
             source.config = strict_json.dumps(parse_config(text))
-        read_texts(source)
     elif CONFIG in source.names:
         read_texts(source)
     else:

@@ -38,9 +38,9 @@ from snconvert.formats.weights_and_config import WEIGHTS_AND_CONFIG, given_twice
 from snconvert.sandbox.worker import Worker
 
 _ROWS: tuple[Format[Any], ...] = (
+    SHARDED,
     WEIGHTS_AND_CONFIG,
     HDF5_MODEL,
-    SHARDED,
     keras2_archive.ARCHIVE,
     keras2_archive.FOLDER,
     keras3.ARCHIVE,

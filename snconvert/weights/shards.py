@@ -10,7 +10,7 @@ Reference: keras/src/saving/saving_lib.py, `ShardedH5IOStore`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from snconvert.errors import SourceError, printable
@@ -82,9 +82,10 @@ def edit(
     moved: dict[str, str] = {}
     for number, shard in enumerate(extent.shards):
         for path in shard.datasets:
-            if not _under(path, gone):
-                moved[path] = _moved(path, new_of)
-                places[moved[path]] = number
+            new = _moved(path, new_of, gone)
+            if new is not None:
+                moved[path] = new
+                places[new] = number
         own = [x for x in products if x.copy is not None and x.path in shard.datasets]
         places |= {str(x.copy): number for x in own}
     homes = _homes(places, len(extent.shards) - 1)
@@ -134,13 +135,11 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _under(path: str, gone: Iterable[str]) -> bool:
-    return path in gone or any(group in gone for group in _above(path))
-
-
-def _moved(path: str, new_of: Mapping[str, str]) -> str:
-    """Returns the path that an object has after the moves: the closest one above it counts."""
+def _moved(path: str, new_of: Mapping[str, str], gone: Collection[str]) -> str | None:
+    """Returns the path after the edit, `None` if it is gone: the closest edit above it counts."""
     for group in (path, *_above(path)):
         if group in new_of:
             return new_of[group] + path[len(group) :]
+        if group in gone:
+            return None
     return path

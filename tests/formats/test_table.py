@@ -16,6 +16,12 @@ from snconvert.formats.table import FORMATS, open_model
 MODELS = DATA / "models"
 
 
+def sharded(folder):
+    """Spreads the weights of an unzipped archive over two files, as `max_shard_size` does."""
+    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
+    return spread(folder / "in")
+
+
 def weights_and_config(folder):
     """Makes what `save_weights` and `to_json` of Keras 3 give."""
     with zipfile.ZipFile(MODELS / "a01_seq_plain.keras") as archive:
@@ -31,20 +37,14 @@ def keras2_folder(folder):
     return folder / "in"
 
 
-def sharded(folder):
-    """Spreads the weights of an unzipped archive over two files, as `max_shard_size` does."""
-    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
-    return spread(folder / "in")
-
-
 EXAMPLES = {
     "hdf5_model": lambda folder: shutil.copy(MODELS / "k215_seq.h5", folder / "in.h5"),
     "keras2_archive": lambda folder: shutil.copy(MODELS / "k2.13.1_seq.keras", folder / "in.keras"),
     "keras2_folder": keras2_folder,
     "keras3_archive": lambda folder: shutil.copy(MODELS / "a18_assets.keras", folder / "in.keras"),
     "keras3_folder": lambda folder: shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in"),
-    "sharded": sharded,
     "weights_and_config": weights_and_config,
+    "sharded": sharded,
 }
 """The name of each format -> a function that makes a model of it in a folder, and returns its path.
 It has a Dense layer. A `config.json` beside it is its configuration."""
