@@ -11,7 +11,7 @@ from typing import NamedTuple
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
 from snconvert.archive.output_folder import check_folder
-from snconvert.archive.source import ASSETS, CONFIG, METADATA, Source, refuse_url
+from snconvert.archive.source import ASSETS, METADATA, Source, refuse_url
 from snconvert.archive.zip_writer import Writer
 from snconvert.core.verbs import VERBS, StrPath
 from snconvert.errors import (
@@ -168,7 +168,7 @@ class Output:
     def finish(
         self,
         *,
-        config: bytes,
+        texts: Mapping[str, bytes],
         metadata: Callable[[], bytes],
         overlay: Overlay | ShardedOverlay,
         assets: Mapping[str, str] | None = None,
@@ -178,7 +178,7 @@ class Output:
         """Writes what is missing: the changes of the weights, and the other members.
 
         Args:
-            config: The bytes of the new `config.json`.
+            texts: The bytes of the new `config.json`, and of other members that change, by name.
             metadata: Returns the bytes of the new `metadata.json`; called once the weights are
                 written.
             overlay: The changes of the weights.
@@ -205,7 +205,10 @@ class Output:
             if isinstance(overlay, ShardedOverlay) and source.weight_map is not None:
                 text = source.weight_map.after(source.weights.shards, overlay)
                 parts.add(source.weights_name, iter([text]), len(text))
-            parts.add(CONFIG, iter([config]), len(config))
+            for name, content in texts.items():
+                parts.add(name, iter([content]), len(content))
+            for name in source.carried:
+                parts.add(name, source.read(name), source.members[name].size)
             for old, new in names.items():
                 parts.add(new, source.read(old), source.members[old].size)
             last = metadata()

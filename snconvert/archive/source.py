@@ -59,6 +59,7 @@ class Source(ABC):
         weight_map: That map, if there are several.
         weights: Where its bytes lie, decompressed.
         assets: The names of the assets, `assets/...`, in the order of the input.
+        carried: The names of other members that go into the result as they are.
         warnings: What the user should know about the input, one sentence each.
         beside: Path and bytes of the configuration that the user gave beside it, if any.
         stored: The bytes of the small members as they are stored, by name.
@@ -74,6 +75,7 @@ class Source(ABC):
     weight_map: WeightMap | None = None
     weights: Extent = field(default_factory=lambda: Extent(-1, 0, 0))
     assets: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
     beside: tuple[str, bytes] | None = None
     stored: dict[str, bytes] = field(default_factory=dict)

@@ -84,6 +84,7 @@ class WeightMap:
         held = {
             (f"/{path.rpartition('/')[0]}", shard.name)
             for shard in shards
+            if not shard.prefix
             for path in shard.datasets
         }
         for wrong, what in (
@@ -106,6 +107,7 @@ class WeightMap:
             overlay: What changes in them.
         """
         by_group: dict[str, list[str]] = {}
+        apart = tuple(shard.prefix for shard in shards if shard.prefix)
         for shard in shards:
             for path in sorted(shard.datasets):
                 by_group.setdefault(f"/{path.rpartition('/')[0]}", []).append(path)
@@ -114,7 +116,7 @@ class WeightMap:
         old = [path for group, _ in self._groups() for path in by_group.get(group, ())]
         kept = [overlay.moved.get(path, path) for path in old]
         for path in [*kept, *sorted(overlay.places)]:
-            if path in overlay.places:
+            if path in overlay.places and not (apart and path.startswith(apart)):
                 own = groups.setdefault(f"/{path.rpartition('/')[0]}", {})
                 own[files[overlay.places[path]]] = None
         held = {group: [*own] if len(own) > 1 else next(iter(own)) for group, own in groups.items()}

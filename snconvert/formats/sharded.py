@@ -100,19 +100,32 @@ def read_shards(source: FolderSource, found: WeightMap, worker: Worker) -> Exten
     Raises:
         SourceError: A file is damaged, or the map does not fit.
     """
-    shards: list[Shard] = []
-    for name in found.files:
-        extent = source.extent(name)
-        seconds = min(_SECONDS + extent.size / _BYTES_PER_SECOND, _MOST_SECONDS)
-        try:
-            datasets = worker.call("snconvert.weights.shards:datasets_of", extent, seconds=seconds)
-        except SourceError as error:
-            what = error.what.replace(WEIGHTS, printable(name))
-            what = what if printable(name) in what else f"in {printable(name)}, {what}"
-            raise SourceError(what, error.fix) from error
-        shards.append(Shard(name, extent, datasets))
+    shards = tuple(read_shard(source, name, worker) for name in found.files)
     found.check(shards)
-    return Extent.joined(tuple(shards))
+    return Extent.joined(shards)
+
+
+def read_shard(source: FolderSource, name: str, worker: Worker, prefix: str = "") -> Shard:
+    """Returns one file of weights, after a look at what it holds.
+
+    Args:
+        source: The folder.
+        name: The name of the file, a member.
+        worker: Where HDF5 runs.
+        prefix: See `Shard`.
+
+    Raises:
+        SourceError: It is damaged.
+    """
+    extent = source.extent(name)
+    seconds = min(_SECONDS + extent.size / _BYTES_PER_SECOND, _MOST_SECONDS)
+    try:
+        held = worker.call("snconvert.weights.shards:datasets_of", extent, seconds=seconds)
+    except SourceError as error:
+        what = error.what.replace(WEIGHTS, printable(name))
+        what = what if printable(name) in what else f"in {printable(name)}, {what}"
+        raise SourceError(what, error.fix) from error
+    return Shard(name, extent, frozenset(prefix + path for path in held), prefix)
 
 
 SHARDED = Format("sharded", FolderSource, _is_sharded, _read, FolderWriter, beside=True)

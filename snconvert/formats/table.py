@@ -33,11 +33,13 @@ from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import HDF5_MODEL
 from snconvert.formats.keras3 import LARGEST
+from snconvert.formats.preset import PRESET
 from snconvert.formats.sharded import SHARDED
 from snconvert.formats.weights_and_config import WEIGHTS_AND_CONFIG, given_twice
 from snconvert.sandbox.worker import Worker
 
 _ROWS: tuple[Format[Any], ...] = (
+    PRESET,
     SHARDED,
     WEIGHTS_AND_CONFIG,
     HDF5_MODEL,

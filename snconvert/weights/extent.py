@@ -45,12 +45,15 @@ class Shard(NamedTuple):
     Attributes:
         name: The name of the file.
         extent: Its bytes.
-        datasets: The paths of the datasets in it.
+        datasets: The paths of the datasets in it, each behind the prefix.
+        prefix: What stands before the paths in this file, `FILE/`, where its groups have nothing to
+            do with those of the other files.
     """
 
     name: str
     extent: Extent
     datasets: frozenset[str]
+    prefix: str = ""
 
 
 class Extent(NamedTuple):
@@ -81,9 +84,12 @@ class Extent(NamedTuple):
         """Returns the bytes of several files, one behind the other."""
         return cls(-1, 0, sum(shard.extent.size for shard in shards), None, shards)
 
-    def holding(self, path: str) -> Extent:
-        """Returns the bytes of the one file that holds a dataset."""
-        return next((x.extent for x in self.shards if path in x.datasets), self)
+    def holding(self, path: str) -> tuple[Extent, str]:
+        """Returns the bytes of the one file that holds a dataset, and its path in that file."""
+        for shard in self.shards:
+            if path in shard.datasets:
+                return shard.extent, path.removeprefix(shard.prefix)
+        return self, path
 
     @property
     def size(self) -> int:

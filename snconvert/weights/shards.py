@@ -33,10 +33,11 @@ def scan(extent: Extent) -> Contents:
         return reading.scan(extent)
     contents, start = Contents(), 0
     holders: dict[str, str] = {}
-    for name, part, _ in extent.shards:
+    for name, part, _, prefix in extent.shards:
         with _in_shard(name):
             held = reading.scan(part)
-        for path, dataset in held.datasets.items():
+        for own, dataset in held.datasets.items():
+            path = prefix + own
             if path in holders:
                 raise SourceError(
                     f"{printable(path)} is both in {printable(holders[path])} and in"
@@ -46,7 +47,7 @@ def scan(extent: Extent) -> Contents:
             holders[path] = name
             moved = None if dataset.offset is None else dataset.offset + start
             contents.datasets[path] = dataset._replace(offset=moved)
-        contents.groups |= held.groups
+        contents.groups |= {prefix + group for group in held.groups}
         start += part.size
     return contents
 
@@ -92,20 +93,26 @@ def edit(
     added = [(homes(path), path, array) for path, array in additions]
     places |= {path: number for number, path, _ in added}
     overlays, grown = [], sum(array.nbytes for _, array in additions)
-    for number, (name, part, datasets) in enumerate(extent.shards):
+    for number, (name, part, datasets, prefix) in enumerate(extent.shards):
         with _in_shard(name):
             held = reading.scan(part)
-            there = held.groups | held.datasets.keys()
-            grown -= sum(held.datasets[path].nbytes for path in datasets - moved.keys())
+            there = {prefix + path for path in (*held.groups, *held.datasets)}
+            sizes = {prefix + path: dataset.nbytes for path, dataset in held.datasets.items()}
+            grown -= sum(sizes[path] for path in datasets - moved.keys())
             copied = [x.path for x in products if x.copy is not None and x.path in datasets]
-            grown += sum(held.datasets[path].nbytes for path in copied)
+            grown += sum(sizes[path] for path in copied)
+            cut = len(prefix)
             overlays.append(
                 editing.edit(
                     part,
-                    [move for move in moves if move[0] in there],
-                    [(path, array) for where, path, array in added if where == number],
-                    [path for path in removals if path in there],
-                    [product for product in products if product.path in datasets],
+                    [(old[cut:], new[cut:]) for old, new in moves if old in there],
+                    [(path[cut:], array) for where, path, array in added if where == number],
+                    [path[cut:] for path in removals if path in there],
+                    [
+                        Product(x.path[cut:], x.factor, None if x.copy is None else x.copy[cut:])
+                        for x in products
+                        if x.path in datasets
+                    ],
                 )
             )
     changed = {old: new for old, new in moved.items() if old != new}
