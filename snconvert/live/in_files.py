@@ -23,7 +23,7 @@ from snconvert.core.report import LayerReport, OnProgress, Report, begin_stage, 
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError
 from snconvert.files.model import begin_output, deadline, open_source
-from snconvert.files.normalised import first_target
+from snconvert.files.normalised import NormalisedLayer, first_target
 from snconvert.files.targets import norm_of
 from snconvert.formats.table import open_model
 from snconvert.jobs.requests import Scaling, Task
@@ -37,7 +37,7 @@ from snconvert.live.skeleton import Skeleton, build, fit
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
-from snconvert.live.undo import NormalisedLayer, chosen_layers
+from snconvert.live.undo import chosen_layers
 from snconvert.planning.inspection import Inspection
 from snconvert.planning.layer_rows import (
     LayerFacts,

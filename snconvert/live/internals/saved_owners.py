@@ -147,7 +147,7 @@ def _patched_class(cls: Any) -> type:
 
 def _overridden(config: Entry) -> Entry:
     """Returns the owner's entry, with what `from_preset` of keras-hub has set beside it."""
-    plain = config["object"]
+    plain: Entry = config["object"]
     given = {key: config[key] for key in config.keys() - {"name", "trainable", "object", "layers"}}
     if not given:
         return plain
