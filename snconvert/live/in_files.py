@@ -33,7 +33,7 @@ from snconvert.live.internals.class_swap import built_for, kernels_by_owner
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import named_kernels, settings_of, shape_of
 from snconvert.live.measure import facts_of
-from snconvert.live.skeleton import Skeleton, build, fit
+from snconvert.live.skeleton import IN_FILES, Skeleton, build, fit
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
@@ -54,9 +54,6 @@ from snconvert.planning.record import record, with_record, without_layers
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Product, State
 
-FORMATS = ("preset", "sharded")
-"""The formats of such folders, by their names."""
-
 _TARGET = "layer"
 
 
@@ -65,7 +62,7 @@ def is_in_files(source: str, recipe: Recipe) -> bool:
     if not os.path.isdir(source):
         return False
     with open_model(source, config=recipe.config) as opened:
-        return opened.format in FORMATS
+        return opened.format in IN_FILES
 
 
 def apply_in_files(

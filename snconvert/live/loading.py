@@ -25,6 +25,7 @@ from snconvert.files.model import is_older
 from snconvert.files.upgrade import upgrade_file
 from snconvert.formats.table import open_model
 from snconvert.live.internals.walk import Layer
+from snconvert.live.skeleton import IN_FILES, load_whole
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.reading import read_whole
 
@@ -80,7 +81,16 @@ def load(source: str, config: str | os.PathLike[str] | None = None) -> tuple[Lay
     Raises:
         SourceError: It cannot be loaded; the message says why.
     """
-    with unchanged(source), _of_keras_3(source, config) as (path, notes):
+    with unchanged(source):
+        if os.path.isdir(source):
+            with open_model(source, config=config) as opened:
+                if opened.format in IN_FILES:
+                    return load_whole(opened), list(opened.warnings)
+        return _load(source, config)
+
+
+def _load(source: str, config: str | os.PathLike[str] | None) -> tuple[Layer, list[str]]:
+    with _of_keras_3(source, config) as (path, notes):
         contents = _check(path)
         with _listening() as warned:
             try:

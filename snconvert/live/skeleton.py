@@ -7,7 +7,11 @@ by the code of the model's own package.
 
 from __future__ import annotations
 
+import copy
+import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +26,11 @@ from snconvert.errors import SourceError, WeightsError, printable, quoted
 from snconvert.files.edits import Edits
 from snconvert.live.internals.walk import Layer
 from snconvert.live.kernels import numbers_of
+from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents, Dataset
+
+IN_FILES = ("preset", "sharded")
+"""The formats of folders that such models are in, by their names."""
 
 _SKIPPED = ("compile_config", "build_config")
 """What keras-hub does not write."""
@@ -92,7 +100,7 @@ class Skeleton:
             entry = {key: value for key, value in entry.items() if key not in _SKIPPED}
         elif original is not old or not _holds_layers(entry):
             entry = original
-        return strict_json.dumps(entry)
+        return json.dumps(entry, indent=4).encode()  # as keras-hub writes it
 
 
 def build(source: Source) -> Skeleton:
@@ -107,9 +115,7 @@ def build(source: Source) -> Skeleton:
     name = TASK if TASK in texts else CONFIG
     try:
         with without_values():
-            model = keras.saving.deserialize_keras_object(
-                strict_json.loads(strict_json.dumps(texts[name]), name)
-            )
+            model = _deserialized(texts[name])
     except Exception as error:
         raise SourceError(
             f"the code of its package cannot build the model of {name}:"
@@ -120,6 +126,30 @@ def build(source: Source) -> Skeleton:
     skeleton = Skeleton(model, parts, texts, headed=TASK_WEIGHTS in source.members)
     skeleton.before = _groups(skeleton)
     return skeleton
+
+
+def load_whole(source: Source) -> Layer:
+    """Returns the model of an open folder with its weights, as `from_preset` of keras-hub does.
+
+    Raises:
+        SourceError: Its package cannot build it, or the weights do not fit.
+    """
+    with closing(Worker()) as worker:
+        skeleton = build(source)
+        fit(skeleton, worker.call("snconvert.weights.shards:scan", source.weights))
+        for shard in source.weights.shards:
+            worker.call("snconvert.weights.reading:read_whole", shard.extent)
+    model = _deserialized(skeleton.texts[TASK if TASK in skeleton.texts else CONFIG])
+    backbone = model if TASK not in skeleton.texts else model.backbone
+    backbone.load_weights(os.path.join(source.path, source.weights_name))
+    if skeleton.headed:
+        model.load_task_weights(os.path.join(source.path, TASK_WEIGHTS))
+    return model
+
+
+def _deserialized(entry: Any) -> Layer:
+    # Classes may change what they are given.
+    return keras.saving.deserialize_keras_object(copy.deepcopy(entry))
 
 
 def fit(skeleton: Skeleton, contents: Contents) -> None:
