@@ -26,7 +26,7 @@ _MORE = (
     "snconvert.activations",  # first, as it does with an older Keras too
     "snconvert.constraints",
     "snconvert.live.internals.saved_owners",  # how owners of converted layers are saved
-    "snconvert.live.presets",
+    "snconvert.live.folders.presets",
 )
 
 
@@ -86,6 +86,7 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Finds the module by the finders behind, with a loader that tells when it has run."""
         if _is_ready(self.name):
             # It was being imported already when it began to wait, or came in another way.
             self.leave()

@@ -53,8 +53,8 @@ from."""
 def without_values() -> Iterator[None]:
     """Lets this thread make variables that have a shape and no value, as in a stateless scope.
 
-    So a model of any size is built in no memory. Graphs are symbolic; where a layer asks for a value
-    while it is built, Keras gives it a placeholder.
+    So a model of any size is built in no memory. Graphs are symbolic; where a layer asks for a
+    value while it is built, Keras gives it a placeholder.
     """
     here, before = threading.get_ident(), Variable._initialize_with_initializer
     own = vars(Variable).get("_initialize_with_initializer")

@@ -189,6 +189,8 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
 
 def keras_loads(model: Opened) -> bool:
     """Whether Keras loads such a model as it is, without a word of the user's."""
+    if model.source.weights.shards:
+        return False
     return not vet(model.root.entry) and not list(unshared(model))
 
 

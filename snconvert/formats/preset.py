@@ -1,8 +1,8 @@
 """Presets of keras-hub: the folder that `save_to_preset` writes.
 
-Configuration and weights of a backbone, perhaps in several files; of a task `task.json` as well, and
-the weights of its head in `task.weights.h5`; tokenizer, preprocessor and assets are carried over.
-Which layers there are only the code of keras-hub tells.
+Configuration and weights of a backbone, perhaps in several files; of a task `task.json` as well,
+and the weights of its head in `task.weights.h5`; tokenizer, preprocessor and assets are carried
+over. Which layers there are only the code of keras-hub tells.
 
 Reference: keras_hub/src/utils/preset_utils.py, `KerasPresetSaver`.
 """

@@ -24,8 +24,8 @@ from snconvert.errors import OptionError, SnconvertError, SourceError, counted, 
 from snconvert.files.model import is_older
 from snconvert.files.upgrade import upgrade_file
 from snconvert.formats.table import open_model
+from snconvert.live.folders.skeleton import IN_FILES, load_whole
 from snconvert.live.internals.walk import Layer
-from snconvert.live.skeleton import IN_FILES, load_whole
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.reading import read_whole
 

@@ -31,7 +31,7 @@ from snconvert.files.targets import TARGETS
 from snconvert.formats.table import open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.convert import convert, plan_of
-from snconvert.live.in_files import apply_in_files, is_in_files, undo_in_files
+from snconvert.live.folders.in_files import apply_in_files, is_in_files, undo_in_files
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target

@@ -16,6 +16,13 @@ from snconvert.formats.table import FORMATS, open_model
 MODELS = DATA / "models"
 
 
+def preset(folder):
+    """Makes a preset of keras-hub, of a model whose configuration holds its layers."""
+    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
+    (folder / "in" / "preprocessor.json").write_text("{}")
+    return folder / "in"
+
+
 def sharded(folder):
     """Spreads the weights of an unzipped archive over two files, as `max_shard_size` does."""
     shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
@@ -45,6 +52,7 @@ EXAMPLES = {
     "keras3_folder": lambda folder: shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in"),
     "weights_and_config": weights_and_config,
     "sharded": sharded,
+    "preset": preset,
 }
 """The name of each format -> a function that makes a model of it in a folder, and returns its path.
 It has a Dense layer. A `config.json` beside it is its configuration."""
@@ -93,7 +101,7 @@ def test_a_result_is_a_model_of_keras_3(name, model, beside, tmp_path):
     report = snconvert.apply_file(model, out, verify=True, **beside)
     assert report.converted
     with open_model(out) as result:
-        assert result.format in {"keras3_archive", "keras3_folder", "sharded"}
+        assert result.format in {"keras3_archive", "keras3_folder", "sharded", "preset"}
         assert FORMATS[result.format].writer is FORMATS[name].writer
     assert snconvert.verify(model, out, **beside)
 

@@ -1,8 +1,8 @@
 """Models in folders whose layers only Python code knows, converted file by file.
 
 The model is built without values; its own code says which layers there are and where their
-variables lie. Sigma and `u` are found in the files, as on the file carrier, and the files are copied
-with what changes in them, so that the weights are never in memory as a whole.
+variables lie. Sigma and `u` are found in the files, as on the file carrier, and the files are
+copied with what changes in them, so that the weights are never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError
 from snconvert.files.model import begin_output, deadline, open_source
 from snconvert.files.normalised import NormalisedLayer, first_target
-from snconvert.files.targets import norm_of
 from snconvert.formats.table import open_model
-from snconvert.jobs.requests import Scaling, Task
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES, table
-from snconvert.live.internals.class_swap import built_for, kernels_by_owner
-from snconvert.live.internals.walk import Layer
-from snconvert.live.kernels import named_kernels, settings_of, shape_of
+from snconvert.live.folders.kernels import measure, products_of
+from snconvert.live.folders.skeleton import IN_FILES, Skeleton, build, fit
+from snconvert.live.kernels import named_kernels, shape_of
 from snconvert.live.measure import facts_of
-from snconvert.live.skeleton import IN_FILES, Skeleton, build, fit
 from snconvert.live.targets import IN_MEMORY
 from snconvert.live.targets.target import LiveStep
 from snconvert.live.tree import layer_of, plan_for, survey
@@ -52,7 +49,7 @@ from snconvert.planning.plan import Skip, Step, nothing_to_convert, with_obstacl
 from snconvert.planning.recipe import Recipe
 from snconvert.planning.record import record, with_record, without_layers
 from snconvert.sandbox.worker import Worker
-from snconvert.weights.contents import Product, State
+from snconvert.weights.contents import Product
 
 _TARGET = "layer"
 
@@ -103,7 +100,7 @@ def apply_in_files(
         with begin_output(opened, output, progress) as begun:
             sigmas = asked is None or asked.sigma
             outcomes = plan.outcomes if output is None else plan.steps
-            measured = _measure(
+            measured = measure(
                 skeleton, outcomes if sigmas else (), recipe, (opened, worker), progress
             )
             plan = without_failed(plan, measured) if lenient else plan
@@ -177,8 +174,8 @@ def undo_in_files(
         for node in chosen:
             target.check_undo(node)
         settings = [layer.settings for layer in chosen.values()]
-        measured = _measure(skeleton, chosen, recipe, (opened, worker), progress)
-        products = _products(skeleton, chosen, (opened, worker)) if VERBS[verb].scales else []
+        measured = measure(skeleton, chosen, recipe, (opened, worker), progress)
+        products = products_of(skeleton, chosen, (opened, worker)) if VERBS[verb].scales else []
         status = "convertible" if output is None else "converted"
         layers = _rows(verb, root, chosen, left, status, measured)
         size = opened.size
@@ -231,85 +228,6 @@ def _skeleton(opened: Source, worker: Worker) -> Skeleton:
     seconds = deadline(opened)
     fit(skeleton, worker.call("snconvert.weights.shards:scan", opened.weights, seconds=seconds))
     return skeleton
-
-
-def _measure(
-    skeleton: Skeleton,
-    outcomes: Iterable[Any],
-    recipe: Recipe,
-    place: tuple[Source, Worker],
-    progress: OnProgress,
-) -> Measured:
-    """Finds the triplets of the kernels of layers, those that are to be converted and others."""
-    started = time.perf_counter()
-    tasks: list[Task] = []
-    owners: list[Node] = []
-    for outcome in outcomes:
-        node = outcome if isinstance(outcome, Node) else outcome.node
-        layer, required = layer_of(node), isinstance(outcome, Step)
-        rule = layer.rule if node.spectral else outcome.rule
-        if rule is None or not layer.built or node.first is not None:
-            continue
-        if isinstance(outcome, Skip) and outcome.obstacle:
-            continue
-        norm = layer.norm if node.spectral else norm_of(outcome, recipe.settings.norm)
-        config = layer.get_config()
-        for owner, kernels in kernels_by_owner(layer, rule):
-            for kernel in kernels:
-                path, dataset = skeleton.dataset(getattr(owner, kernel.name))
-                view = kernel.view(dataset.shape, config)
-                conv = kernel.map_of(norm, dataset.shape, config, built_for(layer))
-                state = _state(skeleton, owner, kernel.name) if node.spectral else None
-                where = (node.path, node.class_name)
-                form = (where, path, dataset, view, required, recipe.certify, conv, state)
-                tasks.append(Task(*form))
-                owners.append(node)
-    triplets: dict[Node, list[Any]] = {}
-    if tasks:
-        source, worker = place
-        tell = cumulative(progress, "sigma", sum(task.dataset.nbytes for task in tasks))
-        results = worker.call(
-            "snconvert.jobs.measure:measure", source.weights, tasks, seconds=None, progress=tell
-        )
-        for node, triplet in zip(owners, results, strict=True):
-            triplets.setdefault(node, []).append(triplet)
-    return Measured(triplets, time.perf_counter() - started)
-
-
-def _state(skeleton: Skeleton, owner: Layer, kernel: str) -> State:
-    """Returns where a spectral layer stores how a kernel is normalised."""
-    prefix = owner._prefix(kernel)  # noqa: SLF001 -- as everything in `live`
-    gamma = getattr(owner, f"{prefix}gamma") if owner.mode == "gain" else None
-    return State(
-        skeleton.dataset(getattr(owner, f"{prefix}u")),
-        None if gamma is None else skeleton.dataset(gamma),
-        settings_of(owner),
-    )
-
-
-def _products(
-    skeleton: Skeleton, chosen: Iterable[Node], place: tuple[Source, Worker]
-) -> list[Product]:
-    """Returns by what `bake` multiplies the kernels."""
-    tasks: list[Scaling] = []
-    for node in chosen:
-        layer = layer_of(node)
-        config = layer.get_config()
-        for owner, kernels in kernels_by_owner(layer, layer.rule):
-            for kernel in kernels:
-                path, dataset = skeleton.dataset(getattr(owner, kernel.name))
-                state = _state(skeleton, owner, kernel.name)
-                conv = kernel.map_of(layer.norm, dataset.shape, config, built_for(layer))
-                u: Any = state.u
-                gamma = None if state.gamma is None else state.gamma[0]
-                view = kernel.view(dataset.shape, config)
-                where = (node.path, node.class_name)
-                form = (where, path, dataset, view, u[0], gamma, settings_of(owner), conv)
-                tasks.append(Scaling(*form))
-    source, worker = place
-    name = "snconvert.jobs.effective:factors"
-    factors = worker.call(name, source.weights, tasks, seconds=None)
-    return [Product(task.path, factor) for task, factor in zip(tasks, factors, strict=True)]
 
 
 def _rows(

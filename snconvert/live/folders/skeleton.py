@@ -144,6 +144,8 @@ def load_whole(source: Source) -> Layer:
     backbone.load_weights(os.path.join(source.path, source.weights_name))
     if skeleton.headed:
         model.load_task_weights(os.path.join(source.path, TASK_WEIGHTS))
+    if getattr(model, "optimizer", None) is not None:
+        model.optimizer.name = "optimizer"  # a task compiles itself, with another name each time
     return model
 
 
@@ -165,8 +167,8 @@ def fit(skeleton: Skeleton, contents: Contents) -> None:
             raise WeightsError(f"the weights have no {printable(path)}, which the model has", again)
         if tuple(variable.shape) != dataset.shape:
             raise WeightsError(
-                f"{printable(path)} is stored with the shape {dataset.shape}, but the model makes it"
-                f" {tuple(variable.shape)}",
+                f"{printable(path)} is stored with the shape {dataset.shape}, but the model makes"
+                f" it {tuple(variable.shape)}",
                 again,
             )
         skeleton.paths[id(variable)] = path
