@@ -9,11 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
+from snconvert.cli.printing.printer import folded
 from snconvert.cli.progress import marks_of
+from snconvert.cli.totals import NOTHING, Totals
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
-from snconvert.errors import DoneError, SnconvertError, counted, printable
+from snconvert.errors import (
+    DoneError,
+    NothingToConvertError,
+    SnconvertError,
+    counted,
+    printable,
+)
 
 if TYPE_CHECKING:
     from snconvert.cli.progress import ProgressBar
@@ -84,9 +92,21 @@ class Results:
         return ""
 
     def _fail(self, index: int, error: SnconvertError) -> None:
-        self.failed = True
         source = self._sources[index]
+        if isinstance(error, DoneError) and self._options.get("in_place"):  # by an earlier run
+            if self._display.as_json:
+                self._skip(index, error)
+            elif not self._display.quiet:
+                already = VERBS[self._verb].already
+                print(f"{printable(source)}: {already}, it is left as it is")
+            return
+        self.failed = True
         complain(error, failure(self._verb, source) if self._display.as_json else None)
+
+    def _skip(self, index: int, why: SnconvertError) -> None:
+        """Prints of a model as JSON that it is passed over."""
+        said = why.as_json()["what"]
+        print_json(failure(self._verb, self._sources[index]) | {"skipped": said})
 
     def _print(self, report: Report) -> None:
         from snconvert.cli import tables
@@ -117,12 +137,10 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
-        from snconvert.cli.summary import Table
-        from snconvert.cli.totals import Totals
+        from snconvert.cli.summary import Table, ending
 
         super().__init__(verb, sources, display, options)
-        self._already = VERBS[verb].already
-        self._totals = Totals(verb, folder)
+        self._totals = Totals(verb, folder, ending([*filter(None, targets)], verb))
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None
@@ -132,47 +150,57 @@ class SeveralResults(Results):
                 verb,
                 self._names,
                 shutil.get_terminal_size().columns,
-                chosen=bool({"conv", "kinds"} & options.keys()),
                 marks=marks_of(sys.stdout),
                 colours=colours,
             )
         self._headed = False
 
+    def add(self, index: int, outcome: Report | SnconvertError) -> None:
+        """Prints what became of a model, and counts it."""
+        if not isinstance(outcome, SnconvertError):
+            self._totals.add(outcome)
+        super().add(index, outcome)
+
     def end(self) -> None:
         """Prints the totals."""
         if not self._display.silent:
             for line in self._totals.lines(len(self._sources)):
-                print(line)
+                print("\n".join([line] if self._table is None else folded(line, self._table.width)))
             sys.stdout.flush()
+        if self._totals.in_vain(len(self._sources)):
+            self.failed = True
+            complain(f"{NOTHING} in any of the models. See `snconvert inspect` for every layer.")
 
     def _about(self, index: int) -> str:
         return f"{printable(self._sources[index])}: "
 
     def _fail(self, index: int, error: SnconvertError) -> None:
-        source, already = self._sources[index], self._already
-        if not isinstance(error, DoneError):
+        source = self._sources[index]
+        if isinstance(error, DoneError):
+            why = VERBS[self._verb].already
+            self._totals.pass_over()
+        elif isinstance(error, NothingToConvertError):
+            why = NOTHING
+            self._totals.leave()
+        else:
             self._totals.fail(source)
             super()._fail(index, error)
             return
-        self._totals.pass_over()
         if self._display.as_json:
-            print(f"skipped: {error}", file=sys.stderr)
+            self._skip(index, error)
         elif not self._display.quiet:
             table = self._table
-            line = table and table.note(self._names[index], already)
-            self._say(line or f"{printable(source)}: {already}")
+            print(table.note(self._names[index], why) if table else f"{printable(source)}: {why}")
 
     def _print(self, report: Report) -> None:
         from snconvert.cli.summary import sentence
 
-        self._totals.add(report)
         if self._as_tables:
             super()._print(report)
+        elif self._table is None:
+            print(sentence(report))
         else:
-            self._say(sentence(report) if self._table is None else self._table.line(report))
-
-    def _say(self, line: str) -> None:
-        if self._table is not None and not self._headed:
-            print(self._table.heading(dry_run="dry_run" in self._options))
-            self._headed = True
-        print(line)
+            if not (self._headed or report.up_to_date):
+                print(self._table.heading(dry_run="dry_run" in self._options))
+                self._headed = True
+            print(self._table.line(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from snconvert.cli.columns import size
 from snconvert.core.report import Report
@@ -13,19 +14,30 @@ _IN_SIGHT = 10  # lines below which a failure need not be named again
 _NAMED = 10
 
 
+NOTHING = "nothing to convert"
+"""What is told of a model without a layer of a kind that can be converted."""
+
+
 class Totals:
     """What became of several models.
 
     Args:
         verb: What was to be done to each.
         folder: Where the results go, where that was said.
+        ending: What the names of all results end with.
+
+    Attributes:
+        place: Where the results go, and as what.
+        failed: The models that failed.
     """
 
-    def __init__(self, verb: str, folder: str | None = None) -> None:
+    def __init__(self, verb: str, folder: str | None = None, ending: str = "") -> None:
         self._verb = VERBS[verb]
-        self._folder = "" if folder is None else f" to {printable(folder)}"
+        self.place = "" if folder is None else f" to {printable(folder)}"
+        self.place += f" as *{printable(ending)}" if ending else ""
         self._started = time.monotonic()
-        self._done = self._written = self._already = self._bytes = 0
+        self._done = self._written = self._nothing = self._bytes = 0
+        self._already: Counter[str] = Counter()  # by what they are
         self._lines_since = 0  # that failures are further up
         self.failed: list[str] = []
 
@@ -33,7 +45,7 @@ class Totals:
         """Counts a model that is done."""
         self._lines_since += 1
         if report.up_to_date:
-            self._already += 1
+            self._already[self._verb.earlier] += 1
             return
         self._done += 1
         if report.output is not None:
@@ -43,7 +55,16 @@ class Totals:
     def pass_over(self) -> None:
         """Counts a model that has nothing to become."""
         self._lines_since += 1
-        self._already += 1
+        self._already[self._verb.already] += 1
+
+    def leave(self) -> None:
+        """Counts a model without a layer that can be converted."""
+        self._lines_since += 1
+        self._nothing += 1
+
+    def in_vain(self, models: int) -> bool:
+        """Whether none of so many models has a layer that can be converted."""
+        return 0 < self._nothing == models
 
     def fail(self, source: str) -> None:
         """Counts a model that failed."""
@@ -57,20 +78,21 @@ class Totals:
         Args:
             models: How many there are.
         """
-        left = models - self._done - self._already - len(self.failed)
+        left = models - self._done - self._already.total() - self._nothing - len(self.failed)
         verb, seconds = self._verb, time.monotonic() - self._started
         done = verb.made or verb.done
         if verb.writes and self._done and not self._written:
             done = f"to {'convert' if verb.converts else verb.name}"
         counts = [
             (self._done, done),
-            (self._already, verb.already),
+            *((count, word) for word, count in self._already.items()),
+            (self._nothing, f"with {NOTHING}"),
             (len(self.failed), "failed"),
             (left, "not done"),
         ]
         told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
         written = (
-            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+            f"{size(self._bytes)} written{self.place}" if self._written else "nothing was written"
         )
         took = f"in {_duration(seconds)}"
         lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]

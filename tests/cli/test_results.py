@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
 import pseudo_terminal
 import pytest
 import warm
-from places import MODELS
+from places import CASES, MODELS
 
 from snconvert.cli.messages import Display
 from snconvert.cli.results import SeveralResults
@@ -57,7 +58,9 @@ def test_lines_and_totals(snconvert: Run, folder: Path) -> None:
         f"models/{CONV}.keras",
     ]
     assert "2 conv left plain (--conv); sigma 1.49 to 1.75 -> 1; wrote out" in sorted(lines)[1]
-    assert re.fullmatch(r"2 converted, 1 failed; 58.\d kB written to out in \d\.\d s", totals)
+    assert re.fullmatch(
+        r"2 converted, 1 failed; 58.\d kB written to out as \*-sn.keras in \d\.\d s", totals
+    )
     assert sorted(os.listdir(folder.parent / "out")) == [f"{x}-sn.keras" for x in (DENSE, CONV)]
     quiet = snconvert("inspect", folder, "-q")
     assert (quiet.stdout, quiet.stderr.count("\n")) == ("", 1)
@@ -89,6 +92,40 @@ def test_what_is_converted_already(snconvert: Run, folder: Path) -> None:
     assert "nothing left to convert" in alone.stderr
 
 
+def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
+    """A model without a kernel is told in its line, and is no failure; all of them together are."""
+    bare = str(folder / "bare.keras")
+    shutil.copy(CASES / "cfg_no_dense.keras", bare)
+    (folder / "bad.keras").unlink()
+    done = snconvert("apply", folder, "-o", folder / "out", "--jobs", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, totals = done.stdout.splitlines()
+    assert f"{bare}: nothing to convert" in lines
+    assert totals.startswith("2 converted, 1 with nothing to convert; 58.")
+    told = snconvert("apply", folder, "-o", folder / "json", "--json")
+    assert told.returncode == 0
+    assert told.stderr == ""
+    (passed,) = [x for x in map(json.loads, told.stdout.splitlines()) if "layers" not in x]
+    assert passed["source"] == bare
+    assert passed["skipped"].startswith("nothing to convert: no layer is of a kind")
+    other = shutil.copy(bare, folder / "other.keras")
+    both = snconvert("apply", bare, other)
+    assert both.returncode == 1
+    assert both.stderr.startswith("error: nothing to convert in any of the models. ")
+    left = snconvert("apply", folder / f"{DENSE}.keras", bare, "--kinds", "conv")
+    assert left.returncode == 1  # an option may be wrong
+    assert left.stderr.count("\n") == 1
+
+
+def test_a_dry_run_names_its_models(folder: Path) -> None:
+    """Also where a folder is named for the results: by their names in the folder of the models."""
+    (folder / "bad.keras").unlink()
+    command = ["-m", "snconvert", "apply", "models", "-o", "out", "--dry-run"]
+    _, text = pseudo_terminal.run(*command, cwd=folder.parent)
+    lines = pseudo_terminal.screen(text)
+    assert [line.split()[0] for line in lines[:3]] == ["model", DENSE, CONV]
+
+
 def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) -> None:
     """Neither where every model fails, nor in a dry run; and a file is none."""
     out = folder.parent / "new" / "out"
@@ -98,8 +135,8 @@ def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) ->
     assert snconvert("apply", folder, "-o", out, "--dry-run").returncode == 1
     assert os.listdir(folder.parent) == ["models"]
     wrong = snconvert("apply", folder, "-o", folder / "bad.keras")
-    assert wrong.returncode == 1
-    assert "several models are written to a folder, and this is a file" in wrong.stderr
+    assert wrong.returncode == 2
+    assert re.search("several models are written to a folder, and '.*' is a file", wrong.stderr)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -128,7 +165,7 @@ def test_an_interrupted_run_says_what_is_done(folder: Path, jobs: int, number: i
     assert all(name.endswith("-sn.keras") for name in written)
     failed = errors.count("error: ") - 1
     left = 7 - done - failed
-    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out in .* s"
+    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out as .* s"
     assert re.fullmatch(told, totals)
     assert errors.splitlines()[-1].startswith("error: interrupted.")
 
@@ -143,10 +180,11 @@ def test_lines_on_a_terminal(folder: Path) -> None:
     lines = pseudo_terminal.screen(text)
     assert not any(map(BAR.match, lines))
     heading, *rows, totals, last = lines
-    assert heading.split() == ["*-sn.keras", "converted", "stays", "plain", "sigma", "size", "time"]
+    assert heading.split() == ["model", "converted", "sigma", "size", "time"]
     done = (DENSE, CONV, *(f"large{index}" for index in range(4)))
     assert sorted(row.split()[0] for row in rows if row.startswith(done)) == [*done]
-    error = [row for row in rows if not row.startswith(done)]
+    assert "  2 conv plain: --conv" in rows  # below the line that has no room for it
+    error = [row for row in rows if not row.startswith((*done, "  "))]
     assert error[0].startswith("error: bad.keras: ")
     assert error[-1].endswith(".")
     assert len(error) == 2
@@ -184,3 +222,17 @@ def test_reports_are_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
     results.add(0, report)
     assert sys.getrefcount(report) == before
     assert capsys.readouterr().out.startswith("m: 0 layers to convert; nothing was written (0.00")
+
+
+def test_a_rerun_has_no_headings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is done, there are no columns: headings come with the first line of numbers."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = Report("m", "m-sn.keras", "layer", "hard", 1.0, "matrix", (), 0, 0.0)
+    results = SeveralResults("apply", ["m", "n"], Display(False, False), {}, ["m-sn.keras", "n"])
+    results.add(0, replace(done, up_to_date=True))
+    assert capsys.readouterr().out.split() == ["m-sn.keras", "already", "converted"]
+    results.add(1, replace(done, output="n"))
+    assert capsys.readouterr().out.startswith("model ")

@@ -70,6 +70,7 @@ def no_folder(folder: Folder) -> list[object]:
 
 def is_folder(folder: Folder) -> list[object]:
     (folder / "out").mkdir()
+    (folder / "out" / "config.json").touch()  # that of a model
     return plain()(folder)
 
 
@@ -205,7 +206,9 @@ MESSAGES = (
         "Keras 3",
         "Use it as it is",
     ),
-    Message(errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude"),
+    Message(
+        errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude d0"
+    ),
     Message(
         errors.KernelError,
         case("w_huge.keras"),
@@ -223,7 +226,7 @@ MESSAGES = (
         "first, dense|dense, first",
     ),
     Message(
-        errors.SelectionError,
+        errors.NothingToConvertError,
         case("cfg_no_dense.keras"),
         "cfg_no_dense.keras: ",
         "nothing to convert",
@@ -236,7 +239,7 @@ MESSAGES = (
         "sn.keras: ",
         "nothing left to convert",
         r"1 layer is converted already \(first: spectral already\); dense: not matched",
-        "remove` undoes that",
+        "remove` or `snconvert bake` undoes that",
     ),
     Message(
         errors.SelectionError,
@@ -244,7 +247,7 @@ MESSAGES = (
         "int8.keras: ",
         "nothing that can be converted",
         r"dense: quantized layers \(int8\)",
-        "before it is quantised",
+        "before it is quantized",
     ),
     Message(
         errors.UnsupportedError,
@@ -254,7 +257,7 @@ MESSAGES = (
         "lora_rank 2",
         "do not name the layer",
     ),
-    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name the file in it"),
+    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name a file"),
     Message(errors.OutputExistsError, taken, "out: ", "exists", "already", "Use --force"),
     Message(
         errors.OutputFolderError, no_folder, "missing/out: ", "does not exist", "missing", "Create"

@@ -122,6 +122,7 @@ def test_a_rerun_writes_nothing(how: dict[str, Any], tmp_path: Path) -> None:
         "warnings",
         "needs",
         "loads",
+        "holds_code",
     ):
         assert getattr(again, name) == getattr(first, name), name
     package.apply_file(source, out, force=True, **how)
@@ -435,16 +436,6 @@ def test_something_else(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="no regular file"):
         package.apply_file(source, tmp_path / "pipe")
-
-
-def test_the_ways_back_say_that_it_exists(tmp_path: Path) -> None:
-    """`bake` and `remove` record nothing: what they have made is not known again."""
-    source, out = moons(tmp_path), tmp_path / "sn.keras"
-    package.apply_file(source, out)
-    for verb in (package.bake_file, package.remove_file):
-        verb(out)
-        with pytest.raises(OutputError, match="it exists already"):
-            verb(out)
 
 
 def test_errors_of_a_first_run_come_first(tmp_path: Path) -> None:
