@@ -100,7 +100,8 @@ class WeightMap:
     def after(self, shards: Sequence[Shard], overlay: ShardedOverlay) -> bytes:
         """Returns the bytes of the map once the weights are changed, as Keras writes them.
 
-        Groups keep their order, new ones come last.
+        Groups keep their order, new ones come last. A list of one file stays a list,
+        as Keras writes some.
 
         Args:
             shards: The files before.
@@ -119,7 +120,16 @@ class WeightMap:
             if path in overlay.places and not (apart and path.startswith(apart)):
                 own = groups.setdefault(f"/{path.rpartition('/')[0]}", {})
                 own[files[overlay.places[path]]] = None
-        held = {group: [*own] if len(own) > 1 else next(iter(own)) for group, own in groups.items()}
+        lists = {
+            f"/{overlay.moved.get(path, path).rpartition('/')[0]}"
+            for group, held in self.tree["weight_map"].items()
+            if isinstance(held, list)
+            for path in by_group.get(group, ())
+        }
+        held = {
+            group: [*own] if len(own) > 1 or group in lists else next(iter(own))
+            for group, own in groups.items()
+        }
         metadata = dict(self.tree.get("metadata", {}))
         size = metadata.get("total_size")
         if isinstance(size, int | float) and math.isfinite(size):
