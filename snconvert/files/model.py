@@ -182,7 +182,7 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     """
     source, root = model.source, model.root
     contents = worker.call(
-        "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
+        "snconvert.weights.shards:scan", source.weights, seconds=deadline(source)
     )
     paths = group_paths(root)
     inventory = take_inventory(root, paths, contents, rules)
@@ -195,7 +195,7 @@ def loading_facts(model: Opened) -> dict[str, Any]:
     """Returns what Keras needs to load such a model, by the attributes of `Report`."""
     return {
         "needs": needs(model.root.entry),
-        "loads": not list(unshared(model)),
+        "loads": not model.source.weights.shards and not list(unshared(model)),
         "holds_code": model.holds_code,
     }
 
