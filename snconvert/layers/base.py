@@ -30,8 +30,14 @@ from snconvert.layers.errors import (
     unsupported,
 )
 from snconvert.layers.initial_u import random_u, warm_u
-from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
-from snconvert.linalg.power_iteration import Norm
+from snconvert.layers.power_iteration import (
+    Norm,
+    current_norm,
+    power_iteration,
+    scale,
+    stacked,
+    times,
+)
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
