@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -12,6 +13,10 @@ from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import times
 from snconvert.layers.register import register
 from snconvert.layers.swapped_kernel import SwappedKernels
+
+
+_BATCH = 32
+"""Examples in a batch whose size a graph does not say."""
 
 
 class SpectralConv(Spectral):
@@ -25,8 +30,9 @@ class SpectralConv(Spectral):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
-        # The kernel is smaller than the outputs, which training would have to keep as well.
-        kernel = times(self.kernel, self.kernel_scale("kernel", training))
+        factor = self.kernel_scale("kernel", training)
+        scales_outputs = self._has_few_outputs(inputs)
+        kernel = self.kernel if scales_outputs else times(self.kernel, factor)
         padding = self.padding
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
@@ -41,11 +47,29 @@ class SpectralConv(Spectral):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
+        if scales_outputs:
+            outputs = times(outputs, factor)
         if self.use_bias:
             shape = [1] * (self.rank + 2)
             shape[-1 if self.data_format == "channels_last" else 1] = self.filters
             outputs = ops.add(outputs, ops.reshape(self.bias, shape))
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _has_few_outputs(self, inputs: Any) -> bool:
+        """Whether the outputs are fewer numbers than the kernel, and so the ones to scale.
+
+        Otherwise it is the kernel, which training need not keep twice. Half precision may not hold
+        what the raw kernel gives.
+        """
+        dtypes = {self.compute_dtype, self.kernel.dtype}
+        if dtypes != {"float32"} or keras.backend.standardize_dtype(inputs.dtype) != "float32":
+            return False
+        batch, *sizes = inputs.shape
+        sizes = sizes[:-1] if self.data_format == "channels_last" else sizes[1:]
+        if None in sizes:
+            return False
+        places = math.prod(-(-n // stride) for n, stride in zip(sizes, self.strides, strict=True))
+        return (batch or _BATCH) * places * self.filters < math.prod(self.kernel.shape)
 
 
 @register

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-_RAW: Any = import_module("tensorflow").raw_ops if keras.backend.backend() == "tensorflow" else None
+if keras.backend.backend() == "tensorflow":
+    _TF = import_module("tensorflow")
+    _RAW = _TF.raw_ops
 
 TINY = 2.0**-120
 """What counts as 0: its reciprocal, also times a little, is still a float32 number."""
@@ -49,7 +51,7 @@ def unit_rows(rows: Any, otherwise: float | None) -> Any:
         rows: float32 `(b, m)`.
         otherwise: What stands in rows of zeros or NaN; `None` leaves them.
     """
-    rows = _cast(_RAW.StopGradient(input=rows), "float64")
+    rows = _cast(_TF.stop_gradient(rows), "float64")
     lengths = _RAW.Sqrt(x=_products(rows, rows))
     units = _cast(_RAW.DivNoNan(x=rows, y=lengths), "float32")
     if otherwise is None:
@@ -65,7 +67,7 @@ def norm_and_directions(rows: Any, otherwise: Any) -> tuple[Float64Norm, Any]:
         otherwise: The directions of rows of zeros, NaN or infinity, float32 `(b, n)`.
     """
     rows = _cast(rows, "float64")
-    fixed = _RAW.StopGradient(input=rows)
+    fixed = _TF.stop_gradient(rows)
     units = _RAW.DivNoNan(x=fixed, y=_RAW.Sqrt(x=_products(fixed, fixed)))
     lengths = _products(rows, units)
     if rows.shape[0] == 1:
@@ -80,15 +82,14 @@ def norm_and_directions(rows: Any, otherwise: Any) -> tuple[Float64Norm, Any]:
 
 def scale(norm: Float64Norm, mode: str, bound: float, gamma: Any) -> Any:
     """Returns `s(sigma)` as `snconvert.layers.power_iteration.scale` does."""
-    constant = mode != "gain"
-    above = np.float64(min(bound, _HUGE)) if constant else _cast(gamma, "float64")
-    # In the place of 0 what gives the quotient 1.
-    filler = _RAW.SelectV2(condition=norm.positive, t=_ZERO, e=above if constant else _ONE)
+    above = np.float64(min(bound, _HUGE)) if mode != "gain" else _cast(gamma, "float64")
+    # In the place of 0 what gives the quotient 1; NaN stays NaN.
+    if mode == "gain":
+        above = _RAW.SelectV2(condition=norm.positive, t=above, e=_ONE)
+    filler = _RAW.SelectV2(condition=norm.positive, t=_ZERO, e=_ONE if mode == "gain" else above)
     factor = _RAW.RealDiv(x=above, y=_RAW.AddV2(x=norm.length, y=filler))
     if mode == "cap":
         factor = _RAW.Minimum(x=factor, y=_ONE)
-    elif not constant:
-        factor = _RAW.SelectV2(condition=norm.positive, t=factor, e=_ONE)
     return _cast(factor, "float32")
 
 
