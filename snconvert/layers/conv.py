@@ -14,7 +14,6 @@ from snconvert.layers.power_iteration import times
 from snconvert.layers.register import register
 from snconvert.layers.swapped_kernel import SwappedKernels
 
-
 _BATCH = 32
 """Examples in a batch whose size a graph does not say."""
 
@@ -69,7 +68,8 @@ class SpectralConv(Spectral):
         if None in sizes:
             return False
         places = math.prod(-(-n // stride) for n, stride in zip(sizes, self.strides, strict=True))
-        return (batch or _BATCH) * places * self.filters < math.prod(self.kernel.shape)
+        few: bool = (batch or _BATCH) * places * self.filters < math.prod(self.kernel.shape)
+        return few
 
 
 @register
