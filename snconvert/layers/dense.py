@@ -67,10 +67,11 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
 
     def _joint_product(self, inputs: Any) -> tuple[Any, Any]:
         """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
-        v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
+        u = self._u_rows("kernel")
+        v = input_direction(self._matrix("kernel"), u, self.power_iterations)
         product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
         outputs, image = XP.split(product)
-        norm, u = output_direction(image, self.u)
+        norm, u = output_direction(image, u)
         self.u.assign(u)
         return outputs, self._scale_of("kernel", norm)
 

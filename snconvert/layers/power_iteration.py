@@ -89,6 +89,11 @@ def current_norm(matrix: Any, u: Any) -> Norm:
     """Returns `max |W u| / |u|`, which is sigma when `u` is along the leading singular vector.
 
     Weights that were averaged have a `u` shorter than 1. One of zeros gives the norm 0.
+
+    This reads the kernel once more. A `v` kept from training would share the product with the
+    inputs, but after the optimizer's step it is that of the kernel before: sigma would depend on
+    more than kernel and `u`, which files, `get_weights` and `bake` hold, so that a model and its
+    copy would differ.
     """
     u = _unit_rows(ops.convert_to_tensor(u, "float32"), None)
     return _norm_and_directions(_onto_rows(matrix, u), 0.0)[0]

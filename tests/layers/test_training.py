@@ -408,3 +408,47 @@ def test_graph_is_traced(example: Example) -> None:
     twin = plain(layer)
     expected = tf.function(lambda x: run(twin, x)).get_concrete_function(spec)
     assert traced.structured_outputs.shape == expected.structured_outputs.shape
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("example", [CONV, GROUPED, CONVOLUTIONS[0]])
+def test_scaling_the_outputs_is_scaling_the_kernel(
+    example: Example, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A convolution gives the same outputs, gradients and u, to float32, whichever it scales."""
+    x, found = inputs_for(example), []
+    for few in (False, True):
+        monkeypatch.setattr(layers.SpectralConv2D, "_has_few_outputs", lambda *_, few=few: few)
+        monkeypatch.setattr(layers.SpectralConv1D, "_has_few_outputs", lambda *_, few=few: few)
+        layer = make(example, mode=mode, bound=0.1)
+        weights = np.random.default_rng(2).normal(size=layer(x).shape)
+        slopes = gradients(layer, x, weights, training=True)
+        found.append([layer(x), layer(x, training=True), layer.u.numpy(), *slopes])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+
+
+def test_what_is_few() -> None:
+    """A convolution scales its outputs where they are fewer numbers than the kernel, in float32
+    alone; a Dense adds a row to few rows, by the size of its kernel."""
+    late = layers.SpectralConv2D(64, 3, strides=2, padding="same")
+    late.build((None, 7, 7, 64))
+    half = layers.SpectralConv2D(64, 3, dtype="mixed_float16")
+    half.build((None, 7, 7, 64))
+    for shape, few in (
+        ((32, 8, 8, 64), True),  # 64 * 9 * 64 = 36864 numbers, more than 32 * 4 * 4 * 64
+        ((36, 8, 8, 64), False),
+        ((None, 8, 8, 64), True),
+        ((None, 9, 8, 64), False),
+        ((8, None, 8, 64), False),
+    ):
+        inputs = keras.KerasTensor(shape)
+        assert late._has_few_outputs(inputs) is few
+        assert not half._has_few_outputs(keras.KerasTensor(shape, "float16"))
+    small, large = layers.SpectralDense(8), layers.SpectralDense(1280)
+    small.build((None, 8))
+    large.build((None, 1280))
+    for layer, limit in ((small, 128), (large, 160)):
+        size = layer.kernel.shape[0]
+        for rows, few in ((limit, True), (limit + 1, False), (None, True)):
+            assert layer._has_few_rows(keras.KerasTensor((rows, size))) is few
