@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np
+from rounds import head, in_turns, ratios, row, shown
 
 import snconvert
 
@@ -209,16 +209,16 @@ def peers(name: str, x: np.ndarray) -> dict[str, Step]:
 
 
 def timed(step: Step, count: int) -> float:
-    """Returns the seconds that some steps take until the accelerator has done them."""
+    """Returns the seconds that one of some steps takes until the accelerator has done it."""
     step.wait()  # type: ignore[attr-defined]
     started = time.perf_counter()
     for _ in range(count):
         step()
     step.wait()  # type: ignore[attr-defined]
-    return time.perf_counter() - started
+    return (time.perf_counter() - started) / count
 
 
-def row(name: str, rounds: int) -> str:
+def measure(name: str, rounds: int) -> str:
     """Measures one case; returns the row of the table."""
     shape, make, wraps = CASES[name]
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
@@ -233,22 +233,14 @@ def row(name: str, rounds: int) -> str:
     steps |= peers(name, x)
     for step in steps.values():
         timed(step, 3)
-    count = max(1, round(SECONDS / (timed(steps["plain"], 5) / 5)))
-    taken: dict[str, list[float]] = {key: [] for key in steps}
-    for _ in range(rounds):
-        for key in random.sample(list(steps), len(steps)):
-            taken[key].append(timed(steps[key], count) / count)
-    cells = [f"{1e3 * statistics.median(taken['plain']):.2f}"]
-    for key in ("control", "snconvert", "built-in", "torch"):
-        if key not in taken:
-            cells.append("-")
-            continue
-        base = taken["torch plain" if key == "torch" else "plain"]
-        low, middle, high = statistics.quantiles(
-            [one / other for one, other in zip(taken[key], base, strict=True)], n=4
-        )
-        cells.append(f"{middle:.2f} ({low:.2f}-{high:.2f})")
-    return f"| {name} | {' | '.join(cells)} |"
+    count = max(1, round(SECONDS / timed(steps["plain"], 5)))
+    taken = in_turns({k: lambda s=s: timed(s, count) for k, s in steps.items()}, rounds)
+    bases = {"control": "plain", "snconvert": "plain", "built-in": "plain", "torch": "torch plain"}
+    once = f"{1e3 * statistics.median(taken['plain']):.2f}"
+    cells = [
+        shown(ratios(taken, key, base)) if key in taken else "-" for key, base in bases.items()
+    ]
+    return row([name, once, *cells])
 
 
 def main() -> None:
@@ -259,9 +251,9 @@ def main() -> None:
     options = parser.parse_args()
     precision()
     agreement()
-    print(f"\n| {BACKEND} | plain ms | control | snconvert | built-in | torch |\n|{'---|' * 6}")
+    print(f"\n{head(BACKEND, 'plain ms', 'control', 'snconvert', 'built-in', 'torch')}")
     for name in options.cases or CASES:
-        print(row(name, options.rounds), flush=True)
+        print(measure(name, options.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,24 @@
     python benchmarks/constraint.py [UNITS ...]
 
 Per line one Dense layer of that size, batch 32, SGD, in graph mode; the steps of all variants take
-turns. Ratios of medians to the plain step.
+turns. Ratios to the plain step of the same round, medians with quartiles.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from rounds import head, ratios, row, shown, steps_in_turns
 
 import snconvert
 from snconvert.layers.constraint import SpectralNorm
 
-ROUNDS = 30
+ROUNDS = 15
 
 
 class BySVD(keras.constraints.Constraint):
@@ -55,20 +55,19 @@ def step_of(units: int, constraint: object, *, projected: bool = False) -> Calla
 
 def main(sizes: list[int]) -> None:
     """Prints the table."""
-    print("| units | plain, ms | constraint | project | by SVD |")
-    print("|---|---|---|---|---|")
+    columns = ("control", "constraint", "project", "by SVD")
+    print(head("units", "plain ms", *columns))
     for units in sizes:
-        steps = [step_of(units, None), step_of(units, SpectralNorm())]
-        steps += [step_of(units, None, projected=True), step_of(units, BySVD())]
-        times: list[list[float]] = [[] for _ in steps]
-        for _ in range(ROUNDS):
-            for step, taken in zip(steps, times, strict=True):
-                started = time.perf_counter()
-                step()
-                taken.append(time.perf_counter() - started)
-        plain, *others = (statistics.median(taken) for taken in times)
-        ratios = " | ".join(f"{other / plain:.2f}" for other in others)
-        print(f"| {units} | {plain * 1e3:.1f} | {ratios} |")
+        steps = {
+            "plain": step_of(units, None),
+            "control": step_of(units, None),
+            "constraint": step_of(units, SpectralNorm()),
+            "project": step_of(units, None, projected=True),
+            "by SVD": step_of(units, BySVD()),
+        }
+        taken = steps_in_turns(steps, ROUNDS)
+        once = f"{1e3 * statistics.median(taken['plain']):.1f}"
+        print(row([units, once, *(shown(ratios(taken, column)) for column in columns)]), flush=True)
 
 
 if __name__ == "__main__":

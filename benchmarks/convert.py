@@ -1,13 +1,15 @@
 """Whole-process time and memory of `snconvert apply` beside `cp` and beside the usual script.
 
-    python benchmarks/convert.py [--runs N] [NAME ...]
+    python benchmarks/convert.py [--rounds N] [--no-memory] [MODEL ...]
 
-For each model, with random weights and with a spectrum that decays as that of trained kernels does,
-it runs `cp`, `snconvert apply`, `benchmarks/peer.py` and `import h5py`, the least that a Python
-program for these files does, in turns, each as a process of its own from start to exit, and prints
-medians, ratios and the peak of anonymous memory (RssAnon, summed over the process and its
-children), which one more run of each shows, as watching costs time. The models are made once, in
-`benchmarks/out`.
+`MODEL` has random weights (`resnet50-random`), or a spectrum that decays as that of trained kernels
+does (`resnet50-decaying`). It runs `cp`, `snconvert apply` twice (the second is the control),
+`benchmarks/peer.py`, `snconvert verify`, `snconvert inspect`, and `import numpy`, the least that a
+Python program for these files does, in turns, each as a process of its own from start to exit, and
+prints medians, ratios within the round with quartiles, and the peak of anonymous memory (RssAnon,
+summed over the process and its children), which one more run of each shows, as watching costs time.
+`rest` is what `apply` takes for all but `u`, beside its aim: 1.5 `cp` + 0.1 s + `import numpy`.
+Models are made once, in `benchmarks/out`; those above 500 MB take a third of the rounds.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rounds import head, in_turns, ratios, row, shown
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "out"
 DECAY = 0.75
 RANK = 256
 LARGE = 4_000_000
+BIG = 500_000_000
 FULL_SVD = 1024
 
 
@@ -55,15 +59,24 @@ def application(name: str) -> Callable[[], object]:
     return build
 
 
-MODELS: dict[str, tuple[Callable[[], object], list[str]]] = {
-    "mlp": (lambda: mlp([784, 512, 512, 64, 10]), []),
-    "efficientnetb0": (application("EfficientNetB0"), []),
-    "resnet50": (application("ResNet50"), []),
-    "resnet50 --conv": (application("ResNet50"), ["--conv"]),
-    "convnexttiny": (application("ConvNeXtTiny"), []),
-    "vgg16": (application("VGG16"), []),
-    "2gb": (lambda: mlp([8192] * 9), []),
+MODELS: dict[str, Callable[[], object]] = {
+    "mlp": lambda: mlp([784, 512, 512, 64, 10]),
+    "efficientnetb0": application("EfficientNetB0"),
+    "resnet50": application("ResNet50"),
+    "convnexttiny": application("ConvNeXtTiny"),
+    "vgg16": application("VGG16"),
+    "2gb": lambda: mlp([8192] * 9),
 }
+ROWS = (
+    "mlp-random",
+    "efficientnetb0-random",
+    "resnet50-random",
+    "resnet50-decaying",
+    "resnet50-random --conv",
+    "vgg16-random",
+    "vgg16-decaying",
+    "2gb-decaying",
+)
 
 
 def decaying(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -76,12 +89,13 @@ def decaying(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return ((left * values) @ right).reshape(shape)
 
 
-def make(name: str, spectrum: str) -> Path:
+def make(name: str) -> Path:
     """Builds and saves a model once; returns its file."""
-    path = OUT / f"{name.split(maxsplit=1)[0]}-{spectrum}.keras"
+    path = OUT / f"{name}.keras"
     if not path.exists():
         OUT.mkdir(exist_ok=True)
-        model = MODELS[name][0]()
+        kind, _, spectrum = name.partition("-")
+        model = MODELS[kind]()
         if spectrum == "decaying":
             rng = np.random.default_rng(0)
             for layer in model._flatten_layers():  # noqa: SLF001
@@ -116,9 +130,9 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def run(command: list[str], *, watched: bool = False) -> Run:
+def run(command: list[str], *, watched: bool = False, **more: str) -> Run:
     """Runs a command; watches its anonymous memory if asked."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **more}
     # An installed package is compiled once; a checkout must be allowed to keep what it compiled.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
@@ -157,64 +171,65 @@ def run(command: list[str], *, watched: bool = False) -> Run:
     return Run(seconds, peak / 1000, output)
 
 
-def measure(name: str, spectrum: str, runs: int) -> str:
+def measure(name: str, rounds: int, *, memory: bool) -> str:
     """Measures one model; returns the row of the table."""
-    source, target = make(name, spectrum), OUT / "result.keras"
+    model, *flags = name.split()
+    source, target, converted = make(model), OUT / "result.keras", OUT / "converted.keras"
     source.read_bytes()  # all start with the file in the page cache
-    flags = MODELS[name][1]
+    start, sides = [sys.executable, "-m", "snconvert"], [str(source), str(target)]
+    apply = [*start, "apply", sides[0], "--force", *flags, "-o"]
     commands = {
-        "cp": ["cp", str(source), str(target)],
-        "ours": [
-            sys.executable,
-            "-m",
-            "snconvert",
-            "apply",
-            str(source),
-            "-o",
-            str(target),
-            *flags,
-        ],
-        "script": [sys.executable, str(HERE / "peer.py"), str(source), str(target), *flags],
-        "start": [sys.executable, "-c", "import h5py"],
+        "cp": ["cp", *sides],
+        "ours": [*apply, sides[1]],
+        "control": [*apply, sides[1]],
+        "script": [sys.executable, str(HERE / "peer.py"), *sides, *flags],
+        "verify": [*start, "verify", sides[0], str(converted)],
+        "inspect": [*start, "inspect", sides[0]],
+        "numpy": [sys.executable, "-c", "import numpy"],
     }
-    results: dict[str, list[Run]] = {key: [] for key in commands}
-    for _ in range(runs):
-        for key, command in commands.items():
+    run([*apply, str(converted)])
+    said: list[str] = []
+
+    def seconds(key: str) -> float:
+        if key not in ("verify", "inspect", "numpy"):
             target.unlink(missing_ok=True)
-            results[key].append(run(command))
-    cp, ours, script, start = (
-        statistics.median(r.seconds for r in results[key]) for key in commands
-    )
-    sigma = statistics.median(
-        float(re.findall(r"([\d.]+) s of it", r.output)[0]) for r in results["ours"]
-    )
-    target.unlink(missing_ok=True)
-    memory = run(commands["ours"], watched=True).anonymous
-    target.unlink(missing_ok=True)
-    peer_memory = run(commands["script"], watched=True).anonymous
-    allowed = 1.5 * cp + 0.3
-    spread = max(r.seconds for r in results["ours"]) - min(r.seconds for r in results["ours"])
-    return (
-        f"| {name} | {source.stat().st_size / 1e6:.0f} MB | {spectrum} | {cp:.2f} | {ours:.2f}"
-        f" ± {spread / 2:.2f} | {sigma:.2f} | {ours - sigma:.2f} of {allowed:.2f} | {start:.2f} |"
-        f" {script:.2f} | {script / ours:.1f} | {memory:.0f} MB | {peer_memory:.0f} MB |"
-    )
+        done = run(commands[key])
+        if key == "ours":
+            said.append(done.output)
+        return done.seconds
+
+    if source.stat().st_size > BIG:
+        rounds = max(2, rounds // 3)
+    taken = in_turns({key: lambda k=key: seconds(k) for key in commands}, rounds)
+    middle = {key: statistics.median(times) for key, times in taken.items()}
+    sigma = statistics.median(float(re.findall(r"([\d.]+) s of it", text)[0]) for text in said)
+    peaks = []
+    for key in ("ours", "script"):
+        target.unlink(missing_ok=True)
+        peak = f"{run(commands[key], watched=True).anonymous:.0f} MB" if memory else "-"
+        peaks.append(peak)
+    for path in (target, converted):
+        path.unlink(missing_ok=True)
+    aim = 1.5 * middle["cp"] + 0.1 + middle["numpy"]
+    cells = [name, f"{source.stat().st_size / 1e6:.0f} MB", f"{middle['cp']:.2f}"]
+    cells += [f"{middle['numpy']:.2f}", shown(taken["ours"]), f"{sigma:.2f}"]
+    cells += [f"{middle['ours'] - sigma:.2f} of {aim:.2f}", shown(taken["script"])]
+    cells += [shown(ratios(taken, "script", "ours")), shown(ratios(taken, "control", "ours"))]
+    return row([*cells, *(shown(taken[key]) for key in ("verify", "inspect")), *peaks])
 
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*", default=list(MODELS))
-    parser.add_argument("--runs", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", default=ROWS, metavar="MODEL")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-memory", action="store_true")
     arguments = parser.parse_args()
-    print(
-        "| model | size | spectrum | cp s | ours s | of it u s | rest of allowed s |"
-        " import h5py s | script s | script / ours | ours RssAnon | script RssAnon |"
-    )
-    print(f"|{'---|' * 12}")
+    heads = ["model", "size", "cp s", "import numpy s", "ours s", "of it u s", "rest s of aim"]
+    heads += ["script s", "script / ours", "control", "verify s", "inspect s", "ours RssAnon"]
+    print(head(*heads, "script RssAnon"))
     for name in arguments.names:
-        for spectrum in ("random", "decaying"):
-            print(measure(name, spectrum, arguments.runs), flush=True)
+        print(measure(name, arguments.rounds, memory=not arguments.no_memory), flush=True)
 
 
 if __name__ == "__main__":

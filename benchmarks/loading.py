@@ -1,20 +1,21 @@
 """How long Keras takes to load a converted model, beside the plain one, on each backend.
 
-    python benchmarks/loading.py [--runs N] [BACKEND ...]
+    python benchmarks/loading.py [--rounds N] [BACKEND ...]
 
 ResNet50 with random weights; `keras.saving.load_model` in a process of its own each, behind the
-imports, in turns: medians, and the ratio to the plain model in the same round.
+imports, in turns: ratios to the plain model in the same round, medians with quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from rounds import head, in_turns, ratios, row, shown
 
 BACKENDS = ("tensorflow", "jax", "torch")
 FORMS = {
@@ -41,7 +42,7 @@ def main() -> None:
     """Prints one line for each backend."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("backends", nargs="*", default=BACKENDS, metavar="BACKEND")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         paths = {form: Path(place) / f"{form}.keras" for form in FORMS}
@@ -54,17 +55,16 @@ def main() -> None:
             if options:
                 kinds = ["dense", "conv"]
                 snconvert.apply_file(paths["plain"], paths[form], kinds=kinds, **options)
+        columns = ("control", *list(FORMS)[1:])
+        print(head("backend", "plain s", *columns))
         for backend in asked.backends:
-            rounds = [
-                {form: seconds(path, backend) for form, path in paths.items()}
-                for _ in range(asked.runs)
-            ]
-            plain = statistics.median(times["plain"] for times in rounds)
-            print(f"{backend}: plain {plain:.1f} s", end="")
-            for form in list(FORMS)[1:]:
-                ratio = statistics.median(times[form] / times["plain"] for times in rounds)
-                print(f", {form} {ratio:.2f}", end="")
-            print(flush=True)
+            variants = {
+                form: lambda p=path, b=backend: seconds(p, b)
+                for form, path in (*paths.items(), ("control", paths["plain"]))
+            }
+            taken = in_turns(variants, asked.rounds)
+            cells = [shown(ratios(taken, column)) for column in columns]
+            print(row([backend, shown(taken["plain"]), *cells]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
-"""Time of a training step of spectral layers, as a ratio to the plain layer's.
+"""Time of a training step of spectral layers, or of inference, as a ratio to the plain layer's.
 
-    python benchmarks/training.py [--rounds N] [--threads N] [CASE ...]
+    python benchmarks/training.py [--inference] [--rounds N] [--threads N] [CASE ...]
 
-A step is forward, backward and SGD on all variables, in graph mode, under XLA and eagerly. In every
-round each variant takes its steps in an order that is drawn anew, and is divided by what the plain
-layer took in the same round; the table has the median and the quartiles. `control` is the plain
-layer a second time: how far it is from 1.00 is how far the numbers can be trusted. The built-in
-wrapper (`keras.layers.SpectralNormalization`) is measured where it can do the layer, PyTorch's
-`parametrizations.spectral_norm` beside its own plain layer, if torch is there. `predict` is the
-forward pass alone, of the converted and of the baked layer.
+A step is forward, backward and SGD on all variables, at `--inference` the forward pass alone; in
+graph mode, under XLA and eagerly. Ratios are of the same round (`rounds.py`); the table has the
+median and the quartiles. `control` is the plain layer a second time: how far it is from 1.00 is how
+far the numbers can be trusted. The built-in wrapper (`keras.layers.SpectralNormalization`) is
+measured where it can do the layer (at inference it does nothing), PyTorch's
+`parametrizations.spectral_norm` beside its own plain layer, if torch is there; `baked` is the
+converted model after `bake`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +27,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 import keras
 import numpy as np
 import tensorflow as tf
+from rounds import head, ratios, row, shown, steps_in_turns
 
 import snconvert
 
 Step = Callable[[], Any]
-SECONDS = 0.02  # of steps in a row, at least, that one time is taken of
+Taken = dict[str, list[float]]
+COLUMNS = ("control", "snconvert", "built-in", "torch", "baked")
 RATE = 1e-4
 
 
@@ -123,31 +124,6 @@ def bound(function: Callable[..., Any], x: tf.Tensor, mode: str) -> Step:
     return lambda: np.asarray(function(x))
 
 
-def ratios(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
-    """Times all variants in turns; returns each one's ratios to `plain`, and its own times, s."""
-    for step in steps.values():
-        for _ in range(3):
-            step()
-    once = min(timed(steps["plain"], 1) for _ in range(5))
-    count = max(1, round(SECONDS / once))
-    found: dict[str, list[float]] = {name: [] for name in (*steps, "seconds")}
-    for _ in range(rounds):
-        order = random.sample(list(steps), len(steps))
-        taken = {name: timed(steps[name], count) / count for name in order}
-        for name in steps:
-            found[name].append(taken[name] / taken["plain"])
-        found["seconds"].append(taken["plain"])
-    return found
-
-
-def timed(step: Step, count: int) -> float:
-    """Returns the seconds of some steps."""
-    started = time.perf_counter()
-    for _ in range(count):
-        step()
-    return time.perf_counter() - started
-
-
 def models_of(case: Case) -> dict[str, Any]:
     """Returns the plain model, itself again, converted, and with the built-in wrapper."""
     plain = case.make(lambda layer: layer)
@@ -161,20 +137,24 @@ def models_of(case: Case) -> dict[str, Any]:
     return models
 
 
-def keras_rows(name: str, case: Case, rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
-    """Yields a row for each mode of a case, training first."""
+def step_of(model: Any, x: tf.Tensor, mode: str, *, inference: bool) -> Step:
+    """Returns a function that does one step of what is measured."""
+    return (prediction if inference else training_step)(model, x, mode)
+
+
+def keras_rows(name: str, rounds: int, *, inference: bool) -> Iterator[tuple[str, Taken]]:
+    """Yields the times of each mode of a case."""
+    case = CASES[name]
     x = tf.random.normal(case.shape, seed=1)
     models = models_of(case)
+    if inference:
+        models["baked"] = snconvert.bake(models["snconvert"])
     for mode in case.modes:
-        steps = {key: training_step(model, x, mode) for key, model in models.items()}
-        yield f"{name}, {mode}", ratios(steps, rounds)
-    models["baked"] = snconvert.bake(models["snconvert"])
-    models.pop("built-in", None)  # it does nothing at inference
-    passes = {key: prediction(model, x, "graph") for key, model in models.items()}
-    yield f"{name}, predict", ratios(passes, rounds)
+        steps = {key: step_of(m, x, mode, inference=inference) for key, m in models.items()}
+        yield f"{name}, {mode}", steps_in_turns(steps, rounds)
 
 
-def torch_row(name: str, threads: int, rounds: int) -> Iterator[tuple[str, dict[str, list[float]]]]:
+def torch_rows(name: str, threads: int, rounds: int) -> Iterator[tuple[str, Taken]]:
     """Yields the row of PyTorch's own spectral norm beside its plain layer, if torch is there."""
     try:
         import torch  # noqa: PLC0415 -- no dependency of the project
@@ -203,36 +183,27 @@ def torch_row(name: str, threads: int, rounds: int) -> Iterator[tuple[str, dict[
 
     normed = torch.nn.utils.parametrizations.spectral_norm(layer())
     steps = {"plain": step(layer()), "control": step(layer()), "torch": step(normed)}
-    yield f"{name}, torch eager", ratios(steps, rounds)
-
-
-def shown(row: dict[str, list[float]], column: str) -> str:
-    """Returns a cell: the median, and the quartiles."""
-    if column not in row:
-        return "-"
-    low, middle, high = statistics.quantiles(row[column], n=4)
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+    yield f"{name}, torch eager", steps_in_turns(steps, rounds)
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--inference", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    columns = ("control", "snconvert", "built-in", "torch", "baked")
-    print(f"| case | plain ms | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}")
+    print(head("case", "plain ms", *COLUMNS))
     for name in options.cases or CASES:
-        rows = [keras_rows(name, CASES[name], options.rounds)]
-        if CASES[name].wraps:
-            rows.append(torch_row(name, options.threads, options.rounds))
-        for source in rows:
-            for title, row in source:
-                cells = " | ".join(shown(row, column) for column in columns)
-                once = 1e3 * statistics.median(row["seconds"])
-                print(f"| {title} | {once:.2f} | {cells} |", flush=True)
+        sources = [keras_rows(name, options.rounds, inference=options.inference)]
+        if CASES[name].wraps and not options.inference:
+            sources.append(torch_rows(name, options.threads, options.rounds))
+        for title, taken in itertools.chain(*sources):
+            cells = [shown(ratios(taken, column)) for column in COLUMNS]
+            once = 1e3 * statistics.median(taken["plain"])
+            print(row([title, f"{once:.2f}", *cells]), flush=True)
 
 
 if __name__ == "__main__":

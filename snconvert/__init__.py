@@ -71,7 +71,8 @@ if TYPE_CHECKING:  # the table below, for type checkers and editors
     from snconvert.live.undo import remove as remove
     from snconvert.planning.recipe import Recipe as Recipe
 
-_FACES = ("activations", "constraints", "layers", "recipe", "render", "rules")
+_SHOWN = ("activations", "constraints", "layers")
+_FACES = (*_SHOWN, "recipe", "render", "rules")
 
 
 def __getattr__(name: str) -> Any:
@@ -96,7 +97,7 @@ def _all() -> list[str]:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *_FACES])
+    return sorted([*_HOME, *_SHOWN])
 
 
 _install()

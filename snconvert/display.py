@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def failure(verb: str, source: str) -> dict[str, Any]:
-    """Returns what is printed of a model that failed, but for its `error`."""
+    """Returns what is printed of a model that failed, but for the error."""
     return {"schema": SCHEMA, "verb": verb, "source": source}
 
 

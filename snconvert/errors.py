@@ -13,7 +13,8 @@
     |-- KernelError               a kernel that was to be converted cannot be (NaN, no proof)
     |-- SelectionError            a pattern matches nothing, or nothing is left to convert; a
     |   |                         ValueError
-    |   `-- NothingLeftError      as every layer is what it was to become; a DoneError, too
+    |   |-- NothingLeftError      as every layer is what it was to become; a DoneError, too
+    |   `-- NothingToConvertError as no layer is of a kind that can be
     |-- UnsupportedError          this version cannot do it
     `-- OutputError               the output cannot be written
         |-- OutputExistsError     the output is there and may not be replaced; a FileExistsError
@@ -30,14 +31,16 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from snconvert.wording import spoken
 
 _LONGEST_NAME = 200
+_PATTERN = re.compile(r"[\w./]*\w", re.ASCII)  # as a pattern, and in a shell, nothing but a name
 # Looked up now: the guarded process may open no file, such as the codec's, to report an error.
 _escape = codecs.getencoder("unicode_escape")
 
@@ -80,17 +83,26 @@ class SnconvertError(Exception):
         if self.path is not None:
             kind = f" ({printable(self.class_name)})" if self.class_name else ""
             where += f"{printable(self.path)}{kind}: "
-        # Names in the sentences should be `printable` by then; what was missed is escaped here.
-        of_file = self.file is not None
-        sentences = [
-            escaped(spoken(sentence, of_file=of_file))
-            for sentence in (self.what, self.fix)
-            if sentence
-        ]
         return where + " ".join(
             sentence if sentence.endswith("...") else f"{sentence.rstrip('.')}."
-            for sentence in sentences
+            for sentence in map(self._said, (self.what, self.fix))
+            if sentence
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the message and its parts as `--json` prints them."""
+        return {
+            "error": str(self),
+            "file": self.file,
+            "layer": self.path,
+            "class": self.class_name,
+            "what": self._said(self.what),
+            "fix": self._said(self.fix) or None,
+        }
+
+    def _said(self, sentence: str) -> str:
+        # Names in the sentences should be `printable` by then; what was missed is escaped here.
+        return escaped(spoken(sentence, of_file=self.file is not None))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross the pipe from the guarded process; keyword fields travel as state.
@@ -171,6 +183,10 @@ class SelectionError(SnconvertError, ValueError):
 
 class NothingLeftError(SelectionError, DoneError):
     """Every selected layer is already what it was to become."""
+
+
+class NothingToConvertError(SelectionError):
+    """No layer is of a kind that can be converted."""
 
 
 class UnsupportedError(SnconvertError):
@@ -270,4 +286,6 @@ def located(
             error.file = file
         if error.path is None:
             error.path, error.class_name = path, class_name
+            if path is not None and error.fix.endswith("--exclude") and _PATTERN.fullmatch(path):
+                error.fix += f" {path}"
         raise

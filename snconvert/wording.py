@@ -45,7 +45,7 @@ OPTIONS = {
 
 _JOINING = "and|at|in|is|it|or|to|too|with"
 _FLAG = re.compile(
-    rf"--([a-z][a-z-]*)(?: (?!(?:{_JOINING})\b)([\w.]+(?:,\w+)*\b)(?: or (hard|cap)\b)?)?"
+    rf"--([a-z][a-z-]*)(?: (?!(?:{_JOINING})\b)(\w[\w./]*(?:,\w+)*\b)(?: or (hard|cap)\b)?)?"
 )
 _COMMAND = re.compile(r"`snconvert ([a-z]+)`")
 _spoken_flags = False

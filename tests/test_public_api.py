@@ -89,7 +89,7 @@ def test_every_name_is_there(name: str) -> None:
 def test_only_public_names_are_listed() -> None:
     """`dir` and completion show what users are to use, whatever has been imported."""
     import_module("snconvert.files.convert")
-    faces = {"activations", "constraints", "layers", "recipe", "render", "rules"}
+    faces = {"activations", "constraints", "layers"}
     assert set(dir(snconvert)) == set(HOME) | faces
     for name in ("Any", "TYPE_CHECKING", "import_module", "annotations", "files", "core"):
         assert name not in dir(snconvert)

@@ -85,7 +85,7 @@ def apply_file(
             "Leave out --verify; compare the models with `snconvert verify` afterwards",
         )
     if recipe.imports:
-        with quiet_start():
+        with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(path, destination, recipe, rules=rules)
     else:
@@ -226,7 +226,7 @@ def _undo(
 ) -> Report:
     path = os.fspath(source)
     if recipe.imports:
-        with quiet_start():
+        with quiet_start(progress):
             from snconvert.live.through_keras import undo_through_keras
         report = undo_through_keras(verb, path, destination, recipe)
     else:

@@ -58,13 +58,13 @@ def inspect(
         report = plan_of(source, recipe, rules, asked)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
     elif recipe.imports:
-        with quiet_start():
+        with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
     else:
         report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
         if asked.samples:
-            with quiet_start():
+            with quiet_start(progress):
                 from snconvert.live.by_file import with_lower_bound
             report = with_lower_bound(report, asked, recipe.config)
     return write_page(page, with_warning(report), {**recipe.options(), **asdict(asked)})
@@ -104,7 +104,7 @@ def verify(
         from snconvert.verification.files import verify_file
 
         return verify_file(os.fspath(before), os.fspath(after), config=config, progress=progress)
-    with quiet_start():
+    with quiet_start(progress):
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):
         return verify_through_keras(before, after, imports, config)

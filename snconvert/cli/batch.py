@@ -1,8 +1,9 @@
-"""Working on several models, some of them at once, each in a process of its own."""
+"""Working on several models, some of them at once, in processes that take one after the other."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -38,8 +39,8 @@ def run(
 ) -> Generator[tuple[int, Report | SnconvertError], None, None]:
     """Runs `job` on each source, `jobs` at once, and yields each outcome as it comes.
 
-    Each job has a process of its own, so a failure stops none of the others. A pool of processes
-    would not do: its workers take what ends one of them for the failure of its job, and go on.
+    A process that dies is the failure of the model it worked on, and of no other: another takes its
+    place. The pools of the standard library cannot tell which that was.
 
     Args:
         job: What is done with each.
@@ -48,86 +49,107 @@ def run(
         jobs: How many are worked on at once; of one, in this process.
         tell: Called with how far each is.
     """
+    models = list(zip(sources, targets, strict=True))
     if jobs <= 1:
-        for index, pair in enumerate(zip(sources, targets, strict=True)):
-            yield index, _attempt(job, *pair, None if tell is None else partial(tell, index))
+        for index, model in enumerate(models):
+            yield index, _attempt(job, *model, None if tell is None else partial(tell, index))
         return
-    import multiprocessing
     from multiprocessing.connection import wait
 
-    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
-    waiting = deque(enumerate(zip(sources, targets, strict=True)))
-    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    waiting = deque(range(len(models)))
+    processes: dict[Connection, BaseProcess] = {}
+    running: dict[Connection, int] = {}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                index, pair = waiting.popleft()
-                with signals.blocked(), ticker.still(), warnings.catch_warnings():
-                    # 3.12 warns of other threads: what a ticker does is over when a process forks.
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    ours, theirs = context.Pipe(duplex=False)
-                    arguments = (theirs, job, *pair, tell is not None)
-                    process = context.Process(target=_work, args=arguments)
-                    process.start()
-                    running[ours] = index, process
-                    theirs.close()
+        for _ in range(min(jobs, len(models))):
+            _hand_out(_start(job, tell is not None, processes), models, waiting, running)
+        while running:
             for ready in wait(list(running)):
                 connection = cast("Connection", ready)
-                index, process = running[connection]
-                outcome = _received(connection, process, sources[index])
+                outcome = _received(connection, processes, sources[running[connection]])
                 if isinstance(outcome, Progress):
                     if tell is not None:
-                        tell(index, outcome)
+                        tell(running[connection], outcome)
                     continue
-                del running[connection]
+                index = running.pop(connection)
+                if waiting:
+                    if connection not in processes:
+                        connection = _start(job, tell is not None, processes)
+                    _hand_out(connection, models, waiting, running)
                 yield index, outcome
     finally:
-        for _, process in running.values():
+        for process in processes.values():
             process.terminate()
-        for connection, (_, process) in running.items():
+        for connection, process in processes.items():
             connection.close()
             process.join(_TIDYING)
             process.kill()
             process.join()
 
 
+def _start(job: Job, tells: bool, processes: dict[Connection, BaseProcess]) -> Connection:
+    """Starts a process that does `job` with what comes through the connection."""
+    import multiprocessing
+
+    context: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
+    with signals.blocked(), ticker.still(), warnings.catch_warnings():
+        # 3.12 warns of other threads: what a ticker does is over when a process forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, job, tells, os.getpid()))
+        process.start()
+        processes[ours] = process
+        theirs.close()
+    connection: Connection = ours
+    return connection
+
+
+def _hand_out(
+    connection: Connection,
+    models: Sequence[tuple[str, str | None]],
+    waiting: deque[int],
+    running: dict[Connection, int],
+) -> None:
+    """Has a process work on the next model; if it is dead, what it sends says so."""
+    running[connection] = index = waiting.popleft()
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(models[index])
+
+
 def _received(
-    connection: Connection, process: BaseProcess, source: str
+    connection: Connection, processes: dict[Connection, BaseProcess], source: str
 ) -> Report | SnconvertError | Progress:
-    """Returns what a job has sent; its outcome is the last of it."""
+    """Returns what a process has sent; the outcome is the last of a model."""
     try:
         outcome: Report | Exception | Progress = connection.recv()
-        if isinstance(outcome, Progress):
-            return outcome
-    except EOFError:
+    except (EOFError, ConnectionError):
+        process = processes.pop(connection)
+        connection.close()
         process.join()
         number = -(process.exitcode or 0)
         how = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
-        outcome = SourceError(
-            f"the process that worked on it died{how}", "Run it alone", file=source
-        )
-    connection.close()
-    process.join()
+        return SourceError(f"the process that worked on it died{how}", "Run it alone", file=source)
     if isinstance(outcome, Exception) and not isinstance(outcome, SnconvertError):
         raise outcome
     return outcome
 
 
-def _work(results: Connection, job: Job, source: str, target: str | None, tells: bool) -> None:
-    """Does one job in its own process; the parent alone decides when it ends early."""
+def _work(connection: Connection, job: Job, tells: bool, parent: int) -> None:
+    """Does what comes in a process of its own; the parent alone decides when it ends early."""
     # No signal is ignored for a moment that counts: one that waits would be lost.
     signal.signal(signal.SIGTERM, _leave)
     for number in set(signals.SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signals.unblock()
-    outcome: Report | Exception
-    try:
-        outcome = _attempt(job, source, target, results.send if tells else None)
-    except Exception as error:  # noqa: BLE001 - a bug: it is raised again where it can be seen
-        error.add_note("".join(traceback.format_exception(error)))
-        outcome = error
-    with contextlib.suppress(BrokenPipeError):  # the parent was killed
-        results.send(outcome)
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent was killed
+        while os.getppid() == parent:
+            source, target = connection.recv()
+            outcome: Report | Exception
+            try:
+                outcome = _attempt(job, source, target, connection.send if tells else None)
+            except Exception as error:  # noqa: BLE001 - a bug: it is raised where it can be seen
+                error.add_note("".join(traceback.format_exception(error)))
+                outcome = error
+            connection.send(outcome)
 
 
 def _leave(number: int, _frame: object) -> NoReturn:

@@ -43,9 +43,9 @@ def complain(error: SnconvertError | str, failed: dict[str, Any] | None = None) 
         failed: What `--json` prints of a model that failed, but for the error.
     """
     print(f"error: {error}", file=sys.stderr)
-    if failed is not None:
+    if failed is not None and isinstance(error, SnconvertError):
         try:
-            print_json({**failed, "error": str(error)})
+            print_json(failed | error.as_json())
         except BrokenPipeError:
             drop_output()
 

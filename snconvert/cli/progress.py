@@ -22,11 +22,17 @@ from snconvert.sandbox import ticker
 if TYPE_CHECKING:
     from snconvert.core.report import Progress
 
-PATIENCE = 0.4
-"""Seconds before the bar appears, so that it is there within half a second; shorter work ends
-without one."""
+PATIENCE = 0.3
+"""Seconds before the bar appears, so that it is there half a second after the command was given;
+shorter work ends without one."""
 _BEAT = 0.1  # seconds between two pictures
-_STAGES = {"sigma": "finding u", "spectra": "finding spectra", "lipschitz": "proving"}
+_STAGES = {
+    "sigma": "finding u",
+    "spectra": "finding spectra",
+    "lipschitz": "proving",
+    "importing": "importing Keras",
+    "keras": "in Keras",
+}
 _OPENING = "reading"  # what is done before the first stage
 _SMALL = 10_000_000  # bytes that take as long as all that does not depend on the size of a model
 _BAR, _LEAST_BAR, _LEAST_NAME = 20, 6, 8  # columns
@@ -98,6 +104,10 @@ class ProgressBar:
         self._progress, self._model = progress, model
         if progress.stage == "sigma" and progress.total:  # most of the time
             self._shares[model] = progress.done / progress.total
+        if progress.stage == "importing" and self._stream is not None:
+            # It takes seconds, in which libraries that are loaded let no thread run.
+            with ticker.still():
+                self._draw()
 
     def end(self, model: int) -> None:
         """Takes down that a model is done."""

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
 from snconvert.cli.progress import marks_of
+from snconvert.cli.totals import NOTHING, Totals
 from snconvert.core.spectrum import SPECTRA
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
-from snconvert.errors import DoneError, SnconvertError, counted, printable
+from snconvert.errors import (
+    DoneError,
+    NothingToConvertError,
+    SnconvertError,
+    counted,
+    printable,
+)
 
 if TYPE_CHECKING:
     from snconvert.cli.progress import ProgressBar
@@ -117,12 +124,11 @@ class SeveralResults(Results):
         targets: Sequence[str | None],
         folder: str | None = None,
     ) -> None:
-        from snconvert.cli.summary import Table
-        from snconvert.cli.totals import Totals
+        from snconvert.cli.summary import Table, ending
 
         super().__init__(verb, sources, display, options)
         self._already = VERBS[verb].already
-        self._totals = Totals(verb, folder)
+        self._totals = Totals(verb, folder, ending([*filter(None, targets)], verb))
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
         self._table: Table | None = None
@@ -132,11 +138,16 @@ class SeveralResults(Results):
                 verb,
                 self._names,
                 shutil.get_terminal_size().columns,
-                chosen=bool({"conv", "kinds"} & options.keys()),
                 marks=marks_of(sys.stdout),
                 colours=colours,
             )
         self._headed = False
+
+    def add(self, index: int, outcome: Report | SnconvertError) -> None:
+        """Prints what became of a model, and counts it."""
+        if not isinstance(outcome, SnconvertError):
+            self._totals.add(outcome)
+        super().add(index, outcome)
 
     def end(self) -> None:
         """Prints the totals."""
@@ -144,28 +155,35 @@ class SeveralResults(Results):
             for line in self._totals.lines(len(self._sources)):
                 print(line)
             sys.stdout.flush()
+        if self._totals.in_vain(len(self._sources)):
+            self.failed = True
+            complain(f"{NOTHING} in any of the models. See `snconvert inspect` for every layer.")
 
     def _about(self, index: int) -> str:
         return f"{printable(self._sources[index])}: "
 
     def _fail(self, index: int, error: SnconvertError) -> None:
-        source, already = self._sources[index], self._already
-        if not isinstance(error, DoneError):
+        source = self._sources[index]
+        if isinstance(error, DoneError):
+            why = self._already
+            self._totals.pass_over()
+        elif isinstance(error, NothingToConvertError):
+            why = NOTHING
+            self._totals.leave()
+        else:
             self._totals.fail(source)
             super()._fail(index, error)
             return
-        self._totals.pass_over()
         if self._display.as_json:
             print(f"skipped: {error}", file=sys.stderr)
         elif not self._display.quiet:
             table = self._table
-            line = table and table.note(self._names[index], already)
-            self._say(line or f"{printable(source)}: {already}")
+            line = table and table.note(self._names[index], why)
+            self._say(line or f"{printable(source)}: {why}")
 
     def _print(self, report: Report) -> None:
         from snconvert.cli.summary import sentence
 
-        self._totals.add(report)
         if self._as_tables:
             super()._print(report)
         else:

@@ -10,12 +10,14 @@ from typing import NamedTuple
 from snconvert.cli.columns import UNICODE, Marks, count_of, size
 from snconvert.cli.printing.names import shortened, width_of
 from snconvert.cli.progress import cut
-from snconvert.core.report import Report
+from snconvert.core.report import OPAQUE, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
 from snconvert.planning.advice import option_for
+from snconvert.planning.measured import NOT_FINITE
 
 _LEAST_NAME = 12
+_TITLE = "model"
 _COLUMNS = {"done": 9, "plain": 15, "sigma": 15, "size": 8, "time": 6}
 """How wide the columns are behind the name; the last ones go first where there is no room."""
 _GAP = "  "
@@ -39,6 +41,7 @@ def sentence(report: Report) -> str:
         clauses.append(f"{already} already")
     if plain := _plain(report):
         clauses.append(f"{plain[0]} left plain ({plain[1]})")
+    clauses += _left(report)
     parts = [", ".join(clauses)]
     if sigma := _sigma(report, " to ", " -> "):
         parts.append(f"sigma {sigma}")
@@ -56,7 +59,6 @@ class Table(NamedTuple):
 
     Attributes:
         verb: What is done to the models.
-        title: The heading of the column of names.
         names: How each model is shown: without the folder and the ending that all have.
         widest: How wide the column of names is.
         columns: The other columns, by their names, and how wide each is.
@@ -66,7 +68,6 @@ class Table(NamedTuple):
     """
 
     verb: str
-    title: str
     names: dict[str, str]
     widest: int
     columns: dict[str, int]
@@ -81,7 +82,6 @@ class Table(NamedTuple):
         names: Sequence[str],
         width: int,
         *,
-        chosen: bool = False,
         marks: Marks = UNICODE,
         colours: bool = False,
     ) -> Table:
@@ -91,14 +91,13 @@ class Table(NamedTuple):
             verb: As in the attributes.
             names: The models, by where they are written to, if anywhere.
             width: As in the attributes.
-            chosen: Whether it was said which kinds are converted: no other stays plain by mistake.
             marks: As in the attributes.
             colours: As in the attributes.
         """
         columns = dict(_COLUMNS)
         if not VERBS[verb].writes:
             del columns["size"]
-        if chosen or not VERBS[verb].converts:
+        if not VERBS[verb].converts:
             del columns["plain"]
 
         def room() -> int:
@@ -107,16 +106,15 @@ class Table(NamedTuple):
         while columns and room() < _LEAST_NAME:
             columns.popitem()
         folders = {_split(name)[0] for name in names}
-        ending = _ending(names, VERBS[verb].suffix or "")
-        title = f"*{ending}" if ending else "model"
+        common = ending(names, verb)
         whole = {
-            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(ending))
+            name: printable((_split(name)[1] if len(folders) == 1 else name).removesuffix(common))
             for name in names
         }
-        widest = min(room(), max(map(width_of, (title, *whole.values()))))
+        widest = min(room(), max(map(width_of, (_TITLE, *whole.values()))))
         short = shortened(whole.values(), widest, marks.dots)
         shown = {name: short[text] for name, text in whole.items()}
-        return cls(verb, title, shown, widest, columns, width, marks, colours)
+        return cls(verb, shown, widest, columns, width, marks, colours)
 
     def heading(self, *, dry_run: bool = False) -> str:
         """Returns the first line.
@@ -129,7 +127,7 @@ class Table(NamedTuple):
         done = done or ("converts" if verb.converts else verb.name)
         words = {"done": done, "plain": "stays plain", **{x: x for x in ("sigma", "size", "time")}}
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
-        return self._coloured("dim", self._line(self.title, cells))
+        return self._coloured("dim", self._line(_TITLE, cells))
 
     def line(self, report: Report) -> str:
         """Returns the line of a model."""
@@ -137,10 +135,9 @@ class Table(NamedTuple):
         name = report.source if report.output is None else report.output
         if report.up_to_date:
             return self.note(name, verb.already)
-        plain = _plain(report)
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
-            "plain": "" if plain is None else self._left(report, *plain),
+            "plain": self._stays(report),
             "sigma": _sigma(report, "..", f" {self.marks.arrow} "),
             "size": size(report.bytes),
             "time": f"{report.seconds:.1f} s",
@@ -153,11 +150,15 @@ class Table(NamedTuple):
         """Returns the line of a model of which there is one thing to say."""
         return self._coloured("dim", self._line(name, {"done": what}))
 
-    def _left(self, report: Report, kinds: str, option: str) -> str:
+    def _stays(self, report: Report) -> str:
         """Returns which kinds stay plain; how many layers only, where there is no room."""
-        text = f"{kinds}: {option}"
-        if len(text) <= self.columns.get("plain", 0):
-            return text
+        plain, left = _plain(report), ", ".join(_left(report))
+        if plain is None:
+            return cut(left, self.columns.get("plain", 0), self.marks)
+        kinds, option = plain
+        for text in (f"{kinds}: {option}, {left}".removesuffix(", "), f"{kinds}: {option}"):
+            if len(text) <= self.columns.get("plain", 0):
+                return text
         return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
 
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
@@ -186,19 +187,21 @@ def _split(path: str) -> tuple[str, str]:
     return os.path.split(path.rstrip(os.sep))
 
 
-def _ending(names: Sequence[str], suffix: str) -> str:
+def ending(names: Sequence[str], verb: str) -> str:
     """Returns what all names end with: the suffix of a result's name, or that of a file.
 
     Example:
-        >>> _ending(["a/b-sn.keras", "c-sn.keras"], "-sn")
+        >>> ending(["a/b-sn.keras", "c-sn.keras"], "apply")
         '-sn.keras'
-        >>> _ending(["b-sn.keras", "c.keras"], "-sn"), _ending(["b.keras", "c.h5"], "-sn")
+        >>> ending(["b-sn.keras", "c.keras"], "apply"), ending(["b.keras", "c.h5"], "inspect")
         ('.keras', '')
     """
+    if not names:
+        return ""
     extension = os.path.splitext(_split(names[0])[1])[1]
-    for ending in (suffix + extension, extension):
-        if all(_split(name)[1].removesuffix(ending) not in ("", _split(name)[1]) for name in names):
-            return ending
+    for text in ((VERBS[verb].suffix or "") + extension, extension):
+        if all(_split(name)[1].removesuffix(text) not in ("", _split(name)[1]) for name in names):
+            return text
     return ""
 
 
@@ -209,6 +212,15 @@ def _plain(report: Report) -> tuple[str, str] | None:
         return None
     option = option_for(kinds) if list(kinds) == ["conv"] else "--kinds all"
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items()), option
+
+
+def _left(report: Report) -> list[str]:
+    """Returns how many layers cannot be converted as they are, by why."""
+    reasons = [layer.reason or "" for layer in report.layers]
+    opaque = sum(reason.startswith(OPAQUE) for reason in reasons)
+    broken = sum(reason.endswith(NOT_FINITE) for reason in reasons)
+    counts = [(opaque, "opaque"), (broken, "not finite")]
+    return [f"{count} {what}" for count, what in counts if count]
 
 
 def _sigma(report: Report, to: str, arrow: str) -> str:

@@ -90,8 +90,9 @@ def show_layers(
                 f"; its operator norm is at most what stands behind {printer.marks.at_most}"
             )
     if any(layer.certified for layer in shown):
+        too = "; so is after" if any(x.certified_after for x in shown) else ""
         legend.append(
-            f"sigma is proved to be at most what stands behind {printer.marks.at_most}; so is after"
+            f"sigma is proved to be at most what stands behind {printer.marks.at_most}{too}"
             f"{_width(shown)}"
         )
     for line in legend:
@@ -117,7 +118,8 @@ def closing(report: Report) -> list[str]:
     if not verb.changes_layers:
         outcome = f"{count_of(len(report.layers), 'layer')} {verb.done}"
     elif report.output is not None:
-        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as they were"
+        outcome = f"{count_of(count, 'layer')} {verb.done}, {report.skipped} left as"
+        outcome += " it was" if report.skipped == 1 else " they were"
     elif verb.converts:
         inspected = any(x.status == "convertible" and x.missing_kind for x in report.layers)
         outcome = f"{count_of(count, 'layer')} {'converts' if count == 1 else 'convert'}"
@@ -135,8 +137,10 @@ def closing(report: Report) -> list[str]:
     output = printable(report.output)
     wrote = f"{output} is left as it is" if report.up_to_date else f"wrote {output}"
     lines = [says, f"{wrote} ({size(report.bytes)}; {duration})"]
-    if report.needs and report.loads and keras_opens(report.output):
-        lines.append(f"load it with {', '.join(report.needs)} and keras.saving.load_model")
+    if (report.needs or report.holds_code) and report.loads and keras_opens(report.output):
+        needed = f"{', '.join(report.needs)} and " if report.needs else ""
+        how = "(..., safe_mode=False), if you trust its code" if report.holds_code else ""
+        lines.append(f"load it with {needed}keras.saving.load_model{how}")
     return lines
 
 
@@ -177,15 +181,14 @@ def rules_json() -> dict[str, Any]:
 def _piped(report: Report, layers: Sequence[LayerReport]) -> tuple[list[Column], list[Line]]:
     """Returns the table for other programs: whole names, and the reason in each line."""
     rows = [row for layer in layers for row in _rows(layer, report.verb)]
-    columns = [
-        name
-        for name in _PIPED
-        if name not in {_RANGE, "bound"} or any(row.get(name) for row in rows)
-    ]
+    looks = not VERBS[report.verb].writes
+    given = {_RANGE, "bound", *(["after"] if looks else [])}  # columns that are not always there
+    columns = [name for name in _PIPED if name not in given or any(row.get(name) for row in rows)]
     if len({row.get("bound", "") for row in rows} - {""}) == 1:  # which is said below
         columns.remove("bound")
     lines = [Line([row.get(name, "") for name in columns]) for row in rows]
-    return [Column(name) for name in columns], lines
+    headings = {"after": "in use", _RANGE: "operator norm"} if looks else {}
+    return [Column(headings.get(name, name)) for name in columns], lines
 
 
 def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:

@@ -13,19 +13,29 @@ _IN_SIGHT = 10  # lines below which a failure need not be named again
 _NAMED = 10
 
 
+NOTHING = "nothing to convert"
+"""What is told of a model without a layer of a kind that can be converted."""
+
+
 class Totals:
     """What became of several models.
 
     Args:
         verb: What was to be done to each.
         folder: Where the results go, where that was said.
+        ending: What the names of all results end with.
+
+    Attributes:
+        place: Where the results go, and as what.
+        failed: The models that failed.
     """
 
-    def __init__(self, verb: str, folder: str | None = None) -> None:
+    def __init__(self, verb: str, folder: str | None = None, ending: str = "") -> None:
         self._verb = VERBS[verb]
-        self._folder = "" if folder is None else f" to {printable(folder)}"
+        self.place = "" if folder is None else f" to {printable(folder)}"
+        self.place += f" as *{printable(ending)}" if ending else ""
         self._started = time.monotonic()
-        self._done = self._written = self._already = self._bytes = 0
+        self._done = self._written = self._already = self._nothing = self._bytes = 0
         self._lines_since = 0  # that failures are further up
         self.failed: list[str] = []
 
@@ -45,6 +55,15 @@ class Totals:
         self._lines_since += 1
         self._already += 1
 
+    def leave(self) -> None:
+        """Counts a model without a layer that can be converted."""
+        self._lines_since += 1
+        self._nothing += 1
+
+    def in_vain(self, models: int) -> bool:
+        """Whether none of so many models has a layer that can be converted."""
+        return 0 < self._nothing == models
+
     def fail(self, source: str) -> None:
         """Counts a model that failed."""
         if not self.failed:
@@ -57,7 +76,7 @@ class Totals:
         Args:
             models: How many there are.
         """
-        left = models - self._done - self._already - len(self.failed)
+        left = models - self._done - self._already - self._nothing - len(self.failed)
         verb, seconds = self._verb, time.monotonic() - self._started
         done = verb.made or verb.done
         if verb.writes and self._done and not self._written:
@@ -65,12 +84,13 @@ class Totals:
         counts = [
             (self._done, done),
             (self._already, verb.already),
+            (self._nothing, f"with {NOTHING}"),
             (len(self.failed), "failed"),
             (left, "not done"),
         ]
         told = ", ".join(f"{count} {word}" for count, word in counts if count) or f"0 {done}"
         written = (
-            f"{size(self._bytes)} written{self._folder}" if self._written else "nothing was written"
+            f"{size(self._bytes)} written{self.place}" if self._written else "nothing was written"
         )
         took = f"in {_duration(seconds)}"
         lines = [f"{told}; {written} {took}" if verb.writes else f"{told} {took}"]

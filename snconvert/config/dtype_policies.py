@@ -35,7 +35,7 @@ def policies(dtype: Any) -> list[Any]:
 def quantization(policy: Any) -> str | None:
     """Returns why kernels under a policy cannot be normalised, or `None` for a plain policy.
 
-    Keras spells quantisation as the class of the policy, and up to 3.3 as a string.
+    Keras spells quantization as the class of the policy, and up to 3.3 as a string.
 
     Example:
         >>> quantization("int8_from_float32")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from snconvert.config import keras_modules
 from snconvert.config.references import is_legacy
 from snconvert.config.safety import is_builtin_layer
 from snconvert.config.tree import CONTAINERS, MODELS, PACKAGE, Node, Slot
+from snconvert.config.weight_groups import snake_case
 from snconvert.errors import SourceError, located, printable
 
 _REPAIR = "Repair config.json, or save the model again with Keras"
@@ -27,9 +29,12 @@ def parse(config: Any) -> Node:
         )
     root = _node(config, None, None)
     shared = _Shared()
+    unnamed: Counter[str] = Counter()
     pending = [root]
     while pending:
         node = pending.pop()
+        if node.parent is not None and not node.name:
+            _give_name(node, node.parent, unnamed)
         node.first = node.first or shared.first(node)
         for slot in CONTAINERS.get(node.builtin or "", ()):
             with located(path=node.path or None, class_name=node.class_name):
@@ -65,7 +70,7 @@ class _Shared:
         Raises:
             SourceError: The earlier node of that id is another layer.
         """
-        alike = self._by_name.setdefault((node.name, node.class_name), [])
+        alike = self._by_name.setdefault((_name(node.entry), node.class_name), [])
         identity = node.entry.get("shared_object_id")
         first = None
         if type(identity) is int:
@@ -142,22 +147,45 @@ def _node(entry: Any, parent: Node | None, slot: Slot | None) -> Node:
         raise SourceError("a layer or model has no `class_name`", _REPAIR)
     if not isinstance(config, dict):
         raise SourceError(f"{class_name} has no `config`", _REPAIR)
-    name = config.get("name", entry.get("name"))
-    if parent is not None and name is not None:
-        _check_name(name, class_name)
-    path = "" if parent is None else f"{parent.path}/{name}" if parent.path else str(name)
+    if parent is not None and config.get("name", entry.get("name")) is not None:
+        _check_name(config.get("name", entry.get("name")), class_name)
+    name = _name(entry)
     registered = entry.get("registered_name")
     ours = isinstance(registered, str) and registered == PACKAGE + class_name
     return Node(
         entry=entry,
-        name=str(name),
-        path=path,
+        name=name,
+        path="" if parent is None else _below(parent, name),
         builtin=None if ours else is_builtin_layer(entry),
         spectral=class_name if ours else None,
         parent=parent,
         slot=slot,
         trainable=config.get("trainable", True) is not False,
     )
+
+
+def _name(entry: Any) -> str:
+    """Returns the name that is written in an entry; empty where there is none."""
+    name = entry["config"].get("name", entry.get("name"))
+    return "" if name is None else str(name)
+
+
+def _below(parent: Node, name: str) -> str:
+    return f"{parent.path}/{name}" if parent.path else name
+
+
+def _give_name(node: Node, parent: Node, unnamed: Counter[str]) -> None:
+    """Names a layer as Keras does that loads it, after its class and with a number.
+
+    Custom layers have no name in a file where their `get_config` returns none.
+    """
+    taken = {child.name for child in parent.children}
+    stem = snake_case(node.class_name)
+    while not node.name or node.name in taken:
+        number = unnamed[stem]
+        unnamed[stem] += 1
+        node.name = f"{stem}_{number}" if number else stem
+    node.path = _below(parent, node.name)
 
 
 def _check_name(name: Any, class_name: str) -> None:
@@ -174,7 +202,7 @@ def _check_names(node: Node) -> None:
         return
     names: set[str] = set()
     for child in node.children:
-        if child.name in names:
+        if child.name and child.name in names:
             raise SourceError(
                 f"the name {child.name!r} is used twice in one model; names must be unique",
                 "Rename one of the duplicate layers and save the model again",

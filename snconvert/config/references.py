@@ -163,7 +163,7 @@ def foreign_objects(config: Any) -> Iterator[tuple[str, str | None]]:
         >>> list(foreign_objects({"module": "my_net", "class_name": "Net", "config": {}}))
         [('Net', 'my_net')]
     """
-    yield from filter(None, map(_foreign, objects(config)))
+    yield from filter(None, map(foreign, objects(config)))
 
 
 OURS = "`import snconvert`"
@@ -193,7 +193,8 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
     return any(isinstance(x, str) and x.startswith("snconvert>") for x in entry.values())
 
 
-def _foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:
+def foreign(entry: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Returns registered name and module of an object as `foreign_objects`, if it is such a one."""
     name, module = entry.get("class_name"), entry.get("module")
     registered = entry.get("registered_name")
     if not isinstance(name, str) or name in _SPECIAL or "config" not in entry:

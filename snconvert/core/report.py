@@ -12,7 +12,10 @@ from snconvert.core.spectrum import Spectrum
 from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA, html_of, listed, oriented, present, pretty, text_of
 from snconvert.errors import printable
+from snconvert.wording import spoken
 
+OPAQUE = "opaque: "
+"""How the reason of a layer of the user's own class begins, which only Python code can open."""
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""
 
@@ -69,8 +72,9 @@ class LayerReport:
         new_class: Its class after, where it changes.
         sigma: The largest singular value of the raw kernel, which the input stores.
         sigma_after: That of the kernel that the layer computes with, measured with the `u` that it
-            stores: in the output, if there is one; of a `convertible` layer what it would be. Up to
-            rounding to half precision, where the layer computes in that.
+            stores: in the output, if there is one; of a dry run what it would be; of an inspection
+            `None`, where the layer is not converted. Up to rounding to half precision, where the
+            layer computes in that.
         residual: `max(|W u - sigma v|, |W' v - sigma u|) / sigma` of that `u`; before a conversion,
             of the one that it stores.
         certified: The least and the greatest that sigma was proved to be, if that was asked for.
@@ -115,7 +119,7 @@ class LayerReport:
             "class": self.class_name,
             "kernel": listed(self.kernel),
             "status": self.status,
-            "reason": self.reason,
+            "reason": None if self.reason is None else spoken(self.reason),
             "new_class": self.new_class,
             "sigma": self.sigma,
             "sigma_after": self.sigma_after,
@@ -146,7 +150,8 @@ class Report:
         warnings: What the user should know.
         verb: What was asked for: `apply`, `bake`, `remove`, `upgrade` or `inspect`.
         needs: What has to be there before Keras loads the output, in words (`import my_net`).
-        loads: Whether Keras loads it as it is; else a warning says why not.
+        loads: Whether Keras then loads it; else a warning says why not.
+        holds_code: Whether it does so with `safe_mode=False` only, as the output holds code.
         lipschitz: The network's bound, if it was asked for: of the output, if there is one.
         graph: Which layer feeds which, where a page was asked for and the file says it.
         source_sha256: Of the input, in hexadecimal, where it was computed.
@@ -168,6 +173,7 @@ class Report:
     verb: str = "apply"
     needs: tuple[str, ...] = ()
     loads: bool = True
+    holds_code: bool = False
     lipschitz: NetworkBound | None = None
     graph: Graph | None = None
     source_sha256: str | None = None
@@ -232,7 +238,8 @@ class Progress(NamedTuple):
 
     Attributes:
         stage: `sigma`, `spectra`, `lipschitz`, `writing`, `hashing`, `checking`, `flushing`, or of
-            `verify` `comparing`. Before the first of them the file is read.
+            `verify` `comparing`; where Python code opens the file, `importing` and `keras`, which
+            say no more. Before the first of them the file is read.
         what: The layer just finished, or empty. Before long `spectra`, with nothing done, how long
             they take.
         done: Bytes of the stage that are done; of `lipschitz` operations.

@@ -9,7 +9,6 @@ from typing import Any
 
 from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
-from snconvert.config.references import needs
 from snconvert.config.weight_groups import group_paths
 from snconvert.core.report import LayerReport, OnProgress, Report, begin_stage, within
 from snconvert.files.edits import Edits, with_shared, write_model
@@ -18,9 +17,9 @@ from snconvert.files.model import (
     Opened,
     begin_output,
     describe,
-    keras_loads,
     kernel_shape,
     kernels_of,
+    loading_facts,
     open_source,
     open_weights,
 )
@@ -116,8 +115,7 @@ def convert_file(
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=model.warnings,
-        needs=needs(model.root.entry),
-        loads=keras_loads(model),
+        **loading_facts(model),
         lipschitz=network,
         graph=graph,
         source_sha256=sha256,
@@ -164,7 +162,7 @@ def inspect_file(
         opened.check_weights()
         sha256 = opened.sha256() if recipe.page else None
         opened.check_unchanged()
-        layers = layer_reports(model, plan, measured, recipe, "convertible")
+        layers = layer_reports(model, plan, measured, recipe, "convertible", looks=True)
         size = opened.size
     return report_of(
         "inspect",
@@ -210,7 +208,13 @@ def open_planned(
 
 
 def layer_reports(
-    model: Opened, plan: Plan, measured: Measured, recipe: Recipe, status: str
+    model: Opened,
+    plan: Plan,
+    measured: Measured,
+    recipe: Recipe,
+    status: str,
+    *,
+    looks: bool = False,
 ) -> tuple[LayerReport, ...]:
     """Returns the rows of a model's layers, as `plan_rows` does."""
     own, inner = stored_shapes(model)
@@ -233,7 +237,7 @@ def layer_reports(
             bare=not node.opaque and (node.first or node) not in with_matrices,
         )
 
-    return plan_rows(plan, measured, recipe, status, facts_of)
+    return plan_rows(plan, measured, recipe, status, facts_of, looks=looks)
 
 
 def _edit(model: Opened, plan: Plan, measured: Measured, recipe: Recipe) -> Edits:

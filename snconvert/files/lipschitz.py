@@ -14,14 +14,15 @@ from snconvert.lipschitz.reading.layers import Weights
 from snconvert.lipschitz.reading.models import network_of
 from snconvert.lipschitz.rows.row import OwnKernel
 
+_SECONDS = 30.0  # about how long multipliers are looked for, which make the bound smaller
 
-def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.0) -> NetworkBound:
+
+def bound_of(model: Opened, progress: OnProgress = None) -> NetworkBound:
     """Returns the bound of a model, of the kernels as its layers compute with them.
 
     Args:
         model: The model.
         progress: Called with how far the work is.
-        seconds: About how long to look for multipliers, which make the bound smaller.
 
     Raises:
         SourceError: Its graph is none that Keras would compute.
@@ -42,7 +43,7 @@ def bound_of(model: Opened, progress: OnProgress = None, *, seconds: float = 30.
         "snconvert.lipschitz.bound:network_bound",
         model.source.weights,
         read,
-        seconds,
+        _SECONDS,
         seconds=None,
         progress=tell,
     )

@@ -12,6 +12,7 @@ from snconvert.archive.output import Destination, Output, begin, check_output
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
+from snconvert.config.references import needs
 from snconvert.config.safety import vet, warnings_of
 from snconvert.config.tree import Node, in_two_owners
 from snconvert.config.versions import newer_than_tried
@@ -187,9 +188,13 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
 
-def keras_loads(model: Opened) -> bool:
-    """Whether Keras loads such a model as it is, without a word of the user's."""
-    return not vet(model.root.entry) and not list(unshared(model))
+def loading_facts(model: Opened) -> dict[str, Any]:
+    """Returns what Keras needs to load such a model, by the attributes of `Report`."""
+    return {
+        "needs": needs(model.root.entry),
+        "loads": not list(unshared(model)),
+        "holds_code": bool(vet(model.root.entry)),
+    }
 
 
 def unshared(model: Opened) -> Iterator[str]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from snconvert.archive.output import Destination
-from snconvert.config.references import needs
 from snconvert.config.tree import Node
 from snconvert.core.report import LayerReport, OnProgress, Report, cumulative
 from snconvert.core.verbs import VERBS
@@ -23,9 +22,9 @@ from snconvert.files.model import (
     Opened,
     begin_output,
     describe,
-    keras_loads,
     kernel_shape,
     kernels_of,
+    loading_facts,
     open_source,
     open_weights,
 )
@@ -131,8 +130,7 @@ def undo_file(
         bytes=size,
         seconds_sigma=measured.seconds,
         warnings=(*model.warnings, *([RESTORED] if divisors else [])),
-        needs=needs(model.root.entry),
-        loads=keras_loads(model),
+        **loading_facts(model),
     )
 
 

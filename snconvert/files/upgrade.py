@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
-from snconvert.config.references import needs
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.settings import Settings
 from snconvert.errors import DoneError, located
@@ -18,8 +17,8 @@ from snconvert.files.model import (
     begin_output,
     describe,
     is_older,
-    keras_loads,
     kernel_shape,
+    loading_facts,
     open_source,
     open_weights,
 )
@@ -96,7 +95,6 @@ def upgrade_report(model: Opened, started: float, output: str | None, size: int)
         output=output,
         bytes=size,
         warnings=model.warnings,
-        needs=needs(model.root.entry),
-        loads=keras_loads(model),
+        **loading_facts(model),
     )
     return replace(report, mode=_NOTHING)

@@ -81,7 +81,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
 
     Raises:
         LayerOptionError: An option has a value that cannot work; also a `ValueError`.
-        LayerUnsupportedError: LoRA or quantisation is asked for; also a `NotImplementedError`.
+        LayerUnsupportedError: LoRA or quantization is asked for; also a `NotImplementedError`.
     """
 
     rule: ClassVar[KernelRule]
@@ -180,12 +180,12 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         keras.layers.Layer.load_own_variables(self, store)
 
     def quantize(self, *_: Any, **__: Any) -> None:
-        """Refuses to quantise the layer.
+        """Refuses to quantize the layer.
 
         Raises:
             LayerUnsupportedError: Always.
         """
-        raise unsupported(self, "quantisation needs a plain kernel, but this one is normalised")
+        raise unsupported(self, "quantization needs a plain kernel, but this one is normalised")
 
     def enable_lora(self, *_: Any, **__: Any) -> None:
         """Refuses LoRA.

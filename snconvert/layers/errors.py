@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import keras
@@ -86,13 +87,14 @@ def suggestions(layer: type, arguments: Iterable[str]) -> Iterator[None]:
         arguments: The names of the arguments that Keras is given.
 
     Raises:
-        LayerOptionError: One of them is nearly the name of an option of spectral layers.
+        LayerOptionError: One of them is nearly the name of an argument.
     """
     try:
         yield
     except ValueError as error:
         for name in arguments:
-            guesses = get_close_matches(name, FIELDS, 1) if repr(name) in str(error) else []
+            known = [*signature(layer).parameters, "name", "dtype", "trainable"]
+            guesses = get_close_matches(name, known, 1) if repr(name) in str(error) else []
             for guess in guesses:
                 raise LayerOptionError(
                     f"there is no argument {name!r}",
@@ -116,7 +118,7 @@ def check_rounds(rounds: Any) -> None:
 
 
 def refuse_adapters(layer: keras.layers.Layer) -> None:
-    """Makes sure that a layer has neither LoRA nor a quantised dtype.
+    """Makes sure that a layer has neither LoRA nor a quantized dtype.
 
     Raises:
         LayerUnsupportedError: The layer has.
@@ -124,7 +126,7 @@ def refuse_adapters(layer: keras.layers.Layer) -> None:
     if getattr(layer, "lora_rank", None):
         raise unsupported(layer, "`lora_rank` needs a plain kernel, but this one is normalised")
     if getattr(layer, "quantization_config", None) is not None or layer.quantization_mode:
-        raise unsupported(layer, "quantisation needs a plain kernel, but this one is normalised")
+        raise unsupported(layer, "quantization needs a plain kernel, but this one is normalised")
 
 
 def unsupported(layer: keras.layers.Layer, what: str) -> LayerUnsupportedError:

@@ -23,7 +23,7 @@ Args:
     bound: The bound of `hard` and `cap`{each}.
     power_iterations: Rounds of power iteration in each training call.
     norm: `matrix`{operator}.
-    **kwargs: Those of `keras.layers.{plain}`, without LoRA and quantisation.
+    **kwargs: Those of `keras.layers.{plain}`, without LoRA and quantization.
 
 Example:
 {example}

@@ -85,7 +85,7 @@ def _infinity(dtype: np.dtype[Any], *, bfloat16: bool) -> int:
         raise KernelError(
             f"the kernel holds numbers of type {dtype}, where float16, bfloat16, float32 or "
             "float64 was expected",
-            "Convert the model before it is quantised, or leave the layer out with --exclude",
+            "Convert the model before it is quantized, or leave the layer out with --exclude",
         )
     return known[dtype.itemsize]
 

@@ -106,7 +106,8 @@ def checked_scan(kernel: Array, *, bfloat16: bool) -> Scan:
     scanned = scan(kernel, bfloat16=bfloat16)
     if scanned.nonfinite:
         raise KernelError(
-            f"the kernel holds {scanned.nonfinite} NaN or infinite numbers among {kernel.size}",
+            f"the kernel holds {scanned.nonfinite} NaN or infinite"
+            f" number{'' if scanned.nonfinite == 1 else 's'} among {kernel.size}",
             "Train or repair the layer first, or leave it out with --exclude",
         )
     return scanned

@@ -74,6 +74,12 @@ def apply(
     Warns:
         SnconvertWarning: Layers stay plain whose kind nobody has chosen; none is given where
             `kinds` or `conv` says what to convert, nor of layers that a pattern leaves out.
+
+    Example:
+        >>> import keras, snconvert
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> snconvert.apply(model, mode="cap", bound=2.0).layers[0].bound
+        2.0
     """
     check_names(apply, options)
     chosen = recipe(recipe_file, **options)
@@ -204,7 +210,7 @@ def plan_of(
             convert, as they are, and look at all kinds unless the recipe says which.
     """
     started = time.perf_counter()
-    check_model(model, "apply")
+    check_model(model, "plan" if asked is None else "inspect")
     take_up(model)
     if TARGETS[recipe.target].WRAPPER is not None:
         report = convert_by_file(model, recipe, rules, dry_run=True, asked=asked)[1]
@@ -212,7 +218,7 @@ def plan_of(
     recipe = recipe if asked is None else replace(recipe, lipschitz=None)
     prepared = _prepare(model, recipe, rules, asked)
     prepared = _with_bounds(prepared, model, recipe, rules)
-    reports = _layer_reports(recipe, prepared, "convertible")
+    reports = _layer_reports(recipe, prepared, "convertible", looks=asked is not None)
     if asked is None:
         return _report("apply", model, recipe, reports, prepared, started)
     report = _report("inspect", model, recipe, reports, prepared, started)
@@ -258,14 +264,16 @@ def _with_bounds(
     return _Prepared(prepared.plan.scaled(chosen.scale), prepared.measured, chosen)
 
 
-def _layer_reports(recipe: Recipe, prepared: _Prepared, status: str) -> tuple[LayerReport, ...]:
+def _layer_reports(
+    recipe: Recipe, prepared: _Prepared, status: str, *, looks: bool = False
+) -> tuple[LayerReport, ...]:
     class_after = TARGETS[recipe.target].new_class
 
     def facts(outcome: Step | Skip) -> LayerFacts:
         new = class_after(outcome.node, outcome.rule) if isinstance(outcome, Step) else None
         return facts_of(outcome, recipe.settings.norm, new)
 
-    return plan_rows(prepared.plan, prepared.measured, recipe, status, facts)
+    return plan_rows(prepared.plan, prepared.measured, recipe, status, facts, looks=looks)
 
 
 def _report(

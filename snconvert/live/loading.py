@@ -57,10 +57,15 @@ def _import(name: str) -> None:
     try:
         importlib.import_module(name)
     except Exception as error:
-        raise OptionError(
-            f"the module {printable(name)!r} cannot be imported: {quoted(error)}",
-            "Check --import; the module is looked for in the current folder too",
-        ) from error
+        what = f"the module {printable(name)!r} cannot be imported: {quoted(error)}"
+        fix = "Check --import; the module is looked for in the current folder too"
+        folder, file = os.path.split(name)
+        if file.endswith(".py"):
+            what = f"{printable(name)!r} is a file, and a module is to be named"
+            fix = f"Write --import {printable(file.removesuffix('.py'))}"
+            if os.path.normpath(folder) != os.curdir:
+                fix += f", and set PYTHONPATH={printable(folder)}, where it is"
+        raise OptionError(what, fix) from error
 
 
 def load(source: str, config: str | os.PathLike[str] | None = None) -> tuple[Layer, list[str]]:

@@ -30,6 +30,8 @@ _OTHERS = {
         "Give the keras.Model that it was made or exported from",
     ),
 }
+_FILES_TOO = ("inspect", "verify")
+"""What takes files as well."""
 
 
 def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
@@ -47,7 +49,10 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
         return
     cls = type(model)
     names = [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]
-    what, fix = f"a {cls.__name__} is no Keras model", "Give a keras.Model"
+    article = "an" if cls.__name__[:1] in "AEIOUaeiou" else "a"
+    what, fix = f"{article} {cls.__name__} is no Keras model", "Give a keras.Model"
+    if verb in _FILES_TOO:
+        fix += " or a path"
     if isinstance(model, str | os.PathLike):
         what = f"{os.fspath(model)!r} is a path, and no model"
         row = VERBS.get(verb)
@@ -68,7 +73,7 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
         known = next((name for name in names if name in _OTHERS), None)
         if known is not None:
             other, fix = _OTHERS[known]
-            what = f"a {cls.__name__} is {other}, and no Keras model"
+            what = f"{article} {cls.__name__} is {other}, and no Keras model"
     raise OptionError(what, fix)
 
 

@@ -164,7 +164,10 @@ def growth_chart(network: NetworkBound | None, table: Table) -> GrowthChart | No
 
 
 def _is_bounded(report: Report) -> bool:
-    return any(layer.bound is not None or layer.sigma_after is not None for layer in report.layers)
+    return any(
+        x.bound is not None or x.sigma_after is not None or x.status == "convertible"
+        for x in report.layers
+    )
 
 
 def _groups(rows: Sequence[_Row]) -> list[Sequence[_Row]]:

@@ -101,7 +101,8 @@ def _says(report: Report) -> str:
     layers = f"{count} {'layer' if count == 1 else 'layers'}"
     normalised = f"mode {report.mode}, bound {number(report.bound)}, {report.norm} norm"
     if report.output is not None:
-        return f"{layers} {verb.done}, {report.skipped} left as they were: {normalised}."
+        left = f"{report.skipped} left as {'it was' if report.skipped == 1 else 'they were'}"
+        return f"{layers} {verb.done}, {left}: {normalised}."
     if verb.writes:
         return f"A plan, nothing was written: {layers} to convert, {normalised}."
     already = sum(layer.status == "spectral" for layer in report.layers)

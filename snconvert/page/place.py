@@ -47,7 +47,7 @@ def check_page(page: Any, *models: str | os.PathLike[str] | None) -> str | None:
         except ImportError:
             raise UnsupportedError(
                 "the page is made with jinja2, which is not installed",
-                'Install it: pip install "snconvert[html]"',
+                "Install it: pip install jinja2",
             ) from None
     return shown
 

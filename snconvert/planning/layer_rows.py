@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from snconvert.config.tree import Node
@@ -68,6 +69,8 @@ def plan_rows(
     recipe: Recipe,
     status: str,
     facts_of: Callable[[Step | Skip], LayerFacts],
+    *,
+    looks: bool = False,
 ) -> tuple[LayerReport, ...]:
     """Returns a row for each layer of a plan.
 
@@ -77,13 +80,21 @@ def plan_rows(
         recipe: What was asked for.
         status: Of the layers to convert: `converted` or `convertible`.
         facts_of: Returns what the carrier knows of a layer.
+        looks: Whether one only looks: then nothing is promised, and only a layer that is normalised
+            has a norm after.
     """
-    return tuple(
+    rows = [
         _step_row(outcome, facts_of(outcome), measured, recipe, status)
         if isinstance(outcome, Step)
         else _skip_row(outcome, facts_of(outcome), measured)
         for outcome in plan.outcomes
-    )
+    ]
+    return tuple(_without_after(x) if looks and x.status != "spectral" else x for x in rows)
+
+
+def _without_after(row: LayerReport) -> LayerReport:
+    kernels = tuple(x._replace(sigma_after=None, certified_after=None) for x in row.kernels)
+    return replace(row, sigma_after=None, certified_after=None, kernels=kernels)
 
 
 def _step_row(
@@ -117,7 +128,7 @@ def _skip_row(skip: Skip, facts: LayerFacts, measured: Measured) -> LayerReport:
     values = _numbers(facts.kernels, triplets, _norm_in_use)
     if triplets and values["sigma_after"] is None:
         reason = f"{reason}; {UNUSABLE}"
-    if skip.spectral and measured.fails(skip.node):
+    if measured.fails(skip.node) and reason != NOT_FINITE:
         reason = f"{reason}; {NOT_FINITE}"
     return LayerReport(
         skip.path,

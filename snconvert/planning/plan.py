@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from snconvert.config.dtype_policies import unsupported
+from snconvert.config.references import foreign
 from snconvert.config.tree import Node
+from snconvert.core.report import OPAQUE
 from snconvert.core.settings import FIELDS, Settings
-from snconvert.errors import NothingLeftError, SelectionError, UnsupportedError, printable
+from snconvert.errors import (
+    NothingLeftError,
+    NothingToConvertError,
+    SelectionError,
+    UnsupportedError,
+    printable,
+)
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import SPECTRAL
 from snconvert.planning.advice import more_with, option_for
@@ -16,6 +25,7 @@ from snconvert.planning.recipe import Recipe
 from snconvert.planning.selection import Selection, is_leaf
 
 _REASONS = 4
+_MODULE = re.compile(r"[a-zA-Z]\w{0,60}(\.\w{1,60}){0,5}", re.ASCII)  # a name that is safe to print
 
 
 class Step(NamedTuple):
@@ -105,7 +115,7 @@ def make_plan(
 ) -> Plan:
     """Returns the plan for a model.
 
-    Layers that are quantised or have LoRA adapters are skipped with the reason; the recipe may not
+    Layers that are quantized or have LoRA adapters are skipped with the reason; the recipe may not
     name one by its very path.
 
     Args:
@@ -117,7 +127,7 @@ def make_plan(
 
     Raises:
         SelectionError: A pattern matches no layer.
-        UnsupportedError: A layer that is quantised or has LoRA adapters is named.
+        UnsupportedError: A layer that is quantized or has LoRA adapters is named.
     """
     leaves = [node for node in root.walk() if is_leaf(node) and node.parent is not None]
     selection = Selection(recipe, [node for node in root.walk() if node.path])
@@ -214,7 +224,7 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
         fixes.append("`snconvert remove` undoes that, to convert in another way")
     elif left and all(skip.obstacle for skip in left):
         what = "nothing that can be converted"
-        fixes.append("Convert the model before it is quantised or given adapters")
+        fixes.append("Convert the model before it is quantized or given adapters")
     else:
         what = "nothing to convert"
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
@@ -223,7 +233,8 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
     choice = ", and --kinds, --only and --exclude" if why else ""
     fixes.append(f"See `snconvert inspect` for every layer{choice}")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError
-    why = why or "no layer is of a kind that can be (`snconvert rules`)"
+    if not why:
+        kind, why = NothingToConvertError, "no layer is of a kind that can be (`snconvert rules`)"
     return kind(f"{what}: {why}", ". ".join(fixes))
 
 
@@ -248,8 +259,10 @@ def _other(options: Mapping[str, Any], target: str, wanted: Settings, wanted_tar
 
 
 def _no_rule(node: Node) -> str:
+    if not node.opaque:
+        return f"no rule for {node.class_name}"
+    _, module = foreign(node.own_entry) or ("", None)
+    named = "MODULE" if module is None or not _MODULE.fullmatch(module) else module
     if node.own_entry is not node.entry:
-        return "opaque: a custom class with converted layers, which --import shows"
-    if node.opaque:
-        return "opaque: a custom class, carried over untouched (--import MODULE opens it)"
-    return f"no rule for {node.class_name}"
+        return f"{OPAQUE}a custom class with converted layers (--import {named} shows them)"
+    return f"{OPAQUE}a custom class, carried over untouched (--import {named} opens it)"

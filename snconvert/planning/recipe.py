@@ -165,10 +165,10 @@ def _recipe_of(table: Mapping[str, Any], options: Mapping[str, Any]) -> Recipe:
         for match, changes in _mapping("overrides", options.pop("overrides", {})).items()
     ]
     merged = {**table, **options}
+    chosen = not merged.keys().isdisjoint({"kinds", "conv"})
     conv = merged.pop("conv", False)
     if not isinstance(conv, bool):
         raise OptionError(f"conv is {conv!r}", "Give true or false")
-    chosen = conv or "kinds" in merged
     kinds = _kinds(merged.pop("kinds", None), conv=conv)
     if merged.get("lipschitz") is not None:
         merged.setdefault("norm", "operator")

@@ -20,7 +20,6 @@ from snconvert.archive.atomic import exists
 from snconvert.archive.output import Destination
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
-from snconvert.config.references import needs
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, Progress, Report, begin_stage, within
 from snconvert.core.verbs import Way
@@ -31,7 +30,7 @@ from snconvert.files.model import (
     Described,
     Opened,
     describe,
-    keras_loads,
+    loading_facts,
     open_source,
     open_weights,
 )
@@ -84,7 +83,7 @@ def applied_earlier(
         made = {"command": "apply", "options": recipe.options()}
         rows = layer_reports(model, plan, Measured(), recipe, "converted")
         with _made(model, out, made, progress) as after:
-            facts = {"needs": needs(after.root.entry), "loads": keras_loads(after)}
+            facts = loading_facts(after)
             recorded = _check(model, after, converted, progress)
             if check is not None:
                 check(opened, out, worker, within(progress, "checking"))

@@ -38,8 +38,6 @@ _OPTIONS = ("target", "kinds", "only", "exclude")
 _SHA256, _VERSION = re.compile("[0-9a-f]{64}"), re.compile(r"\d+\.\d+.*")
 _SAME, _NEAR = 1e-6, 1e-2
 """How far a recorded norm may be from what is found, and where kernels are rounded to halves."""
-_SECONDS = (0.0, 30.0)
-"""How long multipliers are looked for, which only a bound needs that no conversion has chosen."""
 _WIDE = 0.9
 """How far bounds of a convolution may be from sigma: a factor of ten, above all that is proved."""
 
@@ -104,15 +102,13 @@ def check_bound(
         return
     from snconvert.files.lipschitz import bound_of  # noqa: PLC0415 - few records ask for it
 
-    bound = None
     try:
-        for seconds in _SECONDS:
-            bound = bound_of(model, progress, seconds=seconds).bound
-            if bound is not None and bound.value is not None and bound.value <= most:
-                findings.lipschitz = bound, most
-                return
+        bound = bound_of(model, progress).bound
     except (SourceError, UnsupportedError) as error:
         findings.differ("metadata.json", f"lipschitz is recorded, but {error.what}")
+        return
+    if bound is not None and bound.value is not None and bound.value <= most:
+        findings.lipschitz = bound, most
         return
     what = f"the Lipschitz bound is recorded to be at most {most:g}, but it is {bound or 'none'}"
     findings.differ("metadata.json", what)

@@ -68,6 +68,49 @@ def test_a_job_that_dies_stops_no_other() -> None:
     assert [found[i].source for i in sorted(found)] == ["model0", "model2", "model3", "model4"]
 
 
+def _is_in(source: str, _target: str | None, _: OnProgress) -> Report:
+    time.sleep(0.01)
+    return _report(f"{source} in {os.getpid()}")
+
+
+def test_a_process_takes_one_model_after_the_other() -> None:
+    """What it has imported serves all of them."""
+    names = [f"model{i}" for i in range(20)]
+    found = [outcome for _, outcome in batch.run(_is_in, names, [None] * 20, 2)]
+    places = {outcome.source.split()[-1] for outcome in found if isinstance(outcome, Report)}
+    assert len(found) == 20
+    assert len(places) == 2
+    assert str(os.getpid()) not in places
+
+
+def _is_left_alone(source: str, _target: str | None, _: OnProgress) -> Report:
+    """Leaves the number of its process, and has the parent die while it works."""
+    Path(source).write_text(str(os.getpid()))
+    time.sleep(0.1)
+    if source.endswith("0"):
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(0.1)
+    return _report(source)
+
+
+def test_no_process_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
+    """Each ends when its model is done, and begins no other."""
+    names = [str(tmp_path / f"model{i}") for i in range(9)]
+    parent = multiprocessing.get_context("fork").Process(
+        target=lambda: list(batch.run(_is_left_alone, names, [None] * 9, 3))
+    )
+    parent.start()
+    parent.join(20)
+    assert parent.exitcode == -signal.SIGKILL
+    begun = [int(path.read_text()) for path in tmp_path.iterdir()]
+    assert len(begun) == 3
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{number}").exists() for number in begun):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_bug_is_raised() -> None:
     """With where it was, which is in another process."""
     with pytest.raises(KeyError, match="model0") as caught:
@@ -84,7 +127,7 @@ def test_an_early_end_is_the_end_of_all(tmp_path: Path) -> None:
     outcomes.close()
     assert time.monotonic() - started < 5
     time.sleep(0.5)
-    assert len(list(tmp_path.glob("*.begun"))) <= 3
+    assert len(list(tmp_path.glob("*.begun"))) <= 1 + 3  # what is done, and what ran
     assert list(tmp_path.glob("*.open")) == []
     assert multiprocessing.active_children() == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from snconvert.cli import progress
 from snconvert.cli.columns import ASCII, UNICODE, Marks
 from snconvert.cli.progress import ProgressBar, View, drawn, progress_bar
 from snconvert.core.report import Progress
+from snconvert.live.quiet import quiet_start
 from snconvert.sandbox.ticker import Ticker
 from snconvert.sandbox.worker import Worker
 
@@ -54,7 +56,7 @@ def test_it_comes_while_the_work_waits(monkeypatch: pytest.MonkeyPatch) -> None:
             text = waited_for(ends[0], "reading")
         text += pseudo_terminal.arrived(ends[0])
     assert pseudo_terminal.screen(text) == [""]
-    assert progress.PATIENCE + progress._BEAT <= 0.5
+    assert progress.PATIENCE + progress._BEAT <= 0.4  # with the start of Python half a second
 
 
 def test_short_work_has_no_bar() -> None:
@@ -67,7 +69,21 @@ def test_short_work_has_no_bar() -> None:
     with progress_bar() as shown:  # pytest has stderr
         shown.update(Progress("sigma", "a", 1, 2))
         assert not any(isinstance(one, Ticker) for one in threading.enumerate())
-    assert progress.PATIENCE > 0.3
+    assert progress.PATIENCE >= 0.3
+
+
+def test_it_is_there_before_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries that are loaded let no thread run, so nobody waits for one; nothing goes before."""
+    with pseudo_terminal.terminal() as ends:
+        stream = open(os.dup(ends[1]), "w", encoding="utf-8")  # noqa: SIM115 -- the bar closes it
+        with ProgressBar(stream) as shown:
+            shown._ticker.stop()
+            for name in ("keras", "tensorflow"):
+                monkeypatch.delitem(sys.modules, name, raising=False)
+            with quiet_start(shown.update):
+                assert "importing Keras" in pseudo_terminal.arrived(ends[0], 0.05)
+            assert shown.view().head == "in Keras"
+        assert pseudo_terminal.screen(pseudo_terminal.arrived(ends[0])) == [""]
 
 
 def test_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:

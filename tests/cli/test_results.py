@@ -16,7 +16,7 @@ import handmade
 import pseudo_terminal
 import pytest
 import warm
-from places import MODELS
+from places import CASES, MODELS
 
 from snconvert.cli.messages import Display
 from snconvert.cli.results import SeveralResults
@@ -57,7 +57,9 @@ def test_lines_and_totals(snconvert: Run, folder: Path) -> None:
         f"models/{CONV}.keras",
     ]
     assert "2 conv left plain (--conv); sigma 1.49 to 1.75 -> 1; wrote out" in sorted(lines)[1]
-    assert re.fullmatch(r"2 converted, 1 failed; 58.\d kB written to out in \d\.\d s", totals)
+    assert re.fullmatch(
+        r"2 converted, 1 failed; 58.\d kB written to out as \*-sn.keras in \d\.\d s", totals
+    )
     assert sorted(os.listdir(folder.parent / "out")) == [f"{x}-sn.keras" for x in (DENSE, CONV)]
     quiet = snconvert("inspect", folder, "-q")
     assert (quiet.stdout, quiet.stderr.count("\n")) == ("", 1)
@@ -87,6 +89,29 @@ def test_what_is_converted_already(snconvert: Run, folder: Path) -> None:
     alone = snconvert("apply", folder / f"{DENSE}.keras")
     assert alone.returncode == 1
     assert "nothing left to convert" in alone.stderr
+
+
+def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
+    """A model without a kernel is told in its line, and is no failure; all of them together are."""
+    bare = str(folder / "bare.keras")
+    shutil.copy(CASES / "cfg_no_dense.keras", bare)
+    (folder / "bad.keras").unlink()
+    done = snconvert("apply", folder, "-o", folder / "out", "--jobs", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, totals = done.stdout.splitlines()
+    assert f"{bare}: nothing to convert" in lines
+    assert totals.startswith("2 converted, 1 with nothing to convert; 58.")
+    told = snconvert("apply", folder, "-o", folder / "json", "--json")
+    assert told.returncode == 0
+    assert told.stdout.count("\n") == 2
+    assert told.stderr.startswith(f"skipped: {bare}: nothing to convert: no layer is of a kind")
+    other = shutil.copy(bare, folder / "other.keras")
+    both = snconvert("apply", bare, other)
+    assert both.returncode == 1
+    assert both.stderr.startswith("error: nothing to convert in any of the models. ")
+    left = snconvert("apply", folder / f"{DENSE}.keras", bare, "--kinds", "conv")
+    assert left.returncode == 1  # an option may be wrong
+    assert left.stderr.count("\n") == 1
 
 
 def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) -> None:
@@ -128,7 +153,7 @@ def test_an_interrupted_run_says_what_is_done(folder: Path, jobs: int, number: i
     assert all(name.endswith("-sn.keras") for name in written)
     failed = errors.count("error: ") - 1
     left = 7 - done - failed
-    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out in .* s"
+    told = rf"{done} converted,{' 1 failed,' * failed} {left} not done; .* written to out as .* s"
     assert re.fullmatch(told, totals)
     assert errors.splitlines()[-1].startswith("error: interrupted.")
 
@@ -143,7 +168,7 @@ def test_lines_on_a_terminal(folder: Path) -> None:
     lines = pseudo_terminal.screen(text)
     assert not any(map(BAR.match, lines))
     heading, *rows, totals, last = lines
-    assert heading.split() == ["*-sn.keras", "converted", "stays", "plain", "sigma", "size", "time"]
+    assert heading.split() == ["model", "converted", "stays", "plain", "sigma", "size", "time"]
     done = (DENSE, CONV, *(f"large{index}" for index in range(4)))
     assert sorted(row.split()[0] for row in rows if row.startswith(done)) == [*done]
     error = [row for row in rows if not row.startswith(done)]

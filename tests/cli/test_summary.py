@@ -10,7 +10,8 @@ import pytest
 from snconvert.cli.columns import ASCII
 from snconvert.cli.summary import Table, sentence
 from snconvert.cli.totals import Totals
-from snconvert.core.report import LayerReport, Report
+from snconvert.core.report import OPAQUE, LayerReport, Report
+from snconvert.planning.measured import NOT_FINITE
 
 
 def layer(
@@ -36,6 +37,8 @@ def report(
 
 
 CONVERTED = [layer(sigma=3.14159, after=1.0), layer(sigma=0.5, after=1.0)]
+CUSTOM = replace(layer("skipped"), reason=f"{OPAQUE}a custom class")
+BROKEN = replace(layer("skipped"), reason=NOT_FINITE)
 CONV = [layer("skipped", "conv") for _ in range(53)]
 MIXED = [*CONV[:2], layer("skipped", "attention")]
 
@@ -67,6 +70,13 @@ MIXED = [*CONV[:2], layer("skipped", "attention")]
             r"x\n: 1 layer converts, 1 conv left plain (--conv); sigma 2 to 5 (1.23 s)",
         ),
         (
+            report([*CONVERTED, *CONV, CUSTOM, CUSTOM, BROKEN]),
+            (
+                "m/net.keras: 2 layers converted, 53 conv left plain (--conv), 2 opaque, 1 not"
+                " finite; sigma 0.5 to 3.14 -> 1; wrote out/net-sn.keras (1.2 MB; 1.23 s)"
+            ),
+        ),
+        (
             report([layer(sigma=2.0, after=1.0)], verb="remove"),
             (
                 "m/net.keras: 1 layer plain again; sigma 2 -> 1; wrote out/net-sn.keras (1.2 MB;"
@@ -95,18 +105,20 @@ def test_lines_stand_below_each_other() -> None:
         table.heading(),
         table.line(report([*CONVERTED, *CONV])),
         table.line(report(CONVERTED[:1], output="out/b-sn.keras")),
+        table.line(report([*CONVERTED[:1], CUSTOM], output="out/b-sn.keras")),
         table.note("out/c-sn.keras", "already converted"),
     ] == [
-        "*-sn.keras  converted  stays plain      sigma                size    time",
-        "net                 2  53 conv: --conv  0.5..3.14 → 1      1.2 MB   1.2 s",
-        "b                   1                   3.14 → 1           1.2 MB   1.2 s",
-        "c           already converted",
+        "model  converted  stays plain      sigma                size    time",
+        "net            2  53 conv: --conv  0.5..3.14 → 1      1.2 MB   1.2 s",
+        "b              1                   3.14 → 1           1.2 MB   1.2 s",
+        "b              1  1 opaque         3.14 → 1           1.2 MB   1.2 s",
+        "c      already converted",
     ]
     assert "to convert" not in table.heading()
     assert Table.of("apply", ["a"], 80).heading(dry_run=True).split()[1] == "converts"
     assert Table.of("bake", ["a"], 80).heading(dry_run=True).split()[1] == "bake"
     assert Table.of("upgrade", ["a"], 80).heading().split()[1] == "layers"
-    assert "plain" not in Table.of("apply", ["a"], 80, chosen=True).heading()
+    assert "plain" not in Table.of("bake", ["a"], 80).heading()
     assert "size" not in Table.of("inspect", ["a"], 80).heading()
 
 
@@ -138,6 +150,7 @@ def test_colours() -> None:
 
 def test_totals() -> None:
     """What became of all models; a word for what there was none of is left out."""
+    assert Totals("apply", "out", "-sn.keras").place == " to out as *-sn.keras"
     totals = Totals("apply", "out")
     assert totals.lines(0) == ["0 converted; nothing was written in 0.0 s"]
     for _ in range(3):
@@ -155,6 +168,17 @@ def test_totals() -> None:
     for index in range(20):
         totals.fail(f"c{index}")
     assert totals.lines(38)[1].endswith("c7 and 12 more")
+
+
+def test_models_with_nothing_to_convert() -> None:
+    """They are counted by themselves; where there is no other, all was in vain."""
+    totals = Totals("apply")
+    assert not totals.in_vain(0)
+    totals.leave()
+    assert (totals.in_vain(1), totals.in_vain(2)) == (True, False)
+    totals.add(report())
+    told = "1 converted, 1 with nothing to convert; 1.2 MB written in 0.0 s"
+    assert (totals.lines(2), totals.in_vain(2)) == ([told], False)
 
 
 def test_the_words_of_each_verb() -> None:

@@ -199,6 +199,26 @@ def test_a_pipe_gets_whole_names() -> None:
     assert stream.getvalue().isascii()
 
 
+def test_a_pipe_says_what_is_in_use() -> None:
+    """An inspection has a second norm of layers that are normalised, and a column where one is."""
+    plain = layer("a", "convertible", sigma_after=None, bound=None)
+
+    def printed_of(*layers: LayerReport) -> list[str]:
+        stream = io.StringIO()
+        print_report(report(*layers, verb="inspect", output=None), stream)
+        return stream.getvalue().splitlines()
+
+    assert printed_of(plain)[:2] == [
+        "layer  class  kernel  sigma  result",
+        "a      Dense  3x4     2      SpectralDense",
+    ]
+    assert printed_of(plain, layer("b", "spectral", new_class=None))[:3] == [
+        "layer  class  kernel  sigma  in use  result",
+        "a      Dense  3x4     2              SpectralDense",
+        "b      Dense  3x4     2      1       spectral",
+    ]
+
+
 def test_hostile_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Escapes, markup, newlines and wide letters of a file change nothing but their own cell."""
     shown = report(

@@ -49,6 +49,27 @@ def test_paths_join_the_names_below_the_root() -> None:
     ]
 
 
+@pytest.mark.keras
+def test_layers_without_a_name_get_that_of_keras(tmp_path: Path) -> None:
+    """A custom class whose `get_config` returns no name is saved without one."""
+    import keras
+
+    @keras.saving.register_keras_serializable("unnamed")
+    class BlockOf(keras.layers.Layer):
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    inner = keras.Sequential([BlockOf(), keras.layers.Dense(2, name="block_of_1")], name="inner")
+    layers = [BlockOf(), BlockOf(), inner, BlockOf(), keras.layers.Dense(2, name="block_of_4")]
+    keras.Sequential([keras.Input((4,)), *layers]).save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        root = parse(json.loads(archive.read("config.json")))
+    keras.utils.clear_session()
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [child.name for child in root.children] == [layer.name for layer in loaded.layers]
+    assert root.children[2].children[0].path == f"inner/{loaded.layers[2].layers[0].name}"
+
+
 def test_a_node_carries_its_own_trainable_flag() -> None:
     """Keras hands a flag down when it is set and stores each layer's own; so what lies in a frozen
     part may have been unfrozen since.

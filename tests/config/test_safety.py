@@ -284,7 +284,7 @@ MODELS = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
 def test_models_pass(build):
-    """Graphs, compile configs, vocabularies, quantisation, custom and private classes pass."""
+    """Graphs, compile configs, vocabularies, quantization, custom and private classes pass."""
     assert vet(stored(build())) == []
 
 

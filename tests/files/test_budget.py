@@ -260,15 +260,17 @@ def planted(output: Path, change: Callable[[Any], None]) -> Path:
 
 
 def test_verify_proves_it_again(tmp_path: Path, command: Run) -> None:
-    """A bound above the one on record is a difference; so is a record of another bound of a layer,
-    or of none, and a number that cannot be."""
+    """The bound is the one that the conversion and `inspect` tell. One above that on record is a
+    difference; so is a record of another bound of a layer, or of none, and a number that cannot
+    be."""
     source, output = str(SAMPLES / "moons.keras"), tmp_path / "b.keras"
-    snconvert.apply_file(source, output, lipschitz=10)
+    report = snconvert.apply_file(source, output, lipschitz=10)
 
     done = command("verify", source, str(output))
-    assert "Lipschitz bound of the network, proved again: 9.99" in done.stdout
+    assert "Lipschitz bound of the network, proved again: 7." in done.stdout
     proved = json.loads(command("verify", source, str(output), "--json").stdout)["lipschitz"]
     assert proved["bound"]["value"] < proved["most"] == 10
+    assert proved["bound"]["value"] == pytest.approx(report.lipschitz.bound.value, rel=1e-9)
 
     def lower(record: Any) -> None:
         record["options"]["lipschitz"] = 5.0

@@ -129,7 +129,7 @@ def test_a_map_of_dtype_policies(tmp_path):
 @pytest.mark.parametrize("mode", ["hard", "gain"])
 @pytest.mark.parametrize("change", ["lora", "int8"])
 def test_layers_that_cannot_be_normalised(change, mode, tmp_path):
-    """So they do beside a layer with LoRA adapters or a quantised one, which stays as it is, and
+    """So they do beside a layer with LoRA adapters or a quantized one, which stays as it is, and
     the optimizer's state is all there."""
     model = keras.Sequential([keras.Input((5,)), *(keras.layers.Dense(4) for _ in range(3))])
     if change == "lora":

@@ -205,7 +205,9 @@ MESSAGES = (
         "Keras 3",
         "Use it as it is",
     ),
-    Message(errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude"),
+    Message(
+        errors.KernelError, nan_kernel, r"nan.keras: d0 \(Dense\)", "holds", "3", "--exclude d0"
+    ),
     Message(
         errors.KernelError,
         case("w_huge.keras"),
@@ -223,7 +225,7 @@ MESSAGES = (
         "first, dense|dense, first",
     ),
     Message(
-        errors.SelectionError,
+        errors.NothingToConvertError,
         case("cfg_no_dense.keras"),
         "cfg_no_dense.keras: ",
         "nothing to convert",
@@ -244,7 +246,7 @@ MESSAGES = (
         "int8.keras: ",
         "nothing that can be converted",
         r"dense: quantized layers \(int8\)",
-        "before it is quantised",
+        "before it is quantized",
     ),
     Message(
         errors.UnsupportedError,

@@ -4,6 +4,7 @@ command, on files and live; and what `inspect` and `apply` say of the same layer
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import snconvert
 from snconvert.cli import commands
 from snconvert.cli.columns import proved
 from snconvert.cli.tables import print_report
+from snconvert.core.report import LayerReport
 from snconvert.errors import KernelError, SelectionError
 from snconvert.linalg import stored_u
 
@@ -288,6 +290,11 @@ def test_a_u_that_is_no_direction(value: float, source: Path, tmp_path: Path) ->
 # -- What inspect and apply say of the same layers ------------------------------------------------
 
 
+def without_after(row: LayerReport) -> LayerReport:
+    kernels = tuple(x._replace(sigma_after=None, certified_after=None) for x in row.kernels)
+    return replace(row, sigma_after=None, certified_after=None, kernels=kernels)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -303,7 +310,8 @@ def test_a_u_that_is_no_direction(value: float, source: Path, tmp_path: Path) ->
 )
 def test_inspect_and_apply_count_the_same(options: dict[str, Any], source: Path) -> None:
     """With the same options `inspect` counts the layers that `apply` converts, on files and live,
-    and both know how many more there are by kind."""
+    and both know how many more there are by kind; only a dry run says which norms they will have
+    after, as nothing is promised of a model that is looked at."""
     model = keras.saving.load_model(source)
     seen = snconvert.inspect(source, **options), snconvert.inspect(model, **options)
     done = snconvert.apply_file(source, dry_run=True, **options), snconvert.plan(model, **options)
@@ -311,7 +319,8 @@ def test_inspect_and_apply_count_the_same(options: dict[str, Any], source: Path)
         assert report.converted == done[0].converted > 0
         assert [x.missing_kind for x in report.layers] == [x.missing_kind for x in seen[0].layers]
     if options:
-        assert seen[0].as_json()["layers"] == done[0].as_json()["layers"]
+        assert all(x.sigma_after for x in done[0].layers if x.status == "convertible")
+        assert [*map(without_after, done[0].layers)] == [*seen[0].layers]
     assert [x.as_json() for x in seen[0].layers] == [x.as_json() for x in seen[1].layers]
 
 

@@ -236,13 +236,13 @@ def test_invalid_options(options: dict[str, Any]) -> None:
     ],
 )
 def test_adapters_are_refused(make_it: Any) -> None:
-    """LoRA and quantisation of a spectral layer are errors that say to bake it first."""
+    """LoRA and quantization of a spectral layer are errors that say to bake it first."""
     with pytest.raises(UnsupportedError, match="Bake the layer first"):
         make_it()
 
 
 def test_a_dtype_policy_set_later_is_refused_too() -> None:
-    """A quantised policy assigned before the layer is built does not slip through."""
+    """A quantized policy assigned before the layer is built does not slip through."""
     layer = layers.SpectralDense(3)
     layer.dtype_policy = "int8_from_float32"
     with pytest.raises(UnsupportedError):
@@ -250,7 +250,7 @@ def test_a_dtype_policy_set_later_is_refused_too() -> None:
 
 
 def test_quantizing_a_model_passes_over_it() -> None:
-    """`Model.quantize` quantises the plain layers and warns about the spectral one, which stays."""
+    """`Model.quantize` quantizes the plain layers and warns about the spectral one, which stays."""
     model = keras.Sequential(
         [keras.Input((4,)), layers.SpectralDense(4), keras.layers.Dense(3, name="plain")]
     )

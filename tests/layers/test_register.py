@@ -91,7 +91,10 @@ def test_the_summary_shows_the_class() -> None:
     assert " Non-trainable params: 2 " in text
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("modee", "mode"), ("power_iteration", "power_iter")])
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("modee", "mode"), ("power_iteration", "power_iter"), ("activatio", "activation")],
+)
 def test_a_misspelt_option(wrong: str, meant: str) -> None:
     """The error suggests the option; of other arguments it is Keras' own."""
     with pytest.raises(

@@ -183,7 +183,7 @@ def test_an_adopted_layer_is_like_one_that_was_made_so():
     assert dense._call_has_training_arg
     assert [v.name for v in dense.weights] == [v.name for v in made.weights]
     assert dense.u.path == dense.kernel.path.replace("kernel", "u")
-    with pytest.raises(NotImplementedError, match="quantisation"):
+    with pytest.raises(NotImplementedError, match="quantization"):
         dense.quantize("int8")
 
 
@@ -389,8 +389,8 @@ def test_lora_layers_are_left_alone(mode, tmp_path):
     np.testing.assert_allclose(again(data[0]), patched(data[0]), rtol=1e-5, atol=1e-6)
 
 
-def test_quantised_layers_are_left_alone(tmp_path):
-    """A quantised layer is skipped with the reason, and computes what it did."""
+def test_quantized_layers_are_left_alone(tmp_path):
+    """A quantized layer is skipped with the reason, and computes what it did."""
     inputs = keras.Input((5,))
     x = keras.layers.Dense(4, name="small")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))

@@ -39,6 +39,7 @@ def test_what_was_chosen_or_left_out_is_not_told(tmp_path):
         {"kinds": "dense"},
         {"kinds": ["dense", "conv"]},
         {"conv": True},
+        {"conv": False},
         {"only": ["dense*"]},
         {"select": lambda path, _: path.startswith("dense")},
         {"recipe_file": tmp_path / "recipe.toml"},
@@ -97,7 +98,7 @@ OTHERS = {
     "class": (lambda: keras.Sequential, "Sequential is a class"),
     "Keras 2": (of_keras_2, r"the Mine is of Keras 2 \(tf_keras\).*model\.save.*apply_file"),
     "TensorFlow": (tf.Module, "a Module is an object of TensorFlow without Keras layers"),
-    "optimizer": (keras.optimizers.Adam, r"a Adam is no Keras model\. Give a keras\.Model"),
+    "optimizer": (keras.optimizers.Adam, r"an Adam is no Keras model\. Give a keras\.Model"),
     "None": (lambda: None, "a NoneType is no Keras model"),
 }
 
@@ -114,6 +115,13 @@ def test_what_is_no_model_is_told_what_it_is(name):
     for function in others:
         with pytest.raises(OptionError):
             function(make())
+
+
+def test_what_takes_files_as_well_says_so():
+    """`inspect` and `verify`, if they get neither."""
+    for function in (snconvert.inspect, lambda one: snconvert.verify(one, one)):
+        with pytest.raises(OptionError, match=r"a list is no .* Give a keras\.Model or a path\.$"):
+            function(["model.keras"])
 
 
 def test_a_module_of_pytorch_is_sent_to_pytorch():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import zipfile
 from pathlib import Path
@@ -245,24 +244,30 @@ def test_what_has_to_be_imported(models, tmp_path):
     assert closing(report)[-1].startswith("wrote ")
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("a24_lambda.keras", "safe_mode=False only"),
-        (
-            "a30_multiple_models_same_layer_nested.keras",
-            "^s2/tied is the same layer as s1/tied,",
-        ),
-    ],
-)
-def test_no_word_of_loading_what_keras_does_not_load(name, why, models, tmp_path):
+def test_no_word_of_loading_what_keras_does_not_load(models, tmp_path):
     """Such a file is converted, with a warning that says why, and without the usual hint."""
+    source = models / "a30_multiple_models_same_layer_nested.keras"
     with pytest.raises((ValueError, TypeError)):
-        keras.saving.load_model(models / name)
-    report = apply_file(models / name, tmp_path / "out.keras")
+        keras.saving.load_model(source)
+    report = apply_file(source, tmp_path / "out.keras")
     (warning,) = report.warnings
-    assert re.search(why, warning)
+    assert warning.startswith("s2/tied is the same layer as s1/tied,")
     assert closing(report)[-1].startswith("wrote ")
+
+
+def test_code_that_is_loaded_when_it_is_trusted(models, tmp_path):
+    """The hint says what Keras needs for it, also where nothing is to be imported."""
+    paths = [models / "a24_lambda.keras", tmp_path / "sn.keras", tmp_path / "plain.keras"]
+    reports = [apply_file(*paths[:2]), remove_file(*paths[1:])]
+    for path, report, needed in zip(
+        paths[1:], reports, ["`import snconvert` and ", ""], strict=True
+    ):
+        trusted = f"{needed}keras.saving.load_model(..., safe_mode=False), if you trust its code"
+        assert closing(report)[-1] == f"load it with {trusted}"
+        assert "safe_mode=False only" in report.warnings[0]
+        with pytest.raises(ValueError, match="safe_mode=False"):
+            keras.saving.load_model(path)
+        keras.saving.load_model(path, safe_mode=False)
 
 
 @pytest.mark.filterwarnings("ignore:Skipping nested container:UserWarning")
@@ -315,6 +320,14 @@ def test_unsafe_references_are_refused(tmp_path):
 def test_errors_leave_nothing_behind(models, tmp_path):
     """What cannot be opened is refused in one line, and leaves no file."""
     output = str(tmp_path / "out.keras")
+    for name, fix in {
+        "zoo.py": 'Write imports=["zoo"].',
+        "./zoo.py": 'Write imports=["zoo"].',
+        "my/zoo.py": 'Write imports=["zoo"], and set PYTHONPATH=my, where it is.',
+    }.items():
+        with pytest.raises(OptionError, match="a module is to be named") as caught:
+            loading.import_modules([name])
+        assert str(caught.value).endswith(fix)
     with pytest.raises(OptionError, match=r"'no_such_module' cannot be imported"):
         apply_through_keras("x.keras", Destination(output), recipe(), ["no_such_module"])
     with pytest.raises(SourceError, match="Lambda"):

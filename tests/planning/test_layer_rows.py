@@ -104,6 +104,8 @@ def test_a_layer_that_stays() -> None:
     assert (broken.sigma_after, broken.residual) == (None, None)
     failed = row(skip._replace(spectral=True), [triplet(), None])
     assert (failed.reason, failed.sigma) == (f"not selected; {NOT_FINITE}", None)
+    assert row(skip, [triplet(), None]).reason == f"not selected; {NOT_FINITE}"
+    assert row(skip._replace(reason=NOT_FINITE), [None]).reason == NOT_FINITE
 
 
 def test_no_kernel() -> None:

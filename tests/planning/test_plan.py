@@ -73,8 +73,20 @@ def test_every_skip_has_a_reason() -> None:
         "encoder/bn": "no rule for ReLU",
         "head": "excluded by 'head'",
         "done": "spectral already",
-        "mine": "opaque: a custom class, carried over untouched (--import MODULE opens it)",
+        "mine": "opaque: a custom class, carried over untouched (--import my opens it)",
     }
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [("my.net", "my.net"), ("__main__", "MODULE"), ("a; rm -rf", "MODULE"), ("a" * 99, "MODULE")],
+)
+def test_the_module_of_an_opaque_layer(module: str, named: str) -> None:
+    """The hint names the module that the file names, where that can be one."""
+    custom = layer("mine", "Block") | {"module": module, "registered_name": "my>Block"}
+    (outcome,) = make_plan(tree(custom), recipe(), RULES, already).outcomes[-1:]
+    assert isinstance(outcome, Skip)
+    assert f"(--import {named} opens it)" in outcome.reason
 
 
 def test_spectral_with_other_settings() -> None:
@@ -141,7 +153,7 @@ def mapped(default: Any, *others: Any) -> dict[str, Any]:
         ({"quantization_config": {"class_name": "Int4"}}, "quantized"),
     ],
 )
-def test_quantised_and_lora_layers(config: dict[str, Any], says: str) -> None:
+def test_quantized_and_lora_layers(config: dict[str, Any], says: str) -> None:
     """A layer that cannot be normalised is skipped with the reason; who gives its very path, and
     does not only look, is told that it cannot be."""
     root = tree(layer("head", **config))

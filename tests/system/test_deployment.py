@@ -179,7 +179,7 @@ def test_litert_of_loops(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method:UserWarning")
 @EXTENTS
 def test_int8(extent: str) -> None:
-    """A baked model quantises as the plain model with the effective kernels does, bit for bit, and
+    """A baked model quantizes as the plain model with the effective kernels does, bit for bit, and
     its outputs stay within 2 % of their size; a converted one stays as it is."""
     few = extent == "quick"
     model = deployed.patched(few=few)
@@ -187,7 +187,7 @@ def test_int8(extent: str) -> None:
     baked = snconvert.bake(model)
     twin = deployed.build(few=few)
     twin.set_weights(baked.get_weights())
-    with pytest.warns(UserWarning, match="quantisation needs a plain kernel"):
+    with pytest.warns(UserWarning, match="quantization needs a plain kernel"):
         model.quantize("int8")
     for plain in (baked, twin):
         plain.quantize("int8")

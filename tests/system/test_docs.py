@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,8 @@ LINKS = sorted(
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OF_OTHERS = (
     r"invalid value for|No module named|unterminated subpattern at position|No space left on device"
+    r"|No such file or directory|got an unexpected keyword argument|name '\w+' is not defined"
+    r"|expected 2 variables, but received 0 variables"
 )
 """What Python, click and the system say in the messages that troubleshooting quotes."""
 
@@ -229,6 +232,60 @@ def test_messages_of_troubleshooting() -> None:
                         rest[start:end] = "|" * (end - start)
         left = re.sub(OF_OTHERS, "", "".join(rest))
         assert not re.search(r"\b[a-z]+ [a-z]+ [a-z]+\b", left), (message, left)
+
+
+def _literals(node: ast.expr, names: Mapping[str, list[str]]) -> list[str]:
+    """Returns the texts of an expression, as its pieces between what is filled in."""
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) else []
+    if isinstance(node, ast.JoinedStr):
+        return [text for part in node.values for text in _literals(part, names)]
+    if isinstance(node, ast.IfExp):
+        return _literals(node.body, names) + _literals(node.orelse, names)
+    if isinstance(node, ast.BinOp):
+        return _literals(node.left, names) + _literals(node.right, names)
+    return names.get(node.id, []) if isinstance(node, ast.Name) else []
+
+
+def _raised() -> Iterator[tuple[str, list[str]]]:
+    """Yields where an error of the package is made, and the texts of its message."""
+    classes = {n for n, x in vars(errors).items() if isinstance(x, type)}
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "snconvert").rglob("*.py"))
+    }
+    shared: dict[str, list[str]] = {}
+    own: dict[Path, dict[str, list[str]]] = {}
+    for path, tree in trees.items():
+        own[path] = {
+            ast.unparse(node.targets[0]): _literals(node.value, {})
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+        }
+        shared |= own[path]
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in classes:
+                pieces = [_literals(x, shared | own[path]) for x in node.args[:2]]
+                yield f"{path.name}:{node.lineno}", [text for each in pieces for text in each]
+
+
+def _runs(text: str, length: int) -> set[str]:
+    """Returns what a reader may search for: so many words of a text in a row."""
+    words = re.findall(r"[\w'/-]+", text)
+    return {" ".join(words[i : i + length]) for i in range(len(words) - length + 1)}
+
+
+def test_every_message_leads_to_troubleshooting() -> None:
+    """Four words in a row of it, what is wrong or what to do, are on the page."""
+    page = _runs(PAGES["docs/troubleshooting.md"], 4)
+    messages = dict(_raised())
+    assert len(messages) > 300
+    searched = {
+        place: {run for text in texts for run in _runs(text, 4)}
+        for place, texts in messages.items()
+    }
+    assert not {place: runs for place, runs in searched.items() if runs and not runs & page}
 
 
 def test_every_error_is_in_troubleshooting() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from json_shape import checked, definition_of, lines, schema
-from places import MODELS, ROOT, SAMPLES
+from places import CASES, MODELS, ROOT, SAMPLES
 from saved_models import saved
 
 import snconvert as package
@@ -63,6 +63,7 @@ COMMANDS = [
     "apply *.nothing",
     "apply moons.keras --only nothing",
     "inspect moons.keras --config net.json",
+    "apply huge.keras",
     "apply moons.keras --recipe absent.toml",
     "apply moons.keras -o absent/x.keras",
     "rules",
@@ -105,6 +106,7 @@ def printed(
         saved(name, folder)
     shutil.copy(SAMPLES / "moons.keras", folder)
     shutil.copy(MODELS / "a24_lambda.keras", folder / "lambda.keras")
+    shutil.copy(CASES / "w_huge.keras", folder / "huge.keras")
     shutil.copy(MODELS / "k215_seq.h5", folder / "older.h5")
     (folder / "damaged.keras").write_bytes((folder / "tokens.keras").read_bytes()[:-100])
     (folder / "out").mkdir()
@@ -126,6 +128,21 @@ def test_every_command_prints_what_the_schema_says(printed: Any) -> None:
         assert code in {0, 1, 2} or not shapes[0]["same"], command
     codes = {code for _, code, _ in printed}
     assert codes == {0, 1, 2, 3}
+
+
+def test_a_failure_has_its_parts(printed: Any) -> None:
+    """They are what the message is made of; what it does not name is null."""
+    failures = {name: shapes[-1] for name, _, shapes in printed if "error" in shapes[-1]}
+    for shape in failures.values():
+        names = shape["file"], shape["layer"], shape["class"], shape["what"], shape["fix"] or ""
+        assert all(name in shape["error"] for name in names if name)
+    parts = failures["inspect moons.keras --config net.json"]
+    assert (parts["file"], parts["layer"]) == ("moons.keras", None)
+    assert parts["error"] == f"moons.keras: {parts['what']}. {parts['fix']}."
+    parts = failures["apply huge.keras"]
+    assert (parts["file"], parts["layer"], parts["class"]) == ("huge.keras", "a", "Dense")
+    assert "float32 cannot hold" in parts["what"]
+    assert parts["fix"].startswith("Rescale the kernel")
 
 
 def test_the_schema_has_no_member_that_is_never_there(printed: Any) -> None:

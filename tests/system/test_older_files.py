@@ -32,7 +32,7 @@ def test_it_is_converted_like_any_model(older: Path, snconvert: Any) -> None:
     done = snconvert("apply", older, "--verify")
     assert done.returncode == 0
     assert done.stderr == f"warning: {older}: {SAVED}\n"
-    assert "2 layers converted, 1 left as they were" in done.stdout
+    assert "2 layers converted, 1 left as it was" in done.stdout
     out = older.with_name("net-sn.keras")
     assert f"wrote {out}" in done.stdout
     assert snconvert("verify", older, out).returncode == 0

@@ -116,6 +116,9 @@ def test_tour(tmp_path: Path) -> None:
     outputs = [output for cell in kept.cells for output in cell.get("outputs", [])]
     assert not [x for x in outputs if x.output_type == "error" or x.get("name") == "stderr"]
     assert sum("image/png" in x.get("data", {}) for x in outputs) == 3
+    links = re.findall(r"\]\((.*?)\)", "".join(cell.source for cell in kept.cells))
+    assert len(links) > 5
+    assert all((tour_notebook.TOUR.parent / link).is_file() for link in links)
     counts = [cell.execution_count for cell in kept.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
     text = tour_notebook.TOUR.read_text(encoding="utf-8")

@@ -122,6 +122,7 @@ def test_a_rerun_writes_nothing(how: dict[str, Any], tmp_path: Path) -> None:
         "warnings",
         "needs",
         "loads",
+        "holds_code",
     ):
         assert getattr(again, name) == getattr(first, name), name
     package.apply_file(source, out, force=True, **how)

@@ -45,6 +45,10 @@ class Command(TyperCommand):
             error.ctx = ctx  # type: ignore[attr-defined]
             raise
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Returns the words of the usage line, without the braces that typer puts around some."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
     def get_help_option(self, ctx: Any) -> Any:
         """Returns the option `--help`, which is listed with its like."""
         option = super().get_help_option(ctx)

@@ -176,7 +176,7 @@ import of the same module.
 """,
     ),
     "proofs": Topic(
-        "verify, certify and Lipschitz bounds",
+        "verify and certify",
         """\
 - `snconvert verify BEFORE AFTER` proves that AFTER is BEFORE, converted,
   baked or made plain again, and nothing else: every weight, the optimizer,
@@ -184,10 +184,54 @@ import of the same module.
   takes its place.
 - `--certify` proves each sigma: it lies between two numbers at most a part in
   a million away, with all rounding accounted for.
-- `inspect --lipschitz` certifies a Lipschitz bound of the whole network: no
-  change of the input changes the output by more than so many times its
-  length. `apply --lipschitz K` chooses the bounds of the layers so that this
-  is at most K.
+- `snconvert help lipschitz` is about bounds of whole networks.
+""",
+    ),
+    "lipschitz": Topic(
+        "a bound on how far the whole network can stretch",
+        """\
+    snconvert inspect model.keras --lipschitz
+    snconvert apply model.keras --lipschitz 1 --conv
+
+The first certifies a number L: no change of the input changes the output by
+more than L times its length. The second chooses the bounds of the layers so
+that L is at most 1. It changes what the model computes: train it afterwards,
+then call `snconvert.converge` in Python, and inspect it again.
+
+`--samples N` adds the largest slope found at N points: L cannot be smaller.
+Bounds of single layers say little about the network: a convolution stretches
+more than its matrix, residual connections add, and layers that stay plain
+multiply. Some layers, as attention, have no bound; they are named.
+""",
+    ),
+    "averaging": Topic(
+        "averaged weights: EMA, SWA, target networks",
+        """\
+A converted layer keeps a vector `u` beside its kernel, and training updates
+it. After weights have been averaged or assigned, `u` no longer fits the
+kernel, and the norm may be above the bound. So call, in Python:
+
+    snconvert.converge(target, rounds=1)  # after each soft update
+    snconvert.converge(model)             # after one average, or assigning
+
+With Keras' `use_ema` or `SwapEMAWeights`, call it once the averages are in
+the model. `--target constraint` keeps no `u`, and does not go with `use_ema`.
+""",
+    ),
+    "troubleshooting": Topic(
+        "what to do about an error",
+        """\
+An error reads `FILE: LAYER (CLASS): what is wrong. What to do.` Nothing is
+written for that model. docs/troubleshooting.md has every message.
+
+- Nothing to convert, or less than expected: `snconvert inspect MODEL` says of
+  each layer which option converts it, or why none does.
+- Keras says `Could not locate class 'SpectralDense'`: `import snconvert`
+  before loading, or convert with `--target keras`.
+- The results are worse: modes `hard` and `cap` need training afterwards.
+- Only weights: `--config FILE.json`; `unzip -p model.keras config.json` takes
+  the configuration out of a model.
+- A class of your own: `snconvert help custom-classes`.
 """,
     ),
     "json": Topic(
@@ -199,10 +243,10 @@ soon as it is done, and nothing else; of a model that failed the object has an
 
     snconvert inspect model.keras --json
 
-`path` is the path of a layer, `sigma` the norm of its raw kernel and
-`sigma_after` that of the kernel it computes with, measured, or what it would
-be where `status` is `convertible`. The other states are `converted`,
-`spectral` (it was before) and `skipped`, with a `reason`.
+`path` is the path of a layer, `sigma` the norm of its raw kernel, and
+`sigma_after` that of the kernel it computes with, measured (with `--dry-run`
+what it would be); null where `inspect` finds a layer that is not converted.
+`status` is `convertible`, `converted`, `spectral` (before) or `skipped`.
 `schema.json` in the package is a JSON Schema of every line.
 """,
     ),

@@ -7,6 +7,7 @@ import math
 from snconvert.cli.columns import CLOSE, Bar, Column, Line, count_of, number
 from snconvert.cli.printing.printer import Printer
 from snconvert.core.report import KernelReport, LayerReport, Report
+from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
 
 _SPECTRUM = ("values", "largest", "smallest", "condition", "stable\nrank", "effective\nrank")
@@ -41,10 +42,12 @@ def bar_of(layer: LayerReport, row: LayerReport | KernelReport, report: Report) 
         row: The layer or one of its kernels.
         report: Theirs.
     """
-    plain = layer.status in {"convertible", "converted"}
-    norm, limit = (row.sigma, row.sigma_after) if plain else (row.sigma_after, layer.bound)
-    if layer.status == "skipped":
-        limit = report.bound
+    norm: float | None = row.sigma
+    limit: float | None = report.bound
+    if layer.status == "spectral":
+        norm, limit = row.sigma_after, layer.bound
+    elif layer.status != "skipped" and VERBS[report.verb].writes:
+        limit = row.sigma_after
     if layer.status != "spectral" and report.mode == "gain":
         limit = None  # which a trainable factor has none of
     return None if norm is None else Bar(norm, limit)

@@ -97,7 +97,7 @@ class SigmaMonitor(keras.callbacks.Callback):  # type: ignore[misc] # keras has 
         if type(exact) is not bool:
             raise OptionError(f"exact is {exact!r}", "Give true or false")
         chosen = recipe(
-            kinds=kinds, conv=conv, only=only, exclude=exclude, select=select, norm=norm
+            kinds=kinds, conv=conv or None, only=only, exclude=exclude, select=select, norm=norm
         )
         self._every, self._exact, self._recipe = every, exact, chosen.looking_at_all()
         self._watched: _Watched | None = None

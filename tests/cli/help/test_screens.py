@@ -55,6 +55,8 @@ def test_a_screen(
     assert {"--no-color", "--help", "-h"} <= set(text.split())
     assert all(line in lines for line in example_lines(EXAMPLES[command]))
     assert lines[-1] == MORE
+    (usage,) = [line for line in lines if line.strip().startswith("Usage:")]
+    assert "{" not in usage
 
 
 def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,11 +220,11 @@ def test_an_unknown_layer_is_named_and_its_stored_shape_goes_on() -> None:
 
 
 def test_a_layer_without_weights_says_so() -> None:
-    """A layer that is not built, or quantised, has no kernel to go by."""
+    """A layer that is not built, or quantized, has no kernel to go by."""
     network = read(source(), dense("d", call(tensor("x"))), outputs=["d", 0, 0])
     assert network.operations[-1].does == Unbounded("the file holds no weights for it")
-    quantised = dense("d", call(tensor("x")), dtype="int8_from_float32")
-    network = read(source(), quantised, outputs=["d", 0, 0])
+    quantized = dense("d", call(tensor("x")), dtype="int8_from_float32")
+    network = read(source(), quantized, outputs=["d", 0, 0])
     does = network.operations[-1].does
     assert isinstance(does, Unbounded)
     assert "quantized" in does.reason
