@@ -10,10 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from snconvert.compat import float64_norms
+from snconvert.compat.float64_norms import TINY, Float64Norm
 from snconvert.core.matrix_view import MatrixView
-from snconvert.layers import float64_norms
 from snconvert.layers.convolution_map import ConvolutionMap
-from snconvert.layers.float64_norms import TINY, Float64Norm
 from snconvert.linalg import power_iteration as float32_norms
 from snconvert.linalg.array_libraries import library_of_backend
 from snconvert.linalg.power_iteration import onto_columns, onto_rows

@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snconvert.layers import float64_norms
+from snconvert.compat import float64_norms
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale
 from snconvert.linalg import power_iteration as float32_norms
 from snconvert.linalg.array_libraries import library_of_backend

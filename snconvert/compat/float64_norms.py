@@ -82,11 +82,14 @@ def norm_and_directions(rows: Any, otherwise: Any) -> tuple[Float64Norm, Any]:
 
 def scale(norm: Float64Norm, mode: str, bound: float, gamma: Any) -> Any:
     """Returns `s(sigma)` as `snconvert.layers.power_iteration.scale` does."""
-    above = np.float64(min(bound, _HUGE)) if mode != "gain" else _cast(gamma, "float64")
-    # In the place of 0 what gives the quotient 1; NaN stays NaN.
+    # In the place of 0 what gives the quotient 1; NaN, which is not positive, stays NaN.
     if mode == "gain":
-        above = _RAW.SelectV2(condition=norm.positive, t=above, e=_ONE)
-    filler = _RAW.SelectV2(condition=norm.positive, t=_ZERO, e=_ONE if mode == "gain" else above)
+        zero = _RAW.LessEqual(x=norm.length, y=TINY)
+        above = _RAW.SelectV2(condition=zero, t=_ONE, e=_cast(gamma, "float64"))
+        filler = _RAW.SelectV2(condition=zero, t=_ONE, e=_ZERO)
+    else:
+        above = np.float64(min(bound, _HUGE))
+        filler = _RAW.SelectV2(condition=norm.positive, t=_ZERO, e=above)
     factor = _RAW.RealDiv(x=above, y=_RAW.AddV2(x=norm.length, y=filler))
     if mode == "cap":
         factor = _RAW.Minimum(x=factor, y=_ONE)
