@@ -10,7 +10,7 @@ from keras import ops
 
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
-from snconvert.layers.power_iteration import times
+from snconvert.layers.power_iteration import shares, times
 from snconvert.layers.register import register
 from snconvert.layers.swapped_kernel import SwappedKernels
 
@@ -30,8 +30,11 @@ class SpectralConv(Spectral):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
         factor = self.kernel_scale("kernel", training)
-        scales_outputs = self._has_few_outputs(inputs)
-        kernel = self.kernel if scales_outputs else times(self.kernel, factor)
+        around = self._has_large_kernel(inputs)
+        if around:
+            before, factor = shares(factor)
+            inputs = inputs * before
+        kernel = self.kernel if around else times(self.kernel, factor)
         padding = self.padding
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
@@ -46,30 +49,30 @@ class SpectralConv(Spectral):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        if scales_outputs:
-            outputs = times(outputs, factor)
+        if around:
+            outputs = outputs * factor
         if self.use_bias:
             shape = [1] * (self.rank + 2)
             shape[-1 if self.data_format == "channels_last" else 1] = self.filters
             outputs = ops.add(outputs, ops.reshape(self.bias, shape))
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _has_few_outputs(self, inputs: Any) -> bool:
-        """Whether the outputs are fewer numbers than the kernel, and so the ones to scale.
+    def _has_large_kernel(self, inputs: Any) -> bool:
+        """Whether the kernel is more numbers than inputs and outputs, which then are scaled.
 
-        Otherwise it is the kernel, which training need not keep twice. Half precision may not hold
-        what the raw kernel gives.
+        Half precision may not hold what the raw kernel gives.
         """
         dtypes = {self.compute_dtype, self.kernel.dtype}
         if dtypes != {"float32"} or keras.backend.standardize_dtype(inputs.dtype) != "float32":
             return False
         batch, *sizes = inputs.shape
-        sizes = sizes[:-1] if self.data_format == "channels_last" else sizes[1:]
         if None in sizes:
             return False
-        places = math.prod(-(-n // stride) for n, stride in zip(sizes, self.strides, strict=True))
-        few: bool = (batch or _BATCH) * places * self.filters < math.prod(self.kernel.shape)
-        return few
+        spatial = sizes[:-1] if self.data_format == "channels_last" else sizes[1:]
+        places = math.prod(-(-n // stride) for n, stride in zip(spatial, self.strides, strict=True))
+        numbers = math.prod(sizes) + places * self.filters
+        large: bool = (batch or _BATCH) * numbers < math.prod(self.kernel.shape)
+        return large
 
 
 @register

@@ -134,6 +134,16 @@ def times(tensor: Any, factor: Any) -> Any:
     return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
 
 
+def shares(factor: Any) -> tuple[Any, Any]:
+    """Returns two factors, a constant and what carries the gradient, with a factor as product.
+
+    Of about the same size, so that inputs times the one, a kernel of 1e36 or 1e-36, and outputs
+    times the other stay in the range of float32.
+    """
+    constant = XP.maximum(abs(XP.stop_gradient(factor)), TINY) ** 0.5
+    return constant, factor / constant
+
+
 def _onto_rows(matrix: Any, u: Any) -> Any:
     """Returns `W u`, of shape `(b, m)`."""
     if isinstance(matrix, ConvolutionMap):
