@@ -71,7 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def failure(verb: str, source: str) -> dict[str, Any]:
-    """Returns what is printed of a model that failed, but for the error."""
+    """Returns what is printed of a model that failed or is passed over, but for why."""
     return {"schema": SCHEMA, "verb": verb, "source": source}
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from snconvert.archive.output import Destination, destination_of
+from snconvert.api.destination import destination_of
+from snconvert.archive.output import Destination
 from snconvert.core.report import OnProgress, Report
-from snconvert.core.verbs import StrPath
+from snconvert.core.verbs import StrPath, Way
 from snconvert.errors import OptionError
 from snconvert.files.convert import Check, convert_file
 from snconvert.files.undo import undo_file
@@ -52,8 +53,8 @@ def apply_file(
     Args:
         source: A `.keras` file, the folder that `model.save(..., zipped=False)` wrote, an `.h5`
             file of a whole model, or with `config` an HDF5 file of weights only.
-        output: Where the result goes; by default `source` with `-sn` before the suffix, which is
-            `.keras` for HDF5 files.
+        output: Where the result goes, or a folder for it; by default `source` with `-sn` before the
+            suffix, which is `.keras` for HDF5 files.
         recipe_file: A TOML file with options; those given here win over it.
         dry_run: Report what would be done, write nothing.
         force: Replace an existing output.
@@ -218,7 +219,7 @@ def upgrade_file(
 
 
 def _undo(
-    verb: str,
+    way: Way,
     source: StrPath,
     destination: Destination | None,
     recipe: Recipe,
@@ -228,7 +229,11 @@ def _undo(
     if recipe.imports:
         with quiet_start(progress):
             from snconvert.live.through_keras import undo_through_keras
-        report = undo_through_keras(verb, path, destination, recipe)
+        report = undo_through_keras(way, path, destination, recipe)
+    elif destination is not None and destination.occupied:
+        from snconvert.verification.undone import undone_earlier
+
+        report = undone_earlier(way, path, destination, recipe, progress=progress)
     else:
-        report = undo_file(verb, path, destination, recipe, progress=progress)
+        report = undo_file(way, path, destination, recipe, progress=progress)
     return with_warning(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Unpack
@@ -46,6 +47,7 @@ def inspect(
     Raises:
         SnconvertError: The file cannot be read.
     """
+    started = time.perf_counter()
     live = not isinstance(source, str | os.PathLike)
     check_names(inspect, options)
     page, rest = page_among(options, None if live else source)
@@ -67,6 +69,7 @@ def inspect(
             with quiet_start(progress):
                 from snconvert.live.by_file import with_lower_bound
             report = with_lower_bound(report, asked, recipe.config)
+            report = replace(report, seconds=time.perf_counter() - started)
     return write_page(page, with_warning(report), {**recipe.options(), **asdict(asked)})
 
 

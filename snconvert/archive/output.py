@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
-from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source, refuse_url
+from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.archive.zip_writer import Writer
-from snconvert.core.verbs import VERBS, StrPath
 from snconvert.errors import (
-    OptionError,
     OutputError,
     OutputFolderError,
     OutputPermissionError,
@@ -48,37 +46,6 @@ class Destination(NamedTuple):
     def occupied(self) -> bool:
         """Whether something is there that the result may not replace."""
         return not self.replaces and os.path.exists(self.path)
-
-
-def destination_of(
-    verb: str,
-    source: StrPath,
-    output: StrPath | None,
-    *,
-    dry_run: bool = False,
-    force: bool = False,
-    in_place: bool = False,
-) -> Destination | None:
-    """Returns where the result of a verb goes by what was said; `None`: nowhere.
-
-    Raises:
-        OptionError: Two places are given, or the source is no path.
-    """
-    if not isinstance(source, str | os.PathLike):
-        raise OptionError(
-            f"a {type(source).__name__} is no path of a file",
-            f"Give a path, or a keras.Model to snconvert.{verb}",
-        )
-    refuse_url(os.fspath(source))
-    if in_place and output is not None:
-        raise OptionError("both an output and in_place are given", "Give one of them")
-    if dry_run:
-        return None
-    if in_place:
-        output = source
-    elif output is None:
-        output = VERBS[verb].default_output(source)
-    return Destination(os.fspath(output), force, in_place)
 
 
 def check_output(
@@ -123,8 +90,7 @@ def check_output(
             mode = os.lstat(real).st_mode
             if not stat.S_ISREG(mode):
                 if stat.S_ISDIR(mode):
-                    fix = "Name the file in it, too: one model is written to one file"
-                    raise OutputError("the output is a folder", fix)
+                    raise OutputError("the output is a folder", "Name a file")
                 raise OutputError("the output is no regular file", "Choose another output")
             if not (force or in_place):
                 raise exists(shown)

@@ -52,6 +52,7 @@ class Column(NamedTuple):
         least: To how many columns its texts may be shortened; 0: not at all.
         spare: Whether it may be left out where there is no room.
         wraps: Whether a text goes on in the next line; the last column only.
+        note: What is said below the table, where the column is shown.
     """
 
     heading: str
@@ -59,6 +60,7 @@ class Column(NamedTuple):
     least: int = 0
     spare: bool = False
     wraps: bool = False
+    note: str = ""
 
 
 class Bar(NamedTuple):

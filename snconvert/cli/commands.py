@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -201,7 +202,14 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Show every layer: class, kernels, norms, and by which option it converts or why not."""
-    _run("inspect", **locals())
+    options = locals()
+    for model in models if lipschitz else ():
+        if re.fullmatch(r"[\d.]+", model) and not os.path.lexists(model):
+            raise typer.BadParameter(
+                f"--lipschitz of `inspect` takes no value ({model}): it bounds the network as it"
+                f" is. `snconvert apply --lipschitz {model}` chooses bounds"
+            )
+    _run("inspect", **options)
 
 
 app.command(cls=Command, rich_help_panel=LOOK)(verify)

@@ -13,7 +13,7 @@ from snconvert.archive.atomic import writing
 from snconvert.archive.source import refuse_url
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.verbs import VERBS
-from snconvert.errors import OptionError, OutputError, SourceError, printable
+from snconvert.errors import OptionError, SourceError, printable
 from snconvert.formats.table import is_model_folder
 
 
@@ -91,17 +91,20 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
     Where `m.h5` and `m.keras` would both become `m-sn.keras`, the first becomes `m-h5-sn.keras`.
 
     Raises:
-        OutputError: `folder` is a file, or named like one.
-        OptionError: Two results would have the same name all the same.
+        OptionError: `folder` is a file, or named like one; or two results would have the same name
+            all the same.
     """
     if folder is not None and not os.path.isdir(folder):
-        exists = os.path.lexists(folder)
-        if exists or _is_model(Path(folder)):
-            raise OutputError(
-                f"several models are written to a folder, and this {'is' if exists else 'names'} a"
-                " file",
-                "Name a folder (it is made where it is missing), or convert one model at a time",
-                file=folder,
+        place = folder.rstrip(os.sep)
+        exists, slash = os.path.lexists(place), folder.endswith(os.sep)
+        if exists or (_is_model(Path(folder)) and not slash):
+            several = len(sources) > 1
+            raise OptionError(
+                f"{'several models are written to' if several else 'a slash at the end means'} a"
+                f" folder, and {printable(place)!r} {'is' if exists else 'names'} a file",
+                "Name a folder (it is made where it is missing), or convert one model at a time"
+                if several
+                else "Leave out the slash, or name a folder",
             )
     placed = [_placed(source, folder, verb) for source in sources]
     shared = _shared(placed)

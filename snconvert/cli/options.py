@@ -183,7 +183,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="PATH",
-        help="The file to write, or the folder for those of several MODELs, which is made. Default:"
+        help="The file to write, or the folder for the results, which is made: of several MODELs,"
+        " or with a slash at the end. Default:"
         f" beside MODEL. With {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} before the suffix,"
         " but where a file is named.",
         rich_help_panel=WRITTEN,

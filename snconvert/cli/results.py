@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snconvert.cli.messages import Display, complain, print_json
+from snconvert.cli.printing.printer import folded
 from snconvert.cli.progress import marks_of
 from snconvert.cli.totals import NOTHING, Totals
 from snconvert.core.spectrum import SPECTRA
@@ -91,9 +92,21 @@ class Results:
         return ""
 
     def _fail(self, index: int, error: SnconvertError) -> None:
-        self.failed = True
         source = self._sources[index]
+        if isinstance(error, DoneError) and self._options.get("in_place"):  # by an earlier run
+            if self._display.as_json:
+                self._skip(index, error)
+            elif not self._display.quiet:
+                already = VERBS[self._verb].already
+                print(f"{printable(source)}: {already}, it is left as it is")
+            return
+        self.failed = True
         complain(error, failure(self._verb, source) if self._display.as_json else None)
+
+    def _skip(self, index: int, why: SnconvertError) -> None:
+        """Prints of a model as JSON that it is passed over."""
+        said = why.as_json()["what"]
+        print_json(failure(self._verb, self._sources[index]) | {"skipped": said})
 
     def _print(self, report: Report) -> None:
         from snconvert.cli import tables
@@ -127,7 +140,6 @@ class SeveralResults(Results):
         from snconvert.cli.summary import Table, ending
 
         super().__init__(verb, sources, display, options)
-        self._already = VERBS[verb].already
         self._totals = Totals(verb, folder, ending([*filter(None, targets)], verb))
         self._as_tables = display.verbose or bool({"spectrum", "lipschitz"} & options.keys())
         self._names = [target or source for source, target in zip(sources, targets, strict=True)]
@@ -153,7 +165,7 @@ class SeveralResults(Results):
         """Prints the totals."""
         if not self._display.silent:
             for line in self._totals.lines(len(self._sources)):
-                print(line)
+                print("\n".join([line] if self._table is None else folded(line, self._table.width)))
             sys.stdout.flush()
         if self._totals.in_vain(len(self._sources)):
             self.failed = True
@@ -165,7 +177,7 @@ class SeveralResults(Results):
     def _fail(self, index: int, error: SnconvertError) -> None:
         source = self._sources[index]
         if isinstance(error, DoneError):
-            why = self._already
+            why = VERBS[self._verb].already
             self._totals.pass_over()
         elif isinstance(error, NothingToConvertError):
             why = NOTHING
@@ -175,22 +187,20 @@ class SeveralResults(Results):
             super()._fail(index, error)
             return
         if self._display.as_json:
-            print(f"skipped: {error}", file=sys.stderr)
+            self._skip(index, error)
         elif not self._display.quiet:
             table = self._table
-            line = table and table.note(self._names[index], why)
-            self._say(line or f"{printable(source)}: {why}")
+            print(table.note(self._names[index], why) if table else f"{printable(source)}: {why}")
 
     def _print(self, report: Report) -> None:
         from snconvert.cli.summary import sentence
 
         if self._as_tables:
             super()._print(report)
+        elif self._table is None:
+            print(sentence(report))
         else:
-            self._say(sentence(report) if self._table is None else self._table.line(report))
-
-    def _say(self, line: str) -> None:
-        if self._table is not None and not self._headed:
-            print(self._table.heading(dry_run="dry_run" in self._options))
-            self._headed = True
-        print(line)
+            if not (self._headed or report.up_to_date):
+                print(self._table.heading(dry_run="dry_run" in self._options))
+                self._headed = True
+            print(self._table.line(report))

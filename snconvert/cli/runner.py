@@ -45,6 +45,7 @@ def run(
         raise typer.BadParameter("--in-place and --force exclude each other")
     # numpy and h5py cost more than the rest together: --help and typing errors need neither.
     from snconvert import api
+    from snconvert.api.destination import is_place
     from snconvert.cli import batch
     from snconvert.cli import models as meant
     from snconvert.cli.progress import progress_bar
@@ -59,10 +60,11 @@ def run(
                 "Leave out --html, or give it with one model at a time",
             )
         sources = meant.expand(models, verb) if several else models
-        targets: list[str | None] = [output] * len(sources)
+        targets: list[str | None] = [None if several else output] * len(sources)
         folder: str | None = None
         row = VERBS[verb]
-        if several and row.writes and not (options.get("in_place") or options.get("dry_run")):
+        placed = row.writes and not (options.get("in_place") or options.get("dry_run"))
+        if placed and (several or (output is not None and is_place(output, models[0]))):
             targets, folder = list(meant.outputs(sources, output, verb)), output
         if several:
             results: Results = SeveralResults(verb, sources, display, options, targets, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,17 +19,18 @@ from snconvert.planning.measured import NOT_FINITE
 
 _LEAST_NAME = 12
 _TITLE = "model"
-_COLUMNS = {"done": 9, "plain": 15, "sigma": 15, "size": 8, "time": 6}
+_COLUMNS = {"done": 9, "sigma": 15, "size": 8, "time": 6}
 """How wide the columns are behind the name; the last ones go first where there is no room."""
 _GAP = "  "
 _GREEN, _YELLOW, _DIM, _NORMAL = "\x1b[32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+_CODE = re.compile(r"\x1b\[\d+m")
 
 
 def sentence(report: Report) -> str:
     """Returns what was done to a model, as one line for a file or another program."""
     verb, source = VERBS[report.verb], printable(report.source)
     if report.up_to_date:
-        return f"{source}: {verb.already}, {printable(report.output)} is left as it is"
+        return f"{source}: {verb.earlier}, {printable(report.output)} is left as it is"
     count = count_of(len(report.layers) if not verb.changes_layers else report.converted, "layer")
     if not verb.writes:
         clauses = [f"{count} {'converts' if report.converted == 1 else 'convert'}"]
@@ -38,7 +40,7 @@ def sentence(report: Report) -> str:
         clauses = [f"{count} {verb.done}"]
     already = sum(layer.status == "spectral" for layer in report.layers)
     if already and verb.converts:
-        clauses.append(f"{already} already")
+        clauses.append(f"{already} already normalised")
     if plain := _plain(report):
         clauses.append(f"{plain[0]} left plain ({plain[1]})")
     clauses += _left(report)
@@ -97,8 +99,6 @@ class Table(NamedTuple):
         columns = dict(_COLUMNS)
         if not VERBS[verb].writes:
             del columns["size"]
-        if not VERBS[verb].converts:
-            del columns["plain"]
 
         def room() -> int:
             return width - 1 - sum(columns.values()) - len(_GAP) * len(columns)
@@ -125,41 +125,35 @@ class Table(NamedTuple):
         verb = VERBS[self.verb]
         done = (None if dry_run else verb.done) if verb.changes_layers else "layers"
         done = done or ("converts" if verb.converts else verb.name)
-        words = {"done": done, "plain": "stays plain", **{x: x for x in ("sigma", "size", "time")}}
+        words = {"done": done, **{x: x for x in ("sigma", "size", "time")}}
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
         return self._coloured("dim", self._line(_TITLE, cells))
 
     def line(self, report: Report) -> str:
-        """Returns the line of a model."""
+        """Returns the line of a model, and behind or below it which layers are not converted."""
         verb = VERBS[self.verb]
         name = report.source if report.output is None else report.output
         if report.up_to_date:
-            return self.note(name, verb.already)
+            return self.note(name, verb.earlier)
         words = {
             "done": str(report.converted if verb.changes_layers else len(report.layers)),
-            "plain": self._stays(report),
             "sigma": _sigma(report, "..", f" {self.marks.arrow} "),
             "size": size(report.bytes),
             "time": f"{report.seconds:.1f} s",
         }
         cells = {name: _cell(name, words[name], width) for name, width in self.columns.items()}
-        styles = {"done": "green" if report.converted else "", "plain": "yellow"}
-        return self._line(name, cells, styles)
+        line = self._line(name, cells, {"done": "green" if report.converted else ""})
+        beside = _beside(report) if verb.converts else ""
+        if not beside:
+            return line
+        taken = width_of(_CODE.sub("", line))
+        gap = _GAP if taken + len(_GAP) + len(beside) < self.width else f"\n{_GAP}"
+        room = self.width - 1 - len(_GAP)
+        return line + gap + self._coloured("yellow", cut(beside, room, self.marks))
 
     def note(self, name: str, what: str) -> str:
         """Returns the line of a model of which there is one thing to say."""
         return self._coloured("dim", self._line(name, {"done": what}))
-
-    def _stays(self, report: Report) -> str:
-        """Returns which kinds stay plain; how many layers only, where there is no room."""
-        plain, left = _plain(report), ", ".join(_left(report))
-        if plain is None:
-            return cut(left, self.columns.get("plain", 0), self.marks)
-        kinds, option = plain
-        for text in (f"{kinds}: {option}, {left}".removesuffix(", "), f"{kinds}: {option}"):
-            if len(text) <= self.columns.get("plain", 0):
-                return text
-        return f"{sum(x.missing_kind is not None for x in report.layers)}: {option}"
 
     def _line(self, name: str, cells: dict[str, str], styles: dict[str, str] | None = None) -> str:
         room = self.width - 1 - sum(map(len, cells.values())) - len(_GAP) * len(cells)
@@ -214,6 +208,15 @@ def _plain(report: Report) -> tuple[str, str] | None:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items()), option
 
 
+def _beside(report: Report) -> str:
+    """Returns which layers are not converted, and why."""
+    already = sum(layer.status == "spectral" for layer in report.layers)
+    parts = [f"{already} already normalised"] if already else []
+    if plain := _plain(report):
+        parts.append(f"{plain[0]} plain: {plain[1]}")
+    return ", ".join([*parts, *_left(report)])
+
+
 def _left(report: Report) -> list[str]:
     """Returns how many layers cannot be converted as they are, by why."""
     reasons = [layer.reason or "" for layer in report.layers]
@@ -229,11 +232,13 @@ def _sigma(report: Report, to: str, arrow: str) -> str:
         return ""
     chosen = [x for x in report.layers if x.status in {"converted", "convertible"}]
     if not VERBS[report.verb].writes:
-        return _range([layer.sigma for layer in report.layers], to)
+        return _range(
+            [x.sigma_after if x.status == "spectral" else x.sigma for x in report.layers], to
+        )
     chosen = [layer for layer in chosen if layer.missing_kind is None]
     before = _range([layer.sigma for layer in chosen], to)
     after = _range([layer.sigma_after for layer in chosen], to)
-    return f"{before}{arrow}{after}" if after else before
+    return f"{before}{arrow}{after}" if after not in {"", before} else before
 
 
 def _range(numbers: Sequence[float | None], to: str) -> str:
@@ -245,4 +250,4 @@ def _range(numbers: Sequence[float | None], to: str) -> str:
 
 
 def _cell(name: str, text: str, width: int) -> str:
-    return text.ljust(width) if name in {"plain", "sigma"} else text.rjust(width)
+    return text.ljust(width) if name == "sigma" else text.rjust(width)

@@ -1,4 +1,4 @@
-"""Reports as tables for people: fitted to a terminal, whole where piped."""
+"""Reports as tables for people: fitted to a terminal, with whole names where piped."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from snconvert.cli.columns import (
-    ASCII,
     Column,
     Line,
     count_of,
-    number,
-    proved,
-    shape_of,
     size,
 )
-from snconvert.cli.printing.layer_lines import layer_table, reasons, short
+from snconvert.cli.printing.layer_lines import layer_table, reasons
 from snconvert.cli.printing.network import print_bound
 from snconvert.cli.printing.norms import print_spectra, settings_of, summary
 from snconvert.cli.printing.printer import Printer, printer_for
-from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
+from snconvert.core.report import NO_KERNEL, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.display import SCHEMA
 from snconvert.errors import printable
@@ -27,14 +23,11 @@ from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.kinds.table import RULES
 from snconvert.planning.advice import keras_opens, more_with
 from snconvert.planning.layer_rows import norm_of
-from snconvert.wording import spoken
 
 if TYPE_CHECKING:
     pass
 
 _WIDE = 2.1e-6  # between the bounds of a proof: those of matrices are closer
-_RANGE = "operator norm before"
-_PIPED = ("layer", "class", "kernel", "sigma", _RANGE, "after", "bound", "result")
 _NORM_SENTENCES = {
     "matrix": "sigma is the norm of the kernel as a matrix (--norm matrix)",
     "operator": "sigma of a convolution is its norm as a map (--norm operator)",
@@ -47,7 +40,7 @@ def print_report(report: Report, stream: IO[str], *, verbose: bool = False) -> N
 
     Args:
         report: What was done.
-        stream: Where to; a table that fits if it is a terminal, else plain columns.
+        stream: Where to; a table that fits if it is a terminal, else columns with whole names.
         verbose: List the layers without a kernel too, whole names and the reason of each.
     """
     show_report(report, printer_for(stream), verbose=verbose)
@@ -70,25 +63,18 @@ def show_layers(
     """Prints the table of layers and what its numbers are."""
     shown = [layer for layer in layers if verbose or layer.reason != NO_KERNEL]
     hidden = len(layers) - len(shown)
-    if printer.compact and not verbose and any(layer.sigma is not None for layer in shown):
+    if not verbose and any(layer.sigma is not None for layer in shown):
         # The rest stays as it is and was not measured: the reasons below say all of it.
         shown = [layer for layer in shown if layer.sigma is not None or layer.status != "skipped"]
-    if printer.compact:
-        columns, lines = layer_table(report, shown, printer.marks, notes=verbose)
-    else:
-        columns, lines = _piped(report, shown)
+    notes = verbose and VERBS[report.verb].changes_layers
+    columns, lines = layer_table(report, shown, printer.marks, notes=notes)
     legend = printer.table(columns, lines, whole=verbose) if lines else []
-    if printer.compact and not verbose:
+    if not verbose:
         legend += reasons(report, layers, printer.more)
     if hidden:
         legend.append(f"{count_of(hidden, 'layer')} without a kernel not shown ({printer.more})")
     if any(layer.operator_range for layer in shown):
-        norm = norm_of(shown, report.norm)
-        legend.append(_NORM_SENTENCES[norm])
-        if printer.compact and norm == "matrix":
-            legend[-1] += (
-                f"; its operator norm is at most what stands behind {printer.marks.at_most}"
-            )
+        legend.append(_NORM_SENTENCES[norm_of(shown, report.norm)])
     if any(layer.certified for layer in shown):
         too = "; so is after" if any(x.certified_after for x in shown) else ""
         legend.append(
@@ -110,9 +96,9 @@ def closing(report: Report) -> list[str]:
     clauses = more_with(missing, count)
     already = sum(layer.status == "spectral" for layer in report.layers)
     if already:
-        clauses.append(f"{already} {'was' if already == 1 else 'were'} converted already")
+        clauses.append(f"{already} {'is' if already == 1 else 'are'} normalised already")
     if already and verb.converts and verb.writes:
-        clauses[-1] += " (`snconvert remove` first to change that)"
+        clauses[-1] += " (`snconvert remove` or `snconvert bake` first to change that)"
     if verb.converts and verb.writes:
         clauses += settings_of(report)
     if not verb.changes_layers:
@@ -127,7 +113,7 @@ def closing(report: Report) -> list[str]:
     else:
         outcome = f"{count_of(count, 'layer')} to {verb.name}"
     if report.up_to_date:
-        outcome = verb.already + (" with the same options" if verb.converts else "")
+        outcome = verb.earlier + (" with the same options" if verb.converts else "")
         clauses = []
     says = f"{source}: {'; '.join([outcome, *clauses])}"
     if report.output is None:
@@ -155,7 +141,7 @@ def print_rules(rules: Sequence[KernelRule], stream: IO[str]) -> None:
     ]
     lines = [Line((x.kind, x.class_name, x.spectral_class, x.title)) for x in rules]
     legend: list[str] = []
-    if printer.compact and all(x.spectral_class == f"Spectral{x.class_name}" for x in rules):
+    if all(x.spectral_class == f"Spectral{x.class_name}" for x in rules):
         del columns[2]
         lines = [Line((x.kind, x.class_name, x.title)) for x in rules]
         legend = ["each becomes a class of that name behind Spectral: SpectralDense"]
@@ -178,52 +164,6 @@ def rules_json() -> dict[str, Any]:
     return {"schema": SCHEMA, "verb": "rules", "rules": rules}
 
 
-def _piped(report: Report, layers: Sequence[LayerReport]) -> tuple[list[Column], list[Line]]:
-    """Returns the table for other programs: whole names, and the reason in each line."""
-    rows = [row for layer in layers for row in _rows(layer, report.verb)]
-    looks = not VERBS[report.verb].writes
-    given = {_RANGE, "bound", *(["after"] if looks else [])}  # columns that are not always there
-    columns = [name for name in _PIPED if name not in given or any(row.get(name) for row in rows)]
-    if len({row.get("bound", "") for row in rows} - {""}) == 1:  # which is said below
-        columns.remove("bound")
-    lines = [Line([row.get(name, "") for name in columns]) for row in rows]
-    headings = {"after": "in use", _RANGE: "operator norm"} if looks else {}
-    return [Column(headings.get(name, name)) for name in columns], lines
-
-
-def _rows(layer: LayerReport, verb: str) -> list[dict[str, str]]:
-    """Returns a layer's row by the headings; of several kernels one row each."""
-    result = layer.new_class or layer.status
-    if VERBS[verb].converts and VERBS[verb].writes and layer.new_class == layer.class_name:
-        result = f"{result}, constrained"
-    if layer.reason:
-        reason = spoken(layer.reason)
-        result = f"{result}: {reason}" if layer.new_class else reason
-    first = {
-        "layer": printable(layer.path),
-        "class": printable(layer.class_name),
-        "kernel": shape_of(layer.kernel),
-        "bound": number(layer.bound),
-        "result": printable(result),
-    }
-    if len(layer.kernels) <= 1:
-        return [first | _numbers(layer)]
-    rows = [
-        {"kernel": f"{name} {shape_of(kernel.shape)}", **_numbers(kernel)}
-        for name, kernel in zip(short([x.name for x in layer.kernels]), layer.kernels, strict=True)
-    ]
-    rows[0] = first | rows[0]
-    return rows
-
-
-def _numbers(measured: LayerReport | KernelReport) -> dict[str, str]:
-    return {
-        "sigma": proved(measured.certified, ASCII.at_most) or number(measured.sigma),
-        _RANGE: _range(measured.operator_range),
-        "after": proved(measured.certified_after, ASCII.at_most) or number(measured.sigma_after),
-    }
-
-
 def _width(layers: list[LayerReport]) -> str:
     """Returns what is to be said of the widest proof, if it is wider than those of matrices."""
     widths = [
@@ -234,10 +174,3 @@ def _width(layers: list[LayerReport]) -> str:
     ]
     widest, path = max(widths, default=(0.0, ""))
     return f". The widest proof leaves {100 * widest:.2g} %: {path}" if widest > _WIDE else ""
-
-
-def _range(limits: tuple[float, float] | None) -> str:
-    if limits is None:
-        return ""
-    low, high = (f"{value:.4g}" for value in limits)
-    return low if low == high else f"{low} to {high}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 from snconvert.cli.columns import size
 from snconvert.core.report import Report
@@ -35,7 +36,8 @@ class Totals:
         self.place = "" if folder is None else f" to {printable(folder)}"
         self.place += f" as *{printable(ending)}" if ending else ""
         self._started = time.monotonic()
-        self._done = self._written = self._already = self._nothing = self._bytes = 0
+        self._done = self._written = self._nothing = self._bytes = 0
+        self._already: Counter[str] = Counter()  # by what they are
         self._lines_since = 0  # that failures are further up
         self.failed: list[str] = []
 
@@ -43,7 +45,7 @@ class Totals:
         """Counts a model that is done."""
         self._lines_since += 1
         if report.up_to_date:
-            self._already += 1
+            self._already[self._verb.earlier] += 1
             return
         self._done += 1
         if report.output is not None:
@@ -53,7 +55,7 @@ class Totals:
     def pass_over(self) -> None:
         """Counts a model that has nothing to become."""
         self._lines_since += 1
-        self._already += 1
+        self._already[self._verb.already] += 1
 
     def leave(self) -> None:
         """Counts a model without a layer that can be converted."""
@@ -76,14 +78,14 @@ class Totals:
         Args:
             models: How many there are.
         """
-        left = models - self._done - self._already - self._nothing - len(self.failed)
+        left = models - self._done - self._already.total() - self._nothing - len(self.failed)
         verb, seconds = self._verb, time.monotonic() - self._started
         done = verb.made or verb.done
         if verb.writes and self._done and not self._written:
             done = f"to {'convert' if verb.converts else verb.name}"
         counts = [
             (self._done, done),
-            (self._already, verb.already),
+            *((count, word) for word, count in self._already.items()),
             (self._nothing, f"with {NOTHING}"),
             (len(self.failed), "failed"),
             (left, "not done"),

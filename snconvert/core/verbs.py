@@ -48,6 +48,11 @@ class Verb(NamedTuple):
         return self.converts or self.scales or self.divides
 
     @property
+    def earlier(self) -> str:
+        """What models are whose result an earlier run has made."""
+        return f"already {self.made or self.done}"
+
+    @property
     def writes(self) -> bool:
         """Whether the verb writes a file."""
         return self.suffix is not None
@@ -93,7 +98,15 @@ _ROWS = (
         scales=True,
         already="already plain",
     ),
-    Verb("remove", "-plain", "plain again", _MEASURING, divides=True, already="already plain"),
+    Verb(
+        "remove",
+        "-plain",
+        "plain again",
+        _MEASURING,
+        divides=True,
+        made="made plain",
+        already="already plain",
+    ),
     Verb(
         "upgrade",
         "-keras3",

@@ -221,7 +221,8 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
         what = "nothing left to convert"
         count = f"{len(done)} {'layer is' if len(done) == 1 else 'layers are'} converted already"
         why = "; ".join(filter(None, [f"{count} ({_reasons(done)})", why]))
-        fixes.append("`snconvert remove` undoes that, to convert in another way")
+        if not any(skip.differs for skip in done):  # which say so themselves
+            fixes.append("`snconvert remove` or `snconvert bake` undoes that")
     elif left and all(skip.obstacle for skip in left):
         what = "nothing that can be converted"
         fixes.append("Convert the model before it is quantized or given adapters")
@@ -229,7 +230,7 @@ def nothing_to_convert(plan: Plan) -> SelectionError:
         what = "nothing to convert"
     ways = more_with([skip.kind for skip in skips if skip.kind], 0)
     if ways:
-        fixes.append(f"Other layers convert: {', '.join(ways)}")
+        fixes.append(f"Layers that convert: {', '.join(ways)}")
     choice = ", and --kinds, --only and --exclude" if why else ""
     fixes.append(f"See `snconvert inspect` for every layer{choice}")
     kind = NothingLeftError if done and not any(x.differs for x in done) else SelectionError

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
@@ -103,8 +104,10 @@ def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
     assert totals.startswith("2 converted, 1 with nothing to convert; 58.")
     told = snconvert("apply", folder, "-o", folder / "json", "--json")
     assert told.returncode == 0
-    assert told.stdout.count("\n") == 2
-    assert told.stderr.startswith(f"skipped: {bare}: nothing to convert: no layer is of a kind")
+    assert told.stderr == ""
+    (passed,) = [x for x in map(json.loads, told.stdout.splitlines()) if "layers" not in x]
+    assert passed["source"] == bare
+    assert passed["skipped"].startswith("nothing to convert: no layer is of a kind")
     other = shutil.copy(bare, folder / "other.keras")
     both = snconvert("apply", bare, other)
     assert both.returncode == 1
@@ -112,6 +115,15 @@ def test_what_has_nothing_to_convert(snconvert: Run, folder: Path) -> None:
     left = snconvert("apply", folder / f"{DENSE}.keras", bare, "--kinds", "conv")
     assert left.returncode == 1  # an option may be wrong
     assert left.stderr.count("\n") == 1
+
+
+def test_a_dry_run_names_its_models(folder: Path) -> None:
+    """Also where a folder is named for the results: by their names in the folder of the models."""
+    (folder / "bad.keras").unlink()
+    command = ["-m", "snconvert", "apply", "models", "-o", "out", "--dry-run"]
+    _, text = pseudo_terminal.run(*command, cwd=folder.parent)
+    lines = pseudo_terminal.screen(text)
+    assert [line.split()[0] for line in lines[:3]] == ["model", DENSE, CONV]
 
 
 def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) -> None:
@@ -123,8 +135,8 @@ def test_a_folder_that_gets_nothing_is_not_made(snconvert: Run, folder: Path) ->
     assert snconvert("apply", folder, "-o", out, "--dry-run").returncode == 1
     assert os.listdir(folder.parent) == ["models"]
     wrong = snconvert("apply", folder, "-o", folder / "bad.keras")
-    assert wrong.returncode == 1
-    assert "several models are written to a folder, and this is a file" in wrong.stderr
+    assert wrong.returncode == 2
+    assert re.search("several models are written to a folder, and '.*' is a file", wrong.stderr)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -168,10 +180,11 @@ def test_lines_on_a_terminal(folder: Path) -> None:
     lines = pseudo_terminal.screen(text)
     assert not any(map(BAR.match, lines))
     heading, *rows, totals, last = lines
-    assert heading.split() == ["model", "converted", "stays", "plain", "sigma", "size", "time"]
+    assert heading.split() == ["model", "converted", "sigma", "size", "time"]
     done = (DENSE, CONV, *(f"large{index}" for index in range(4)))
     assert sorted(row.split()[0] for row in rows if row.startswith(done)) == [*done]
-    error = [row for row in rows if not row.startswith(done)]
+    assert "  2 conv plain: --conv" in rows  # below the line that has no room for it
+    error = [row for row in rows if not row.startswith((*done, "  "))]
     assert error[0].startswith("error: bad.keras: ")
     assert error[-1].endswith(".")
     assert len(error) == 2
@@ -209,3 +222,17 @@ def test_reports_are_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
     results.add(0, report)
     assert sys.getrefcount(report) == before
     assert capsys.readouterr().out.startswith("m: 0 layers to convert; nothing was written (0.00")
+
+
+def test_a_rerun_has_no_headings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is done, there are no columns: headings come with the first line of numbers."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = Report("m", "m-sn.keras", "layer", "hard", 1.0, "matrix", (), 0, 0.0)
+    results = SeveralResults("apply", ["m", "n"], Display(False, False), {}, ["m-sn.keras", "n"])
+    results.add(0, replace(done, up_to_date=True))
+    assert capsys.readouterr().out.split() == ["m-sn.keras", "already", "converted"]
+    results.add(1, replace(done, output="n"))
+    assert capsys.readouterr().out.startswith("model ")

@@ -56,8 +56,8 @@ MIXED = [*CONV[:2], layer("skipped", "attention")]
         (
             report([layer(sigma=2.0, after=0.9), layer("spectral"), *MIXED], output=None),
             (
-                "m/net.keras: 1 layer to convert, 1 already, 2 conv, 1 attention left plain"
-                " (--kinds all); sigma 2 -> 0.9; nothing was written (1.23 s)"
+                "m/net.keras: 1 layer to convert, 1 already normalised, 2 conv, 1 attention left"
+                " plain (--kinds all); sigma 2 -> 0.9; nothing was written (1.23 s)"
             ),
         ),
         (
@@ -108,17 +108,16 @@ def test_lines_stand_below_each_other() -> None:
         table.line(report([*CONVERTED[:1], CUSTOM], output="out/b-sn.keras")),
         table.note("out/c-sn.keras", "already converted"),
     ] == [
-        "model  converted  stays plain      sigma                size    time",
-        "net            2  53 conv: --conv  0.5..3.14 → 1      1.2 MB   1.2 s",
-        "b              1                   3.14 → 1           1.2 MB   1.2 s",
-        "b              1  1 opaque         3.14 → 1           1.2 MB   1.2 s",
+        "model  converted  sigma                size    time",
+        "net            2  0.5..3.14 → 1      1.2 MB   1.2 s  53 conv plain: --conv",
+        "b              1  3.14 → 1           1.2 MB   1.2 s",
+        "b              1  3.14 → 1           1.2 MB   1.2 s  1 opaque",
         "c      already converted",
     ]
     assert "to convert" not in table.heading()
     assert Table.of("apply", ["a"], 80).heading(dry_run=True).split()[1] == "converts"
     assert Table.of("bake", ["a"], 80).heading(dry_run=True).split()[1] == "bake"
     assert Table.of("upgrade", ["a"], 80).heading().split()[1] == "layers"
-    assert "plain" not in Table.of("bake", ["a"], 80).heading()
     assert "size" not in Table.of("inspect", ["a"], 80).heading()
 
 
@@ -130,12 +129,28 @@ def test_lines_fit(width: int, verb: str) -> None:
     table = Table.of(verb, [name, "b/c.keras"], width)
     wide = layer(sigma=0.000123, after=0.000456), layer(sigma=123456.0, after=1.23)
     lines = [table.heading(), table.note(name, "plain")]
-    lines += [
+    told = [
         table.line(report([*wide, *kinds], output=name, verb=verb)) for kinds in ((), CONV, MIXED)
     ]
+    lines += [line.partition("\n")[0] for line in told]
+    below = [line for each in told for line in each.split("\n")[1:]]
+    assert all(len(line) < width and line.startswith("  ") for line in below)
     assert width < 30 or all(len(line) < width for line in lines), lines
     assert all(line.startswith(name[:3]) for line in lines[1:])
     assert (name.removesuffix(".keras") in lines[-1]) == (width == 220)
+
+
+def test_norms_in_use() -> None:
+    """Of what is normalised the norm in use is told, and one that stays the same once."""
+    spectral = layer("spectral", sigma=3.0, after=1.0)
+    looked = report([spectral, layer("convertible", sigma=2.0)], "x", None, "inspect")
+    assert "1 already normalised; sigma 1 to 2 (" in sentence(looked)
+    line = Table.of("inspect", ["x"], 80).line(looked)
+    assert "  1..2  " in line
+    assert line.endswith("  1 already normalised")
+    back = report([layer(sigma=1.5, after=1.5), layer(sigma=3.0, after=3.0)], verb="remove")
+    assert "sigma 1.5 to 3; wrote" in sentence(back)
+    assert "  1.5..3  " in Table.of("remove", ["out/net-sn.keras"], 80).line(back)
 
 
 def test_colours() -> None:

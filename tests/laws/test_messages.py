@@ -70,6 +70,7 @@ def no_folder(folder: Folder) -> list[object]:
 
 def is_folder(folder: Folder) -> list[object]:
     (folder / "out").mkdir()
+    (folder / "out" / "config.json").touch()  # that of a model
     return plain()(folder)
 
 
@@ -238,7 +239,7 @@ MESSAGES = (
         "sn.keras: ",
         "nothing left to convert",
         r"1 layer is converted already \(first: spectral already\); dense: not matched",
-        "remove` undoes that",
+        "remove` or `snconvert bake` undoes that",
     ),
     Message(
         errors.SelectionError,
@@ -256,7 +257,7 @@ MESSAGES = (
         "lora_rank 2",
         "do not name the layer",
     ),
-    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name the file in it"),
+    Message(errors.OutputError, is_folder, "out: ", "is a folder", "folder", "Name a file"),
     Message(errors.OutputExistsError, taken, "out: ", "exists", "already", "Use --force"),
     Message(
         errors.OutputFolderError, no_folder, "missing/out: ", "does not exist", "missing", "Create"

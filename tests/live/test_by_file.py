@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import keras
@@ -12,8 +13,9 @@ import steps
 from comparable import config, weights
 
 import snconvert
+from snconvert.core.report import Report
 from snconvert.errors import SelectionError, UnsupportedError
-from snconvert.live import lower_bound
+from snconvert.live import by_file, lower_bound
 
 
 def trained() -> keras.Model:
@@ -146,6 +148,20 @@ def test_the_bound_of_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert found.samples == 4
         assert 0.1 * (of_file.bound.value or 0) < found.lower <= of_file.bound.value * (1 + 1e-5)
         assert report.source == (model.name if source is model else str(path))
+
+
+def test_sampling_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report of a file counts what the points on the true model take."""
+    path, before = tmp_path / "m.keras", []
+    trained().save(path)
+
+    def slow(report: Report, *_: object) -> Report:
+        before.append(report.seconds)
+        time.sleep(0.2)
+        return report
+
+    monkeypatch.setattr(by_file, "with_lower_bound", slow)
+    assert snconvert.inspect(path, lipschitz=True, samples=1).seconds >= before[0] + 0.2
 
 
 def test_the_bound_of_a_converted_model() -> None:

@@ -11,7 +11,7 @@ from snconvert.config.tree import Node
 from snconvert.errors import OptionError, SelectionError, UnsupportedError
 from snconvert.files.targets import already
 from snconvert.kinds.table import RULES
-from snconvert.planning.plan import Skip, Step, make_plan
+from snconvert.planning.plan import Skip, Step, make_plan, nothing_to_convert
 from snconvert.planning.recipe import recipe
 
 
@@ -105,6 +105,10 @@ def test_spectral_with_other_settings() -> None:
         "spectral already, with bound 3.0, not 2.0: `remove` or `bake` it first to change that"
     )
     assert "with mode cap, not hard, bound 3.0, not 1.0:" in reason()
+    for options, ways in (({}, 1), (config, 0)):  # the way out is told once
+        said = str(nothing_to_convert(make_plan(root, recipe(**options), RULES, already)))
+        assert said.count("to change that") == ways
+        assert said.count("undoes that") == 1 - ways
     assert "with target layer, not constraint," in reason(target="constraint", mode="cap")
     for looks, options in ((True, {}), (False, {"exclude": "done"}), (False, {"kinds": []})):
         seen = make_plan(root, recipe(**options), RULES, already, lenient=looks).outcomes[-1]

@@ -21,6 +21,8 @@ def schema() -> dict[str, Any]:
 def definition_of(shape: dict[str, Any]) -> str:
     """Returns the name of the definition that an object is meant to fit."""
     verbs = {"verify": "verdict", "rules": "rules"}
+    if isinstance(shape.get("skipped"), str):
+        return "passed_over"
     return "failure" if "error" in shape else verbs.get(shape["verb"], "report")
 
 

@@ -57,6 +57,7 @@ COMMANDS = [
     "upgrade older.h5",
     "upgrade older.h5 --dry-run",
     "upgrade moons.keras",
+    "upgrade moons.keras older.h5",
     "apply older.h5",
     "apply moons.keras recurrent.keras damaged.keras absent.keras -o out --jobs 2",
     "inspect *.keras",

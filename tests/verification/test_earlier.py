@@ -438,16 +438,6 @@ def test_something_else(tmp_path: Path) -> None:
         package.apply_file(source, tmp_path / "pipe")
 
 
-def test_the_ways_back_say_that_it_exists(tmp_path: Path) -> None:
-    """`bake` and `remove` record nothing: what they have made is not known again."""
-    source, out = moons(tmp_path), tmp_path / "sn.keras"
-    package.apply_file(source, out)
-    for verb in (package.bake_file, package.remove_file):
-        verb(out)
-        with pytest.raises(OutputError, match="it exists already"):
-            verb(out)
-
-
 def test_errors_of_a_first_run_come_first(tmp_path: Path) -> None:
     """A pattern that matches nothing is that, whatever is at the output."""
     source, out = moons(tmp_path), tmp_path / "sn.keras"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -37,6 +40,15 @@ class Command(TyperCommand):
         """Prints the options, or returns them where rich is switched off, and returns the rest."""
         return _joined(super().get_help(ctx), _examples(self.name or ""), MORE)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Prints the options in boxes, or has the formatter write them where they are piped."""
+        with _plain_where_piped(self):
+            super().format_help(ctx, formatter)
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - lines are broken
+        """Returns what the list of commands says of it, whole."""
+        return super().get_short_help_str(1000)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments; an error in them knows its command, also where click forgets it."""
         try:
@@ -69,6 +81,11 @@ class Program(TyperGroup):
         codes = "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())
         return _joined(super().get_help(ctx), _examples(""), f"Exit codes:\n{codes}", MORE)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Prints the commands in boxes, or has the formatter write them where they are piped."""
+        with _plain_where_piped(self):
+            super().format_help(ctx, formatter)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds a command; a wrong one is an error that suggests the right one."""
         word = args[0]
@@ -78,6 +95,22 @@ class Program(TyperGroup):
                 near = f" Did you mean `{ctx.info_name} inspect {word}`?"
             ctx.fail(f"no such command: {word}.{near}")
         return super().resolve_command(ctx, args)
+
+
+@contextlib.contextmanager
+def _plain_where_piped(command: TyperCommand | TyperGroup) -> Iterator[None]:
+    """Has help be without boxes in pipes, and as `NO_COLOR` says: neither bold nor dim."""
+    if not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
+        mode, command.rich_markup_mode = command.rich_markup_mode, None
+        yield
+        command.rich_markup_mode = mode
+        return
+    from typer import rich_utils
+
+    system = rich_utils.COLOR_SYSTEM
+    rich_utils.COLOR_SYSTEM = None if os.environ.get("NO_COLOR") else system
+    yield
+    rich_utils.COLOR_SYSTEM = system
 
 
 def _no_color(panel: str | None) -> TyperOption:

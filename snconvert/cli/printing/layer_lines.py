@@ -1,4 +1,4 @@
-"""The layers of a report where room is scarce: a line for each kernel, and reasons in groups."""
+"""The layers of a report as a table: a line for each kernel, and reasons in groups below."""
 
 from __future__ import annotations
 
@@ -45,7 +45,14 @@ def layer_table(
         for layer in layers
         for cells, measured, first in _rows(layer, report, marks)
     ]
-    columns = _columns(report, after=any(text_of(cells.get("after", "")) for cells, *_ in rows))
+    numbers = [(cells, text_of(cells.get("after", ""))) for cells, *_ in rows]
+    after = any(text and text != text_of(cells["sigma"]) for cells, text in numbers)
+    columns = _columns(report, after=after)
+    if any(text_of(cells.get("range", "")).startswith(marks.at_most) for cells, *_ in rows):
+        note = f"the operator norm is at most what stands behind {marks.at_most}"
+        columns["range"] = columns["range"]._replace(note=note)
+    if not after:  # there is none, or it is what sigma is in every row
+        del columns["after"]
     if len({layer.bound for layer in layers} - {None}) == 1:  # which is said below
         del columns["bound"]
     looks = not VERBS[report.verb].writes
@@ -124,7 +131,7 @@ def _numbers(
     late = measured.sigma_after is not None and Bar(measured.sigma_after, limit).is_above
     return {
         "sigma": (sigma, RED if bar is not None and bar.is_above and not spectral else ""),
-        "range": _range(measured, marks),
+        "range": "" if layer.norm == "operator" else _range(measured, marks),
         "after": (after, RED if late else "") if has_after else "",
     }
 

@@ -22,7 +22,6 @@ class Html:
     Of long tables the first rows are seen, more can be unfolded, and what is beyond is counted.
     """
 
-    compact = True
     marks = UNICODE
     more = IN_PYTHON
 
@@ -53,7 +52,8 @@ class Html:
                 f"{_table(columns, folded)}</details>"
             )
         legend = [f"{beyond} rows more ({self.more})"] if beyond > 0 else []
-        return [*legend, IN_RED] if any_red(lines) else legend
+        legend += [IN_RED] if any_red(lines) else []
+        return legend + [column.note for column in columns if column.note]
 
 
 def _table(columns: Sequence[Column], lines: Sequence[Line]) -> str:

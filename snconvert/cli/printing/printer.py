@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Protocol
@@ -42,12 +43,10 @@ class Printer(Protocol):
     """What reports are printed with.
 
     Attributes:
-        compact: Whether room is scarce: what holds for several rows is then said once, below them.
         marks: The signs to use.
         more: How to see what is left out.
     """
 
-    compact: bool
     marks: Marks
     more: str
 
@@ -56,7 +55,7 @@ class Printer(Protocol):
 
         Args:
             sentence: What is said.
-            as_is: Break no line: it holds a path, which is to be copied.
+            as_is: Break lines between clauses only: it holds a path, which is to be copied.
         """
 
     def table(
@@ -74,6 +73,27 @@ class Printer(Protocol):
         """
 
 
+def folded(sentence: str, width: int) -> list[str]:
+    """Returns the lines of a sentence that is broken between its clauses only.
+
+    Example:
+        >>> folded("a b.keras: 2 layers; wrote c.keras (2 MB; 3 s)", 21)
+        ['a b.keras: 2 layers;', 'wrote c.keras', '(2 MB; 3 s)']
+    """
+    return _packed(re.split(r"(?<=[;,:]) | (?=\()", sentence), width, " ")
+
+
+def _packed(parts: Sequence[str], width: int, between: str = "") -> list[str]:
+    """Returns lines, each of as many parts as there is room for, of one at least."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and width_of(lines[-1] + between + part) <= width:
+            lines[-1] += between + part
+        else:
+            lines.append(part)
+    return lines
+
+
 def printer_for(stream: IO[str]) -> Printer:
     """Returns what prints on a stream: a terminal, or a pipe, unless `FORCE_COLOR` is set."""
     if not stream.isatty() and not os.environ.get("FORCE_COLOR"):
@@ -81,7 +101,10 @@ def printer_for(stream: IO[str]) -> Printer:
     # rich costs a twentieth of a second, which a piped run need not pay.
     from rich.console import Console
 
-    console = Console(file=stream, force_jupyter=False)
+    if os.environ.get("NO_COLOR"):  # neither bold nor dim, which rich sends all the same
+        console = Console(file=stream, color_system=None, force_jupyter=False)
+    else:
+        console = Console(file=stream, force_jupyter=False)
     return Terminal(console, ASCII if console.options.ascii_only else UNICODE)
 
 
@@ -97,7 +120,6 @@ def text_printer(stream: IO[str], width: int) -> Printer:
 class Pipe:
     """Plain columns that keep every name whole, for other programs."""
 
-    compact = False
     marks = ASCII
     more = "-v"
 
@@ -116,19 +138,23 @@ class Pipe:
         whole: bool = False,  # noqa: ARG002 - names are whole in any case
     ) -> list[str]:
         """Prints columns."""
+        columns, lines = filled(columns, lines)
         rows = [[column.heading.replace("\n", " ") for column in columns]]
         rows += [[text_of(cell) for cell in line.cells] for line in lines]
         widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row, note in zip(rows, ["", *(line.note for line in lines)], strict=True):
+            cells = (
+                cell.rjust(width) if column.numeric else cell.ljust(width)
+                for cell, width, column in zip(row, widths, columns, strict=True)
+            )
             self.say((" " * GAP).join(cells).rstrip())
-        return []
+            if note:
+                self.say(f"    {note}")
+        return [column.note for column in columns if column.note]
 
 
 class Terminal:
     """A table as wide as the terminal is, with names shortened where that is needed."""
-
-    compact = True
 
     def __init__(self, console: Console, marks: Marks, more: str = "-v") -> None:
         self.marks = marks
@@ -137,9 +163,14 @@ class Terminal:
 
     def say(self, sentence: str, *, as_is: bool = False) -> None:
         """Prints a sentence."""
-        sentence = spoken(sentence)
-        lines = [sentence] if as_is else textwrap.wrap(sentence, self._console.width)
-        self._console.out("\n".join(lines), highlight=False)
+        fold = folded if as_is else self._wrapped
+        self._console.out("\n".join(fold(spoken(sentence), self._console.width)), highlight=False)
+
+    def _wrapped(self, sentence: str, width: int) -> list[str]:
+        """Returns the lines of a sentence, in which words that are wider lose their middle."""
+        short = shortened(sentence.split(), width, self.marks.dots)
+        words = " ".join(short[word] for word in sentence.split())
+        return textwrap.wrap(words, width, break_long_words=False, break_on_hyphens=False)
 
     def table(
         self, columns: Sequence[Column], lines: Sequence[Line], *, whole: bool = False
@@ -161,26 +192,27 @@ class Terminal:
         total = sum(widths.values()) + GAP * (len(widths) - 1)
         room = min(_WIDEST, self._console.width - total - GAP)
         bars = self._bars([line.bar for line in lines], room) if room >= _NARROWEST else {}
+        below = max(_LEAST, self._console.width - len("    "))
         texts = [*_headings(columns, widths), Text(self.marks.rule * total, "dim")]
         for place, (line, row) in enumerate(zip(lines, rows, strict=True)):
             cells = list(line.cells)
             for i, names in short.items():
                 cells[i] = names[row[i]], style_of(cells[i])
             if whole and width_of(row[0]) > widths[0]:
-                texts.append(Text(row[0]))
+                texts += map(Text, _packed(re.split("(?<=/)", row[0]), self._console.width))
                 cells[0] = ""
             texts += _row(columns, widths, cells)
             if place in bars:
                 texts[-1].append_text(bars[place])
             texts[-1].rstrip()
             if line.note:
-                texts.append(Text(f"    {line.note}", "dim"))
+                texts += (Text(f"    {part}", "dim") for part in self._wrapped(line.note, below))
         texts.append(Text())  # the table ends where sentences begin
         self._console.print(Text("\n").join(texts), no_wrap=True, overflow="ignore", crop=False)
         coloured = self._console.color_system is not None and not self._console.no_color
-        if not coloured or not any_red(lines):
-            return [_BARS] if bars else []
-        return [_BARS, IN_RED] if bars else [IN_RED]
+        red = coloured and any_red(lines)
+        notes = [columns[i].note for i in widths if columns[i].note]
+        return [*([_BARS] if bars else []), *([IN_RED] if red else []), *notes]
 
     def _bars(self, bars: Sequence[Bar | None], width: int) -> dict[int, Text]:
         """Returns the bars by the places of their rows; none where all are zero."""

@@ -34,7 +34,10 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
         Column("after", numeric=True),
         Column("result", least=12),
     ]
-    lines = [Line(_change(change, printer, one=len(forms) == 1)) for change in verdict.changes]
+    same = all(number(x.sigma) == number(x.sigma_after) for x in verdict.changes)
+    lines = [
+        Line(_change(change, printer, one=len(forms) == 1, same=same)) for change in verdict.changes
+    ]
     if lines:
         printer.table(columns, lines)
     found = [str(difference) for difference in verdict.differences]
@@ -62,17 +65,16 @@ def show_verdict(verdict: Verdict, printer: Printer) -> None:
         printer.say(f"Lipschitz bound of the network, proved again: {bound} (at most {most:g})")
 
 
-def _change(change: Change, printer: Printer, *, one: bool) -> tuple[Cell, ...]:
-    """Returns the cells of a layer of another form; where room is scarce, with its class after.
+def _change(change: Change, printer: Printer, *, one: bool, same: bool) -> tuple[Cell, ...]:
+    """Returns the cells of a layer of another form, with its class after.
 
     Args:
         change: The layer.
         printer: What prints it.
         one: Whether what became of it is the same for all layers, which the closing line says.
+        same: Whether every norm is what it was.
     """
-    path, name, new = map(printable, (change.path, change.class_name, change.new_class))
-    numbers = number(change.sigma), number(change.sigma_after)
-    if printer.compact:
-        what = "" if one else change.what
-        return (path, (f"{printer.marks.arrow} {new}", GREEN), *numbers, what)
-    return (path, name, *numbers, f"{change.what}: {new}")
+    path, new = map(printable, (change.path, change.new_class))
+    numbers = number(change.sigma), "" if same else number(change.sigma_after)
+    what = "" if one else change.what
+    return (path, (f"{printer.marks.arrow} {new}", GREEN), *numbers, what)

@@ -50,13 +50,28 @@ def test_a_screen(
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert "\x1b" not in text
+    assert "│" not in text
     flags = {flag for option in COMMANDS[command].params for flag in option.opts} if command else ()
     assert all(flag in text for flag in flags if flag.startswith("-"))
-    assert {"--no-color", "--help", "-h"} <= set(text.split())
+    assert {"--no-color", "--help", "-h"} <= set(re.split(r"[\s,]+", text))
     assert all(line in lines for line in example_lines(EXAMPLES[command]))
     assert lines[-1] == MORE
     (usage,) = [line for line in lines if line.strip().startswith("Usage:")]
     assert "{" not in usage
+
+
+def test_boxes_are_for_terminals(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or where colours are asked for."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for arguments in ([], ["apply"]):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        assert "│" in help_of(capsys, *arguments)
+        monkeypatch.setenv("NO_COLOR", "1")
+        plain = help_of(capsys, *arguments)
+        assert "│" in plain
+        assert "\x1b" not in plain
 
 
 def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +79,6 @@ def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys)
     for code, meaning in EXIT_CODES.items():
         assert f"  {code:<3}  {meaning}\n" in text
-    assert all(f"│ {command} " in text for command in COMMANDS)
+    assert all(f"\n  {command} " in text for command in COMMANDS)
     assert app([], prog_name="snconvert", standalone_mode=False) == 2
     assert capsys.readouterr().out == text

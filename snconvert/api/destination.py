@@ -1,0 +1,59 @@
+"""Where the result of one model goes."""
+
+from __future__ import annotations
+
+import os
+
+from snconvert.archive.output import Destination
+from snconvert.archive.source import refuse_url
+from snconvert.core.verbs import VERBS, StrPath
+from snconvert.errors import OptionError
+from snconvert.formats.table import is_model_folder
+
+
+def destination_of(
+    verb: str,
+    source: StrPath,
+    output: StrPath | None,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    in_place: bool = False,
+) -> Destination | None:
+    """Returns where the result of a verb goes by what was said; `None`: nowhere.
+
+    Into an output that is a folder, under the name that it would have beside the source.
+
+    Raises:
+        OptionError: Two places are given, or the source is no path.
+    """
+    if not isinstance(source, str | os.PathLike):
+        raise OptionError(
+            f"a {type(source).__name__} is no path of a file",
+            f"Give a path, or a keras.Model to snconvert.{verb}",
+        )
+    refuse_url(os.fspath(source))
+    if in_place and output is not None:
+        raise OptionError("both an output and in_place are given", "Give one of them")
+    if dry_run:
+        return None
+    if in_place:
+        output = source
+    elif output is None:
+        output = VERBS[verb].default_output(source)
+    elif is_place(output, source):
+        output = os.path.join(output, os.path.basename(VERBS[verb].default_output(source)))
+    return Destination(os.fspath(output), force, in_place)
+
+
+def is_place(output: StrPath, source: StrPath) -> bool:
+    """Whether an output is the folder that the result of a file goes into, by its name or as it is.
+
+    An unzipped model is a folder itself, and so is its result.
+    """
+    path = os.fspath(output)
+    if os.path.isdir(source):
+        return False
+    if os.path.isdir(path):
+        return not is_model_folder(path)
+    return path.endswith((os.sep, os.altsep or os.sep))
