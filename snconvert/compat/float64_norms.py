@@ -5,7 +5,7 @@ float64, so that no row has to be divided by its largest entry first, as in
 `snconvert.linalg.power_iteration`, which has the formulas, for backends without float64. What is
 constant in them is the same.
 
-Op by op, a raw operation takes a third of the time of an operator that finds it.
+Op by op, a raw operation takes half the time of the function or operator that finds it.
 """
 
 from __future__ import annotations
