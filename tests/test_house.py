@@ -55,10 +55,10 @@ ELSEWHERE = {
     "legacy/test_hdf5.py": "legacy/layer_variables.py legacy/relocation.py legacy/variables.py",
     "legacy/test_optimizer_state.py": "legacy/optimizer_slots.py",
     "legacy/test_training.py": "legacy/optimizers.py",
-    "linalg/test_certificate.py": "jobs/measure.py jobs/requests.py",
+    "linalg/test_certificate.py": "jobs/requests.py",
     "linalg/test_convolution_norm.py": "core/convolution_map.py linalg/convolution_apply.py"
     " linalg/kernel_norm.py linalg/stored_u.py",
-    "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py linalg/lanczos.py",
+    "linalg/test_matrix_norm.py": "core/triplet.py linalg/blocks.py",
     "linalg/test_spectrum.py": "core/spectrum.py",
     "linalg/test_spectral_norm.py": "linalg/array_libraries.py linalg/power_iteration.py",
     "linalg/test_torus.py": "linalg/gram_symbol.py",

@@ -26,7 +26,7 @@ from snconvert.weights.scaling import narrowed, widened
 _STEP = 1 << 20
 _INTEGERS = {"int32", "int64"}
 """What JAX has no difference between: it counts in 32 bits."""
-_KNOWN = 1e-11
+_KNOWN = 1e-9
 """How far a factor may be from the one that is found here."""
 _EXACT = 1e-5
 """How far a norm by a stored `u` may be from sigma."""
@@ -75,9 +75,8 @@ def compare(
 def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
     """Returns whether `b` is `a` times a factor, to the bit, as it is written.
 
-    A factor that is found here is that of whoever wrote `b` to 1e-11: sums of 1e5 float64 products
-    are, and sigma is right to the square of the 1e-6 by which `u` may be off. So it is the same
-    float32 number, or, once in thousands of times, the next one.
+    A factor that is found here is that of whoever wrote `b` to 1e-9, as the search for sigma ends
+    when its square is right to that. So it is the same float32 number, or, at times, the next one.
     """
     for by in dict.fromkeys(np.float32(factor * (1 + off)) for off in (0.0, -_KNOWN, _KNOWN)):
         if all(np.array_equal(_bits(_product(x, dtype, by)), _bits(y)) for x, y in _pieces(a, b)):

@@ -22,6 +22,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.errors import KernelError
 
 Array = np.ndarray[Any, Any]
+Pieces = Iterator[tuple[slice, Array]]
 
 _CHUNK = 1 << 19  # bytes: stays in the L2 cache
 _HALF, _BFLOAT, _SINGLE, _DOUBLE = 0x7C00, 0x7F80, 0x7F80_0000, 0x7FF0_0000_0000_0000
@@ -148,8 +149,7 @@ class Blocks:
             stack = self._split.reshape(self.shape) if self.stack is None else self.stack
             return Block(stack[index], self.shape[1:], 1, self._scanned, bfloat16=self.bfloat16)
         blocks, rows, _ = self._groups
-        place = np.unravel_index(index, blocks) if blocks else ()
-        array = self._split[place]
+        array = self._split[np.unravel_index(index, blocks) if blocks else ()]
         return Block(array, self.shape[1:], len(rows), self._scanned, bfloat16=self.bfloat16)
 
 
@@ -189,12 +189,14 @@ class Block:
         self.zero = scanned.zero
         self.exponent = scanned.exponent if abs(scanned.exponent) > _CALM else 0
 
-    def pieces(self, side: int, dtype: str) -> Iterator[tuple[slice, Array]]:
+    def pieces(self, side: int, dtype: str, part: int = 0, parts: int = 1) -> Pieces:
         """Yields slices of the rows (`side` 0) or columns (1) and what they hold.
 
         Args:
             side: The axis that is cut.
             dtype: `"f4"` or `"f8"`.
+            part: Which part of them.
+            parts: Of how many.
 
         Returns:
             Pieces `(slice, n)` of `W`, or `(slice, m)` of `W'`, each valid until the next.
@@ -203,14 +205,15 @@ class Block:
         cut = side != self.lines  # a piece holds parts of all lines of the memory
         count = min(length, max(_STRIP if cut else 1, _PIECE // width))
         buffer = np.empty(count * width, dtype)
-        for start in range(0, length, count):
-            part = slice(start, min(start + count, length))
-            piece = self.array[self._index(part, side)]
+        first, last = (-(-length // count) * i // parts * count for i in (part, part + 1))
+        for start in range(first, min(last, length), count):
+            lines = slice(start, min(start + count, length))
+            piece = self.array[self._index(lines, side)]
             piece = piece.reshape((-1, width) if side == 0 else (width, -1))
             room = buffer[: piece.size]
             out = room.reshape(piece.shape[::-1]).T if self.lines else room.reshape(piece.shape)
             out = read(piece, self.exponent, out, bfloat16=self.bfloat16)
-            yield part, out.T if side else out
+            yield lines, out.T if side else out
 
     def images(self, rows: Array) -> Iterator[tuple[slice, Array, Array]]:
         """Yields slices of the rows of `W`, what they hold, and `W u` there; `u` are rows."""

@@ -32,7 +32,7 @@ from snconvert.linalg.blocks import Array, read
 from snconvert.linalg.convolution_apply import ConvolutionBlock, adjoint, forward
 from snconvert.linalg.gram_symbol import norms_over_frequencies
 from snconvert.linalg.lanczos import leading_vector, start, top_pair
-from snconvert.linalg.matrix_norm import Progress, checked_scan, quality, rounded_rows, seed_of
+from snconvert.linalg.matrix_norm import Progress, checked_scan, quality, rounded_rows
 from snconvert.linalg.one_thread import one_thread
 
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
@@ -274,9 +274,8 @@ def _vector(taps: Array, conv: Convolution, progress: Progress) -> Array:
                 done[index] = back(image, single, conv).reshape(-1)
             return done
 
-        seed = seed_of(single.reshape(-1, single.shape[-1]))
         vector = leading_vector(
-            round_trip, order, seed, progress, precision=_PRECISION, memory=_MEMORY[order >= _LARGE]
+            round_trip, order, progress, precision=_PRECISION, memory=_MEMORY[order >= _LARGE]
         )
     if inside:
         return forward(vector.reshape(1, *shape), taps, conv)

@@ -14,7 +14,7 @@ from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.certificate import proved_bounds
 from snconvert.linalg.convolution_norm import operator_triplet
-from snconvert.linalg.matrix_norm import leading_triplet
+from snconvert.linalg.matrix_norm import Together, alone, leading_triplet
 from snconvert.linalg.torus import proved_operator_bounds
 
 _SMALLEST, _LARGEST = (float(limit) for limit in (np.finfo("f4").tiny, np.finfo("f4").max))
@@ -27,6 +27,7 @@ def kernel_triplet(
     *,
     bfloat16: bool = False,
     turn: AbstractContextManager[Any] | None = None,
+    together: Together = alone,
 ) -> Triplet:
     """Returns sigma, `u` and the residual of a kernel, as float32 layers can hold them.
 
@@ -36,11 +37,12 @@ def kernel_triplet(
         conv: The map whose norm sigma is, `None` for that of the matrix.
         bfloat16: Whether the 16 bits are those of a bfloat16.
         turn: As for `operator_triplet`.
+        together: As for `leading_triplet`.
 
     Raises:
         KernelError: As `leading_triplet` does; or the norm is no normal float32 number.
     """
-    triplet = leading_triplet(kernel, view, bfloat16=bfloat16)
+    triplet = leading_triplet(kernel, view, bfloat16=bfloat16, together=together)
     if conv is not None:
         mapped = operator_triplet(kernel, view, conv, bfloat16=bfloat16, turn=turn)
         triplet = mapped._replace(matrix_norm=triplet.sigma)

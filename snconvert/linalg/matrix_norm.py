@@ -14,8 +14,10 @@ The last two multiply in float32. A pass in float64 then takes sigma as the Rayl
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from mmap import mmap
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
 from snconvert.linalg.blocks import Array, Block, Blocks, Scan, read, scan
-from snconvert.linalg.lanczos import leading_vector, top_pair
+from snconvert.linalg.lanczos import leading_vector, times, top_pair
 from snconvert.linalg.one_thread import one_thread
 
 _DIRECT = 128  # order up to which all eigenvalues take less time than Lanczos
@@ -31,23 +33,29 @@ _GRAM = {True: 256, False: 512}  # and the Gram matrix less than passes, over ke
 _KEPT = 1 << 22  # numbers of a kernel that are kept as float32 between the passes
 _TINY = 1 << 13  # numbers of a block up to which many blocks are worked on at once
 _BATCH = 1 << 18  # numbers that are worked on at once
-
-
-def _skinny() -> bool:
-    # OpenBLAS packs the matrix before it multiplies it by two vectors, which takes longer than two
-    # products with one vector each, but for its AVX-512 kernels, which do both in one go.
-    config = np.show_config(mode="dicts") or {}
-    features = config.get("SIMD Extensions", {}).get("found", [])
-    return any(name == "X86_V4" or name.startswith("AVX512") for name in features)
-
-
-_SKINNY = _skinny()
+_DIVISIBLE = 1 << 23  # numbers: passes that take long enough to wait for several processes
+_PARTS = 8  # of a large kernel: their sums are the same, however many processes make them
 Progress = Callable[[int], None] | None
+Together = Callable[
+    [Callable[[int], object], int], AbstractContextManager[Callable[[], Iterable[object]]]
+]
+"""Takes work, and for how many parts it is; each call in the block does it for all of them."""
+
+
+@contextmanager
+def alone(work: Callable[[int], object], parts: int) -> Iterator[Callable[[], Iterable[object]]]:
+    """Does the work for one part after the other, in this process."""
+    yield lambda: map(work, range(parts))
 
 
 @one_thread()
 def leading_triplet(
-    kernel: Array, view: MatrixView, *, bfloat16: bool = False, progress: Progress = None
+    kernel: Array,
+    view: MatrixView,
+    *,
+    bfloat16: bool = False,
+    progress: Progress = None,
+    together: Together = alone,
 ) -> Triplet:
     """Returns sigma, `u` and the residual of a kernel.
 
@@ -59,6 +67,7 @@ def leading_triplet(
         view: How it is read as a stack `(b, m, n)`.
         bfloat16: Whether the 16 bits are those of a bfloat16.
         progress: Called with the number of passes so far, on large kernels.
+        together: What works on the parts of a large kernel.
 
     Returns:
         The triplet; sigma may lie outside the range of float32.
@@ -89,8 +98,14 @@ def leading_triplet(
         for index in range(count):
             block = blocks.block(index)
             if not block.zero:
-                sigma[index], u[index], residual[index] = _single(block, progress)
+                sigma[index], u[index], residual[index] = _single(block, progress, together)
     return Triplet(float(sigma.max()), u, float(residual.max()), zero=False)
+
+
+def has_parts(view: MatrixView) -> bool:
+    """Whether the blocks of a kernel are worth being worked on by several processes each."""
+    _, m, n = view.shape
+    return m * n >= _DIVISIBLE and min(m, n) > _GRAM[False]
 
 
 def checked_scan(kernel: Array, *, bfloat16: bool) -> Scan:
@@ -136,9 +151,9 @@ def _stack(raw: Array, exponent: int, *, bfloat16: bool) -> tuple[Array, Array, 
         return np.ldexp(sigma, lift + exponent), u32, residual
 
 
-def _single(block: Block, progress: Progress) -> tuple[float, Array, float]:
+def _single(block: Block, progress: Progress, together: Together) -> tuple[float, Array, float]:
     """Returns sigma, `u` and the residual of one block, read in pieces."""
-    side, u = _vector(block, progress)
+    side, u = _vector(block, progress, together)
     if side == 1:
         u = np.concatenate([piece @ u for _, piece in block.pieces(1, "f8")])
     u32 = rounded_rows(u[None])
@@ -148,7 +163,7 @@ def _single(block: Block, progress: Progress) -> tuple[float, Array, float]:
         return float(np.ldexp(sigma[0], block.exponent)), u32[0], float(residual[0])
 
 
-def _vector(block: Block, progress: Progress) -> tuple[int, Array]:
+def _vector(block: Block, progress: Progress, together: Together) -> tuple[int, Array]:
     """Returns 0 and the leading eigenvector of `W'W`, or 1 and that of `WW'`, in float64.
 
     The number is that of the axis of `W` which is cut into pieces.
@@ -163,50 +178,47 @@ def _vector(block: Block, progress: Progress) -> tuple[int, Array]:
         return side, top_pair(gram[None])[1][0]
     if size <= _GRAM[kept]:
         gram = np.zeros((size, size))
-        seed = 0
-        for part, piece in block.pieces(side, "f4"):
-            seed = seed if part.start else seed_of(piece)
+        for _, piece in block.pieces(side, "f4"):
             gram += piece.T @ piece
         single = gram.astype(np.float32)
-        return side, leading_vector(lambda rows: rows @ single, size, seed, progress)
+        return side, leading_vector(lambda rows: times(rows, single), size, progress)
     if kept:
         pieces = [np.array(piece, order="C") for _, piece in block.pieces(side, "f4")]
-        vector = leading_vector(
-            lambda rows: _round_trip(rows, pieces), size, seed_of(pieces[0]), progress
-        )
-        return side, vector
+        return side, leading_vector(lambda rows: _round_trip(rows, pieces), size, progress)
     if block.shape[1 - block.lines] <= 2 * block.shape[block.lines]:
         side = block.lines  # whole lines are read twice as fast as strips
 
-    def read_again() -> Iterator[Array]:
-        return (piece for _, piece in block.pieces(side, "f4"))
+    size = block.shape[1 - side]
+    rows, sums = _shared((2, size), "f4"), _shared((_PARTS, 2, size), "f8")
 
-    vector = leading_vector(
-        lambda rows: _round_trip(rows, read_again()),
-        block.shape[1 - side],
-        seed_of(next(read_again())),
-        progress,
-    )
-    return side, vector
+    def work(index: int) -> None:
+        pieces = block.pieces(side, "f4", index, _PARTS)
+        sums[index] = _round_trip(rows, (piece for _, piece in pieces))
+
+    with together(work, _PARTS) as compute:
+
+        def apply(vectors: Array) -> Array:
+            rows[:] = vectors
+            for _ in compute():
+                pass
+            total: Array = sums.sum(axis=0)
+            return total
+
+        return side, leading_vector(apply, size, progress)
+
+
+def _shared(shape: tuple[int, ...], dtype: str) -> Array:
+    """Returns an array that forks of this process will share with it."""
+    count = math.prod(shape)
+    return np.frombuffer(mmap(-1, count * np.dtype(dtype).itemsize), dtype).reshape(shape)
 
 
 def _round_trip(rows: Array, pieces: Iterable[Array]) -> Array:
     """Returns `X W'W`, float64 `(2, s)`, of two float32 rows `X`."""
     result = np.zeros(rows.shape)
-    one, two = rows
     for piece in pieces:
-        if _SKINNY and piece.flags.c_contiguous:
-            result += (rows @ piece.T) @ piece
-        else:
-            result[0] += piece.dot(one).dot(piece)
-            result[1] += piece.dot(two).dot(piece)
+        result += times(times(rows, piece, transposed=True), piece)
     return result
-
-
-def seed_of(piece: Array) -> int:
-    """Draws the start vectors from the kernel, so that none is orthogonal to them by design."""
-    sample = np.ascontiguousarray(piece[:64, :64])
-    return zlib.crc32(sample / np.abs(sample).max(initial=np.float32(1e-30)))
 
 
 def flat_rows(count: int, size: int) -> Array:

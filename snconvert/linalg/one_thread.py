@@ -1,4 +1,4 @@
-"""BLAS in one thread, for the same bytes everywhere.
+"""BLAS in one thread, for the same bytes everywhere, and what its kernels are good at.
 
 OpenBLAS divides a product among its threads, and on some processors the parts are summed in another
 order then: the last bits of `u` would depend on the number of cores, and a file that is converted
@@ -7,19 +7,13 @@ in the guarded process would differ from a live model.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-
-_NAMES = (  # numpy's wheels, and builds with a BLAS of the system
-    ("scipy_openblas", "64_"),
-    ("scipy_openblas", ""),
-    ("openblas", "64_"),
-    ("openblas", ""),
-)
 
 
 @contextmanager
@@ -39,24 +33,36 @@ def one_thread() -> Iterator[None]:
             set_threads(before)
 
 
-def _functions() -> tuple[Any, Any] | None:
-    """Returns what reads and what sets the number of threads of the OpenBLAS that numpy uses."""
-    if os.environ.get("OPENBLAS_NUM_THREADS") == "1":
-        return None  # as the command line and the guarded process are started
-    import ctypes  # noqa: PLC0415 - not for the command line, where start-up counts
-
+def _functions(*names: str) -> tuple[Any, ...] | None:
+    """Returns functions of the OpenBLAS that numpy uses, `None` if that is another BLAS."""
     try:
         # Its symbols are found among those of the library that is linked to it.
         library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]  # noqa: SLF001 -- numpy has no public way
     except (AttributeError, OSError):
         return None
-    for prefix, suffix in _NAMES:
-        threads = getattr(library, f"{prefix}_get_num_threads{suffix}", None)
-        set_threads = getattr(library, f"{prefix}_set_num_threads{suffix}", None)
-        if threads is not None and set_threads is not None:
-            return threads, set_threads
+    for prefix in ("scipy_openblas", "openblas"):  # numpy's wheels, and builds with the system's
+        for suffix in ("64_", ""):
+            functions = [getattr(library, f"{prefix}_{name}{suffix}", None) for name in names]
+            if all(functions):
+                return tuple(functions)
     return None
 
 
-# At import, as the guarded process loads no library once it reads a file.
-FUNCTIONS = _functions()
+def _multiplies_pairs() -> bool:
+    """Whether OpenBLAS has kernels for AVX-512, which a processor may have in vain."""
+    functions = _functions("get_corename")
+    if functions is None:
+        return False
+    functions[0].restype = ctypes.c_char_p
+    return functions[0]() in {b"SkylakeX", b"Cooperlake", b"SapphireRapids"}
+
+
+# At import, as the guarded process loads no library once it reads a file. The command line and the
+# guarded process are started with one thread.
+FUNCTIONS = (
+    None
+    if os.environ.get("OPENBLAS_NUM_THREADS") == "1"
+    else _functions("get_num_threads", "set_num_threads")
+)
+PAIRS = _multiplies_pairs()
+"""Whether a product by two rows takes less time than two products by one row each."""

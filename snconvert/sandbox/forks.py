@@ -42,13 +42,23 @@ def side_by_side(
         SnconvertError: As `work` raised it; a `MemoryError`, too.
         RuntimeError: `work` raised something else, which it tells.
     """
+    with rounds(work, items, processes) as done:
+        yield from done()
+
+
+@contextlib.contextmanager
+def rounds(
+    work: Callable[[T], R], items: Sequence[T], processes: int
+) -> Iterator[Callable[[], Iterator[tuple[int, R]]]]:
+    """Does the same as `side_by_side`, each time that what it gives to the block is called.
+
+    The forks have the memory of when the block began; what changes after that, they see only where
+    it is shared.
+    """
     count = min(processes, len(items)) if FORKS else 0
     forks: dict[Channel, int] = {}
-    try:
-        with contextlib.suppress(OSError):  # there may be no more processes to be had
-            for _ in range(count if count > 1 else 0):
-                channel, pid = _fork(work, items, list(forks))
-                forks[channel] = pid
+
+    def done() -> Iterator[tuple[int, R]]:
         left = iter(range(len(items)))
         if not forks:
             yield from ((index, work(items[index])) for index in left)
@@ -65,6 +75,13 @@ def side_by_side(
                 if not _hand_out(channel, forks[channel], left):
                     busy.remove(channel)
                 yield index, result
+
+    try:
+        with contextlib.suppress(OSError):  # there may be no more processes to be had
+            for _ in range(count if count > 1 else 0):
+                channel, pid = _fork(work, items, list(forks))
+                forks[channel] = pid
+        yield done
     finally:
         for channel, pid in forks.items():
             channel.close()

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError
-from snconvert.linalg import blocks, matrix_norm
+from snconvert.linalg import blocks, lanczos, matrix_norm
 from snconvert.linalg.blocks import Block, Scan, read, scan
-from snconvert.linalg.lanczos import leading_vector, start, top_pair
+from snconvert.linalg.lanczos import top_pair
 from snconvert.linalg.matrix_norm import leading_triplet
 
 SIGMA = 1e-6  # relative, against LAPACK's float64 SVD
@@ -200,42 +200,6 @@ def test_hard_spectra(values, size: int) -> None:
     assert found.residual <= 1e-5
 
 
-def test_adversarial_spectra() -> None:
-    """None of 40 clusters above random bulks is missed."""
-    rng = np.random.default_rng(7)
-    for _ in range(40):
-        size = int(rng.integers(130, 330))
-        bulk = rng.uniform(0, 1, size) ** 10.0 ** rng.uniform(-3, 1)
-        bulk[: rng.integers(1, 6)] += 10.0 ** rng.uniform(-7, -1)
-        kernel = of_spectrum(bulk, size, size, int(rng.integers(1 << 30)))
-        assert plain(kernel).sigma == pytest.approx(exact(kernel), rel=SIGMA)
-
-
-@pytest.mark.parametrize("others", [(1.0, 0.9), (1.4, 0.1), (1.499, 0.1)])
-def test_a_start_orthogonal_to_the_leading_vector_does_not_fool_it(
-    others: tuple[float, float],
-) -> None:
-    """Lanczos finds an eigenvector of which the start vectors hold nothing but rounding errors."""
-    size, seed = 300, 5
-    rows = np.linalg.qr(start(seed, size, 2).astype("f8").T)[0]
-    rng = np.random.default_rng(0)
-    leading = rng.standard_normal(size)
-    for _ in range(2):
-        leading -= rows @ (rows.T @ leading)
-    basis = np.linalg.qr(np.c_[leading, rng.standard_normal((size, size - 1))])[0]
-    values = np.r_[1.5, others[0], np.linspace(others[1], 0, size - 2)]
-    operator = ((basis * values) @ basis.T).astype("f4")
-    found = leading_vector(lambda rows: rows @ operator, size, seed)
-    assert found @ operator @ found == pytest.approx(1.5, rel=SIGMA)
-
-
-def test_start_vectors_depend_on_the_kernel() -> None:
-    """Two kernels do not start from the same vectors, so none can be made orthogonal to them."""
-    one, other = gaussian((80, 80)), gaussian((80, 80), seed=1)
-    assert matrix_norm.seed_of(one) != matrix_norm.seed_of(other)
-    assert matrix_norm.seed_of(one) == matrix_norm.seed_of(one * 4)
-
-
 def test_restarts_find_the_leading_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     """A basis of 32 vectors gets there by restarts."""
     monkeypatch.setattr("snconvert.linalg.lanczos._LONGEST", 32)
@@ -381,10 +345,10 @@ def test_threads_give_the_same_bytes() -> None:
     assert all(same(*pair) for pair in zip(alone, together, strict=True))
 
 
-@pytest.mark.parametrize("skinny", [False, True])
-def test_both_forms_of_product(skinny: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pairs", [False, True])
+def test_both_forms_of_product(pairs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without AVX-512, sigma is LAPACK's."""
-    monkeypatch.setattr(matrix_norm, "_SKINNY", skinny)
+    monkeypatch.setattr(lanczos, "PAIRS", pairs)
     kernel = gaussian((700, 300))
     assert plain(kernel).sigma == pytest.approx(exact(kernel), rel=SIGMA)
 

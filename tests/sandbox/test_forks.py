@@ -1,4 +1,5 @@
 import contextlib
+import mmap
 import os
 import signal
 import threading
@@ -7,7 +8,7 @@ import time
 import pytest
 
 from snconvert.errors import SourceError, WeightsError
-from snconvert.sandbox.forks import OneAtATime, side_by_side
+from snconvert.sandbox.forks import OneAtATime, rounds, side_by_side
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.extent import Extent
 
@@ -22,6 +23,17 @@ def squares(processes):
         return os.getpid(), item * item
 
     return os.getpid(), [(place, *found) for place, found in side_by_side(work, ITEMS, processes)]
+
+
+def in_rounds(processes):
+    """Has the same forks work on all items three times, on what is shared with them."""
+    shared = mmap.mmap(-1, 1)
+    with rounds(lambda item: (os.getpid(), item * shared[0]), ITEMS, processes) as done:
+        found = []
+        for number in (1, 2, 3):
+            shared[0] = number
+            found.append(list(done()))
+    return found
 
 
 def without_processes():
@@ -126,6 +138,18 @@ def test_each_item_is_done_once(processes):
     pids = {pid for _, pid, _ in found}
     assert pids == {own} if processes < 2 else own not in pids
     assert len(pids) == max(1, processes)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_forks_do_all_items_again_in_each_round(processes):
+    """The forks stay, and see what has changed where memory is shared."""
+    with Worker() as worker:
+        found = worker.call(in_rounds, processes)
+    for number, done in enumerate(found, 1):
+        assert sorted((i, value) for i, (_, value) in done) == [(i, number * i) for i in ITEMS]
+    pids = [{pid for _, (pid, _) in done} for done in found]
+    assert pids == [pids[0]] * 3
+    assert len(pids[0]) == processes
 
 
 def test_the_work_is_done_without_forks_where_there_can_be_none():
