@@ -125,15 +125,16 @@ def test_sizes_that_are_not_known(tmp_path):
 
 
 def test_command_line(plain, tmp_path):
-    """The table gives the range of every convolution under either norm; the JSON keeps its keys."""
+    """The table says what sigma is, and how large the operator norm can be where sigma is not that
+    norm; the JSON keeps its keys."""
     out = tmp_path / "o.keras"
     base = ["apply", str(plain), "--kinds", "all", "-o", str(out), "--force"]
-    for norm in ("matrix", "operator"):
+    for norm, beside in (("matrix", True), ("operator", False)):
         done = CliRunner().invoke(commands.app, [*base, "--norm", norm])
         assert done.exit_code == 0, done.output
-        assert "operator norm" in done.output
         assert f"--norm {norm}" in done.output
-        assert " to " in done.output
+        assert ("operator norm before" in done.output) == beside
+        assert (" <= " in done.output.replace("\u2264", "<=")) == beside
     told = json.loads(
         CliRunner().invoke(commands.app, [*base, "--norm", "operator", "--json"]).stdout
     )
