@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from snconvert.archive.output import Destination
-from snconvert.archive.source import refuse_url
+from snconvert.core.address import Address, place_of
 from snconvert.core.verbs import VERBS, StrPath
 from snconvert.errors import OptionError
 from snconvert.formats.table import is_model_folder
@@ -32,7 +32,7 @@ def destination_of(
             f"a {type(source).__name__} is no path of a file",
             f"Give a path, or a keras.Model to snconvert.{verb}",
         )
-    refuse_url(os.fspath(source))
+    source, output = place_of(source), None if output is None else place_of(output)
     if in_place and output is not None:
         raise OptionError("both an output and in_place are given", "Give one of them")
     if dry_run:
@@ -42,7 +42,11 @@ def destination_of(
     elif output is None:
         output = VERBS[verb].default_output(source)
     elif is_place(output, source):
-        output = os.path.join(output, os.path.basename(VERBS[verb].default_output(source)))
+        name = os.path.basename(VERBS[verb].default_output(source))
+        if isinstance(output, Address):
+            output = output.beside(name)
+        else:
+            output = os.path.join(output, name)
     return Destination(os.fspath(output), force, in_place)
 
 
@@ -54,6 +58,8 @@ def is_place(output: StrPath, source: StrPath) -> bool:
     path = os.fspath(output)
     if os.path.isdir(source):
         return False
+    if isinstance(path, Address):
+        return path.endswith("/")
     if os.path.isdir(path):
         return not is_model_folder(path)
     return path.endswith((os.sep, os.altsep or os.sep))

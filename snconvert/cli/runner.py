@@ -12,6 +12,7 @@ import typer
 
 from snconvert import wording
 from snconvert.cli.messages import Display, complain, drop_output
+from snconvert.core.address import place_of
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
 from snconvert.errors import OptionError, SnconvertError
@@ -52,6 +53,7 @@ def run(
     from snconvert.cli.results import Results, SeveralResults
 
     signals.interrupt()
+    models, output = [*map(place_of, models)], None if output is None else place_of(output)
     with handled(verb=verb if display.as_json else None):
         several = len(models) > 1 or meant.means_several(models[0])
         if several and "html" in options:

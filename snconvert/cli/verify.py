@@ -6,6 +6,7 @@ import sys
 
 from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
+from snconvert.core.address import place_of
 from snconvert.display import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals
@@ -25,6 +26,7 @@ def verify(
     from snconvert.cli.progress import progress_bar
 
     signals.interrupt()
+    before, after = place_of(before), place_of(after)
     with handled(before, after, verb="verify" if as_json else None):
         with progress_bar(hidden=quiet) as bar:
             verdict = api.verify(

@@ -1,0 +1,172 @@
+"""Writing a model to an object store, where it is there as a whole or not at all.
+
+The model is put together in a file of this machine, as the header before the weights holds their
+CRC-32, checked there, and then sent in parts, of which one is in memory at a time. Where a store
+shows an object only once its upload is completed, as S3 and GCS do, the upload is completed after
+the last part, or aborted. Elsewhere the parts go to a temporary name beside the place, which is
+moved at the end, or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from snconvert.archive import remote
+from snconvert.archive.atomic import exists
+from snconvert.archive.zip_writer import Writer
+from snconvert.core.address import Address
+from snconvert.core.report import OnProgress, Progress
+from snconvert.errors import (
+    OutputError,
+    OutputPermissionError,
+    SnconvertError,
+    located,
+)
+
+_PART = 8 << 20  # S3 takes no less than 5 MiB
+_MOST_PARTS = 9_000  # of the 10 000 that S3 takes
+_COMPLETED = {"s3", "s3a", "gs", "gcs"}
+"""The protocols whose uploads nobody sees before they are completed."""
+_READ_ONLY = {"http", "https"}
+
+
+def check_address(
+    source: str, out: Address, writer: type[Writer], *, force: bool, in_place: bool
+) -> None:
+    """Checks, before any work, that an object may be written.
+
+    Args:
+        source: The input.
+        out: The output.
+        writer: What is going to write it: an archive or a folder.
+        force: Whether an existing object may be replaced.
+        in_place: Whether the output may be the input.
+
+    Raises:
+        OutputError: It is there, or is the input, or cannot be written.
+        UnsupportedError: What speaks the protocol is missing.
+    """
+    if out.protocol in _READ_ONLY:
+        raise OutputError(
+            f"an {out.protocol}:// URL can be read only",
+            "Name a file, or an object in a store: -o model-sn.keras, -o s3://bucket/model.keras",
+        )
+    if writer.folder:
+        raise OutputError(
+            "a folder is written on this machine only", "Name a folder here and upload it"
+        )
+    if isinstance(source, Address) and source.whole == out.whole and not in_place:
+        raise OutputError(
+            "the output is the input itself", "Choose another output, or use --in-place"
+        )
+    with writing(out):
+        if remote.exists(out) and not (force or in_place):
+            raise exists(out)
+
+
+@contextlib.contextmanager
+def new_object(
+    out: Address, writer: type[Writer], *, force: bool, progress: OnProgress
+) -> Iterator[Writer]:
+    """Yields a writer of what is uploaded when the block ends without an exception.
+
+    Args:
+        out: Where the object shall be.
+        writer: What writes it.
+        force: Whether an object there is replaced.
+        progress: Called with how much is uploaded.
+
+    Raises:
+        OutputError: There is no room for it here, or it cannot be uploaded; nothing of it is there.
+    """
+    with tempfile.TemporaryDirectory(prefix="snconvert-", ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "model")
+        with writer.new(path, out, force=False) as parts:
+            yield parts
+        with located(file=out), writing(out):
+            _upload(path, out, force=force, progress=progress)
+
+
+@contextlib.contextmanager
+def writing(out: Address) -> Iterator[None]:
+    """Turns what a store raises into an `OutputError` without secrets."""
+    try:
+        yield
+    except SnconvertError as error:
+        if isinstance(error, OutputError) or not isinstance(error, OSError | PermissionError):
+            raise
+        raise _failed(error, out) from error
+    except Exception as error:  # noqa: BLE001 - each store has errors of its own
+        raise _failed(error, out) from None
+
+
+def _failed(error: Exception, out: Address) -> OutputError:
+    if isinstance(error, FileExistsError):
+        return exists(out)
+    denied = isinstance(error, PermissionError) or remote.is_about_credentials(error)
+    kind = OutputPermissionError if denied else OutputError
+    fix = (
+        "Check the credentials, which are those that the store's own tools use"
+        if denied
+        else "Check the connection and the name of the bucket, and try again"
+    )
+    return kind(f"it cannot be written to the store ({remote.reason(error, out)})", fix, file=out)
+
+
+def _upload(path: str, out: Address, *, force: bool, progress: OnProgress) -> None:
+    store, key = remote.store_of(out)
+    if not force and remote.exists(out):  # it may have come while the work went on
+        raise exists(out)
+    at_once = out.protocol in _COMPLETED
+    place = key if at_once else f"{key}.snconvert-{os.urandom(8).hex()}.tmp"
+    size = os.path.getsize(path)
+    try:
+        _send(path, store, place, size, at_once=at_once, force=force, progress=progress)
+        if not at_once:
+            store.mv(place, key)
+    except BaseException:
+        if not at_once:
+            with contextlib.suppress(Exception):
+                store.rm(place)
+        raise
+    written = remote.find(out).size
+    if written != size:
+        raise OutputError(
+            f"the store says that it holds {written} bytes of {size}", "Write it again", file=out
+        )
+
+
+def _send(
+    path: str,
+    store: Any,
+    place: str,
+    size: int,
+    *,
+    at_once: bool,
+    force: bool,
+    progress: OnProgress,
+) -> None:
+    """Sends a file in parts; where a part cannot be sent, what was sent is given up."""
+    part = max(_PART, size // _MOST_PARTS)
+    # "xb" is S3's `If-None-Match: *`: the last word on whether an object is there.
+    mode = "wb" if force or not at_once else "xb"
+    upload = store.open(place, mode, block_size=part, autocommit=not at_once)
+    try:
+        with open(path, "rb") as file:
+            done = 0
+            while data := file.read(part):
+                upload.write(data)
+                done += len(data)
+                if progress is not None:
+                    progress(Progress("uploading", "", done, size))
+        upload.close()
+        if at_once:
+            upload.commit()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            upload.discard()
+        raise
