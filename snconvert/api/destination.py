@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from snconvert.archive.output import Destination
 from snconvert.core.address import Address, place_of
 from snconvert.core.verbs import VERBS, StrPath
-from snconvert.errors import OptionError
+from snconvert.errors import OptionError, UnsupportedError
 from snconvert.formats.table import is_model_folder
 
 
@@ -43,11 +44,28 @@ def destination_of(
         output = VERBS[verb].default_output(source)
     elif is_place(output, source):
         name = os.path.basename(VERBS[verb].default_output(source))
-        if isinstance(output, Address):
-            output = output.beside(name)
-        else:
-            output = os.path.join(output, name)
+        path = os.path.join(output, name)
+        output = output.beside(name) if isinstance(output, Address) else path
     return Destination(os.fspath(output), force, in_place)
+
+
+def refuse_urls(*places: StrPath | Any) -> None:
+    """Raises an error for a URL where Keras is to load or save the model.
+
+    Args:
+        *places: Paths, URLs or live models.
+
+    Raises:
+        UnsupportedError: One is a URL.
+    """
+    for place in places:
+        where = place_of(place) if isinstance(place, str | os.PathLike) else None
+        if isinstance(where, Address):
+            raise UnsupportedError(
+                "Keras has to open this model, and it opens files of this machine only",
+                "Download the file, and give the path of the copy",
+                file=where,
+            )
 
 
 def is_place(output: StrPath, source: StrPath) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from snconvert.api.destination import destination_of
+from snconvert.api.destination import destination_of, refuse_urls
 from snconvert.archive.output import Destination
 from snconvert.core.address import place_of
 from snconvert.core.report import OnProgress, Report
@@ -86,6 +86,7 @@ def apply_file(
             "Leave out --verify; compare the models with `snconvert verify` afterwards",
         )
     if recipe.imports:
+        refuse_urls(path, target)
         with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(path, destination, recipe, rules=rules)
@@ -227,6 +228,7 @@ def _undo(
 ) -> Report:
     path = place_of(source)
     if recipe.imports:
+        refuse_urls(path, destination and destination.path)
         with quiet_start(progress):
             from snconvert.live.through_keras import undo_through_keras
         report = undo_through_keras(way, path, destination, recipe)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+from snconvert.api.destination import refuse_urls
 from snconvert.core.address import place_of
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath
@@ -61,10 +62,13 @@ def inspect(
         report = plan_of(source, recipe, rules, asked)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
     elif recipe.imports:
+        refuse_urls(source)
         with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(place_of(source), None, recipe, rules=rules, asked=asked)
     else:
+        if asked.samples:
+            refuse_urls(source)
         report = inspect_file(place_of(source), recipe, asked, rules=rules, progress=progress)
         if asked.samples:
             with quiet_start(progress):
@@ -108,6 +112,7 @@ def verify(
         from snconvert.verification.files import verify_file
 
         return verify_file(place_of(before), place_of(after), config=config, progress=progress)
+    refuse_urls(before, after)
     with quiet_start(progress):
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):

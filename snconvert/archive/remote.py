@@ -31,7 +31,8 @@ _LONGEST_REASON = 200
 _VERSION = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "updated", "md5")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _PACKAGES |= {"http": "aiohttp", "https": "aiohttp", "az": "adlfs", "abfs": "adlfs"}
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError)
+_FINAL = (PermissionError, IsADirectoryError, NotImplementedError, ValueError)
+_ABSENT, _REFUSED = (404, 410), (401, 403)  # the statuses of HTTP
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def find(address: Address) -> Stored:
     """
     store, key = store_of(address)
     with reading(address):
-        again(lambda: store.invalidate_cache())
+        again(store.invalidate_cache)
         info = again(lambda: store.info(key))
     if info.get("type") == "directory":
         raise SourceError(
@@ -151,7 +152,7 @@ def again(work: Callable[[], R]) -> R:
         except _FINAL:
             raise
         except Exception as error:
-            if is_about_credentials(error):
+            if is_absent(error) or is_denied(error):
                 raise
         time.sleep(pause)
         pause *= 2
@@ -165,12 +166,12 @@ def reading(address: Address) -> Iterator[None]:
         yield
     except SnconvertError:
         raise
-    except FileNotFoundError as error:
-        raise SourceNotFoundError("there is no such object", "Check the URL") from error
     except Exception as error:  # noqa: BLE001 - each store has errors of its own
+        if is_absent(error):
+            raise SourceNotFoundError("there is no such object", "Check the URL") from None
         kind: type[SourceError] = SourceError
         fix = "Check the connection and try again"
-        if isinstance(error, PermissionError) or is_about_credentials(error):
+        if is_denied(error):
             kind = SourcePermissionError
             fix = "Check the credentials, which are those that the store's own tools use"
         raise kind(f"the store cannot be read ({reason(error, address)})", fix) from None
@@ -178,7 +179,8 @@ def reading(address: Address) -> Iterator[None]:
 
 def reason(error: BaseException, address: Address) -> str:
     """Returns what an error of a store says, in one short line without secrets."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    text = " ".join(str(cause or error).split()) or type(error).__name__
     for secret in (address.whole, *address.secrets):
         text = text.replace(secret, "..." if secret != address.whole else address)
     if len(text) > _LONGEST_REASON:
@@ -186,7 +188,21 @@ def reason(error: BaseException, address: Address) -> str:
     return printable(text.rstrip("."))
 
 
-def is_about_credentials(error: BaseException) -> bool:
+def is_absent(error: BaseException) -> bool:
+    """Whether an error of a store says that the object is not there.
+
+    That of a web server says so of everything; what it comes from has the status, if it answered.
+    """
+    if not isinstance(error, FileNotFoundError):
+        return False
+    cause = error.__cause__
+    web = (type(cause).__module__ or "").startswith("aiohttp")
+    return not web or getattr(cause, "status", None) in _ABSENT
+
+
+def is_denied(error: BaseException) -> bool:
     """Whether an error of a store says that there are no credentials, or the wrong ones."""
     names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, PermissionError) or getattr(error.__cause__, "status", 0) in _REFUSED:
+        return True
     return any("Credential" in name or "Auth" in name for name in names)

@@ -107,7 +107,7 @@ def writing(out: Address) -> Iterator[None]:
 def _failed(error: Exception, out: Address) -> OutputError:
     if isinstance(error, FileExistsError):
         return exists(out)
-    denied = isinstance(error, PermissionError) or remote.is_about_credentials(error)
+    denied = remote.is_denied(error)
     kind = OutputPermissionError if denied else OutputError
     fix = (
         "Check the credentials, which are those that the store's own tools use"
