@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from snconvert.address import Address, place_of
 from snconvert.archive.output import Destination
-from snconvert.core.address import Address, place_of
+from snconvert.archive.remote_output import refuse_read_only
 from snconvert.core.verbs import VERBS, StrPath
 from snconvert.errors import OptionError, UnsupportedError
 from snconvert.formats.table import is_model_folder
@@ -46,6 +47,8 @@ def destination_of(
         name = os.path.basename(VERBS[verb].default_output(source))
         path = os.path.join(output, name)
         output = output.beside(name) if isinstance(output, Address) else path
+    if isinstance(output, Address):
+        refuse_read_only(output)
     return Destination(os.fspath(output), force, in_place)
 
 

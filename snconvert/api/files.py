@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
+from snconvert.address import place_of
 from snconvert.api.destination import destination_of, refuse_urls
 from snconvert.archive.output import Destination
-from snconvert.core.address import place_of
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath, Way
 from snconvert.errors import OptionError

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+from snconvert.address import place_of
 from snconvert.api.destination import refuse_urls
-from snconvert.core.address import place_of
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath
 from snconvert.files.convert import inspect_file

@@ -8,13 +8,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from snconvert.archive import remote
+from snconvert.address import Address
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
-from snconvert.archive.remote_output import check_address, new_object
+from snconvert.archive.remote_output import check_address, is_occupied, new_object
 from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
 from snconvert.archive.zip_writer import Writer
-from snconvert.core.address import Address
 from snconvert.core.report import OnProgress
 from snconvert.errors import (
     OutputError,
@@ -52,7 +51,7 @@ class Destination(NamedTuple):
         if self.replaces:
             return False
         if isinstance(self.path, Address):
-            return remote.exists(self.path)
+            return is_occupied(self.path)
         return os.path.exists(self.path)
 
 

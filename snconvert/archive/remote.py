@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from snconvert.core.address import LOCAL, Address
+from snconvert.address import LOCAL, Address
 from snconvert.errors import (
     SnconvertError,
     SourceError,
@@ -27,7 +28,7 @@ R = TypeVar("R")
 
 _TRIES = 4
 _PAUSE = 0.2  # seconds before the second try, twice as long before each one after
-_LONGEST_REASON = 200
+_LONGEST_REASON, _SHORT = 200, 4
 _VERSION = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "updated", "md5")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
 _PACKAGES |= {"http": "aiohttp", "https": "aiohttp", "az": "adlfs", "abfs": "adlfs"}
@@ -181,8 +182,10 @@ def reason(error: BaseException, address: Address) -> str:
     """Returns what an error of a store says, in one short line without secrets."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
     text = " ".join(str(cause or error).split()) or type(error).__name__
-    for secret in (address.whole, *address.secrets):
-        text = text.replace(secret, "..." if secret != address.whole else address)
+    text = text.replace(address.whole, address)
+    for secret in address.secrets:
+        edge = r"\b" if len(secret) < _SHORT else ""  # a letter may stand in any word
+        text = re.sub(f"{edge}{re.escape(secret)}{edge}", "...", text)
     if len(text) > _LONGEST_REASON:
         text = f"{text[:_LONGEST_REASON]}..."
     return printable(text.rstrip("."))

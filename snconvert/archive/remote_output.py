@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from snconvert.address import Address
 from snconvert.archive import remote
 from snconvert.archive.atomic import exists
 from snconvert.archive.zip_writer import Writer
-from snconvert.core.address import Address
 from snconvert.core.report import OnProgress, Progress
 from snconvert.errors import (
     OutputError,
@@ -50,11 +50,7 @@ def check_address(
         OutputError: It is there, or is the input, or cannot be written.
         UnsupportedError: What speaks the protocol is missing.
     """
-    if out.protocol in _READ_ONLY:
-        raise OutputError(
-            f"an {out.protocol}:// URL can be read only",
-            "Name a file, or an object in a store: -o model-sn.keras, -o s3://bucket/model.keras",
-        )
+    refuse_read_only(out)
     if writer.folder:
         raise OutputError(
             "a folder is written on this machine only", "Name a folder here and upload it"
@@ -66,6 +62,26 @@ def check_address(
     with writing(out):
         if remote.exists(out) and not (force or in_place):
             raise exists(out)
+
+
+def refuse_read_only(out: Address) -> None:
+    """Raises `OutputError` for the address of a web page, which nobody can write to."""
+    if out.protocol in _READ_ONLY:
+        raise OutputError(
+            f"{out.protocol}:// URLs can be read only",
+            "Name an output: -o model-sn.keras, or an object in a store",
+            file=out,
+        )
+
+
+def is_occupied(out: Address) -> bool:
+    """Whether an object is there.
+
+    Raises:
+        SnconvertError: The store cannot be reached.
+    """
+    with located(file=out), writing(out):
+        return remote.exists(out)
 
 
 @contextlib.contextmanager
@@ -121,50 +137,38 @@ def _upload(path: str, out: Address, *, force: bool, progress: OnProgress) -> No
     store, key = remote.store_of(out)
     if not force and remote.exists(out):  # it may have come while the work went on
         raise exists(out)
-    at_once = out.protocol in _COMPLETED
-    place = key if at_once else f"{key}.snconvert-{os.urandom(8).hex()}.tmp"
-    size = os.path.getsize(path)
-    try:
-        _send(path, store, place, size, at_once=at_once, force=force, progress=progress)
-        if not at_once:
-            store.mv(place, key)
-    except BaseException:
-        if not at_once:
+    at_once, size = out.protocol in _COMPLETED, os.path.getsize(path)
+    part = max(_PART, size // _MOST_PARTS)
+    if at_once:
+        # "xb" is S3's `If-None-Match: *`: the last word on whether an object is there.
+        upload = store.open(key, "wb" if force else "xb", block_size=part, autocommit=False)
+        _send(path, upload, part, progress)
+    else:
+        temporary = f"{key}.snconvert-{os.urandom(8).hex()}.tmp"
+        try:
+            _send(path, store.open(temporary, "wb", block_size=part), part, progress)
+            store.mv(temporary, key)
+        except BaseException:
             with contextlib.suppress(Exception):
-                store.rm(place)
-        raise
+                store.rm(temporary)
+            raise
     written = remote.find(out).size
     if written != size:
-        raise OutputError(
-            f"the store says that it holds {written} bytes of {size}", "Write it again", file=out
-        )
+        raise OutputError(f"the store says that it holds {written} bytes of {size}", "Try again")
 
 
-def _send(
-    path: str,
-    store: Any,
-    place: str,
-    size: int,
-    *,
-    at_once: bool,
-    force: bool,
-    progress: OnProgress,
-) -> None:
-    """Sends a file in parts; where a part cannot be sent, what was sent is given up."""
-    part = max(_PART, size // _MOST_PARTS)
-    # "xb" is S3's `If-None-Match: *`: the last word on whether an object is there.
-    mode = "wb" if force or not at_once else "xb"
-    upload = store.open(place, mode, block_size=part, autocommit=not at_once)
+def _send(path: str, upload: Any, part: int, progress: OnProgress) -> None:
+    """Sends a file in parts; where one cannot be sent, what was sent is given up."""
     try:
         with open(path, "rb") as file:
-            done = 0
+            size, done = os.path.getsize(path), 0
             while data := file.read(part):
                 upload.write(data)
                 done += len(data)
                 if progress is not None:
                     progress(Progress("uploading", "", done, size))
         upload.close()
-        if at_once:
+        if not getattr(upload, "autocommit", True):
             upload.commit()
     except BaseException:
         with contextlib.suppress(Exception):

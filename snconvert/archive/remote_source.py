@@ -11,10 +11,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from snconvert.address import Address
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.remote import Stored, find
 from snconvert.archive.source import changed
-from snconvert.core.address import Address
 from snconvert.core.report import OnProgress, Progress
 from snconvert.core.system import SENDS_FILES, Descriptor
 from snconvert.errors import OutputError, SnconvertError, SourceError

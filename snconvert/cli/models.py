@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from snconvert.address import Address
 from snconvert.archive.atomic import writing
-from snconvert.core.address import Address
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, SourceError, printable

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from snconvert import wording
+from snconvert.address import place_of
 from snconvert.cli.messages import Display, complain, drop_output
-from snconvert.core.address import place_of
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
 from snconvert.errors import OptionError, SnconvertError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from snconvert.address import place_of
 from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
-from snconvert.core.address import place_of
 from snconvert.display import json_line
 from snconvert.errors import counted, printable
 from snconvert.sandbox import signals

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from snconvert.core.address import Address
+from snconvert.address import Address
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 
 StrPath = str | os.PathLike[str]

@@ -77,7 +77,6 @@ def open_source(
     output: Destination | None,
     config: str | os.PathLike[str] | None = None,
     *,
-    occupied: bool = False,
     ranged: bool = False,
     progress: OnProgress = None,
 ) -> Iterator[tuple[Source, Worker]]:
@@ -88,7 +87,6 @@ def open_source(
         path: The model's file or folder.
         output: Where the result goes; `None`: nowhere.
         config: The configuration of the model, where `path` holds weights only.
-        occupied: Whether the caller judges what is there already.
         ranged: Whether no weights are read.
         progress: Called with how far a download is.
 
@@ -104,7 +102,7 @@ def open_source(
         worker,
     ):
         if output is not None:
-            check_destination(source, output._replace(force=output.force or occupied))
+            check_destination(source, output)
         yield source, worker
 
 

@@ -8,13 +8,13 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from snconvert.address import Address, place_of
 from snconvert.archive.descriptors import check_descriptors
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.remote_source import RemoteSource
 from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file
 from snconvert.core import foreign
-from snconvert.core.address import Address, place_of
 from snconvert.core.report import OnProgress
 from snconvert.core.settings import check_config
 from snconvert.errors import (

@@ -75,10 +75,8 @@ def applied_earlier(
         SnconvertError: There would be no conversion, either.
     """
     started, out = time.perf_counter(), output.path
-    with open_source("apply", source, output, recipe.config, occupied=True, progress=progress) as (
-        opened,
-        worker,
-    ):
+    judged = output._replace(force=True)  # what is there is judged here
+    with open_source("apply", source, judged, recipe.config, progress=progress) as (opened, worker):
         model, plan = open_planned(opened, recipe, RULES, worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -131,10 +129,8 @@ def upgraded_earlier(
         SnconvertError: There would be no upgrade, either.
     """
     started = time.perf_counter()
-    with open_source("upgrade", source, output, config, occupied=True, progress=progress) as (
-        opened,
-        worker,
-    ):
+    judged = output._replace(force=True)
+    with open_source("upgrade", source, judged, config, progress=progress) as (opened, worker):
         refuse_today(opened)
         model = open_weights(describe(opened), RULES, worker)
         made = {"command": "upgrade", "format": opened.format}

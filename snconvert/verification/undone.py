@@ -38,7 +38,9 @@ def undone_earlier(
         SnconvertError: There would be no result, either.
     """
     out = output.path
-    with open_source(way, source, output, recipe.config, occupied=True) as (_, worker):
+    with open_source(
+        way, source, output._replace(force=True), recipe.config, progress=progress
+    ) as (_, worker):
         report = undo_file(way, source, None, recipe, progress=progress)
         try:
             verdict = verify_file(source, out, config=recipe.config, progress=progress, way=way)
