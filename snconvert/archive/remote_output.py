@@ -24,6 +24,7 @@ from snconvert.errors import (
     OutputError,
     OutputPermissionError,
     SnconvertError,
+    SourceError,
     located,
 )
 
@@ -112,10 +113,12 @@ def writing(out: Address) -> Iterator[None]:
     """Turns what a store raises into an `OutputError` without secrets."""
     try:
         yield
-    except SnconvertError as error:
-        if isinstance(error, OutputError) or not isinstance(error, OSError | PermissionError):
-            raise
-        raise _failed(error, out) from error
+    except SourceError as error:  # of looking whether it is there
+        denied = isinstance(error, PermissionError)
+        kind = OutputPermissionError if denied else OutputError
+        raise kind(error.what, error.fix, file=out) from None
+    except SnconvertError:
+        raise
     except Exception as error:  # noqa: BLE001 - each store has errors of its own
         raise _failed(error, out) from None
 
@@ -173,4 +176,6 @@ def _send(path: str, upload: Any, part: int, progress: OnProgress) -> None:
     except BaseException:
         with contextlib.suppress(Exception):
             upload.discard()
+        with contextlib.suppress(Exception):
+            upload.closed = True  # else it would be sent after all when it is collected
         raise

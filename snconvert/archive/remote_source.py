@@ -9,7 +9,6 @@ import socket
 import tempfile
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 from snconvert.address import Address
 from snconvert.archive.file_source import FileSource
@@ -17,7 +16,7 @@ from snconvert.archive.remote import Stored, find
 from snconvert.archive.source import changed
 from snconvert.core.report import OnProgress, Progress
 from snconvert.core.system import SENDS_FILES, Descriptor
-from snconvert.errors import OutputError, SnconvertError, SourceError
+from snconvert.errors import OutputError, SnconvertError, SourceNotFoundError
 from snconvert.weights.extent import RANGE
 
 _PART = 8 << 20  # bytes of one request while all are fetched
@@ -69,8 +68,8 @@ class RemoteSource(FileSource):
             SourceError: It was replaced or removed since.
         """
         try:
-            now: Any = find(self._stored.address)
-        except SourceError:
+            now = find(self._stored.address)
+        except SourceNotFoundError:
             raise changed(self.path) from None
         if (now.size, now.version) != (self._stored.size, self._stored.version):
             raise changed(self.path)

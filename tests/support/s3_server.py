@@ -34,7 +34,7 @@ class Proxy:
         taken: How many it was sent.
         cut_after: After how many bytes from the server a connection is cut.
         cuts: How many connections are cut still.
-        refuses: Whether connections are cut as they come.
+        refuses: Whether all connections are cut, those that come, too.
     """
 
     def __init__(self, server: tuple[str, int]) -> None:
@@ -66,6 +66,8 @@ class Proxy:
         carried = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self.refuses:
+                    break
                 sink.sendall(data)
                 carried += len(data)
                 if come:
