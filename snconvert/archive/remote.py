@@ -120,7 +120,7 @@ def find(address: Address) -> Stored:
     with reading(address):
         again(store.invalidate_cache)
         info = again(lambda: store.info(key))
-    if info.get("type") == "directory":
+    if info.get("type", "file") != "file":
         raise SourceError(
             "this is a folder in a store, and models in folders are read on this machine only",
             "Name a file in it, or download the folder",
