@@ -101,7 +101,7 @@ def new_object(
         OutputError: There is no room for it here, or it cannot be uploaded; nothing of it is there.
     """
     with tempfile.TemporaryDirectory(prefix="snconvert-", ignore_cleanup_errors=True) as folder:
-        path = os.path.join(folder, "model")
+        path = os.path.join(folder, "written.keras")
         with writer.new(path, out, force=False) as parts:
             yield parts
         with located(file=out), writing(out):
@@ -157,7 +157,7 @@ def _upload(path: str, out: Address, *, force: bool, progress: OnProgress) -> No
             raise
     written = remote.find(out).size
     if written != size:
-        raise OutputError(f"the store says that it holds {written} bytes of {size}", "Try again")
+        raise OutputError(f"the store holds {written} bytes of {size}", "Write it again")
 
 
 def _send(path: str, upload: Any, part: int, progress: OnProgress) -> None:
