@@ -9,6 +9,7 @@ import sys
 
 from snconvert.core.verbs import VERBS
 from snconvert.sandbox import signals
+from snconvert.sandbox.worker import Worker
 
 
 def _open_streams() -> None:
@@ -48,6 +49,8 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     if VERBS.keys() & sys.argv[1:2]:
         _check_descriptors()
+        if {"-h", "--help"}.isdisjoint(sys.argv):
+            Worker(VERBS[sys.argv[1]].child_modules).start_ahead()
     from snconvert.cli.commands import main as run  # noqa: PLC0415 - most of the start
 
     try:

@@ -26,12 +26,13 @@ _MORE = (
     "snconvert.activations",  # first, as it does with an older Keras too
     "snconvert.constraints",
     "snconvert.live.internals.saved_owners",  # how owners of converted layers are saved
+    "snconvert.live.folders.presets",
 )
 
 
 def install() -> None:
     """Registers the layers now if keras is imported, else as soon as it is."""
-    if _keras_is_ready():
+    if _is_ready("keras"):
         _register()
     elif _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
@@ -49,11 +50,11 @@ def load_layers() -> ModuleType:
     return importlib.import_module(_LAYERS)
 
 
-def _keras_is_ready() -> bool:
-    """Whether keras is imported, and not just being imported."""
-    keras = sys.modules.get("keras")
-    spec = getattr(keras, "__spec__", None)
-    return keras is not None and not getattr(spec, "_initializing", False)
+def _is_ready(name: str) -> bool:
+    """Whether a module is imported, and not just being imported."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None)
+    return module is not None and not getattr(spec, "_initializing", False)
 
 
 def _register() -> None:
@@ -69,17 +70,28 @@ def _register() -> None:
         )
 
 
-class _Finder:
-    """Waits for keras."""
+class Finder:
+    """Waits for a module, at the front of the finders.
+
+    Args:
+        name: Its name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def arrived(self) -> None:
+        """Is called once, when the module's own code has run."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if _keras_is_ready():
-            # It was being imported already when `install` was called, or came in another way.
+        """Finds the module by the finders behind, with a loader that tells when it has run."""
+        if _is_ready(self.name):
+            # It was being imported already when it began to wait, or came in another way.
             self.leave()
-            _register()
-        elif fullname == "keras":
+            self.arrived()
+        elif fullname == self.name:
             finders = sys.meta_path
             for finder in finders[finders.index(self) + 1 :] if self in finders else ():
                 spec = finder.find_spec(fullname, path, target)
@@ -98,9 +110,9 @@ class _Finder:
 
 
 class _Loader(Loader):
-    """Loads keras with the loader it stands for, then registers the layers."""
+    """Loads a module with the loader it stands for, then tells the finder."""
 
-    def __init__(self, loader: Any, finder: _Finder) -> None:
+    def __init__(self, loader: Any, finder: Finder) -> None:
         self._loader = loader
         self._finder = finder
 
@@ -112,13 +124,21 @@ class _Loader(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # Whoever asks keras for its loader, as importlib.resources does, gets the real one.
+        # Whoever asks the module for its loader, as importlib.resources does, gets the real one.
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         self._finder.leave()
+        self._finder.arrived()
+
+
+class _KerasFinder(Finder):
+    """Waits for keras."""
+
+    def arrived(self) -> None:
+        """Registers the layers."""
         _register()
 
 
-_FINDER = _Finder()
+_FINDER = _KerasFinder("keras")

@@ -34,6 +34,9 @@ ELSEWHERE = {
     "config/test_parsing.py": "config/tree.py",
     "config/test_safety.py": "config/dtype_policies.py config/keras_modules.py"
     " config/references.py",
+    "system/test_presets.py": "formats/preset.py live/folders/presets.py",
+    "live/folders/test_skeleton.py": "live/folders/in_files.py live/folders/kernels.py",
+    "formats/test_sharded.py": "archive/output_folder.py archive/weight_map.py weights/shards.py",
     "files/targets/test_constraint.py": "config/constraint_entry.py",
     "files/test_convert.py": "files/edits.py files/inventory.py files/measure.py files/model.py"
     " files/targets/layer.py files/targets/target.py planning/record.py weights/scaling.py",

@@ -24,8 +24,7 @@ from functools import lru_cache
 from threading import Event
 
 from snconvert.archive.background import start
-from snconvert.archive.members import damaged
-from snconvert.archive.source import Source
+from snconvert.archive.members import Member, damaged
 from snconvert.core import system
 from snconvert.errors import SnconvertError
 from snconvert.weights.extent import Extent
@@ -117,20 +116,28 @@ Progress = Callable[[int], None]
 
 
 class Copying:
-    """Copies the weights in a thread of its own.
+    """Copies a file of weights in a thread of its own.
 
     Args:
-        source: The input.
+        weights: Its bytes.
+        member: What it is called, and the CRC that is known of it.
         descriptor: The output, open for reading and writing; its position is left alone.
         offset: Where the weights belong in the output.
+        before: The copying that is to end first.
     """
 
-    def __init__(self, source: Source, descriptor: int, offset: int) -> None:
-        self._weights = source.weights
-        self._name = source.weights_name
-        self._expected = source.members[self._name].crc
+    def __init__(
+        self,
+        weights: Extent,
+        member: Member,
+        descriptor: int,
+        offset: int,
+        before: Copying | None = None,
+    ) -> None:
+        self._weights = weights
+        self._name, self._expected = member.name, member.crc
         self._descriptor, self._offset = descriptor, offset
-        self._copied = 0
+        self._copied, self._before = 0, before
         self._awaited, self._closed = Event(), Event()
         self._thread = ThreadPoolExecutor(1)
         # The thread has files of its own: if an interrupt leaves it behind, it must not write to
@@ -183,6 +190,8 @@ class Copying:
 
     def _copy(self, source: int, output: int) -> int:
         try:
+            if self._before is not None:
+                wait([self._before._crc])  # noqa: SLF001 - of its own class
             weights = self._weights._replace(descriptor=source, changes=None)
             crc, buffer = 0, memoryview(bytearray(min(_CHUNK, weights.size)))
             for position in range(0, weights.size, _CHUNK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snconvert.archive.member_bytes import read_bytes
@@ -50,6 +50,16 @@ class FolderSource(Source):
         self.members[name] = Member(name, 0, status.st_size, status.st_size, STORED, None)
         self._identities[os.path.join(self.path, name)] = identity_of(status)
         self.size += status.st_size
+
+    def same_files(self, names: Iterable[str]) -> tuple[str, str] | None:
+        """Returns two of the names that are of one file, by hard links, if there are such."""
+        seen: dict[tuple[int, ...], str] = {}
+        for name in names:
+            (_, _, *number), _, _ = self._identities[os.path.join(self.path, name)]
+            first = seen.setdefault(tuple(number), name)
+            if first != name:
+                return first, name
+        return None
 
     def files_below(self, folder: str) -> list[str]:
         """Returns the paths of all files below a folder in the folder, in order.

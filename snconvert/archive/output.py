@@ -11,8 +11,9 @@ from typing import NamedTuple
 from snconvert.address import Address
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
+from snconvert.archive.output_folder import check_folder
 from snconvert.archive.remote_output import check_address, is_occupied, new_object
-from snconvert.archive.source import ASSETS, CONFIG, METADATA, WEIGHTS, Source
+from snconvert.archive.source import ASSETS, METADATA, Source
 from snconvert.archive.zip_writer import Writer
 from snconvert.core.report import OnProgress
 from snconvert.errors import (
@@ -22,7 +23,7 @@ from snconvert.errors import (
     located,
     printable,
 )
-from snconvert.weights.overlay import Overlay
+from snconvert.weights.overlay import Overlay, ShardedOverlay
 
 Check = Callable[[str], None]
 
@@ -96,7 +97,7 @@ def check_output(
             way_out = "" if older else ", or use --in-place to replace the input"
             raise OutputError("the output is the input itself", f"Choose another output{way_out}")
         if writer.folder:
-            _check_folder(source, real, force=force or in_place)
+            check_folder(source, real, force=force or in_place)
         elif os.path.lexists(real):
             mode = os.lstat(real).st_mode
             if not stat.S_ISREG(mode):
@@ -131,15 +132,22 @@ class Output:
         self._source = source
         self._shown = shown
         self._parts = parts
-        self._copying = Copying(source, parts.weights, parts.offset)
+        self._copying: list[Copying] = []
+        try:
+            for (name, extent), place in zip(source.weight_files(), parts.weights, strict=True):
+                own, last = source.members[name], self._copying[-1:]
+                self._copying.append(Copying(extent, own, place, parts.offset, *last))
+        except BaseException:
+            self.close()
+            raise
         self.finished = False
 
     def finish(
         self,
         *,
-        config: bytes,
+        texts: Mapping[str, bytes],
         metadata: Callable[[], bytes],
-        overlay: Overlay,
+        overlay: Overlay | ShardedOverlay,
         assets: Mapping[str, str] | None = None,
         progress: Progress | None = None,
         check: Check | None = None,
@@ -147,7 +155,7 @@ class Output:
         """Writes what is missing: the changes of the weights, and the other members.
 
         Args:
-            config: The bytes of the new `config.json`.
+            texts: The bytes of the new `config.json`, and of other members that change, by name.
             metadata: Returns the bytes of the new `metadata.json`; called once the weights are
                 written.
             overlay: The changes of the weights.
@@ -166,8 +174,18 @@ class Output:
         with located(file=self._shown):
             names = _asset_names(source, assets)
         with located(file=source.path), writing(self._shown):
-            parts.end_weights(overlay.size, self._copying.finish(overlay, progress))
-            parts.add(CONFIG, iter([config]), len(config))
+            overlays = overlay.overlays if isinstance(overlay, ShardedOverlay) else (overlay,)
+            crc = 0
+            for copying, own in zip(self._copying, overlays, strict=True):
+                crc = copying.finish(own, progress)
+            parts.end_weights(sum(own.size for own in overlays), crc)
+            if isinstance(overlay, ShardedOverlay) and source.weight_map is not None:
+                text = source.weight_map.after(source.weights.shards, overlay)
+                parts.add(source.weights_name, iter([text]), len(text))
+            for name, content in texts.items():
+                parts.add(name, iter([content]), len(content))
+            for name in source.carried:
+                parts.add(name, source.read(name), source.members[name].size)
             for old, new in names.items():
                 parts.add(new, source.read(old), source.members[old].size)
             last = metadata()
@@ -187,11 +205,13 @@ class Output:
             OutputError: As `finish` does.
         """
         with located(file=self._source.path), writing(self._shown):
-            self._copying.check()
+            for copying in self._copying:
+                copying.check()
 
     def close(self) -> None:
         """Ends the copying of the weights."""
-        self._copying.close()
+        for copying in self._copying:
+            copying.close()
 
 
 @contextlib.contextmanager
@@ -238,44 +258,20 @@ def begin(
 def _new(
     source: Source, shown: str, writer: type[Writer], force: bool, progress: OnProgress
 ) -> contextlib.AbstractContextManager[Writer]:
+    names = [name for name, _ in source.weight_files()]
     if isinstance(shown, Address):
-        return new_object(shown, writer, force=force, progress=progress)
+        return new_object(shown, writer, names, force=force, progress=progress)
     with located(file=shown), writing(shown):
         real = _real(shown)
         if writer.folder and os.path.lexists(real):
-            _check_folder(source.path, real, force=force)
-    return writer.new(real, shown, force=force)
+            check_folder(source.path, real, force=force)
+    return writer.new(real, shown, names, force=force)
 
 
 def _real(out: str) -> str:
     if not out:
         raise OutputError("the output has no name", "Give a path")
     return os.path.realpath(out)
-
-
-def _check_folder(source: str, real: str, *, force: bool) -> None:
-    inside = os.path.realpath(source) + os.sep
-    outside = real + os.sep
-    if outside != inside and (outside.startswith(inside) or inside.startswith(outside)):
-        raise OutputError(
-            "the input and the output folder lie inside each other", "Choose another output"
-        )
-    if not os.path.lexists(real):
-        return
-    if not os.path.isdir(real):
-        raise OutputError(
-            "the output is a file, but the input is a folder and so is its output",
-            "Choose another output",
-        )
-    if not force:
-        raise exists(real)
-    ours = {CONFIG, METADATA, WEIGHTS, ASSETS.rstrip("/")}
-    others = sorted(set(os.listdir(real)) - ours)
-    if others:
-        raise OutputError(
-            f"the folder holds other files as well ({printable(others[0])})",
-            "Move them away or choose another output",
-        )
 
 
 def _asset_names(source: Source, renamed: Mapping[str, str] | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from snconvert.address import Address
@@ -87,13 +87,19 @@ def is_occupied(out: Address) -> bool:
 
 @contextlib.contextmanager
 def new_object(
-    out: Address, writer: type[Writer], *, force: bool, progress: OnProgress
+    out: Address,
+    writer: type[Writer],
+    names: Sequence[str],
+    *,
+    force: bool,
+    progress: OnProgress,
 ) -> Iterator[Writer]:
     """Yields a writer of what is uploaded when the block ends without an exception.
 
     Args:
         out: Where the object shall be.
         writer: What writes it.
+        names: Those of the files of weights.
         force: Whether an object there is replaced.
         progress: Called with how much is uploaded.
 
@@ -102,7 +108,7 @@ def new_object(
     """
     with tempfile.TemporaryDirectory(prefix="snconvert-", ignore_cleanup_errors=True) as folder:
         path = os.path.join(folder, "written.keras")
-        with writer.new(path, out, force=False) as parts:
+        with writer.new(path, out, names, force=False) as parts:
             yield parts
         with located(file=out), writing(out):
             _upload(path, out, force=force, progress=progress)

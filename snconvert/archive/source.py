@@ -16,12 +16,27 @@ from typing import Self
 
 from snconvert.archive.background import Hashing
 from snconvert.archive.members import Member
+from snconvert.archive.weight_map import WeightMap
 from snconvert.core.system import POSIX
 from snconvert.errors import SourceError
 from snconvert.weights.extent import Extent
 
 CONFIG, METADATA, WEIGHTS, ASSETS = "config.json", "metadata.json", "model.weights.h5", "assets/"
 """The members of a model of Keras 3."""
+WEIGHTS_MAP = "model.weights.json"
+"""The usual name of the map where the weights are in several files."""
+TASK = "task.json"
+TASK_WEIGHTS = "task.weights.h5"
+PRESET_FILES = (
+    TASK,
+    "tokenizer.json",
+    "preprocessor.json",
+    "audio_converter.json",
+    "image_converter.json",
+    "video_converter.json",
+    "README.md",
+)
+"""What a preset of keras-hub holds beside a configuration, metadata, weights and assets."""
 
 Identity = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -39,9 +54,11 @@ class Source(ABC):
         format: The name of its row in `formats.table.FORMATS`.
         config: The bytes of its configuration, JSON.
         metadata: The bytes of its metadata, JSON; `None` where there are none.
-        weights_name: The member that is the HDF5 file of the weights.
+        weights_name: The member that is the HDF5 file of the weights, or the map of several.
+        weight_map: That map, if there are several.
         weights: Where its bytes lie, decompressed.
         assets: The names of the assets, `assets/...`, in the order of the input.
+        carried: The names of other members that go into the result as they are.
         warnings: What the user should know about the input, one sentence each.
         beside: Path and bytes of the configuration that the user gave beside it, if any.
         stored: The bytes of the small members as they are stored, by name.
@@ -54,8 +71,10 @@ class Source(ABC):
     config: bytes = b""
     metadata: bytes | None = None
     weights_name: str = WEIGHTS
+    weight_map: WeightMap | None = None
     weights: Extent = field(default_factory=lambda: Extent(-1, 0, 0))
     assets: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
     beside: tuple[str, bytes] | None = None
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -108,6 +127,11 @@ class Source(ABC):
             SourceError: The member is damaged or cannot be read.
             OutputError: There is no room to decompress it.
         """
+
+    def weight_files(self) -> list[tuple[str, Extent]]:
+        """Returns the names and the bytes of the HDF5 files that hold the weights."""
+        shards = [(shard.name, shard.extent) for shard in self.weights.shards]
+        return shards or [(self.weights_name, self.weights)]
 
     @abstractmethod
     def parts(self) -> Iterator[tuple[str, Extent]]:

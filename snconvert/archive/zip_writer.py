@@ -6,7 +6,7 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -29,7 +29,7 @@ class ZipWriter:
 
     Attributes:
         path: How the file can be opened until it is in its place.
-        weights: The file, open for reading and writing.
+        weights: The one file, open for reading and writing.
         offset: Where the weights begin in it: behind a local header with an extra field that has
             room for zip64 and aligns them.
     """
@@ -39,17 +39,26 @@ class ZipWriter:
 
     def __init__(self, descriptor: system.Descriptor) -> None:
         self.path = descriptor.path
-        self.weights = descriptor
+        self._file = descriptor
+        self.weights: list[int] = [descriptor]
         self._entries: list[_Entry] = []
 
     @classmethod
     @contextlib.contextmanager
-    def new(cls, out: str, shown: str, *, force: bool) -> Iterator[Self]:  # noqa: ARG003
+    def new(
+        cls,
+        out: str,
+        shown: str,  # noqa: ARG003
+        weights: Sequence[str],  # noqa: ARG003 - an archive holds one file of them
+        *,
+        force: bool,
+    ) -> Iterator[Self]:
         """Yields a writer of what becomes `out` when the block ends without an exception.
 
         Args:
             out: Where the archive shall be; not a link.
             shown: The path as the user gave it, for messages.
+            weights: The names of the files of weights.
             force: Whether a file there is replaced.
         """
         with new_file(out, force) as descriptor:
@@ -58,7 +67,7 @@ class ZipWriter:
     def end_weights(self, size: int, crc: int) -> None:
         """Completes the weights, which have been written."""
         self._end(_Entry(WEIGHTS.encode(), crc, size, 0), self.offset)
-        os.lseek(self.weights, self.offset + size, os.SEEK_SET)
+        os.lseek(self._file, self.offset + size, os.SEEK_SET)
 
     def add(self, name: str, chunks: Iterator[bytes], size: int) -> None:
         """Writes another member.
@@ -66,21 +75,21 @@ class ZipWriter:
         Raises:
             SourceError: It has another size.
         """
-        start = os.lseek(self.weights, 0, os.SEEK_CUR)
+        start = os.lseek(self._file, 0, os.SEEK_CUR)
         entry = _Entry(name.encode(), 0, size, start)
-        _write(self.weights, entry.header())
+        _write(self._file, entry.header())
         written = 0
         for chunk in chunks:
             entry.crc = zlib.crc32(chunk, entry.crc)
             written += len(chunk)
-            _write(self.weights, chunk)
+            _write(self._file, chunk)
         if written != size:
             raise SourceError(f"{printable(name)} changed while it was read", "Try again")
         self._end(entry)
 
     def close(self) -> int:
         """Writes the directory and returns the size of the archive."""
-        start = os.lseek(self.weights, 0, os.SEEK_CUR)
+        start = os.lseek(self._file, 0, os.SEEK_CUR)
         directory = b"".join(entry.central() for entry in self._entries)
         end, count = start + len(directory), len(self._entries)
         tail = b""
@@ -92,11 +101,11 @@ class ZipWriter:
         tail += struct.pack(
             "<4sHHHHIIH", b"PK\x05\x06", 0, 0, few, few, end - start, min(start, _WIDE), 0
         )
-        _write(self.weights, directory + tail)
+        _write(self._file, directory + tail)
         return end + len(tail)
 
     def _end(self, entry: _Entry, data: int = 0) -> None:
-        write_at(self.weights, entry.header(data), entry.start)
+        write_at(self._file, entry.header(data), entry.start)
         self._entries.append(entry)
 
 
@@ -140,33 +149,38 @@ class FolderWriter:
     folder: ClassVar = True
     offset: ClassVar = 0
 
-    def __init__(self, folder: str, weights: int) -> None:
+    def __init__(self, folder: str, weights: list[int]) -> None:
         self.path = folder
         self.weights = weights
         self._size = 0
 
     @classmethod
     @contextlib.contextmanager
-    def new(cls, out: str, shown: str, *, force: bool) -> Iterator[Self]:
+    def new(cls, out: str, shown: str, weights: Sequence[str], *, force: bool) -> Iterator[Self]:
         """Yields a writer of what becomes `out` when the block ends without an exception.
 
         Args:
             out: Where the folder shall be; not a link.
             shown: The path as the user gave it, for messages.
+            weights: The names of the files of weights.
             force: Whether a folder there is replaced.
         """
         with new_folder(out, force) as folder:
-            with writing(shown):
-                weights = _create(os.path.join(folder, WEIGHTS))
+            opened: list[int] = []
             try:
-                yield cls(folder, weights)
+                with writing(shown):
+                    for name in weights:
+                        opened.append(_create(os.path.join(folder, name)))  # noqa: PERF401 - as it is closed
+                yield cls(folder, opened)
             finally:
-                with contextlib.suppress(OSError):  # they have been flushed, or are not wanted
-                    os.close(weights)
+                for descriptor in opened:
+                    with contextlib.suppress(OSError):  # they have been flushed, or are not wanted
+                        os.close(descriptor)
 
     def end_weights(self, size: int, crc: int) -> None:  # noqa: ARG002 - only archives hold it
         """Completes the weights, which have been written."""
-        system.flush(self.weights)
+        for descriptor in self.weights:
+            system.flush(descriptor)
         self._size += size
 
     def add(self, name: str, chunks: Iterator[bytes], size: int) -> None:

@@ -81,9 +81,7 @@ def run(
             process.terminate()
         for connection, process in processes.items():
             connection.close()
-            process.join(_TIDYING)
-            process.kill()
-            process.join()
+            _end(process)
 
 
 def _start(job: Job, tells: bool, processes: dict[Connection, BaseProcess]) -> Connection:
@@ -95,7 +93,9 @@ def _start(job: Job, tells: bool, processes: dict[Connection, BaseProcess]) -> C
         # 3.12 warns of other threads: what a ticker does is over when a process forks.
         warnings.simplefilter("ignore", DeprecationWarning)
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, job, tells, os.getpid()))
+        process = context.Process(
+            target=_work, args=(theirs, job, tells, os.getpid(), ours if FORKS else None)
+        )
         process.start()
         processes[ours] = process
         theirs.close()
@@ -124,7 +124,7 @@ def _received(
     except (EOFError, ConnectionError):
         process = processes.pop(connection)
         connection.close()
-        process.join()
+        _end(process)
         number = -(process.exitcode or 0)
         how = f" ({signal.Signals(number).name})" if number in set(signal.Signals) else ""
         return SourceError(f"the process that worked on it died{how}", "Run it alone", file=source)
@@ -133,8 +133,20 @@ def _received(
     return outcome
 
 
-def _work(connection: Connection, job: Job, tells: bool, parent: int) -> None:
+def _end(process: BaseProcess) -> None:
+    """Waits for a process that has been told to end, or is dead."""
+    process.join(_TIDYING)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _work(
+    connection: Connection, job: Job, tells: bool, parent: int, inherited: Connection | None
+) -> None:
     """Does what comes in a process of its own; the parent alone decides when it ends early."""
+    if inherited is not None:  # the parent's end: as long as it is open, nobody hears of its death
+        inherited.close()
     # No signal is ignored for a moment that counts: one that waits would be lost.
     signal.signal(signal.SIGTERM, _leave)
     for number in set(signals.SIGNALS) - {signal.SIGTERM}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from keras.src import api_export
@@ -19,6 +20,32 @@ def save_model(model: Any, target: Any, *, zipped: bool = True) -> None:
         zipped: Whether all goes into one archive.
     """
     saving_lib.save_model(model, target, zipped=zipped)
+
+
+class _Places(saving_lib.H5IOStore):  # type: ignore[misc] # Keras asks for its own class
+    """Takes variables where a file would take their values."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, Any]] = {}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: Any = None) -> dict[str, Any]:  # noqa: ARG002 - Keras' own
+        return self.groups.setdefault(path, {})
+
+
+def stored_variables(model: Any, skipped: Iterable[Any] = ()) -> dict[str, dict[str, Any]]:
+    """Returns the variables of a model by the group that `save_weights` writes, in its order.
+
+    Args:
+        model: The model; its variables need no values.
+        skipped: Layers that are not looked into.
+    """
+    places = _Places()
+    visited = {id(layer) for layer in skipped}
+    saving_lib._save_state(model, places, None, "", visited)
+    return places.groups
 
 
 def exported_name(cls: type) -> str:

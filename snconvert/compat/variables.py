@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keras.src import backend
@@ -44,3 +47,29 @@ def is_autocast(variable: Any) -> bool:
 BACKEND_STATE = frozenset({"_value", "_initializer"})
 """The attributes of a Keras variable that are the backend's: its value, or where it is to come
 from."""
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Lets this thread make variables that have a shape and no value, as in a stateless scope.
+
+    So a model of any size is built in no memory. Graphs are symbolic; where a layer asks for a
+    value while it is built, Keras gives it a placeholder.
+    """
+    here, before = threading.get_ident(), Variable._initialize_with_initializer
+    own = vars(Variable).get("_initialize_with_initializer")
+
+    def initialize(self: Any, initializer: Any) -> None:
+        if threading.get_ident() == here:
+            self._value, self._initializer = None, initializer
+        else:
+            before(self, initializer)
+
+    Variable._initialize_with_initializer = initialize
+    try:
+        yield
+    finally:
+        if own is None:
+            del Variable._initialize_with_initializer
+        else:
+            Variable._initialize_with_initializer = own

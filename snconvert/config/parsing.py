@@ -229,6 +229,8 @@ def model_root(root: Node) -> Node:
         module = root.own_entry.get("module")
         if not isinstance(module, str) or module == "__main__":
             module = "and the module that registers the class"
+        elif module.startswith("keras_hub."):
+            module = "keras_hub"
         raise SourceError(
             f"{printable(root.title)} is a subclassed model: which layers it has, only its own"
             " Python code tells, not config.json",

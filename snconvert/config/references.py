@@ -180,10 +180,11 @@ def needs(config: Any) -> tuple[str, ...]:
         >>> needs({"module": "my_net", "class_name": "Net", "config": {}})
         ('`import my_net`',)
     """
-    imports = [OURS] if any(map(_is_ours, objects(config))) else []
+    entries = list(objects(config))
+    imports = [OURS] if any(map(_is_ours, entries)) else []
     imports += [
         f"`import {printable(module)}`" if module else f"the code that registers {printable(name)}"
-        for name, module in foreign_objects(config)
+        for name, module in filter(None, map(foreign, entries))
     ]
     return tuple(dict.fromkeys(imports))
 

@@ -115,7 +115,7 @@ def _text(head: bytes) -> SourceError:
         if b'"weight_map"' in head:
             return SourceError(
                 "this is the map of sharded weights, not a model",
-                "Build the model, load_weights from the map and save it as .keras",
+                "Name the folder that holds it beside config.json, or give that with --config",
             )
         if b'"class_name"' in head:
             return SourceError(

@@ -13,7 +13,7 @@ StrPath = str | os.PathLike[str]
 Way = Literal["apply", "bake", "remove"]
 """A verb that makes one model of another."""
 
-_MEASURING = ("snconvert.weights.editing", "snconvert.jobs.measure")
+_MEASURING = ("snconvert.weights.shards", "snconvert.jobs.measure")
 
 
 class Verb(NamedTuple):
@@ -113,7 +113,7 @@ _ROWS = (
         "upgrade",
         "-keras3",
         "as they were",
-        ("snconvert.weights.editing",),
+        ("snconvert.weights.shards",),
         made="upgraded",
         already="already of Keras 3",
     ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from snconvert.archive.output import Output
+from snconvert.archive.source import CONFIG
 from snconvert.config import strict_json
 from snconvert.config.tree import Node
 from snconvert.core.report import OnProgress, begin_stage, cumulative
@@ -73,7 +74,7 @@ def write_model(
     source = model.source
     tell = cumulative(progress, "writing", source.weights.size)
     overlay = model.worker.call(
-        "snconvert.weights.editing:edit",
+        "snconvert.weights.shards:edit",
         source.weights,
         edits.moves,
         edits.additions,
@@ -94,7 +95,7 @@ def write_model(
         begin_stage(progress, "flushing")
 
     return output.finish(
-        config=strict_json.dumps(model.root.entry),
+        texts={CONFIG: strict_json.dumps(model.root.entry)},
         metadata=recorded,
         overlay=overlay,
         assets=asset_moves(model.source.assets, edits.moves),

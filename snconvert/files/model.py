@@ -40,12 +40,14 @@ class Described:
         metadata: The parsed `metadata.json`.
         root: The model.
         warnings: What the user should know.
+        holds_code: Whether a layer runs code of its own; no conversion adds or removes any.
     """
 
     source: Source
     metadata: Any
     root: Node
     warnings: tuple[str, ...]
+    holds_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ def describe(source: Source, *, opaque: bool = False) -> Described:
     if not (opaque and root.opaque):
         root = model_root(root)
     newer = newer_than_tried(metadata)
-    return Described(source, metadata, root, (*source.warnings, *newer, *warnings_of(findings)))
+    warnings = (*source.warnings, *newer, *warnings_of(findings))
+    return Described(source, metadata, root, warnings, bool(findings))
 
 
 def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Worker) -> Opened:
@@ -187,11 +190,11 @@ def open_weights(model: Described, rules: Mapping[str, KernelRule], worker: Work
     """
     source, root = model.source, model.root
     contents = worker.call(
-        "snconvert.weights.reading:scan", source.weights, seconds=deadline(source)
+        "snconvert.weights.shards:scan", source.weights, seconds=deadline(source)
     )
     paths = group_paths(root)
     inventory = take_inventory(root, paths, contents, rules)
-    own = source, model.metadata, root, model.warnings
+    own = source, model.metadata, root, model.warnings, model.holds_code
     opened = Opened(*own, paths, contents, inventory, worker)
     return replace(opened, warnings=(*opened.warnings, *unshared(opened)))
 
@@ -200,8 +203,8 @@ def loading_facts(model: Opened) -> dict[str, Any]:
     """Returns what Keras needs to load such a model, by the attributes of `Report`."""
     return {
         "needs": needs(model.root.entry),
-        "loads": not list(unshared(model)),
-        "holds_code": bool(vet(model.root.entry)),
+        "loads": not model.source.weights.shards and not list(unshared(model)),
+        "holds_code": model.holds_code,
     }
 
 

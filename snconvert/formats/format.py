@@ -27,6 +27,7 @@ class Format(Generic[S]):
             damaged. HDF5 runs in the worker that is given.
         writer: What writes the result of a conversion, which is always a model of Keras 3.
         older: Whether the input is no model of Keras 3, so that no result takes its place.
+        beside: Whether the configuration may be given beside the input.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Format(Generic[S]):
     read: Callable[[S, Worker], None]
     writer: type[Writer]
     older: bool = False
+    beside: bool = False

@@ -13,7 +13,6 @@ from snconvert.config import strict_json
 from snconvert.core.foreign import HDF5, weights_only
 from snconvert.formats.format import Format
 from snconvert.formats.translation import Older, fill_in, scan, seconds_for
-from snconvert.legacy.hdf5 import relocation
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Attributes, Contents
 
@@ -40,6 +39,8 @@ def read_hdf5(source: FileSource, worker: Worker) -> tuple[Contents, Attributes]
 
 
 def _read(source: FileSource, worker: Worker) -> None:
+    from snconvert.legacy.hdf5 import relocation  # noqa: PLC0415 - as in `translation`
+
     contents, attributes = read_hdf5(source, worker)
     if attributes.model_config is None:
         raise weights_only(contents.groups, listed=attributes.layers is not None)

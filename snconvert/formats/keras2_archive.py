@@ -12,7 +12,6 @@ from snconvert.errors import SourceError
 from snconvert.formats import keras3
 from snconvert.formats.format import Format
 from snconvert.formats.translation import Older, fill_in, scan
-from snconvert.legacy.groups import relocation
 from snconvert.sandbox.worker import Worker
 
 
@@ -54,6 +53,8 @@ def _read_folder(source: FolderSource, worker: Worker) -> None:
 
 
 def _translate(source: Source, worker: Worker) -> None:
+    from snconvert.legacy.groups import relocation  # noqa: PLC0415 - as in `translation`
+
     config = strict_json.loads(source.config, CONFIG)
     form = "a .keras archive" if isinstance(source, FileSource) else "an unzipped .keras archive"
     older = Older(form, config, version=_version(source))

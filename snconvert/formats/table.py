@@ -13,7 +13,14 @@ from snconvert.archive.descriptors import check_descriptors
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
 from snconvert.archive.remote_source import RemoteSource
-from snconvert.archive.source import CONFIG, METADATA, WEIGHTS, Source, kind_of_file
+from snconvert.archive.source import (
+    CONFIG,
+    METADATA,
+    WEIGHTS,
+    WEIGHTS_MAP,
+    Source,
+    kind_of_file,
+)
 from snconvert.core import foreign
 from snconvert.core.report import OnProgress
 from snconvert.core.settings import check_config
@@ -28,10 +35,14 @@ from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import HDF5_MODEL
 from snconvert.formats.keras3 import LARGEST
+from snconvert.formats.preset import PRESET
+from snconvert.formats.sharded import SHARDED
 from snconvert.formats.weights_and_config import WEIGHTS_AND_CONFIG, given_twice
 from snconvert.sandbox.worker import Worker
 
 _ROWS: tuple[Format[Any], ...] = (
+    PRESET,
+    SHARDED,
     WEIGHTS_AND_CONFIG,
     HDF5_MODEL,
     keras2_archive.ARCHIVE,
@@ -46,7 +57,7 @@ last, as they say what a zip archive or a folder lacks."""
 
 def is_model_folder(path: str) -> bool:
     """Whether a folder is meant as one model, and no place where models lie."""
-    names = (CONFIG, WEIGHTS, METADATA, foreign.SAVED_MODEL)
+    names = (CONFIG, WEIGHTS, WEIGHTS_MAP, METADATA, foreign.SAVED_MODEL)
     return any(os.path.lexists(os.path.join(path, name)) for name in names)
 
 
@@ -141,7 +152,7 @@ def _container(path: str, *, ranged: bool, progress: OnProgress) -> Source:
 def _read(source: Source, worker: Worker) -> None:
     for row in FORMATS.values():
         if isinstance(source, row.container) and row.recognise(source):
-            if source.beside is not None and row is not WEIGHTS_AND_CONFIG:
+            if source.beside is not None and not row.beside:
                 raise given_twice()
             source.format = row.name
             row.read(source, worker)

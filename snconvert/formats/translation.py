@@ -7,7 +7,7 @@ same bytes. What comes after reads and checks all of it as it does any model of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
@@ -17,11 +17,12 @@ from snconvert.config.tree import MODELS, Node
 from snconvert.config.versions import keras_version
 from snconvert.core.foreign import REBUILD
 from snconvert.errors import SourceError, located, printable
-from snconvert.legacy.configuration import translate
-from snconvert.legacy.relocation import Relocation
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 from snconvert.weights.extent import Changes
+
+if TYPE_CHECKING:
+    from snconvert.legacy.relocation import Relocation
 
 _KERAS_3 = (3, 0)
 _SPELLED_AS = "3.3.3"
@@ -30,7 +31,7 @@ _SPELLED_AS = "3.3.3"
 _LOOKUPS = {"IntegerLookup", "StringLookup", "TextVectorization"}
 _SECONDS, _MOST_SECONDS, _BYTES_PER_SECOND = 5.0, 60.0, 1e7
 
-Relocate = Callable[[Node, Contents], tuple[Relocation, tuple[str, ...]]]
+Relocate = Callable[[Node, Contents], "tuple[Relocation, tuple[str, ...]]"]
 """Returns where the arrays of a model go, and notes; see `legacy.hdf5` and `legacy.groups`."""
 
 
@@ -88,6 +89,8 @@ def fill_in(
     Raises:
         SourceError: It holds what Keras 3 has no word for, or is hostile or damaged.
     """
+    from snconvert.legacy.configuration import translate  # noqa: PLC0415 - most files are of today
+
     with located(file=older.config_file):
         for tree in (older.config, older.training):
             vet(tree)  # a translation leaves things out, which are vetted here only

@@ -18,8 +18,6 @@ from snconvert.errors import OptionError, SourceError, located
 from snconvert.formats.format import Format
 from snconvert.formats.hdf5_model import is_hdf5, read_hdf5
 from snconvert.formats.translation import Older, fill_in
-from snconvert.legacy import groups, hdf5
-from snconvert.legacy.relocation import Relocation
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.contents import Contents
 
@@ -37,6 +35,9 @@ def _is_both(source: FileSource) -> bool:
 
 
 def _read(source: FileSource, worker: Worker) -> None:
+    from snconvert.legacy import groups, hdf5  # noqa: PLC0415 - as in `translation`
+    from snconvert.legacy.relocation import Relocation  # noqa: PLC0415 - as in `translation`
+
     contents, attributes = read_hdf5(source, worker)
     listed = attributes.layers is not None
     if attributes.model_config is not None:
@@ -45,7 +46,7 @@ def _read(source: FileSource, worker: Worker) -> None:
         raise weights_only(contents.groups, listed=False)
     path, text = source.beside or ("", b"")
     with located(file=path):
-        config = _parsed(text)
+        config = parse_config(text)
 
     def relocate(root: Node, held: Contents) -> tuple[Relocation, tuple[str, ...]]:
         if listed:
@@ -59,7 +60,12 @@ def _read(source: FileSource, worker: Worker) -> None:
     fill_in(source, worker, older, contents, relocate)
 
 
-def _parsed(text: bytes) -> Any:
+def parse_config(text: bytes) -> Any:
+    """Returns a configuration that is given beside weights: an object, or one written as text.
+
+    Raises:
+        SourceError: It is none.
+    """
     config = strict_json.loads(text, "the configuration")
     if isinstance(config, str):  # json.dump(model.to_json(), file)
         config = strict_json.loads(config.encode("utf-8", "surrogateescape"), "the configuration")
@@ -73,5 +79,5 @@ def _parsed(text: bytes) -> Any:
 
 
 WEIGHTS_AND_CONFIG = Format(
-    "weights_and_config", FileSource, _is_both, _read, ZipWriter, older=True
+    "weights_and_config", FileSource, _is_both, _read, ZipWriter, older=True, beside=True
 )

@@ -14,6 +14,7 @@ from snconvert.core.settings import Settings
 from snconvert.core.verbs import Way
 from snconvert.errors import KernelError
 from snconvert.jobs.requests import Compared, Pair, Proof, Proved, StoredState
+from snconvert.jobs.spreading import spread
 from snconvert.linalg.blocks import Array
 from snconvert.linalg.convolution_norm import operator_triplet
 from snconvert.linalg.matrix_norm import leading_triplet
@@ -53,23 +54,20 @@ def compare(
     Returns:
         How each pair compares, for each factor that the first may have been multiplied by.
     """
-    results: list[dict[Way, Compared]] = []
-    for pair in pairs:
+
+    def work(pair: Pair) -> dict[Way, Compared]:
         old, new = pair.first, pair.second
         same = old.dtype == new.dtype or {old.dtype, new.dtype} == _INTEGERS
         if old.shape != new.shape or not same:
             what = f"{old.dtype} {old.shape} before, {new.dtype} {new.shape} after"
-            results.append(dict.fromkeys(pair.factors, Compared(None, what)))
-        else:
-            a = read_kernel(before, pair.before, old).reshape(-1)
-            b = read_kernel(after, pair.after, new).reshape(-1)
-            if old.dtype != new.dtype:
-                a, b = a.astype(np.int64), b.astype(np.int64)
-            factors = pair.factors.items()
-            results.append({way: _multiplied(a, b, old.dtype, by) for way, by in factors})
-        if report is not None:
-            report((pair.before, old.nbytes))
-    return results
+            return dict.fromkeys(pair.factors, Compared(None, what))
+        a = read_kernel(before, pair.before, old).reshape(-1)
+        b = read_kernel(after, pair.after, new).reshape(-1)
+        if old.dtype != new.dtype:
+            a, b = a.astype(np.int64), b.astype(np.int64)
+        return {way: _multiplied(a, b, old.dtype, by) for way, by in pair.factors.items()}
+
+    return spread(work, pairs, lambda pair: (pair.before, pair.first.nbytes), report)
 
 
 def _multiplied(a: Array, b: Array, dtype: str, factor: float) -> Compared:
@@ -161,12 +159,13 @@ def prove(
         proofs: The kernels.
         report: Called with the layer's path and the kernel's bytes when a kernel is done.
     """
-    results: list[Proved] = []
-    for proof in proofs:
-        results.append(_proved(before, after, proof))
-        if report is not None:
-            report((proof.layer, proof.dataset.nbytes))
-    return results
+    return spread(
+        lambda proof: _proved(before, after, proof),
+        proofs,
+        lambda proof: (proof.layer, proof.dataset.nbytes),
+        report,
+        alone=any(proof.convolution for proof in proofs),  # whose maps can take much memory
+    )
 
 
 def _proved(before: Extent, after: Extent, proof: Proof) -> Proved:

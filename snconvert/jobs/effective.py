@@ -16,6 +16,7 @@ from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings, scale
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Scaling, StoredState
+from snconvert.jobs.spreading import spread
 from snconvert.linalg.blocks import Array, scan
 from snconvert.linalg.stored_u import norm_by
 from snconvert.weights.extent import Extent
@@ -38,13 +39,12 @@ def factors(
     Raises:
         KernelError: A kernel or its `u` holds NaN or infinity.
     """
-    results: list[float] = []
-    for task in tasks:
+
+    def work(task: Scaling) -> float:
         with located(path=task.layer[0], class_name=task.layer[1]):
-            results.append(_factor(extent, task))
-        if report is not None:
-            report((task.layer[0], task.dataset.nbytes))
-    return results
+            return _factor(extent, task)
+
+    return spread(work, tasks, lambda task: (task.layer[0], task.dataset.nbytes), report)
 
 
 def _factor(extent: Extent, task: Scaling) -> float:

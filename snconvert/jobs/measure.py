@@ -13,6 +13,7 @@ from snconvert.core.system import processes
 from snconvert.core.triplet import Triplet
 from snconvert.errors import KernelError, located
 from snconvert.jobs.requests import Task
+from snconvert.jobs.spreading import WORTH_FORKS
 from snconvert.linalg.blocks import read
 from snconvert.linalg.kernel_norm import kernel_bounds, kernel_triplet
 from snconvert.linalg.matrix_norm import Together, alone, has_parts
@@ -23,7 +24,6 @@ from snconvert.weights.extent import Extent
 from snconvert.weights.reading import read_kernel
 
 _BATCH, _MANY = 1 << 18, 64
-_WORTH_FORKS = 1 << 22  # bytes of kernels: fewer are done before processes are made
 _DIVIDED = 1.1  # as long as it takes one process
 _Result = Triplet | KernelError | None
 
@@ -118,7 +118,7 @@ def _batches(tasks: Sequence[Task], order: Sequence[int]) -> Iterator[list[int]]
 
 def _processes(tasks: Sequence[Task]) -> int:
     """Returns how many processes there may be: each has a memory limit of its own."""
-    if _simple(tasks) and sum(task.dataset.nbytes for task in tasks) < _WORTH_FORKS:
+    if _simple(tasks) and sum(task.dataset.nbytes for task in tasks) < WORTH_FORKS:
         return 1
     return processes()
 

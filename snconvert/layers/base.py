@@ -31,7 +31,6 @@ from snconvert.layers.errors import (
 )
 from snconvert.layers.initial_u import random_u, warm_u
 from snconvert.layers.power_iteration import current_norm, power_iteration, scale, stacked, times
-from snconvert.linalg.power_iteration import Norm
 
 
 class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
@@ -249,7 +248,7 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         with without_autocast():
             return self._variable(name).value  # a Keras variable would be read, and cast, later
 
-    def _scale_of(self, name: str, norm: Norm) -> Any:
+    def _scale_of(self, name: str, norm: Any) -> Any:
         gamma = getattr(self, self._prefix(name) + "gamma") if self.mode == "gain" else None
         return scale(norm, self.mode, self.bound, gamma)
 
@@ -269,17 +268,17 @@ class Spectral(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         return getattr(self, self._prefix(name) + "u")
 
     def _u_rows(self, name: str) -> Any:
-        """Returns the `u` of a kernel as rows, one a block."""
-        u = self._u(name)
+        """Returns the `u` of a kernel as rows, one a block; reads it once."""
+        u = ops.convert_to_tensor(self._u(name))
         return u if self._map(name) is None else ops.reshape(u, (u.shape[0], -1))
 
-    def _as_bound(self, name: str, norm: Norm) -> Norm:
+    def _as_bound(self, name: str, norm: Any) -> Any:
         conv = self._map(name)
         if conv is None or not conv.on_torus:
             return norm
         return norm._replace(length=norm.length * conv.factor)
 
-    def _norm(self, name: str) -> Norm:
+    def _norm(self, name: str) -> Any:
         return self._as_bound(name, current_norm(self._matrix(name), self._u_rows(name)))
 
     def _fresh_u(self, name: str, *, exact: bool = False) -> Any:

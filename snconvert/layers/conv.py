@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -9,9 +10,12 @@ from keras import ops
 
 from snconvert.kinds.table import RULES
 from snconvert.layers.base import Spectral
-from snconvert.layers.power_iteration import times
+from snconvert.layers.power_iteration import shares, times
 from snconvert.layers.register import register
 from snconvert.layers.swapped_kernel import SwappedKernels
+
+_BATCH = 32
+"""Examples in a batch whose size a graph does not say."""
 
 
 class SpectralConv(Spectral):
@@ -25,8 +29,12 @@ class SpectralConv(Spectral):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Applies the layer to inputs of shape `(batch, *spatial, in)`, or channels first."""
-        # The kernel is smaller than the outputs, which training would have to keep as well.
-        kernel = times(self.kernel, self.kernel_scale("kernel", training))
+        factor = self.kernel_scale("kernel", training)
+        around = self._has_large_kernel(inputs)
+        if around:
+            before, factor = shares(factor)
+            inputs = inputs * before
+        kernel = self.kernel if around else times(self.kernel, factor)
         padding = self.padding
         if padding == "causal":
             before = self.dilation_rate[0] * (self.kernel_size[0] - 1)
@@ -41,11 +49,30 @@ class SpectralConv(Spectral):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
+        if around:
+            outputs = outputs * factor
         if self.use_bias:
             shape = [1] * (self.rank + 2)
             shape[-1 if self.data_format == "channels_last" else 1] = self.filters
             outputs = ops.add(outputs, ops.reshape(self.bias, shape))
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _has_large_kernel(self, inputs: Any) -> bool:
+        """Whether the kernel is more numbers than inputs and outputs, which then are scaled.
+
+        Half precision may not hold what the raw kernel gives.
+        """
+        dtypes = {self.compute_dtype, self.kernel.dtype}
+        if dtypes != {"float32"} or keras.backend.standardize_dtype(inputs.dtype) != "float32":
+            return False
+        batch, *sizes = inputs.shape
+        if None in sizes:
+            return False
+        spatial = sizes[:-1] if self.data_format == "channels_last" else sizes[1:]
+        places = math.prod(-(-n // stride) for n, stride in zip(spatial, self.strides, strict=True))
+        numbers = math.prod(sizes) + places * self.filters
+        large: bool = (batch or _BATCH) * numbers < math.prod(self.kernel.shape)
+        return large
 
 
 @register

@@ -13,8 +13,9 @@ from snconvert.layers.base import Spectral
 from snconvert.layers.power_iteration import XP, input_direction, output_direction, times
 from snconvert.layers.register import register
 
-_FEW = 128
-"""Rows up to which one product more for `v` costs less than a pass over the kernel for it alone."""
+_FEW, _SHARE = 128, 8
+"""Rows up to which one row more for `v` costs less than passes over the kernel for it alone: that
+many, and a share of the kernel's shorter side, as the inputs are copied."""
 
 
 @register
@@ -53,7 +54,7 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
         rows = inputs.shape[0]
         return (
             len(inputs.shape) == 2  # noqa: PLR2004 -- the rank of a matrix
-            and (rows is None or rows <= _FEW)
+            and (rows is None or rows <= max(_FEW, min(self.kernel.shape) // _SHARE))
             and not hasattr(inputs, "dense_shape")  # a sparse tensor of TensorFlow
             and {
                 self.compute_dtype,
@@ -66,10 +67,11 @@ class SpectralDense(Spectral, keras.layers.Dense):  # type: ignore[misc] # keras
 
     def _joint_product(self, inputs: Any) -> tuple[Any, Any]:
         """Returns `x W` and `s(sigma)`, from the one product `[x; v] W`, and moves `u`."""
-        v = input_direction(self._matrix("kernel"), self.u, self.power_iterations)
+        u = self._u_rows("kernel")
+        v = input_direction(self._matrix("kernel"), u, self.power_iterations)
         product = ops.matmul(ops.concatenate([inputs, v]), self.kernel)
         outputs, image = XP.split(product)
-        norm, u = output_direction(image, self.u)
+        norm, u = output_direction(image, u)
         self.u.assign(u)
         return outputs, self._scale_of("kernel", norm)
 

@@ -10,22 +10,22 @@ from typing import Any
 import keras
 from keras import ops
 
+from snconvert.compat import float64_norms
+from snconvert.compat.float64_norms import TINY, Float64Norm
 from snconvert.core.matrix_view import MatrixView
 from snconvert.layers.convolution_map import ConvolutionMap
+from snconvert.linalg import power_iteration as float32_norms
 from snconvert.linalg.array_libraries import library_of_backend
-from snconvert.linalg.power_iteration import (
-    Norm,
-    norm_and_directions,
-    onto_columns,
-    onto_rows,
-    unit_rows,
-)
+from snconvert.linalg.power_iteration import onto_columns, onto_rows
 
 XP = library_of_backend(keras.backend.backend())
 """The functions of Keras' backend."""
 
-TINY = 2.0**-120
-"""What counts as 0: its reciprocal, also times a little, is still a float32 number."""
+WIDE = keras.backend.backend() == "tensorflow"
+"""Whether lengths are float64: JAX has no such numbers unless told so, PyTorch not everywhere."""
+
+Norm = Float64Norm | float32_norms.Norm
+"""A norm as the layers keep it between its computation and the scale."""
 
 
 def stacked(kernel: Any, view: MatrixView) -> Any:
@@ -71,7 +71,7 @@ def input_direction(matrix: Any, u: Any, rounds: int) -> Any:
     for done in range(rounds):
         if done:
             _, u = output_direction(_onto_columns(matrix, v), u)
-        v = unit_rows(XP, _onto_rows(matrix, u), matrix.shape[-2] ** -0.5, TINY)
+        v = _unit_rows(_onto_rows(matrix, u), matrix.shape[-2] ** -0.5)
     return v
 
 
@@ -82,16 +82,21 @@ def output_direction(image: Any, u: Any) -> tuple[Norm, Any]:
         image: `v W`, float32 `(b, n)`.
         u: The `u` of before, which the row of a block of zeros keeps.
     """
-    return norm_and_directions(XP, image, ops.convert_to_tensor(u, "float32"), TINY)
+    return _norm_and_directions(image, ops.convert_to_tensor(u, "float32"))
 
 
 def current_norm(matrix: Any, u: Any) -> Norm:
     """Returns `max |W u| / |u|`, which is sigma when `u` is along the leading singular vector.
 
     Weights that were averaged have a `u` shorter than 1. One of zeros gives the norm 0.
+
+    This reads the kernel once more. A `v` kept from training would share the product with the
+    inputs, but after the optimizer's step it is that of the kernel before: sigma would depend on
+    more than kernel and `u`, which files, `get_weights` and `bake` hold, so that a model and its
+    copy would differ.
     """
-    u = unit_rows(XP, ops.convert_to_tensor(u, "float32"), None, TINY)
-    return norm_and_directions(XP, _onto_rows(matrix, u), 0.0, TINY)[0]
+    u = _unit_rows(ops.convert_to_tensor(u, "float32"), None)
+    return _norm_and_directions(_onto_rows(matrix, u), 0.0)[0]
 
 
 def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
@@ -103,6 +108,8 @@ def scale(norm: Norm, mode: str, bound: float, gamma: Any = None) -> Any:
         bound: Used by `hard` and `cap`.
         gamma: Float32 scalar, used by `gain`.
     """
+    if isinstance(norm, Float64Norm):
+        return float64_norms.scale(norm, mode, bound, gamma)
     # One after the other: the product may leave the range of float32, the quotients do not.
     above = bound if mode != "gain" else ops.convert_to_tensor(gamma, "float32")
     # A length is 1 at least unless all is zero: what is divided by it stays finite.
@@ -127,6 +134,16 @@ def times(tensor: Any, factor: Any) -> Any:
     return ops.cast(ops.multiply(ops.cast(tensor, wide), ops.cast(factor, wide)), dtype)
 
 
+def shares(factor: Any) -> tuple[Any, Any]:
+    """Returns two factors, a constant and what carries the gradient, with a factor as product.
+
+    Of about the same size, so that inputs times the one, a kernel of 1e36 or 1e-36, and outputs
+    times the other stay in the range of float32.
+    """
+    constant = XP.maximum(abs(XP.stop_gradient(factor)), TINY) ** 0.5
+    return constant, factor / constant
+
+
 def _onto_rows(matrix: Any, u: Any) -> Any:
     """Returns `W u`, of shape `(b, m)`."""
     if isinstance(matrix, ConvolutionMap):
@@ -139,3 +156,15 @@ def _onto_columns(matrix: Any, v: Any) -> Any:
     if isinstance(matrix, ConvolutionMap):
         return matrix.onto_columns(v)
     return onto_columns(XP, matrix, v)
+
+
+def _unit_rows(rows: Any, otherwise: float | None) -> Any:
+    if WIDE:
+        return float64_norms.unit_rows(rows, otherwise)
+    return float32_norms.unit_rows(XP, rows, otherwise, TINY)
+
+
+def _norm_and_directions(rows: Any, otherwise: Any) -> tuple[Norm, Any]:
+    if WIDE:
+        return float64_norms.norm_and_directions(rows, otherwise)
+    return float32_norms.norm_and_directions(XP, rows, otherwise, TINY)

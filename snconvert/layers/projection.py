@@ -27,12 +27,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from snconvert.compat.float64_norms import TINY
 from snconvert.compat.variables import Variable, value_of
 from snconvert.core.matrix_view import MatrixView
 from snconvert.core.settings import Settings
 from snconvert.layers.errors import EXACT_TRACED, LayerOptionError
 from snconvert.layers.initial_u import random_u, warm_u
-from snconvert.layers.power_iteration import TINY, scale, stacked, times
+from snconvert.layers.power_iteration import scale, stacked, times
 from snconvert.linalg.power_iteration import Norm
 
 JAX = keras.backend.backend() == "jax"

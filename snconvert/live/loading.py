@@ -24,6 +24,7 @@ from snconvert.errors import OptionError, SnconvertError, SourceError, counted, 
 from snconvert.files.model import is_older
 from snconvert.files.upgrade import upgrade_file
 from snconvert.formats.table import open_model
+from snconvert.live.folders.skeleton import IN_FILES, load_whole
 from snconvert.live.internals.walk import Layer
 from snconvert.sandbox.worker import Worker
 from snconvert.weights.reading import read_whole
@@ -85,7 +86,16 @@ def load(source: str, config: str | os.PathLike[str] | None = None) -> tuple[Lay
     Raises:
         SourceError: It cannot be loaded; the message says why.
     """
-    with unchanged(source), _of_keras_3(source, config) as (path, notes):
+    with unchanged(source):
+        if os.path.isdir(source):
+            with open_model(source, config=config) as opened:
+                if opened.format in IN_FILES:
+                    return load_whole(opened), list(opened.warnings)
+        return _load(source, config)
+
+
+def _load(source: str, config: str | os.PathLike[str] | None) -> tuple[Layer, list[str]]:
+    with _of_keras_3(source, config) as (path, notes):
         contents = _check(path)
         with _listening() as warned:
             try:

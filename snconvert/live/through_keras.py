@@ -31,6 +31,7 @@ from snconvert.files.targets import TARGETS
 from snconvert.formats.table import open_model
 from snconvert.kinds.kernel_rule import KernelRule
 from snconvert.live.convert import convert, plan_of
+from snconvert.live.folders.in_files import apply_in_files, is_in_files, undo_in_files
 from snconvert.live.internals.walk import Layer
 from snconvert.live.loading import import_modules, load, saving
 from snconvert.live.targets import wrapping_target
@@ -80,6 +81,8 @@ def apply_through_keras(
 
     modules = (*recipe.imports, *imports)
     import_modules(modules)
+    if is_in_files(source, recipe):
+        return apply_in_files(source, output, recipe, rules=rules, asked=asked)
     return _through_keras(
         source,
         output,
@@ -121,6 +124,8 @@ def undo_through_keras(
         )
 
     import_modules(recipe.imports)
+    if is_in_files(source, recipe):
+        return undo_in_files(verb, source, output, recipe)
     return _through_keras(
         source,
         output,

@@ -114,7 +114,7 @@ def undo(
         way = {"dry_run": dry_run, "in_place": in_place, "metadata": metadata}
         return undo_by_file(verb, wrapping, model, recipe, **way)
     root = survey(model, RULES)
-    chosen, left = _chosen_layers(root, recipe, verb)
+    chosen, left = chosen_layers(root, recipe, verb)
     for node, layer in chosen.items():
         IN_MEMORY[layer.target.NAME].check_undo(node)
     status = "convertible" if dry_run else "converted"
@@ -157,7 +157,7 @@ def _normalised_layer(node: Node) -> NormalisedLayer | None:
     return NormalisedLayer(node, target, live.recorded_factors(layer_of(node), rule))
 
 
-def _chosen_layers(
+def chosen_layers(
     root: LiveNode, recipe: Recipe, verb: str
 ) -> tuple[dict[Node, NormalisedLayer], dict[Node, str]]:
     """Returns the layers that become plain, and why the others do not.

@@ -25,7 +25,7 @@ from snconvert.errors import SourceError
 from snconvert.weights.extent import Changes, Extent
 
 _HEAD = struct.Struct("<QI")  # the length of the body, the number of files
-_MOST_FILES = 64
+_MOST_FILES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class _Pickler(pickle.Pickler):
         self.files: dict[int, int] = {}
 
     def persistent_id(self, value: Any) -> Any:
-        if isinstance(value, Extent):
+        if isinstance(value, Extent) and not value.shards:
             changes = None if value.changes is None else tuple(value.changes)
             return "extent", self._file(value.descriptor), value.offset, value.stored, changes
         if isinstance(value, Numbers):

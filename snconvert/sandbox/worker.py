@@ -32,7 +32,8 @@ from snconvert.sandbox.child import DAMAGED, MEMORY, PATIENCE, load_module, serv
 
 _BEAT = 0.5  # seconds: on Windows, Ctrl-C does not reach a process while it waits for a socket
 _BACKENDS = ("tensorflow", "jax", "torch")
-_imported: set[str] = set()  # by the first child: those that follow get it from this process
+_imported: set[str] = set()  # by a child that has ended: those that follow get it from here
+_ahead: dict[tuple[int, Sequence[str], int], tuple[Channel, int, Any]] = {}
 
 
 class Worker:
@@ -53,7 +54,7 @@ class Worker:
     """
 
     def __init__(self, modules: Sequence[str] = (), memory: int = MEMORY) -> None:
-        self._modules = modules
+        self._modules = tuple(modules)
         self._memory = memory
         self._channel: Channel | None = None
         self._pid = 0
@@ -69,6 +70,16 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def start_ahead(self) -> None:
+        """Starts the child of the next worker of this kind, so that both processes import at once.
+
+        If the system starts none now, that worker will say so. A child that none takes over ends
+        with this process.
+        """
+        with contextlib.suppress(OSError):
+            channel = self._start()
+            _ahead[os.getpid(), self._modules, self._memory] = channel, self._pid, self._process
 
     def close(self) -> None:
         """Ends the child, whatever it is doing."""
@@ -151,13 +162,17 @@ class Worker:
         return SourceError(f"the HDF5 library crashed on this file ({how})", DAMAGED)
 
     def _start(self) -> Channel:
+        # Of this process alone: one that was forked from it shares the connection.
+        ahead = _ahead.pop((os.getpid(), self._modules, self._memory), None)
+        if ahead is not None:
+            channel, self._pid, self._process = ahead
+            return channel
         ours, theirs = socket.socketpair()
         with theirs, signals.blocked(), ticker.still():
             forks = ticker.is_alone() and not any(map(sys.modules.get, _BACKENDS))
             if FORKS and (forks or not sys.executable):
                 for module in _imported.intersection(self._modules):
                     load_module(module)
-                _imported.update(self._modules)
                 with warnings.catch_warnings():
                     # 3.12 warns of threads that only native libraries have, and those cope.
                     warnings.simplefilter("ignore", DeprecationWarning)
@@ -180,6 +195,7 @@ class Worker:
             self._channel = None
         if not self._pid:
             return 0
+        _imported.update(self._modules)
         with signals.blocked():  # nobody else would collect it
             pid, process = self._pid, self._process
             self._pid, self._process = 0, None

@@ -2,10 +2,12 @@
 
 A plain model has no record of how it was made, as it is to be a model like any other. So `verify`
 proves it: it is left if it is this model with these layers plain, and nothing else, to the bit.
+`metadata.json` alone may be another: Keras writes that anew when it saves a model again.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from snconvert.archive.atomic import exists
@@ -37,10 +39,9 @@ def undone_earlier(
         OutputError: What is there is something else.
         SnconvertError: There would be no result, either.
     """
-    out = output.path
-    with open_source(
-        way, source, output._replace(force=True), recipe.config, progress=progress
-    ) as (_, worker):
+    started, out = time.perf_counter(), output.path
+    judged = output._replace(force=True)
+    with open_source(way, source, judged, recipe.config, progress=progress) as (_, worker):
         report = undo_file(way, source, None, recipe, progress=progress)
         try:
             verdict = verify_file(source, out, config=recipe.config, progress=progress, way=way)
@@ -60,4 +61,5 @@ def undone_earlier(
     rows = (
         replace(row, status="converted") if row.path in wanted else row for row in report.layers
     )
-    return replace(report, layers=tuple(rows), output=out, bytes=size, up_to_date=True, **facts)
+    report = replace(report, layers=tuple(rows), output=out, bytes=size, up_to_date=True, **facts)
+    return replace(report, seconds=time.perf_counter() - started)

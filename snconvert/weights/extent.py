@@ -48,8 +48,27 @@ class Changes(NamedTuple):
         yield from (index for index in numbers if index in self.blocks)
 
 
+class Shard(NamedTuple):
+    """One of several HDF5 files over which the weights of a model are spread.
+
+    Attributes:
+        name: The name of the file.
+        extent: Its bytes.
+        datasets: The paths of the datasets in it, each behind the prefix.
+        prefix: What stands before the paths in this file, `FILE/`, where its groups have nothing to
+            do with those of the other files.
+    """
+
+    name: str
+    extent: Extent
+    datasets: frozenset[str]
+    prefix: str = ""
+
+
 class Extent(NamedTuple):
     """The `stored` bytes from `offset` on in the open file `descriptor`, and what lies over them.
+
+    Or those of several files, one behind the other.
 
     An extent borrows the descriptor: who opened the file closes it. It can be sent to a
     `sandbox.worker.Worker`, which passes the descriptor along.
@@ -61,12 +80,26 @@ class Extent(NamedTuple):
         offset: Where the range begins in the file.
         stored: Its length in the file, in bytes.
         changes: What lies over the bytes of the file, if anything does.
+        shards: The files, where there are several; all else but `stored` is without a meaning then.
     """
 
     descriptor: int
     offset: int
     stored: int
     changes: Changes | None = None
+    shards: tuple[Shard, ...] = ()
+
+    @classmethod
+    def joined(cls, shards: tuple[Shard, ...]) -> Extent:
+        """Returns the bytes of several files, one behind the other."""
+        return cls(-1, 0, sum(shard.extent.size for shard in shards), None, shards)
+
+    def holding(self, path: str) -> tuple[Extent, str]:
+        """Returns the bytes of the one file that holds a dataset, and its path in that file."""
+        for shard in self.shards:
+            if path in shard.datasets:
+                return shard.extent, path.removeprefix(shard.prefix)
+        return self, path
 
     @property
     def size(self) -> int:
@@ -89,6 +122,10 @@ class Extent(NamedTuple):
         Raises:
             SourceError: The file has become shorter than the range, or cannot be read.
         """
+        if self.shards:
+            for part, low, high, start in self._parts(position, position + len(buffer)):
+                part.pread_into(buffer[low - position : high - position], low - start)
+            return
         if self.changes is None:
             self._read(buffer, position)
             return
@@ -153,10 +190,22 @@ class Extent(NamedTuple):
         Raises:
             SourceError: The file cannot be mapped, for example because it has become shorter.
         """
+        for part, low, high, start in self._parts(position, position + size):
+            if high - low == size:
+                return part.view(size, low - start)
         elsewhere = stat.S_ISSOCK(os.fstat(self.descriptor).st_mode)
         if not elsewhere and self._as_stored(position, position + size):
             return self._map(size, position)
         return memoryview(self.pread(size, position))
+
+    def _parts(self, low: int, high: int) -> Iterator[tuple[Extent, int, int, int]]:
+        """Yields the files that hold bytes from `low` to `high`: which, and where each begins."""
+        start = 0
+        for shard in self.shards:
+            end = start + shard.extent.size
+            if max(low, start) < min(high, end):
+                yield shard.extent, max(low, start), min(high, end), start
+            start = end
 
     def _as_stored(self, start: int, end: int) -> bool:
         """Whether the bytes are the file's: a block may have changed beside them only."""

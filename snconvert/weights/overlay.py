@@ -41,6 +41,22 @@ class Overlay(NamedTuple):
         return cls({}, extent.size)
 
 
+class ShardedOverlay(NamedTuple):
+    """The changes of weights that lie in several files.
+
+    Attributes:
+        overlays: Those of each file.
+        places: Path of each array after the changes -> the number of the file that holds it.
+        moved: The paths of arrays before and after, where they differ.
+        grown: How many bytes more of arrays there are.
+    """
+
+    overlays: tuple[Overlay, ...]
+    places: Mapping[str, int]
+    moved: Mapping[str, str]
+    grown: int
+
+
 class OverlayFile(io.RawIOBase):
     r"""A binary file over an extent: reads fall through, writes stay in memory.
 

@@ -62,6 +62,7 @@ def read_dataset(extent: Extent, path: str) -> np.ndarray:
     Raises:
         SourceError: As for `scan`.
     """
+    extent, path = extent.holding(path)
     with opened(OverlayFile(extent), "r") as file, translated(path):
         group: Any = h5g.open(file.id, b"/")
         for name in path.encode().split(b"/"):

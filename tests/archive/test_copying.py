@@ -26,7 +26,9 @@ FOLDER = DATA / "models" / "a16_dir_h5dir"
 def copy(source, overlay, progress=None, offset=24):
     """Returns what was written and its CRC-32."""
     with tempfile.TemporaryFile(buffering=0) as file:
-        with contextlib.closing(Copying(source, file.fileno(), offset)) as copying:
+        with contextlib.closing(
+            Copying(source.weights, source.members[source.weights_name], file.fileno(), offset)
+        ) as copying:
             crc = copying.finish(overlay, progress)
         assert os.pread(file.fileno(), offset, 0) == bytes(offset)
         return os.pread(file.fileno(), 1 << 24, offset), crc
@@ -116,7 +118,9 @@ def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
     flushed, held = threading.Event(), threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _: flushed.set())
     with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
-        with contextlib.closing(Copying(source, file.fileno(), 0)) as early:
+        with contextlib.closing(
+            Copying(source.weights, source.members[source.weights_name], file.fileno(), 0)
+        ) as early:
             assert flushed.wait(10)
             assert os.pread(file.fileno(), 1 << 24, 0) == bytes(
                 source.weights.view(source.weights.size, 0)
@@ -130,7 +134,9 @@ def test_the_copy_is_on_the_disk_before_anybody_waits_for_it(monkeypatch):
             read(extent, buffer, at)
 
         monkeypatch.setattr(Extent, "pread_into", slow)
-        with contextlib.closing(Copying(source, file.fileno(), 0)) as late:
+        with contextlib.closing(
+            Copying(source.weights, source.members[source.weights_name], file.fileno(), 0)
+        ) as late:
             threading.Timer(0.2, held.set).start()
             late.finish(Overlay.empty(source.weights))
         assert not flushed.is_set()
@@ -141,7 +147,7 @@ def test_a_copy_that_nobody_wants_ends(monkeypatch):
     monkeypatch.setattr(copying, "_CHUNK", 1)
     with open_model(MODEL) as source, tempfile.TemporaryFile(buffering=0) as file:
         before = threading.active_count()
-        Copying(source, file.fileno(), 0).close()
+        Copying(source.weights, source.members[source.weights_name], file.fileno(), 0).close()
         assert threading.active_count() == before
         assert os.fstat(file.fileno()).st_size < source.weights.size
 
@@ -175,7 +181,7 @@ def test_a_copy_that_an_interrupt_left_behind_writes_to_its_own_file_only(monkey
         monkeypatch.setattr(Extent, "pread_into", slow)
         monkeypatch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Copying(source, file.fileno(), 0)
+            Copying(source.weights, source.members[source.weights_name], file.fileno(), 0)
         monkeypatch.undo()
         numbers = [file.fileno(), source.weights.descriptor]
     others = [tempfile.TemporaryFile(buffering=0) for _ in range(8)]  # noqa: SIM115 - closed below
@@ -195,7 +201,9 @@ def test_an_output_that_cannot_be_read_back_is_no_fault_of_the_input(monkeypatch
     with (
         open_model(MODEL) as source,
         tempfile.TemporaryFile(buffering=0) as file,
-        contextlib.closing(Copying(source, file.fileno(), 0)) as begun,
+        contextlib.closing(
+            Copying(source.weights, source.members[source.weights_name], file.fileno(), 0)
+        ) as begun,
         pytest.raises(OSError, match="shorter"),
     ):
         begun.finish(Overlay({0: b"x" * 64}, source.weights.size, 64))
@@ -211,7 +219,7 @@ def test_a_system_without_threads_is_one_line_and_leaves_nothing_open(monkeypatc
         before = len(os.listdir("/proc/self/fd"))
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(SnconvertError, match=r"starts no thread.*ulimit -u"):
-            Copying(source, output.fileno(), 0)
+            Copying(source.weights, source.members[source.weights_name], output.fileno(), 0)
         with pytest.raises(SnconvertError, match="starts no thread"):
             source.sha256()
         assert len(os.listdir("/proc/self/fd")) == before

@@ -36,7 +36,7 @@ FOLDER = DATA / "models" / "a16_dir_h5dir"
 def convert(source, out, *, force=False, **options):
     """Writes the source with its weights unchanged and metadata that holds the hash."""
     options = {
-        "config": b'{"new": 1}',
+        "texts": {"config.json": b'{"new": 1}'},
         "metadata": lambda: source.sha256().encode(),
         "overlay": Overlay.empty(source.weights),
         **options,
@@ -181,7 +181,11 @@ def test_a_folder_is_written_and_replaced_as_a_whole(tmp_path):
     for config in (b"1", b"2"):
         with open_model(folder) as source:
             size = convert(
-                source, out, config=config, assets={"assets/a.txt": "assets/x/b.txt"}, force=True
+                source,
+                out,
+                texts={"config.json": config},
+                assets={"assets/a.txt": "assets/x/b.txt"},
+                force=True,
             )
         after = members(out)
         assert (

@@ -115,14 +115,16 @@ def huge(path: Path, layers: int, units: int) -> None:
             group = h5.create_group(place)
             h5py.h5d.create(group.id, b"0", h5py.h5t.IEEE_F32LE, space, early)
             group["1"] = np.zeros(units, "float32")
-    with ZipWriter.new(str(path), str(path), force=False) as writer:
-        os.ftruncate(writer.weights, writer.offset + weights.stat().st_size)
+    with ZipWriter.new(str(path), str(path), ["model.weights.h5"], force=False) as writer:
+        os.ftruncate(writer.weights[0], writer.offset + weights.stat().st_size)
         with weights.open("rb") as file:
             place, end = 0, weights.stat().st_size
             while place < end:  # what is no hole
                 place = os.lseek(file.fileno(), place, os.SEEK_DATA)
                 hole = os.lseek(file.fileno(), place, os.SEEK_HOLE)
-                write_at(writer.weights, os.pread(file.fileno(), hole - place, place), 72 + place)
+                write_at(
+                    writer.weights[0], os.pread(file.fileno(), hole - place, place), 72 + place
+                )
                 place = hole
         writer.end_weights(end, 0)
         text = json.dumps(config).encode()

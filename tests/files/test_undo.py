@@ -405,8 +405,9 @@ def test_places(tmp_path: Path) -> None:
     snconvert.remove_file(patched)
     assert (tmp_path / "sequential-sn-baked.keras").exists()
     assert (tmp_path / "sequential-sn-plain.keras").exists()
+    assert snconvert.bake_file(patched).up_to_date
     with pytest.raises(OutputError, match="exists"):
-        snconvert.bake_file(patched)
+        snconvert.bake_file(patched, tmp_path / "sequential-sn-plain.keras")
     before = patched.read_bytes()
     report = snconvert.bake_file(patched, dry_run=True)
     assert (report.output, patched.read_bytes()) == (None, before)

@@ -7,12 +7,26 @@ import zipfile
 
 import pytest
 from places import DATA, ROOT
+from shards import spread
 
 import snconvert
 from snconvert.errors import OptionError, OutputError, SourceError
 from snconvert.formats.table import FORMATS, open_model
 
 MODELS = DATA / "models"
+
+
+def preset(folder):
+    """Makes a preset of keras-hub, of a model whose configuration holds its layers."""
+    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
+    (folder / "in" / "preprocessor.json").write_text("{}")
+    return folder / "in"
+
+
+def sharded(folder):
+    """Spreads the weights of an unzipped archive over two files, as `max_shard_size` does."""
+    shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in")
+    return spread(folder / "in")
 
 
 def weights_and_config(folder):
@@ -37,6 +51,8 @@ EXAMPLES = {
     "keras3_archive": lambda folder: shutil.copy(MODELS / "a18_assets.keras", folder / "in.keras"),
     "keras3_folder": lambda folder: shutil.copytree(MODELS / "a16_dir_h5dir", folder / "in"),
     "weights_and_config": weights_and_config,
+    "sharded": sharded,
+    "preset": preset,
 }
 """The name of each format -> a function that makes a model of it in a folder, and returns its path.
 It has a Dense layer. A `config.json` beside it is its configuration."""
@@ -85,7 +101,7 @@ def test_a_result_is_a_model_of_keras_3(name, model, beside, tmp_path):
     report = snconvert.apply_file(model, out, verify=True, **beside)
     assert report.converted
     with open_model(out) as result:
-        assert result.format in {"keras3_archive", "keras3_folder"}
+        assert result.format in {"keras3_archive", "keras3_folder", "sharded", "preset"}
         assert FORMATS[result.format].writer is FORMATS[name].writer
     assert snconvert.verify(model, out, **beside)
 

@@ -408,3 +408,64 @@ def test_graph_is_traced(example: Example) -> None:
     twin = plain(layer)
     expected = tf.function(lambda x: run(twin, x)).get_concrete_function(spec)
     assert traced.structured_outputs.shape == expected.structured_outputs.shape
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("example", [CONV, GROUPED, CONVOLUTIONS[0]])
+def test_scaling_around_a_convolution_is_scaling_its_kernel(
+    example: Example, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A convolution gives the same outputs, gradients and u, to float32, whichever it scales."""
+    x, found = inputs_for(example), []
+    for large in (False, True):
+        for cls in (layers.SpectralConv1D, layers.SpectralConv2D):
+            monkeypatch.setattr(cls, "_has_large_kernel", lambda *_, large=large: large)
+        layer = make(example, mode=mode, bound=0.1)
+        weights = np.random.default_rng(2).normal(size=layer(x).shape)
+        slopes = gradients(layer, x, weights, training=True)
+        found.append([layer(x), layer(x, training=True), layer.u.numpy(), *slopes])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
+
+
+@pytest.mark.parametrize("size", [1e-32, 1e36])
+def test_scaling_around_a_convolution_stays_in_float32(size: float) -> None:
+    """Where a convolution scales inputs and outputs, kernels of 1e-32 and 1e36 give the outputs and
+    the slope of the inputs that the kernel itself does, to 1e-5."""
+    x = np.random.default_rng(1).normal(size=(1, 2, 2, 16)).astype("float32")
+    layer = layers.SpectralConv2D(16, 3, padding="same")
+    layer.build(x.shape)
+    assert layer._has_large_kernel(x)
+    usual, found = np.asarray(layer.kernel), []
+    for kernel in (usual, usual * np.float32(size)):
+        layer.kernel.assign(kernel)
+        _, slope = gradients(layer, x, np.full((1, 2, 2, 16), 0.01), training=True)
+        found.append((layer(x, training=True), layer(x), 100 * slope))
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_what_is_few() -> None:
+    """A convolution scales inputs and outputs where they are fewer numbers than the kernel, in
+    float32 alone; a Dense adds a row to few rows, by the size of its kernel."""
+    late = layers.SpectralConv2D(64, 3, strides=2, padding="same")
+    late.build((None, 7, 7, 64))
+    half = layers.SpectralConv2D(64, 3, dtype="mixed_float16")
+    half.build((None, 7, 7, 64))
+    for shape, large in (
+        ((7, 8, 8, 64), True),  # 64 * 9 * 64 = 36864 numbers, more than 7 * 64 * (8 * 8 + 4 * 4)
+        ((8, 8, 8, 64), False),
+        ((None, 4, 3, 64), True),
+        ((None, 4, 4, 64), False),
+        ((8, None, 8, 64), False),
+    ):
+        inputs = keras.KerasTensor(shape)
+        assert late._has_large_kernel(inputs) is large
+        assert not half._has_large_kernel(keras.KerasTensor(shape, "float16"))
+    small, large = layers.SpectralDense(8), layers.SpectralDense(1280)
+    small.build((None, 8))
+    large.build((None, 1280))
+    for layer, limit in ((small, 128), (large, 160)):
+        size = layer.kernel.shape[0]
+        for rows, few in ((limit, True), (limit + 1, False), (None, True)):
+            assert layer._has_few_rows(keras.KerasTensor((rows, size))) is few

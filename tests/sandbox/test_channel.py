@@ -50,8 +50,8 @@ def test_a_closed_end_is_an_error(ends):
 
 def test_too_many_files_are_refused(ends):
     """A message that could not arrive whole is not sent."""
-    with pytest.raises(ValueError, match="70 files"):
-        ends[0].send([Extent(number, 0, 1) for number in range(70)])
+    with pytest.raises(ValueError, match="260 files"):
+        ends[0].send([Extent(number, 0, 1) for number in range(260)])
 
 
 ARRAYS = [

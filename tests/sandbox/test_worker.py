@@ -1,6 +1,7 @@
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -216,6 +217,37 @@ def test_leaving_the_block_ends_the_child():
     with Worker() as worker:
         pid = worker.call(os.getpid)
     assert gone(pid)
+
+
+def test_a_child_started_ahead_serves_the_next_worker_of_its_kind():
+    """Another kind of worker gets a child of its own, and so does a process forked meanwhile."""
+    first = Worker(["math"])
+    first.start_ahead()
+    ahead = first._pid
+    with Worker(["math", "cmath"]) as other:
+        assert other.call(os.getpid) != ahead
+    fork = os.fork()
+    if fork == 0:
+        with Worker(["math"]) as worker:
+            os._exit(worker.call(os.getpid) == ahead)
+    assert os.waitpid(fork, 0)[1] == 0
+    with Worker(["math"]) as worker, Worker(["math"]) as second:
+        assert worker.call(os.getpid) == ahead
+        assert second.call(os.getpid) != ahead
+    assert gone(ahead)
+
+
+@pytest.mark.parametrize("arguments", [["--colour"], ["missing.keras"], []])
+def test_a_command_that_fails_leaves_no_child_behind(arguments):
+    """The child is there before anything is known to be wrong, and ends with its parent."""
+    ours, theirs = os.pipe()
+    command = [sys.executable, "-m", "snconvert", "apply", *arguments]
+    code = subprocess.run(command, cwd=ROOT, capture_output=True, pass_fds=[theirs], check=False)
+    os.close(theirs)
+    assert code.returncode in (1, 2)
+    assert select.select([ours], [], [], 5.0)[0]
+    assert os.read(ours, 1) == b""  # nobody else has it open
+    os.close(ours)
 
 
 @pytest.mark.parametrize("busy", ["hang", "pause"])

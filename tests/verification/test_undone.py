@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from places import SAMPLES
 
@@ -61,6 +65,25 @@ def test_what_is_something_else(places: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     with pytest.raises(OutputError, match="the output is the input itself"):
         package.bake_file(source, source)
+
+
+@pytest.mark.parametrize(("way", "number"), [("bake", 0), ("remove", 1)])
+def test_a_bit_that_is_another(way: str, number: int, places: Path, tmp_path: Path) -> None:
+    """It is not what is made now: neither in a kernel, nor in a bias, which is carried over."""
+    source, out, path = places / "layer.keras", tmp_path / "x", f"layers/dense/vars/{number}"
+    WAYS[way](source, out)
+    with zipfile.ZipFile(out) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    stored = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(stored, "r+") as file:
+        numbers = file[path][()]
+        numbers.flat[0] = np.nextafter(numbers.flat[0], np.float32(9))
+        file[path][...] = numbers
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in (members | {"model.weights.h5": stored.getvalue()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(OutputError, match=f"it is not what is made now: stem: {path}: 1 of "):
+        WAYS[way](source, out)
 
 
 def test_reruns_of_several(snconvert: Run, places: Path, tmp_path: Path) -> None:

@@ -67,10 +67,11 @@ class Patched(keras.layers.Layer):  # type: ignore[misc] # keras has no types
         if not {"object", "layers"} <= config.keys():
             # The user's own code, with a configuration of the user's own class.
             return _plain(cls).from_config(config, *args, **kwargs)
+        plain = _overridden(config)
         if cls is Patched:
-            owner = keras.saving.deserialize_keras_object(config["object"])
+            owner = keras.saving.deserialize_keras_object(plain)
         else:
-            owner = _plain(cls).from_config(config["object"]["config"], *args, **kwargs)
+            owner = _plain(cls).from_config(plain["config"], *args, **kwargs)
         _wait(owner, [_parse(entry) for entry in config["layers"]])
         _settle(owner)
         mark_owners(owner)
@@ -142,6 +143,19 @@ def _patched_class(cls: Any) -> type:
     patched.__doc__, patched.__qualname__ = cls.__doc__, cls.__qualname__
     register_class(patched, PATCHED)
     return patched
+
+
+def _overridden(config: Entry) -> Entry:
+    """Returns the owner's entry, with what `from_preset` of keras-hub has set beside it."""
+    plain: Entry = config["object"]
+    given = {key: config[key] for key in config.keys() - {"name", "trainable", "object", "layers"}}
+    if not given:
+        return plain
+    own = {**plain["config"], **given}
+    if isinstance(given.get("backbone"), dict) and isinstance(plain["config"]["backbone"], dict):
+        inner = plain["config"]["backbone"]
+        own["backbone"] = {**inner, "config": {**inner["config"], **given["backbone"]["config"]}}
+    return {**plain, "config": own}
 
 
 def _plain(cls: type) -> Any:

@@ -1,0 +1,1 @@
+"""Models in folders of several files, whose layers only their own code knows."""
