@@ -24,6 +24,7 @@ WIDE = {
 ELSEWHERE = {
     "archive/test_members.py": "archive/member_bytes.py",
     "archive/test_output.py": "archive/zip_writer.py",
+    "archive/test_remote.py": "archive/remote_output.py archive/remote_source.py",
     "archive/test_source.py": "archive/file_source.py archive/folder_source.py",
     "cli/help/test_screens.py": "cli/options.py",
     "cli/test_commands.py": "cli/messages.py cli/runner.py cli/verify.py",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
-from snconvert.api.destination import destination_of
+from snconvert.address import place_of
+from snconvert.api.destination import destination_of, refuse_urls
 from snconvert.archive.output import Destination
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath, Way
@@ -78,7 +78,7 @@ def apply_file(
     )
     target = None if destination is None else destination.path
     page, rest = page_among(options, source, target)
-    path, recipe, rules = os.fspath(source), read_options(recipe_file, **rest), tuple(rules)
+    path, recipe, rules = place_of(source), read_options(recipe_file, **rest), tuple(rules)
     recipe = replace(recipe, page=page is not None)
     if verify and (recipe.imports or rules):
         raise OptionError(
@@ -86,6 +86,7 @@ def apply_file(
             "Leave out --verify; compare the models with `snconvert verify` afterwards",
         )
     if recipe.imports:
+        refuse_urls(path, target)
         with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
         report = apply_through_keras(path, destination, recipe, rules=rules)
@@ -210,7 +211,7 @@ def upgrade_file(
     from snconvert.files.upgrade import upgrade_file as upgrade
 
     destination = destination_of("upgrade", source, output, dry_run=dry_run, force=force)
-    path = os.fspath(source)
+    path = place_of(source)
     if destination is not None and destination.occupied:
         from snconvert.verification.earlier import upgraded_earlier
 
@@ -225,8 +226,9 @@ def _undo(
     recipe: Recipe,
     progress: OnProgress,
 ) -> Report:
-    path = os.fspath(source)
+    path = place_of(source)
     if recipe.imports:
+        refuse_urls(path, destination and destination.path)
         with quiet_start(progress):
             from snconvert.live.through_keras import undo_through_keras
         report = undo_through_keras(way, path, destination, recipe)

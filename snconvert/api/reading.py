@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+from snconvert.address import place_of
+from snconvert.api.destination import refuse_urls
 from snconvert.core.report import OnProgress, Report
 from snconvert.core.verbs import StrPath
 from snconvert.files.convert import inspect_file
@@ -60,11 +62,14 @@ def inspect(
         report = plan_of(source, recipe, rules, asked)
         report = replace(report, graph=graph_of(source) if recipe.page else None)
     elif recipe.imports:
+        refuse_urls(source)
         with quiet_start(progress):
             from snconvert.live.through_keras import apply_through_keras
-        report = apply_through_keras(os.fspath(source), None, recipe, rules=rules, asked=asked)
+        report = apply_through_keras(place_of(source), None, recipe, rules=rules, asked=asked)
     else:
-        report = inspect_file(os.fspath(source), recipe, asked, rules=rules, progress=progress)
+        if asked.samples:
+            refuse_urls(source)
+        report = inspect_file(place_of(source), recipe, asked, rules=rules, progress=progress)
         if asked.samples:
             with quiet_start(progress):
                 from snconvert.live.by_file import with_lower_bound
@@ -106,7 +111,8 @@ def verify(
     if all(paths) and not imports:
         from snconvert.verification.files import verify_file
 
-        return verify_file(os.fspath(before), os.fspath(after), config=config, progress=progress)
+        return verify_file(place_of(before), place_of(after), config=config, progress=progress)
+    refuse_urls(before, after)
     with quiet_start(progress):
         from snconvert.live.verify import verify_models, verify_through_keras
     if any(paths):

@@ -43,6 +43,10 @@ class FileSource(Source):
             raise SourceError(f"this is {what}, not a file", "Check the path")
         self.size = status.st_size
         self._identities[self.path] = identity_of(status)
+        self._list(descriptor)
+
+    def _list(self, descriptor: int) -> None:
+        """Lists the members of the file, if it is a zip archive."""
         file = Extent(descriptor, 0, self.size)
         self.is_zip = self.head(len(ZIP)) == ZIP
         if self.is_zip:

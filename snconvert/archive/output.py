@@ -8,11 +8,14 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from snconvert.address import Address
 from snconvert.archive.atomic import exists, writing
 from snconvert.archive.copying import Copying, Progress
 from snconvert.archive.output_folder import check_folder
+from snconvert.archive.remote_output import check_address, is_occupied, new_object
 from snconvert.archive.source import ASSETS, METADATA, Source
 from snconvert.archive.zip_writer import Writer
+from snconvert.core.report import OnProgress
 from snconvert.errors import (
     OutputError,
     OutputFolderError,
@@ -46,7 +49,11 @@ class Destination(NamedTuple):
     @property
     def occupied(self) -> bool:
         """Whether something is there that the result may not replace."""
-        return not self.replaces and os.path.exists(self.path)
+        if self.replaces:
+            return False
+        if isinstance(self.path, Address):
+            return is_occupied(self.path)
+        return os.path.exists(self.path)
 
 
 def check_output(
@@ -76,6 +83,10 @@ def check_output(
             folder is missing or cannot be written.
     """
     source, shown = os.fspath(source_path), os.fspath(out)
+    if isinstance(shown, Address):
+        with located(file=shown):
+            check_address(source, shown, writer, force=force, in_place=in_place)
+        return shown
     with located(file=shown), writing(shown):
         real = _real(shown)
         check_parent(real)
@@ -205,7 +216,12 @@ class Output:
 
 @contextlib.contextmanager
 def begin(
-    source: Source, out: str | os.PathLike[str], writer: type[Writer], *, force: bool = False
+    source: Source,
+    out: str | os.PathLike[str],
+    writer: type[Writer],
+    *,
+    force: bool = False,
+    progress: OnProgress = None,
 ) -> Iterator[Output]:
     """Starts to write a model beside its place, which it takes at the end of the block.
 
@@ -218,6 +234,7 @@ def begin(
         out: The output.
         writer: What writes it: an archive or a folder.
         force: Whether an existing output is replaced.
+        progress: Called with how much of it is uploaded, where it goes to a store.
 
     Yields:
         What has to be finished within the block, which closes the input. If it raises, nothing is
@@ -228,12 +245,7 @@ def begin(
         OutputError: The output cannot be written.
     """
     shown = os.fspath(out)
-    with located(file=shown), writing(shown):
-        real = _real(shown)
-        if writer.folder and os.path.lexists(real):
-            check_folder(source.path, real, force=force)
-    names = [name for name, _ in source.weight_files()]
-    with located(file=source.path), writer.new(real, shown, names, force=force) as parts:
+    with located(file=source.path), _new(source, shown, writer, force, progress) as parts:
         with writing(shown):
             output = Output(source, shown, parts)
         with contextlib.closing(output):
@@ -241,6 +253,19 @@ def begin(
         if not output.finished:
             raise RuntimeError("an output was begun and not finished")
         source.close()  # Windows replaces no open file
+
+
+def _new(
+    source: Source, shown: str, writer: type[Writer], force: bool, progress: OnProgress
+) -> contextlib.AbstractContextManager[Writer]:
+    names = [name for name, _ in source.weight_files()]
+    if isinstance(shown, Address):
+        return new_object(shown, writer, names, force=force, progress=progress)
+    with located(file=shown), writing(shown):
+        real = _real(shown)
+        if writer.folder and os.path.lexists(real):
+            check_folder(source.path, real, force=force)
+    return writer.new(real, shown, names, force=force)
 
 
 def _real(out: str) -> str:

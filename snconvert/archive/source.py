@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -181,12 +180,12 @@ class Source(ABC):
             try:
                 now = {identity_of(each) for each in self._statuses(path)}
             except OSError:
-                raise _changed(self.path) from None
+                raise changed(self.path) from None
             if now == {(before, status, status_time)}:
                 continue
             renewed = {identity[0] for identity in now} == {before}
             if not renewed or status in {identity[1] for identity in now} or not self._same():
-                raise _changed(self.path)
+                raise changed(self.path)
             self.check_weights()
 
     def _statuses(self, path: str) -> list[os.stat_result]:
@@ -196,16 +195,6 @@ class Source(ABC):
     def _same(self) -> bool:
         """Whether what is there now is what was read: of weights only a CRC tells."""
         return False
-
-
-def refuse_url(path: str) -> None:
-    """Raises `SourceError` for the address of a file: nothing is downloaded."""
-    if re.match("[A-Za-z][A-Za-z0-9+.-]+://", path) and not os.path.lexists(path):
-        raise SourceError(
-            "this is a URL, and nothing is downloaded",
-            "Download the file, and give the path of the copy",
-            file=path,
-        )
 
 
 @contextlib.contextmanager
@@ -221,7 +210,7 @@ def unchanged(path: str) -> Iterator[None]:
     before = _identities_below(path)
     yield
     if _identities_below(path) != before:
-        raise _changed(path)
+        raise changed(path)
 
 
 def _identities_below(path: str) -> list[tuple[str, Identity | None]]:
@@ -237,7 +226,8 @@ def _identities_below(path: str) -> list[tuple[str, Identity | None]]:
     return identities
 
 
-def _changed(path: str) -> SourceError:
+def changed(path: str) -> SourceError:
+    """Returns the error for an input that is another than it was when it was opened."""
     return SourceError(
         "the file was changed, replaced or removed while it was read",
         "Try again when nothing writes to it",

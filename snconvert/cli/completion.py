@@ -155,7 +155,7 @@ def _layers(model: str) -> Iterator[tuple[str, str]]:
     from snconvert.formats.table import open_model
     from snconvert.kinds.table import RULES
 
-    with open_model(model) as source:
+    with open_model(model, ranged=True) as source:
         if len(source.config) > _LARGEST:
             return
         for node in parse(strict_json.loads(source.config, _CONFIG)).walk():

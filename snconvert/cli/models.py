@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from snconvert.address import Address
 from snconvert.archive.atomic import writing
-from snconvert.archive.source import refuse_url
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 from snconvert.core.verbs import VERBS
 from snconvert.errors import OptionError, SourceError, printable
@@ -18,13 +18,10 @@ from snconvert.formats.table import is_model_folder
 
 
 def means_several(model: str) -> bool:
-    """Whether one argument stands for any number of models: a glob, or a folder of models.
-
-    Raises:
-        SourceError: It is a URL, which may look like a glob.
-    """
+    """Whether one argument stands for any number of models: a glob, or a folder of models."""
+    if isinstance(model, Address):  # which may look like a glob
+        return False
     if not os.path.lexists(model):
-        refuse_url(model)
         return glob.has_magic(model)
     return os.path.isdir(model) and not is_model_folder(model)
 
@@ -94,7 +91,7 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
         OptionError: `folder` is a file, or named like one; or two results would have the same name
             all the same.
     """
-    if folder is not None and not os.path.isdir(folder):
+    if not (folder is None or isinstance(folder, Address) or os.path.isdir(folder)):
         place = folder.rstrip(os.sep)
         exists, slash = os.path.lexists(place), folder.endswith(os.sep)
         if exists or (_is_model(Path(folder)) and not slash):
@@ -127,7 +124,16 @@ def outputs(sources: Sequence[str], folder: str | None, verb: str = "apply") -> 
 
 def _placed(source: str, folder: str | None, verb: str, *, apart: bool = False) -> str:
     path = VERBS[verb].default_output(source, apart=apart)
-    return path if folder is None else os.path.join(folder, os.path.basename(path))
+    if folder is None:
+        return path
+    name = os.path.basename(path)
+    if isinstance(folder, Address):
+        return (
+            folder.beside(name)
+            if folder.endswith("/")
+            else Address(f"{folder.whole}/").beside(name)
+        )
+    return os.path.join(folder, name)
 
 
 def _shared(paths: Sequence[str]) -> list[str]:
@@ -145,6 +151,9 @@ def made(folder: str | None) -> Iterator[None]:
     Raises:
         OutputError: It cannot be made.
     """
+    if isinstance(folder, Address):  # where a name makes folders enough
+        yield
+        return
     missing: list[str] = []
     place = os.path.abspath(folder or "")
     while folder is not None and not os.path.lexists(place):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from snconvert import wording
+from snconvert.address import place_of
 from snconvert.cli.messages import Display, complain, drop_output
 from snconvert.core.verbs import VERBS
 from snconvert.display import failure
@@ -52,6 +53,7 @@ def run(
     from snconvert.cli.results import Results, SeveralResults
 
     signals.interrupt()
+    models, output = [*map(place_of, models)], None if output is None else place_of(output)
     with handled(verb=verb if display.as_json else None):
         several = len(models) > 1 or meant.means_several(models[0])
         if several and "html" in options:

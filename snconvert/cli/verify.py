@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from snconvert.address import place_of
 from snconvert.cli.options import After, Before, Config, Import, Json, Quiet
 from snconvert.cli.runner import end, handled
 from snconvert.display import json_line
@@ -25,6 +26,7 @@ def verify(
     from snconvert.cli.progress import progress_bar
 
     signals.interrupt()
+    before, after = place_of(before), place_of(after)
     with handled(before, after, verb="verify" if as_json else None):
         with progress_bar(hidden=quiet) as bar:
             verdict = api.verify(

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from snconvert.address import Address
 from snconvert.core.foreign import HDF5_SUFFIXES, WEIGHTS_SUFFIX
 
 StrPath = str | os.PathLike[str]
@@ -85,7 +86,8 @@ class Verb(NamedTuple):
             stem, suffix = stem.removesuffix(WEIGHTS_SUFFIX) or stem, ".keras"
             if apart:
                 stem += path.name.removeprefix(stem).replace(".", "-")
-        return str(path.parent / f"{stem}{self.suffix}{suffix}")
+        name = f"{stem}{self.suffix}{suffix}"
+        return source.beside(name) if isinstance(source, Address) else str(path.parent / name)
 
 
 _ROWS = (

@@ -65,7 +65,10 @@ def convert_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with open_source("apply", source, output, recipe.config) as (opened, worker):
+    with open_source("apply", source, output, recipe.config, progress=progress) as (
+        opened,
+        worker,
+    ):
         model, plan = open_planned(opened, recipe, table(rules), worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -141,7 +144,11 @@ def inspect_file(
     """
     started = time.perf_counter()
     recipe = replace(recipe, lipschitz=None)  # nothing is chosen
-    with open_source("inspect", source, None, recipe.config) as (opened, worker):
+    ranged = not (asked.sigma or asked.spectrum or asked.lipschitz or recipe.page)
+    with open_source("inspect", source, None, recipe.config, ranged=ranged, progress=progress) as (
+        opened,
+        worker,
+    ):
         everything = recipe.looking_at_all()
         model, plan = open_planned(opened, everything, table(rules), worker, lenient=True)
         looked = plan.outcomes if asked.sigma else ()

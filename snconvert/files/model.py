@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from snconvert.archive.output import Destination, Output, begin, check_output
+from snconvert.archive.remote_source import RemoteSource
 from snconvert.archive.source import Source
 from snconvert.config import strict_json
 from snconvert.config.parsing import model_root, parse
@@ -78,7 +79,8 @@ def open_source(
     output: Destination | None,
     config: str | os.PathLike[str] | None = None,
     *,
-    occupied: bool = False,
+    ranged: bool = False,
+    progress: OnProgress = None,
 ) -> Iterator[tuple[Source, Worker]]:
     """Opens a source for a verb, with the guarded process, and checks where the result goes.
 
@@ -87,16 +89,22 @@ def open_source(
         path: The model's file or folder.
         output: Where the result goes; `None`: nowhere.
         config: The configuration of the model, where `path` holds weights only.
-        occupied: Whether the caller judges what is there already.
+        ranged: Whether no weights are read.
+        progress: Called with how far a download is.
 
     Raises:
         SnconvertError: The source cannot be read, or the output cannot be written.
     """
     modules = VERBS[verb].child_modules
     worker = Worker(modules)
-    with located(file=path), closing(worker), open_model(path, worker, config) as source, worker:
+    with (
+        located(file=path),
+        closing(worker),
+        open_model(path, worker, config, ranged=ranged, progress=progress) as source,
+        worker,
+    ):
         if output is not None:
-            check_destination(source, output._replace(force=output.force or occupied))
+            check_destination(source, output)
         yield source, worker
 
 
@@ -141,7 +149,7 @@ def begin_output(
         source.check_unchanged()
         return
     writer = FORMATS[source.format].writer
-    with begin(source, output.path, writer, force=output.replaces) as begun:
+    with begin(source, output.path, writer, force=output.replaces, progress=progress) as begun:
         yield begun
 
 
@@ -234,4 +242,6 @@ def kernels_of(
 
 def deadline(source: Source) -> float:
     """A chain of 10 000 layers takes HDF5 seconds; a damaged file would take for ever."""
+    if isinstance(source, RemoteSource):  # each read may wait for the network
+        return _MOST_SECONDS
     return min(_SCAN_SECONDS + len(source.config) / 2e5, _MOST_SECONDS)

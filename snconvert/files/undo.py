@@ -87,7 +87,7 @@ def undo_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with open_source(verb, source, output, recipe.config) as (opened, worker):
+    with open_source(verb, source, output, recipe.config, progress=progress) as (opened, worker):
         described = describe(opened)
         if metadata is not None:
             described = replace(described, metadata=metadata)

@@ -48,7 +48,7 @@ def upgrade_file(
         SnconvertError: It cannot be done; nothing was written.
     """
     started = time.perf_counter()
-    with open_source("upgrade", source, output, config) as (opened, worker):
+    with open_source("upgrade", source, output, config, progress=progress) as (opened, worker):
         refuse_today(opened)
         model, size = open_weights(describe(opened), RULES, worker), opened.size
         if output is not None:

@@ -8,9 +8,11 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
+from snconvert.address import Address, place_of
 from snconvert.archive.descriptors import check_descriptors
 from snconvert.archive.file_source import FileSource
 from snconvert.archive.folder_source import FolderSource
+from snconvert.archive.remote_source import RemoteSource
 from snconvert.archive.source import (
     CONFIG,
     METADATA,
@@ -18,9 +20,9 @@ from snconvert.archive.source import (
     WEIGHTS_MAP,
     Source,
     kind_of_file,
-    refuse_url,
 )
 from snconvert.core import foreign
+from snconvert.core.report import OnProgress
 from snconvert.core.settings import check_config
 from snconvert.errors import (
     SnconvertError,
@@ -63,14 +65,19 @@ def open_model(
     path: str | os.PathLike[str],
     worker: Worker | None = None,
     config: str | os.PathLike[str] | None = None,
+    *,
+    ranged: bool = False,
+    progress: OnProgress = None,
 ) -> Source:
     """Opens a saved model for reading and checks its outside.
 
     Args:
-        path: A file or a folder of any format. The extension does not matter.
+        path: A file or a folder of any format, or the URL of a file. The extension does not matter.
         worker: The guarded process in which HDF5 runs, for formats that keep more than weights in
             it; by default one of its own.
         config: A JSON file with the configuration of a model whose weights only are in `path`.
+        ranged: Fetch from a URL only what is read, which is not the weights.
+        progress: Called with how much of a URL is downloaded, else.
 
     Raises:
         SourceError: The input is missing, is something else (the message says what), is damaged,
@@ -79,14 +86,13 @@ def open_model(
             own.
         UnsupportedError: This process may open too few files.
     """
-    shown = os.fspath(path)
+    shown = place_of(path)
     check_config(config)
-    beside = None if config is None else _read_beside(os.fspath(config))
+    beside = None if config is None else _read_beside(place_of(config))
     with located(file=shown):
-        refuse_url(shown)
         check_descriptors()
         try:
-            source = _container(shown)
+            source = _container(shown, ranged=ranged, progress=progress)
             source.beside = beside
             try:
                 if worker is None:
@@ -116,7 +122,8 @@ def _read_beside(path: str) -> tuple[str, bytes]:
     """Returns path and bytes of a configuration that is given beside weights."""
     with located(file=path):
         try:
-            with FileSource(path) as file:
+            remote = isinstance(path, Address)
+            with RemoteSource(path) if remote else FileSource(path) as file:
                 if file.is_zip or file.size > LARGEST[CONFIG]:
                     raise SourceError(
                         "this is no configuration of a model as JSON",
@@ -129,7 +136,9 @@ def _read_beside(path: str) -> tuple[str, bytes]:
             raise _unreadable(error) from error
 
 
-def _container(path: str) -> Source:
+def _container(path: str, *, ranged: bool, progress: OnProgress) -> Source:
+    if isinstance(path, Address):
+        return RemoteSource(path, ranged=ranged, progress=progress)
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         return FolderSource(path)

@@ -75,7 +75,8 @@ def applied_earlier(
         SnconvertError: There would be no conversion, either.
     """
     started, out = time.perf_counter(), output.path
-    with open_source("apply", source, output, recipe.config, occupied=True) as (opened, worker):
+    judged = output._replace(force=True)  # what is there is judged here
+    with open_source("apply", source, judged, recipe.config, progress=progress) as (opened, worker):
         model, plan = open_planned(opened, recipe, RULES, worker)
         if not plan.steps:
             raise nothing_to_convert(plan)
@@ -128,7 +129,8 @@ def upgraded_earlier(
         SnconvertError: There would be no upgrade, either.
     """
     started = time.perf_counter()
-    with open_source("upgrade", source, output, config, occupied=True) as (opened, worker):
+    judged = output._replace(force=True)
+    with open_source("upgrade", source, judged, config, progress=progress) as (opened, worker):
         refuse_today(opened)
         model = open_weights(describe(opened), RULES, worker)
         made = {"command": "upgrade", "format": opened.format}
@@ -162,7 +164,7 @@ def _made(
     """
     source, ours = model.source, False
     try:
-        with located(file=out), open_model(out, model.worker) as written:
+        with located(file=out), open_model(out, model.worker, progress=progress) as written:
             described = describe(written)
             refuse_newer(described.root)
             ours = _is_recorded(described, made)

@@ -75,9 +75,9 @@ def verify_file(
     with (
         Worker(VERBS["verify"].child_modules) as worker,
         located(file=before),
-        open_model(before, worker, config) as first,
+        open_model(before, worker, config, progress=progress) as first,
         located(file=after),
-        open_model(after, worker) as second,
+        open_model(after, worker, progress=progress) as second,
     ):
         findings, opened = _compare(first, second, worker, progress, way)
         begin_stage(progress, "checking")

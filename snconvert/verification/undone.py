@@ -40,7 +40,8 @@ def undone_earlier(
         SnconvertError: There would be no result, either.
     """
     started, out = time.perf_counter(), output.path
-    with open_source(way, source, output, recipe.config, occupied=True) as (_, worker):
+    judged = output._replace(force=True)
+    with open_source(way, source, judged, recipe.config, progress=progress) as (_, worker):
         report = undo_file(way, source, None, recipe, progress=progress)
         try:
             verdict = verify_file(source, out, config=recipe.config, progress=progress, way=way)

@@ -10,12 +10,21 @@ carries along: whoever reads it sees the file as Keras 3 would have written it.
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
+import stat
+import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from snconvert.core import system
 from snconvert.errors import SourceError
+
+RANGE = struct.Struct("<QQ")
+"""What goes over a socket that stands for a file: place and length of a range that is asked for, or
+whether it failed and how long the answer is, which follows."""
+_MOST_ASKED = 8 << 20
 
 
 class Changes(NamedTuple):
@@ -66,7 +75,8 @@ class Extent(NamedTuple):
 
     Attributes:
         descriptor: A file descriptor that is open for reading; a `Descriptor`, if it is to be read
-            in a process that it cannot be sent to.
+            in a process that it cannot be sent to. Or a socket, whose other end answers `RANGE`;
+            it is read by one thread or process at a time.
         offset: Where the range begins in the file.
         stored: Its length in the file, in bytes.
         changes: What lies over the bytes of the file, if anything does.
@@ -135,6 +145,10 @@ class Extent(NamedTuple):
                 rest = buffer[done:] if done else buffer
                 count = system.preadv(self.descriptor, [rest], self.offset + position + done)
             except OSError as error:
+                if error.errno == errno.ESPIPE:
+                    count = self._ask(rest[:_MOST_ASKED], self.offset + position + done)
+                    done += count
+                    continue
                 raise SourceError(
                     f"the file cannot be read ({error.strerror})", "Check the disk and try again"
                 ) from error
@@ -144,6 +158,28 @@ class Extent(NamedTuple):
                     "It was cut or changed while it was read; try again with an intact file",
                 )
             done += count
+
+    def _ask(self, buffer: memoryview, position: int) -> int:
+        """Fills `buffer` by what the other end of a socket answers."""
+        os.write(self.descriptor, RANGE.pack(position, len(buffer)))
+        failed, size = map(int, RANGE.unpack(self._receive(RANGE.size)))
+        answer = self._receive(size)
+        if failed:
+            raise SourceError(*answer.decode().split("\n"))
+        if size != len(buffer):
+            raise SourceError("the file ends before its weights do", "Copy or download it again")
+        buffer[:] = answer
+        return size
+
+    def _receive(self, size: int) -> bytes:
+        parts = []
+        while size:
+            part = os.read(self.descriptor, size)
+            if not part:
+                raise SourceError("the connection to the store was closed", "Try again")
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def view(self, size: int, position: int) -> memoryview:
         """Returns so many bytes from `position` on: mapped, or a copy where any of them changed.
@@ -157,7 +193,8 @@ class Extent(NamedTuple):
         for part, low, high, start in self._parts(position, position + size):
             if high - low == size:
                 return part.view(size, low - start)
-        if self._as_stored(position, position + size):
+        elsewhere = stat.S_ISSOCK(os.fstat(self.descriptor).st_mode)
+        if not elsewhere and self._as_stored(position, position + size):
             return self._map(size, position)
         return memoryview(self.pread(size, position))
 

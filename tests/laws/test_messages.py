@@ -80,7 +80,7 @@ def twice(folder: Folder) -> list[object]:
 
 
 def url(folder: Folder) -> list[object]:
-    return ["apply", "https://example.com/a.keras?download=1", "-o", folder / "out"]
+    return ["apply", "nope://example.com/a.keras?download=1", "-o", folder / "out"]
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,12 @@ MESSAGES = (
         "Check the path",
     ),
     Message(
-        errors.SourceError,
+        errors.UnsupportedError,
         url,
-        r"com/a.keras\?download=1: ",
-        "is a URL",
-        "URL",
-        "Download the file",
+        "com/a.keras: ",
+        "nothing is known",
+        "nope://",
+        "Give a path, or a URL",
     ),
     Message(
         errors.SourceError,

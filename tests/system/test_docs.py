@@ -65,7 +65,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OF_OTHERS = (
     r"invalid value for|No module named|unterminated subpattern at position|No space left on device"
     r"|No such file or directory|got an unexpected keyword argument|name '\w+' is not defined"
-    r"|expected 2 variables, but received 0 variables"
+    r"|Unable to locate credentials|expected 2 variables, but received 0 variables"
 )
 """What Python, click and the system say in the messages that troubleshooting quotes."""
 
