@@ -74,7 +74,9 @@ After = Annotated[str, _model("AFTER", "What was made of it.")]
 
 Conv = Annotated[
     bool,
-    typer.Option("--conv", help="Convolutions, too: --kinds dense,conv.", rich_help_panel=LAYERS),
+    typer.Option(
+        "--conv", help="Convolutions as well: --kinds dense,conv.", rich_help_panel=LAYERS
+    ),
 ]
 Kinds = Annotated[
     str | None,

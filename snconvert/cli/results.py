@@ -98,7 +98,7 @@ class Results:
                 self._skip(index, error)
             elif not self._display.quiet:
                 already = VERBS[self._verb].already
-                print(f"{printable(source)}: {already}, it is left as it is")
+                print(f"{printable(source)}: {already}; left as it is")
             return
         self.failed = True
         complain(error, failure(self._verb, source) if self._display.as_json else None)

@@ -42,6 +42,11 @@ def own_variables(layer: Layer) -> list[Any]:
     return [*trainable, *others]
 
 
+def flattened(layer: Layer) -> list[Layer]:
+    """Returns a layer and all that Keras has tracked below it, as `Model.layers` of a backbone."""
+    return list(layer._flatten_layers())
+
+
 def tracked_layers(layer: Layer) -> list[Layer]:
     """Returns the layers directly inside a layer, whatever attributes hold them."""
     layers: list[Layer] = getattr(layer, LAYERS)

@@ -15,6 +15,7 @@ from snconvert.errors import printable
 from snconvert.wording import spoken
 
 OPAQUE = "opaque: "
+HOLDS = f"{OPAQUE}it holds converted layers that only its code knows"
 """How the reason of a layer of the user's own class begins, which only Python code can open."""
 NO_KERNEL = "no kernel"
 """The reason of layers that nobody expects to be converted."""

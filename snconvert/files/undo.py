@@ -158,7 +158,7 @@ def _chosen_layers(model: Opened, recipe: Recipe, verb: str) -> Normalised:
         raise kind(
             f"nothing to undo ({'; '.join(reasons)})"
             if reasons
-            else "nothing to undo: no layer here is spectral",
+            else f"nothing to {verb}: no layer here is spectral",
             "See `snconvert inspect` for every layer, and --only and --exclude",
         )
     return normalised

@@ -100,7 +100,6 @@ def suggestions(layer: type, arguments: Iterable[str]) -> Iterator[None]:
                     f"there is no argument {name!r}",
                     f"Did you mean {guess}? Beside Keras' own there are {', '.join(FIELDS)}",
                     path=layer.__name__,
-                    class_name=layer.__name__,
                 ) from error
         raise
 

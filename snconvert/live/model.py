@@ -54,7 +54,7 @@ def check_model(model: Any, verb: str, kind: type = keras.layers.Layer) -> None:
     if verb in _FILES_TOO:
         fix += " or a path"
     if isinstance(model, str | os.PathLike):
-        what = f"{os.fspath(model)!r} is a path, and no model"
+        what = f"{os.fspath(model)!r} is a path, not a model"
         row = VERBS.get(verb)
         file = f"it to snconvert.{row.function}, or " if row is not None and row.writes else ""
         fix = f"Give {file}the model that keras.saving.load_model returns"

@@ -188,7 +188,7 @@ def chosen_layers(
         raise kind(
             "nothing to undo: no spectral layer is selected"
             if left_out
-            else "nothing to undo: no layer here is spectral",
+            else f"nothing to {verb}: no layer here is spectral",
             "See `snconvert inspect` for every layer, and --only and --exclude",
         )
     return chosen, left

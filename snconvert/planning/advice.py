@@ -71,9 +71,14 @@ def with_warning(report: Report) -> Report:
     """
     output, warnings = report.output, [spoken(text, of_file=True) for text in report.warnings]
     if output is not None and not keras_opens(output):
-        rule = "a folder may not" if os.path.isdir(output) else "a file must"
+        folder = os.path.isdir(output)
+        rule, way = (
+            ("a folder may not", "")
+            if folder
+            else ("a file must", ", or give a folder with a slash at its end")
+        )
         name = printable(output)
         warnings.append(
-            f"Keras will not open {name!r}: the name of {rule} end in .keras. Rename it."
+            f"Keras will not open {name!r}: the name of {rule} end in .keras. Rename it{way}."
         )
     return replace(report, warnings=tuple(warnings))

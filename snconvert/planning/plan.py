@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from snconvert.config.dtype_policies import unsupported
 from snconvert.config.references import foreign
 from snconvert.config.tree import Node
-from snconvert.core.report import OPAQUE
+from snconvert.core.report import HOLDS, OPAQUE
 from snconvert.core.settings import FIELDS, Settings
 from snconvert.errors import (
     NothingLeftError,
@@ -265,5 +265,5 @@ def _no_rule(node: Node) -> str:
     _, module = foreign(node.own_entry) or ("", None)
     named = "MODULE" if module is None or not _MODULE.fullmatch(module) else module
     if node.own_entry is not node.entry:
-        return f"{OPAQUE}a custom class with converted layers (--import {named} shows them)"
+        return f"{HOLDS} (--import {named} shows them)"
     return f"{OPAQUE}a custom class, carried over untouched (--import {named} opens it)"

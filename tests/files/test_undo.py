@@ -284,7 +284,7 @@ def test_any_order(tmp_path: Path) -> None:
         snconvert.apply_file(b, c, only=["d9"], force=True)
     snconvert.remove_file(b, c, force=True)
     assert not traces(c)
-    with pytest.raises(SelectionError, match="nothing to undo: no layer here is spectral"):
+    with pytest.raises(SelectionError, match="nothing to bake: no layer here is spectral"):
         snconvert.bake_file(c, b, force=True)
     with pytest.raises(SelectionError, match="matches no layer"):
         snconvert.bake_file(a, b, only=["nothing"], force=True)
@@ -466,7 +466,7 @@ def test_the_command_line(tmp_path: Path, snconvert: Any) -> None:
     assert (told["converted"], told["output"]) == (2, str(tmp_path / "x.keras"))
     run = snconvert("bake", source)
     assert run.returncode == 1
-    assert "nothing to undo: no layer here is spectral" in run.stderr
+    assert "nothing to bake: no layer here is spectral" in run.stderr
     shutil.copy(patched, tmp_path / "other.keras")
     (tmp_path / "out").mkdir()
     run = snconvert("remove", patched, tmp_path / "other.keras", "-qo", tmp_path / "out")

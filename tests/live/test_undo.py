@@ -220,7 +220,9 @@ def one_after_the_other(steps: list[Any], tmp_path: Path) -> None:
             model = keras.saving.load_model(tmp_path / "saved.keras")
             close(outputs_of(model), before, 1e-6)
         elif (verb == "apply") == (mode is not None):
-            with pytest.raises(SelectionError, match=r"spectral already|nothing to undo"):
+            with pytest.raises(
+                SelectionError, match=r"spectral already|nothing to (undo|bake|remove)"
+            ):
                 do(verb, model, arguments, tmp_path if on_file else None)
         else:
             model = do(verb, model, arguments, tmp_path if on_file else None)

@@ -106,7 +106,7 @@ def test_in_place(verb: str, snconvert: Run, places: Path, tmp_path: Path) -> No
     done = snconvert(verb, model, "--in-place")
     assert (done.returncode, done.stderr) == (0, "")
     what = "converted" if verb == "apply" else "plain"
-    assert done.stdout == f"{model}: already {what}, it is left as it is\n"
+    assert done.stdout == f"{model}: already {what}; left as it is\n"
     for models in ([model], [model, shutil.copy(model, tmp_path / "y.keras")]):
         told = snconvert(verb, *models, "--in-place", "--json")
         shapes = [json.loads(line) for line in told.stdout.splitlines()]

@@ -51,9 +51,11 @@ MODEL is one of these; what is in it decides, not its name:
   others.
 
 The result goes beside MODEL, with `-sn`, `-baked`, `-plain` or `-keras3`
-before the suffix, or to `-o PATH`: a file, or of several models a folder. It
-replaces a file that exists with `--force` only, and MODEL itself with
-`--in-place` only. Nobody ever sees half of it.
+before the suffix, or to `-o PATH`: a file, or a folder if there are several
+models, or if it ends in a slash or is there. What an earlier run made of the
+same bytes with the same options is left as it is. Any other file is replaced
+with `--force` only, and MODEL itself with `--in-place` only. Nobody ever sees
+half of it.
 
 Keras opens a converted model after `import snconvert`, unless the target is
 `keras`; a baked or removed one needs nothing.

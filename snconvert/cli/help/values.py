@@ -14,7 +14,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "all": "all of these",
     },
     "mode": {
-        "hard": "the norm becomes the bound, times bound / sigma (default; for GANs)",
+        "hard": "the norm becomes the bound: W * bound / sigma (default; for GANs)",
         "cap": "a norm above the bound becomes the bound, times min(1, bound / sigma) (SNGP)",
         "gain": "the norm is trained and starts as it is: no output changes (transformers)",
     },

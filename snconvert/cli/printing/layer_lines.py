@@ -20,7 +20,7 @@ from snconvert.cli.columns import (
     text_of,
 )
 from snconvert.cli.printing.norms import bar_of
-from snconvert.core.report import NO_KERNEL, KernelReport, LayerReport, Report
+from snconvert.core.report import HOLDS, NO_KERNEL, KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import escaped, printable
 from snconvert.wording import spoken
@@ -173,7 +173,7 @@ def reasons(report: Report, layers: Sequence[LayerReport], more: str) -> Iterato
             groups.setdefault((layer.status, layer.reason), []).append(layer)
     for (status, reason), group in [*groups.items()][:_GROUPS]:
         does, one = ": ", len(group) == 1
-        if status == "skipped":
+        if status == "skipped" and not reason.startswith(HOLDS):
             left = "plain" if VERBS[report.verb].converts else "as it is" if one else "as they are"
             does = f" {'stays' if one else 'stay'} {left}: "
         elif status == "convertible" and group[0].missing_kind is not None:

@@ -19,7 +19,8 @@ def summary(report: Report) -> str | None:
     clauses = []
     if bars:
         layer, largest = max(bars, key=lambda pair: pair[1].value)
-        clauses.append(f"largest norm {number(largest.value)} ({printable(layer.path)})")
+        of = "" if report.lipschitz is None else " of a kernel"
+        clauses.append(f"largest norm{of} {number(largest.value)} ({printable(layer.path)})")
         limited = [bar for _, bar in bars if bar.limit is not None]
         above = sum(bar.is_above for bar in limited)
         limits = {number(bar.limit) for bar in limited}
@@ -27,6 +28,8 @@ def summary(report: Report) -> str | None:
             bound = f"the bound {limits.pop()}" if len(limits) == 1 else "their bounds"
             layers = count_of(len(limited), "layer")
             clauses.append(f"{above or 'none'} of {layers} above {bound}")
+        if any(layer.status == "spectral" and bar.is_above for layer, bar in bars):
+            clauses.append("after averaging or assigning weights call snconvert.converge(model)")
     network = report.lipschitz
     if network is not None:
         bound = "none" if network.bound is None else f"{network.bound}"

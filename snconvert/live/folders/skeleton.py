@@ -18,6 +18,7 @@ from typing import Any
 import keras
 
 from snconvert.archive.source import CONFIG, TASK, TASK_WEIGHTS, Source
+from snconvert.compat.layers import flattened
 from snconvert.compat.saving import stored_variables
 from snconvert.compat.variables import without_values
 from snconvert.config import strict_json
@@ -187,7 +188,7 @@ def _groups(skeleton: Skeleton) -> dict[str, dict[str, Any]]:
     backbone = skeleton.parts[CONFIG]
     groups = stored_variables(backbone)
     if skeleton.headed:
-        inside = list(backbone._flatten_layers())  # noqa: SLF001 - as keras-hub does
+        inside = flattened(backbone)  # as keras-hub does
         head = stored_variables(skeleton.model, inside)
         groups |= {f"{TASK_WEIGHTS}/{group}".rstrip("/"): own for group, own in head.items()}
     return groups

@@ -106,7 +106,8 @@ def test_the_sentence() -> None:
     """It names the layer of the largest norm in use and counts those above their bound; rounding
     of half precision is not above."""
     assert summary(report(PLAIN, DONE, AHEAD, LEFT, LSTM, UNKNOWN)) == (
-        "largest norm 8 (plain); 3 of 5 layers above their bounds"
+        "largest norm 8 (plain); 3 of 5 layers above their bounds;"
+        " after averaging or assigning weights call snconvert.converge(model)"
     )
     assert summary(report(DONE)) == "largest norm 1 (done); none of 1 layer above the bound 1"
     assert summary(report(UNKNOWN)) is None

@@ -244,7 +244,7 @@ def test_errors():
             snconvert.converge(model, rounds)
         with pytest.raises(ValueError, match="rounds is"):
             model.layers[0].converge(rounds)
-    with pytest.raises(OptionError, match="is a path, and no model"):
+    with pytest.raises(OptionError, match="is a path, not a model"):
         snconvert.converge("model.keras")
     with pytest.raises(SelectionError, match="no layer of plain keeps a u"):
         snconvert.converge(
