@@ -89,7 +89,7 @@ def _argument(match: re.Match[str]) -> str:
         return match[0]
     if value is None:
         return "imports=[...]" if flag == "import" else OPTIONS[flag]
-    values = ", ".join(f'"{item}"' for item in value.split(","))
+    values = ", ".join(x if x.isdecimal() else f'"{x}"' for x in value.split(","))
     if flag == "import" or "," in value:
         values = f"[{values}]"
     return f"{OPTIONS[flag]}={values}" + ("" if other is None else f' or "{other}"')

@@ -30,6 +30,7 @@ from snconvert.errors import (
     SourceNotFoundError,
     SourcePermissionError,
     located,
+    printable,
 )
 from snconvert.formats import keras2_archive, keras3
 from snconvert.formats.format import Format
@@ -110,9 +111,24 @@ def open_model(
     return source
 
 
+def _neighbour(path: Any) -> str | None:
+    """Returns the file beside a path that is not there whose name is nearest to its own."""
+    from difflib import get_close_matches  # noqa: PLC0415 -- few runs need it
+
+    if not isinstance(path, str):
+        return None
+    folder, name = os.path.split(path)
+    with contextlib.suppress(OSError):
+        for near in get_close_matches(name, os.listdir(folder or "."), 1, cutoff=0.8):
+            return os.path.join(folder, near)
+    return None
+
+
 def _unreadable(error: OSError | ValueError) -> SourceError:
     if isinstance(error, FileNotFoundError):
-        return SourceNotFoundError("there is no such file", "Check the path")
+        near = _neighbour(error.filename)
+        there = f": {printable(near)} is there" if near else ""
+        return SourceNotFoundError("there is no such file", f"Check the path{there}")
     reason = getattr(error, "strerror", None) or error  # ValueError: a NUL in the path
     kind = SourcePermissionError if isinstance(error, PermissionError) else SourceError
     return kind(f"the file cannot be read ({reason})", "Check the path")

@@ -6,6 +6,7 @@ import math
 
 from snconvert.cli.columns import CLOSE, Bar, Column, Line, count_of, number
 from snconvert.cli.printing.printer import Printer
+from snconvert.core.network_bound import NetworkBound
 from snconvert.core.report import KernelReport, LayerReport, Report
 from snconvert.core.verbs import VERBS
 from snconvert.errors import printable
@@ -33,8 +34,15 @@ def summary(report: Report) -> str | None:
     network = report.lipschitz
     if network is not None:
         bound = "none" if network.bound is None else f"{network.bound}"
-        clauses.append(f"Lipschitz bound of the network: {bound}")
+        clauses.append(f"Lipschitz bound of the network: {bound}{_lower(network)}")
     return "; ".join(clauses) or None
+
+
+def _lower(network: NetworkBound) -> str:
+    """Returns which option makes a bound one of at most 1, if it is above that."""
+    value = None if network.bound is None else network.bound.value
+    above = network.bound is not None and (value is None or value > 1.0)
+    return " (--lipschitz 1 makes it at most 1)" if above else ""
 
 
 def bar_of(layer: LayerReport, row: LayerReport | KernelReport, report: Report) -> Bar | None:

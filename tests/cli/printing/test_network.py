@@ -178,7 +178,9 @@ def test_on_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_closing_lines_say_it() -> None:
     """The bound stands in the last line of an inspection, in tables and notebooks alike."""
-    assert closing(report(network()))[-1] == "Lipschitz bound of the network: 30.42"
+    assert closing(report(network()))[-1] == (
+        "Lipschitz bound of the network: 30.42 (--lipschitz 1 makes it at most 1)"
+    )
     without = NetworkBound(None, (), None, ())
     assert closing(report(without))[-1] == "Lipschitz bound of the network: none"
     stream = io.StringIO()
