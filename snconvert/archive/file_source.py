@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from snconvert.archive.background import Hashing
@@ -102,24 +102,11 @@ class FileSource(Source):
             return self._hashing is None or again.result() == self._hashing.result()
 
     def _unpacked(self, name: str) -> Extent:
-        """Decompresses the weights into a file without a name, so that nothing can be left.
-
-        Where open files cannot be sent to another process, it has a name until it is closed.
-        """
+        """Decompresses the weights into a temporary file."""
         import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
 
         try:
-            with (
-                tempfile.TemporaryFile(buffering=0)
-                if SENDS_FILES
-                else tempfile.NamedTemporaryFile(buffering=0, delete=False)
-            ) as file:
-                self._temporary += [] if SENDS_FILES else [file.name]
-                for chunk in self.read(name):
-                    rest = memoryview(chunk)
-                    while rest:
-                        rest = rest[file.write(rest) :]
-                descriptor = Descriptor(os.dup(file.fileno()), str(file.name))
+            descriptor = self._spooled(self.read(name))
         except OSError as error:
             raise OutputError(
                 f"the weights cannot be decompressed into {tempfile.gettempdir()}"
@@ -128,3 +115,25 @@ class FileSource(Source):
             ) from error
         self._descriptors.append(descriptor)
         return Extent(descriptor, 0, self.members[name].size)
+
+    def _spooled(self, chunks: Iterable[bytes]) -> Descriptor:
+        """Writes bytes into a file without a name, so that nothing can be left, and opens it.
+
+        Where open files cannot be sent to another process, it has a name until it is closed.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        import tempfile  # noqa: PLC0415 -- few files need it, and all would wait for it
+
+        with (
+            tempfile.TemporaryFile(buffering=0)
+            if SENDS_FILES
+            else tempfile.NamedTemporaryFile(buffering=0, delete=False)
+        ) as file:
+            self._temporary += [] if SENDS_FILES else [file.name]
+            for chunk in chunks:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            return Descriptor(os.dup(file.fileno()), str(file.name))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from snconvert.address import Address
@@ -79,24 +79,21 @@ class RemoteSource(FileSource):
         try:
             if (free := shutil.disk_usage(folder).free) < size:
                 raise _no_room(folder, f"it has {size} bytes, and {free} are free")
-            with (
-                tempfile.TemporaryFile(buffering=0)
-                if SENDS_FILES
-                else tempfile.NamedTemporaryFile(buffering=0, delete=False)
-            ) as file:
-                self._temporary += [] if SENDS_FILES else [file.name]
-                for start in range(0, size, _PART):
-                    rest = memoryview(self._stored.read(start, min(size, start + _PART)))
-                    if self.progress is not None:
-                        self.progress(Progress("downloading", "", start + len(rest), size))
-                    while rest:
-                        rest = rest[file.write(rest) :]
-                self.check_unchanged()  # the parts are of one version
-                return Descriptor(os.dup(file.fileno()), str(file.name))
+            return self._spooled(self._parts())
         except SnconvertError:  # some are an `OSError`, too
             raise
         except OSError as error:
             raise _no_room(folder, error.strerror or str(error)) from error
+
+    def _parts(self) -> Iterator[bytes]:
+        """Yields the bytes of the object, all of one version."""
+        size = self._stored.size
+        for start in range(0, size, _PART):
+            part = self._stored.read(start, min(size, start + _PART))
+            if self.progress is not None:
+                self.progress(Progress("downloading", "", start + len(part), size))
+            yield part
+        self.check_unchanged()
 
 
 class _Ranges:

@@ -44,7 +44,13 @@ def factors(
         with located(path=task.layer[0], class_name=task.layer[1]):
             return _factor(extent, task)
 
-    return spread(work, tasks, lambda task: (task.layer[0], task.dataset.nbytes), report)
+    return spread(
+        work,
+        tasks,
+        lambda task: (task.layer[0], task.dataset.nbytes),
+        report,
+        alone=any(task.convolution for task in tasks),  # whose maps can take much memory
+    )
 
 
 def _factor(extent: Extent, task: Scaling) -> float:

@@ -71,12 +71,9 @@ def with_warning(report: Report) -> Report:
     """
     output, warnings = report.output, [spoken(text, of_file=True) for text in report.warnings]
     if output is not None and not keras_opens(output):
-        folder = os.path.isdir(output)
-        rule, way = (
-            ("a folder may not", "")
-            if folder
-            else ("a file must", ", or give a folder with a slash at its end")
-        )
+        rule, way = "a file must", ", or give a folder with a slash at its end"
+        if os.path.isdir(output):
+            rule, way = "a folder may not", ""
         name = printable(output)
         warnings.append(
             f"Keras will not open {name!r}: the name of {rule} end in .keras. Rename it{way}."
